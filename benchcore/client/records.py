@@ -1,0 +1,125 @@
+"""Records: what is known of one request once it has ended."""
+
+from array import array
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    """How a request ended; every scheduled request ends in exactly one of these."""
+
+    OK = "ok"
+    HTTP_ERROR = "http_error"
+    STREAM_ERROR = "stream_error"
+    TRUNCATED = "truncated"
+    EMPTY = "empty"
+    PROTOCOL_ERROR = "protocol_error"
+    CONNECT_ERROR = "connect_error"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    DROPPED = "dropped"
+
+
+FAILED = frozenset(Outcome) - {Outcome.OK, Outcome.CANCELLED, Outcome.DROPPED}
+"""The outcomes that count as failures of a request that was sent."""
+
+
+class Phase(StrEnum):
+    """Where a request was when its time ran out."""
+
+    CONNECT = "connect"
+    FIRST_TOKEN = "first_token"
+    BETWEEN_TOKENS = "between_tokens"
+    TOTAL = "total"
+    DRAIN = "drain"
+
+
+class TokenCountSource(StrEnum):
+    """Where a count of output tokens comes from."""
+
+    USAGE = "usage"
+    TOKENIZER = "tokenizer"
+    EVENTS = "events"
+
+
+@dataclass(slots=True)
+class Usage:
+    """Token counts as the server billed them; `None` where it did not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+@dataclass(slots=True)
+class Record:
+    """One request: its instants, its tokens and how it ended.
+
+    Instants are nanoseconds of CLOCK_MONOTONIC; 0 where it never came to that.
+    An *arrival* is what one read brought for one choice: one stamp, one or more token events.
+
+    Args:
+        request_id: sent as `x-request-id`.
+        scheduled_ns: the planned instant (open loop) or the end of the user's previous request.
+        index: its number within the level, from 0, in the order of scheduling.
+        stamps: the stamp of each arrival, in ns.
+        events: token events of each arrival; `None`: one each.
+        tokens: output tokens of each arrival, as the server's running usage says; `None`: unknown.
+        lanes: choice index of each arrival; `None`: all of the first choice seen.
+    """
+
+    request_id: str
+    scheduled_ns: int = 0
+    index: int = 0
+    outcome: Outcome | None = None
+    phase: Phase | None = None
+    status: int = 0
+    error: str = ""
+    finish_reason: str = ""
+    model: str = ""
+
+    connect_ns: int = 0
+    """How long it waited for a connection to be opened, in ns; 0 on an open one."""
+    reused: bool = False
+    retried: bool = False
+
+    sent_ns: int = 0
+    send_end_ns: int = 0
+    first_byte_ns: int = 0
+    first_token_ns: int = 0
+    first_output_ns: int = 0
+    last_token_ns: int = 0
+    done_ns: int = 0
+
+    stamps: array[int] = field(default_factory=lambda: array("q"))
+    events: array[int] | None = None
+    tokens: array[int] | None = None
+    lanes: array[int] | None = None
+    token_events: int = 0
+    reasoning_events: int = 0
+
+    asked_input_tokens: int | None = None
+    asked_output_tokens: int | None = None
+    usage: Usage | None = None
+    streamed: bool = True
+    bytes_received: int = 0
+    text: str | None = None
+    """What was generated, where it was asked to be kept."""
+    answer: Any = None
+    """The whole JSON of a plain answer, where it was asked to be kept."""
+
+    @property
+    def output_tokens(self) -> int | None:
+        """Output tokens: the server's usage, else the count of token events, else unknown."""
+        if self.usage is not None and self.usage.completion_tokens is not None:
+            return self.usage.completion_tokens
+        return self.token_events if self.streamed else None
+
+    @property
+    def token_count_source(self) -> TokenCountSource | None:
+        """Where `output_tokens` comes from."""
+        if self.usage is not None and self.usage.completion_tokens is not None:
+            return TokenCountSource.USAGE
+        return TokenCountSource.EVENTS if self.streamed else None
