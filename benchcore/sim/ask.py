@@ -1,0 +1,278 @@
+"""What a request asks for, read from its JSON body."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from benchcore.sim.text import mostly_ideographs, pieces, token_ids
+
+_MAX_CHOICES: Final = 128
+_COMPLETION_DEFAULT_TOKENS: Final = 16
+
+
+class ApiError(Exception):
+    """A request that is answered with OpenAI's error envelope."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "BadRequestError",
+        param: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.kind = kind
+        self.param = param
+        self.headers = headers or {}
+
+    def envelope(self) -> dict[str, Any]:
+        """The body: ``{"error": {...}}``."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.kind,
+                "param": self.param,
+                "code": self.status,
+            }
+        }
+
+
+@dataclass(slots=True, frozen=True)
+class Tool:
+    """The function that the answer must call."""
+
+    name: str
+    parameters: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Ask:
+    """One request for an answer, whichever endpoint it came through."""
+
+    model: str | None
+    prompts: list[list[int]]
+    ideographs: bool
+    max_tokens: int | None
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    choices: int = 1
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    stream: bool = False
+    include_usage: bool = False
+    continuous_usage: bool = False
+    tool: Tool | None = None
+    named_tool: bool = False
+    body: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of all prompts."""
+        return sum(len(prompt) for prompt in self.prompts)
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        ApiError: 400, the bytes are not a JSON object.
+    """
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise ApiError(400, f"request body is not valid JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise ApiError(400, "request body must be a JSON object")
+    return body
+
+
+def read_chat(body: dict[str, Any]) -> Ask:
+    """Reads the body of /v1/chat/completions.
+
+    Raises:
+        ApiError: 400, with the name of the field at fault.
+    """
+    text = chat_text(body.get("messages"))
+    limit_key = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
+    ask = _read_common(body, [token_ids(pieces(text))], text, limit_key)
+    ask.tool, ask.named_tool = _read_tool(body)
+    return ask
+
+
+def read_completion(body: dict[str, Any]) -> Ask:
+    """Reads the body of /v1/completions: one prompt or several, as text or as token ids.
+
+    Raises:
+        ApiError: 400, with the name of the field at fault.
+    """
+    texts, prompts = _read_prompts(body.get("prompt"))
+    ask = _read_common(body, prompts, "".join(texts), "max_tokens")
+    if "max_tokens" not in body:
+        ask.max_tokens = _COMPLETION_DEFAULT_TOKENS
+    return ask
+
+
+def read_response(body: dict[str, Any]) -> Ask:
+    """Reads the body of /v1/responses.
+
+    Raises:
+        ApiError: 400, with the name of the field at fault.
+    """
+    given = body.get("input")
+    messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    instructions = body.get("instructions")
+    if isinstance(instructions, str) and isinstance(messages, list):
+        messages = [{"role": "system", "content": instructions}, *messages]
+    text = chat_text(messages, param="input")
+    ask = _read_common(body, [token_ids(pieces(text))], text, "max_output_tokens")
+    ask.choices = 1
+    ask.include_usage = True
+    ask.continuous_usage = False
+    return ask
+
+
+def read_tokenize(body: dict[str, Any]) -> list[int]:
+    """Reads the body of /tokenize, ``prompt`` or ``messages``, and returns its tokens.
+
+    Raises:
+        ApiError: 400, with the name of the field at fault.
+    """
+    if "messages" in body:
+        open_answer = body.get("add_generation_prompt", True) is not False
+        return token_ids(pieces(chat_text(body["messages"], open_answer=open_answer)))
+    prompt = body.get("prompt")
+    if not isinstance(prompt, str):
+        raise ApiError(400, "prompt must be a string, or give messages", param="prompt")
+    return token_ids(pieces(prompt))
+
+
+def chat_text(messages: Any, *, param: str = "messages", open_answer: bool = True) -> str:
+    """Writes a conversation as the one text that the model reads.
+
+    Raises:
+        ApiError: 400, the messages are not a list of roles and contents.
+    """
+    if not isinstance(messages, list) or not messages:
+        raise ApiError(400, f"{param} must be a non-empty list of messages", param=param)
+    parts: list[str] = []
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise ApiError(400, f"{param}[{index}] must be an object with a role", param=param)
+        content = _content_text(message.get("content"), f"{param}[{index}].content")
+        parts.append(f"<|{message['role']}|>{content}")
+    if open_answer:
+        parts.append("<|assistant|>")
+    return "".join(parts)
+
+
+def _content_text(content: Any, param: str) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+        return "".join(text for part in content if isinstance(text := part.get("text"), str))
+    raise ApiError(400, f"{param} must be a string or a list of parts", param=param)
+
+
+def _read_prompts(prompt: Any) -> tuple[list[str], list[list[int]]]:
+    if isinstance(prompt, str):
+        prompt = [prompt]
+    if isinstance(prompt, list) and prompt:
+        if all(isinstance(one, str) for one in prompt):
+            return prompt, [token_ids(pieces(one)) for one in prompt]
+        if _are_token_ids(prompt):
+            return [], [prompt]
+        if all(_are_token_ids(one) for one in prompt):
+            return [], prompt
+    raise ApiError(400, "prompt must be text, token ids or a list of either", param="prompt")
+
+
+def _are_token_ids(given: Any) -> bool:
+    return (
+        isinstance(given, list)
+        and bool(given)
+        and all(type(one) is int and 0 <= one < 1 << 32 for one in given)
+    )
+
+
+def _read_common(body: dict[str, Any], prompts: list[list[int]], text: str, limit_key: str) -> Ask:
+    model = body.get("model")
+    if model is not None and not isinstance(model, str):
+        raise ApiError(400, "model must be a string", param="model")
+    if not all(prompts):
+        raise ApiError(400, "the prompt is empty", param="prompt")
+    stop = body.get("stop")
+    stops = [stop] if isinstance(stop, str) else stop or []
+    if not isinstance(stops, list) or not all(isinstance(one, str) for one in stops):
+        raise ApiError(400, "stop must be a string or a list of strings", param="stop")
+    options = body.get("stream_options") or {}
+    if not isinstance(options, dict):
+        raise ApiError(400, "stream_options must be an object", param="stream_options")
+    return Ask(
+        model=model,
+        prompts=prompts,
+        ideographs=mostly_ideographs(text),
+        max_tokens=_integer(body, limit_key, None, 1, 1 << 31),
+        min_tokens=_integer(body, "min_tokens", 0, 0, 1 << 31) or 0,
+        ignore_eos=_flag(body, "ignore_eos"),
+        choices=_integer(body, "n", 1, 1, _MAX_CHOICES) or 1,
+        stop=tuple(one for one in stops if one),
+        seed=_integer(body, "seed", None, -(1 << 63), 1 << 63),
+        stream=_flag(body, "stream"),
+        include_usage=_flag(options, "include_usage"),
+        continuous_usage=_flag(options, "continuous_usage_stats"),
+        body=body,
+    )
+
+
+def _integer(
+    body: dict[str, Any], key: str, default: int | None, low: int, high: int
+) -> int | None:
+    value = body.get(key)
+    if value is None:
+        return default
+    if type(value) is not int or not low <= value <= high:
+        raise ApiError(400, f"{key} must be an integer of at least {low}", param=key)
+    return value
+
+
+def _flag(body: dict[str, Any], key: str) -> bool:
+    value = body.get(key)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise ApiError(400, f"{key} must be true or false", param=key)
+    return value
+
+
+def _read_tool(body: dict[str, Any]) -> tuple[Tool | None, bool]:
+    choice = body.get("tool_choice")
+    tools = body.get("tools")
+    if choice is None or choice in ("auto", "none"):
+        return None, False
+    if not isinstance(tools, list) or not tools:
+        raise ApiError(400, "tool_choice needs tools", param="tool_choice")
+    named: Any = None
+    if isinstance(choice, dict):
+        named = (choice.get("function") or {}).get("name")
+    elif choice != "required":
+        raise ApiError(400, f"tool_choice {choice!r} is not known", param="tool_choice")
+    for tool in tools:
+        function = tool.get("function") if isinstance(tool, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise ApiError(400, "each tool must be a function with a name", param="tools")
+        if named is None or function["name"] == named:
+            parameters = function.get("parameters")
+            return (
+                Tool(function["name"], parameters if isinstance(parameters, dict) else {}),
+                named is not None,
+            )
+    raise ApiError(400, f"tool_choice names {named!r}, which is not in tools", param="tool_choice")

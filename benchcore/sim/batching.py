@@ -1,0 +1,275 @@
+"""The model of continuous batching: which sequences share a step and how long it lasts.
+
+Pure: time goes in as nanoseconds, steps come out. The rules are those of vLLM's V1 scheduler
+(vllm/v1/core/sched/scheduler.py): running sequences first, prompts read in chunks, waiting
+sequences first come first served, the youngest running sequence preempted and recomputed when
+blocks run out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+from benchcore.sim.cache import BlockPool
+
+if TYPE_CHECKING:
+    from benchcore.sim.profile import SimProfile
+
+
+class Owner(Protocol):
+    """Whoever a sequence's tokens are for."""
+
+    def emit(self, choice: int) -> None:
+        """One more token of this choice exists."""
+        ...
+
+
+class State(Enum):
+    """Where a sequence is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    ABORTED = "aborted"
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One answer in the making: a prompt of known length and an output of known length."""
+
+    prompt_tokens: int
+    output_tokens: int
+    digests: list[bytes] = field(default_factory=list)
+    owner: Owner | None = None
+    choice: int = 0
+    paused: bool = False
+    """Left out of steps while true; its blocks stay."""
+
+    state: State = State.WAITING
+    generated: int = 0
+    computed: int = 0
+    """Tokens whose keys and values are in the cache."""
+    prefill_until: int = 0
+    """Tokens to read before the next one can be generated; grows when preempted."""
+    blocks: list[int] = field(default_factory=list)
+    committed: int = 0
+    cached_tokens: int = 0
+    preemptions: int = 0
+
+    arrived_ns: int = 0
+    scheduled_ns: int = 0
+    first_token_ns: int = 0
+    last_token_ns: int = 0
+    finished_ns: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Prompt and answer so far."""
+        return self.prompt_tokens + self.generated
+
+
+@dataclass(slots=True, frozen=True)
+class Step:
+    """One pass of the engine: who takes part with how many tokens, and for how long."""
+
+    duration_ns: int
+    work: tuple[tuple[Sequence, int], ...]
+    prefill_tokens: int
+
+
+class Batch:
+    """The scheduler: a waiting queue, the running batch and the blocks they hold."""
+
+    __slots__ = (
+        "_base_ns",
+        "_block_tokens",
+        "_chunk_tokens",
+        "_jitter",
+        "_max_running",
+        "_ns_per_prefill_token",
+        "_per_sequence_ns",
+        "_prefix_cache",
+        "_random",
+        "pool",
+        "preemptions",
+        "prefix_hits",
+        "prefix_queries",
+        "running",
+        "waiting",
+    )
+
+    def __init__(self, profile: SimProfile, seed: int = 0) -> None:
+        self._base_ns = round(profile.decode_base_seconds * 1e9)
+        self._per_sequence_ns = round(profile.decode_per_sequence_seconds * 1e9)
+        self._ns_per_prefill_token = 1e9 / profile.prefill_tokens_per_second
+        self._chunk_tokens = profile.prefill_chunk_tokens
+        self._block_tokens = profile.block_tokens
+        self._max_running = profile.max_running
+        self._prefix_cache = profile.prefix_cache
+        self._jitter = profile.step_jitter
+        self._random = random.Random(seed)
+        self.pool = BlockPool(profile.blocks)
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+        self.preemptions = 0
+        self.prefix_queries = 0
+        self.prefix_hits = 0
+
+    def add(self, sequence: Sequence, now_ns: int) -> None:
+        """Puts a new sequence at the end of the queue."""
+        sequence.arrived_ns = now_ns
+        sequence.prefill_until = sequence.prompt_tokens
+        self.waiting.append(sequence)
+
+    def abort(self, sequence: Sequence) -> None:
+        """Takes a sequence out, wherever it is, and frees its blocks at once."""
+        if sequence.state is State.WAITING:
+            self.waiting.remove(sequence)
+        elif sequence.state is State.RUNNING:
+            self.running.remove(sequence)
+            self._release(sequence)
+        else:
+            return
+        sequence.state = State.ABORTED
+
+    def schedule(self, now_ns: int) -> Step | None:
+        """Decides the next step, or returns None when there is nothing to do.
+
+        Args:
+            now_ns: when the step begins; recorded on sequences that enter the batch.
+        """
+        work: list[tuple[Sequence, int]] = []
+        budget = self._chunk_tokens
+        preempted = False
+        index = 0
+        # Victims are taken from the end, so the list may shrink while it is walked.
+        while index < len(self.running):
+            sequence = self.running[index]
+            index += 1
+            if sequence.paused:
+                continue
+            remaining = sequence.prefill_until - sequence.computed
+            tokens = min(remaining, budget) if remaining > 0 else 1
+            if tokens == 0:
+                continue
+            while not self._grow(sequence, tokens):
+                preempted = True
+                victim = self.running.pop()
+                self._preempt(victim)
+                if victim is sequence:
+                    break
+            if sequence.state is not State.RUNNING:
+                break
+            work.append((sequence, tokens))
+            if remaining > 0:
+                budget -= tokens
+        if not preempted:
+            budget = self._admit(work, budget, now_ns)
+        if not work:
+            return None
+        prefill_tokens = self._chunk_tokens - budget
+        duration = (
+            self._base_ns
+            + self._per_sequence_ns * len(work)
+            + round(self._ns_per_prefill_token * prefill_tokens)
+        )
+        if self._jitter:
+            duration = round(duration * max(0.2, self._random.gauss(1.0, self._jitter)))
+        return Step(duration, tuple(work), prefill_tokens)
+
+    def complete(self, step: Step, now_ns: int) -> list[Sequence]:
+        """Applies a step's work and returns the sequences that got a token, in batch order.
+
+        Args:
+            step: what ``schedule`` returned last; sequences aborted since are passed over.
+            now_ns: when the step ended; recorded as first-token and finish times.
+        """
+        emitted: list[Sequence] = []
+        finished = False
+        for sequence, tokens in step.work:
+            if sequence.state is not State.RUNNING:
+                continue
+            sequence.computed += tokens
+            self._commit(sequence)
+            if sequence.computed < sequence.tokens:
+                continue
+            sequence.generated += 1
+            if sequence.generated == 1:
+                sequence.first_token_ns = now_ns
+            if sequence.generated >= sequence.output_tokens:
+                sequence.state = State.FINISHED
+                sequence.finished_ns = now_ns
+                self._release(sequence)
+                finished = True
+            emitted.append(sequence)
+        if finished:
+            self.running = [one for one in self.running if one.state is State.RUNNING]
+        return emitted
+
+    def _admit(self, work: list[tuple[Sequence, int]], budget: int, now_ns: int) -> int:
+        while self.waiting and budget > 0 and len(self.running) < self._max_running:
+            sequence = self.waiting[0]
+            # One token at least must be computed, or there is nothing to sample from.
+            limit = (sequence.tokens - 1) // self._block_tokens if self._prefix_cache else 0
+            cached = self.pool.match(sequence.digests, limit)
+            cached_tokens = len(cached) * self._block_tokens
+            tokens = min(sequence.tokens - cached_tokens, budget)
+            fresh = self._blocks_for(cached_tokens + tokens) - len(cached)
+            blocks = self.pool.take(cached, fresh)
+            if blocks is None:
+                break
+            self.waiting.popleft()
+            self.running.append(sequence)
+            sequence.state = State.RUNNING
+            sequence.blocks = blocks
+            sequence.computed = cached_tokens
+            sequence.committed = len(cached)
+            sequence.prefill_until = sequence.tokens
+            if sequence.preemptions == 0:
+                sequence.scheduled_ns = now_ns
+                sequence.cached_tokens = cached_tokens
+                if self._prefix_cache:
+                    self.prefix_queries += sequence.prompt_tokens
+                    self.prefix_hits += cached_tokens
+            work.append((sequence, tokens))
+            budget -= tokens
+        return budget
+
+    def _blocks_for(self, tokens: int) -> int:
+        return -(-tokens // self._block_tokens)
+
+    def _grow(self, sequence: Sequence, tokens: int) -> bool:
+        fresh = self._blocks_for(sequence.computed + tokens) - len(sequence.blocks)
+        if fresh <= 0:
+            return True
+        blocks = self.pool.take((), fresh)
+        if blocks is None:
+            return False
+        sequence.blocks.extend(blocks)
+        return True
+
+    def _commit(self, sequence: Sequence) -> None:
+        if not self._prefix_cache:
+            return
+        full = min(sequence.computed // self._block_tokens, len(sequence.digests))
+        while sequence.committed < full:
+            index = sequence.committed
+            self.pool.commit(sequence.blocks[index], sequence.digests[index])
+            sequence.committed += 1
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._release(sequence)
+        sequence.state = State.WAITING
+        sequence.computed = 0
+        sequence.preemptions += 1
+        self.preemptions += 1
+        self.waiting.appendleft(sequence)
+
+    def _release(self, sequence: Sequence) -> None:
+        self.pool.release(sequence.blocks)
+        sequence.blocks = []
+        sequence.committed = 0

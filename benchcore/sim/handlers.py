@@ -1,0 +1,388 @@
+"""The simulator's endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import orjson
+from aiohttp import HttpVersion11, web
+
+from benchcore.sim.ask import (
+    ApiError,
+    Ask,
+    read_chat,
+    read_completion,
+    read_object,
+    read_response,
+    read_tokenize,
+)
+from benchcore.sim.batching import Owner, Sequence
+from benchcore.sim.cache import block_digests
+from benchcore.sim.chat import Chat
+from benchcore.sim.completions import Completions
+from benchcore.sim.dialect import Dialect, Usage
+from benchcore.sim.faults import HEADER, FaultDice, Faults
+from benchcore.sim.responses import Responses
+from benchcore.sim.stream import Pause, Stream
+from benchcore.sim.text import token_ids
+from benchcore.sim.truth import Account, TruthLog
+from benchcore.sim.wire import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchcore.sim.answer import Answer, Answerer
+    from benchcore.sim.engine import Engine
+    from benchcore.sim.metrics import Metrics
+    from benchcore.sim.profile import SimProfile
+
+_STREAM_HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+}
+_LINE_PIECE: Final = b"x" * 65_536
+_NOT_HTTP: Final = b"\x15\x03\x03\x00\x02\x02\x46 this is not HTTP\r\n\r\n"
+
+
+class _DialectMaker(Protocol):
+    def __call__(self, ask: Ask, profile: SimProfile, name: str, created: int) -> Dialect: ...
+
+
+class _Gathered:
+    """Owner of the sequences of a plain answer: waits for the last token of all."""
+
+    __slots__ = ("_missing", "done")
+
+    def __init__(self, tokens: int) -> None:
+        self._missing = tokens
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def emit(self, choice: int) -> None:  # noqa: ARG002  the protocol's; all choices count
+        """One more token has come."""
+        self._missing -= 1
+        if self._missing == 0 and not self.done.done():
+            self.done.set_result(None)
+
+
+class Handlers:
+    """Answers requests with tokens from one engine."""
+
+    def __init__(
+        self,
+        profile: SimProfile,
+        engine: Engine,
+        metrics: Metrics,
+        answerer: Answerer,
+        dice: FaultDice,
+        truth: TruthLog | None,
+    ) -> None:
+        self._profile = profile
+        self._engine = engine
+        self._metrics = metrics
+        self._answerer = answerer
+        self._dice = dice
+        self._truth = truth
+        self._created = int(time.time())
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every path and what answers it."""
+        return [
+            web.post("/v1/chat/completions", self.chat),
+            web.post("/v1/completions", self.completions),
+            web.post("/v1/responses", self.responses),
+            web.get("/v1/models", self.models),
+            web.get("/health", self.health),
+            web.get("/version", self.version),
+            web.get("/metrics", self.metrics),
+            web.post("/tokenize", self.tokenize),
+            web.post("/reset_prefix_cache", self.reset_prefix_cache),
+        ]
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """POST /v1/chat/completions."""
+        return await self._answer(request, read_chat, Chat)
+
+    async def completions(self, request: web.Request) -> web.StreamResponse:
+        """POST /v1/completions."""
+        return await self._answer(request, read_completion, Completions)
+
+    async def responses(self, request: web.Request) -> web.StreamResponse:
+        """POST /v1/responses."""
+        return await self._answer(request, read_response, Responses)
+
+    async def models(self, _request: web.Request) -> web.Response:
+        """GET /v1/models."""
+        model = {
+            "id": self._profile.model,
+            "object": "model",
+            "created": self._created,
+            "owned_by": "benchcore",
+            "root": self._profile.model,
+            "max_model_len": self._profile.max_model_len,
+        }
+        return _json({"object": "list", "data": [model]})
+
+    async def health(self, _request: web.Request) -> web.Response:
+        """GET /health."""
+        return web.Response()
+
+    async def version(self, _request: web.Request) -> web.Response:
+        """GET /version."""
+        return _json({"version": "benchcore-sim"})
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """GET /metrics."""
+        return web.Response(
+            body=self._metrics.exposition(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+    async def tokenize(self, request: web.Request) -> web.Response:
+        """POST /tokenize."""
+        tokens = read_tokenize(read_object(await request.read()))
+        return _json(
+            {
+                "count": len(tokens),
+                "max_model_len": self._profile.max_model_len,
+                "tokens": tokens,
+                "token_strs": None,
+            }
+        )
+
+    async def reset_prefix_cache(self, _request: web.Request) -> web.Response:
+        """POST /reset_prefix_cache."""
+        self._engine.batch.pool.reset()
+        return web.Response()
+
+    async def _answer(
+        self,
+        request: web.Request,
+        read: Callable[[dict[str, Any]], Ask],
+        make_dialect: _DialectMaker,
+    ) -> web.StreamResponse:
+        account = Account(
+            request_id=request["request_id"],
+            received_ns=time.monotonic_ns(),
+            endpoint=request.path,
+        )
+        try:
+            faults = self._draw_faults(request)
+            await self._fail_before_headers(request, faults)
+            ask = read(read_object(await request.read()))
+            self._check(ask)
+            dialect = make_dialect(ask, self._profile, account.request_id, int(time.time()))
+            answers = self._answers(ask)
+            account.prompt_tokens = ask.prompt_tokens
+            account.finish = "cancelled"
+            if ask.stream:
+                return await self._stream(request, ask, dialect, answers, faults, account)
+            return await self._plain(request, ask, dialect, answers, faults, account)
+        except ApiError as error:
+            account.status = error.status
+            account.finish = "http_error"
+            raise
+        finally:
+            if self._truth is not None:
+                self._truth.write(account)
+
+    def _draw_faults(self, request: web.Request) -> Faults:
+        try:
+            return self._dice.draw(request.headers.get(HEADER))
+        except ValueError as error:
+            raise ApiError(400, f"{HEADER}: {error}", param=HEADER) from None
+
+    async def _fail_before_headers(self, request: web.Request, faults: Faults) -> None:
+        if not faults:
+            return
+        await asyncio.sleep(faults.seconds("slow_headers"))
+        if "garbage" in faults and request.transport is not None:
+            request.transport.write(_NOT_HTTP)
+            request.transport.close()
+            raise ConnectionAbortedError("closed on purpose")
+        if "status" in faults or "retry_after" in faults:
+            headers = {}
+            if "retry_after" in faults:
+                headers["Retry-After"] = f"{faults.seconds('retry_after'):g}"
+            status = faults.count("status", 429)
+            raise ApiError(
+                status, f"simulated status {status}", kind="SimulatedFault", headers=headers
+            )
+
+    def _check(self, ask: Ask) -> None:
+        profile = self._profile
+        if ask.model is not None and ask.model != profile.model:
+            raise ApiError(
+                404,
+                f"the model {ask.model!r} does not exist; this server has {profile.model!r}",
+                kind="NotFoundError",
+                param="model",
+            )
+        wanted = ask.max_tokens or 1
+        if ask.min_tokens > wanted and ask.max_tokens is not None:
+            raise ApiError(400, "min_tokens is greater than max_tokens", param="min_tokens")
+        longest = max(len(prompt) for prompt in ask.prompts)
+        if longest + max(wanted, ask.min_tokens) > profile.max_model_len:
+            raise ApiError(
+                400,
+                f"this model's maximum context length is {profile.max_model_len} tokens; the "
+                f"request has {longest} in the prompt and asks for {wanted}",
+                param="messages",
+            )
+
+    def _answers(self, ask: Ask) -> list[Answer]:
+        longest = self._profile.max_model_len
+        return [
+            self._answerer.answer(ask, prompt, choice, ask.max_tokens or longest - len(prompt))
+            for prompt in ask.prompts
+            for choice in range(ask.choices)
+        ]
+
+    def _sequences(self, ask: Ask, answers: list[Answer]) -> list[Sequence]:
+        block_tokens = self._profile.block_tokens
+        sequences = []
+        for index, answer in enumerate(answers):
+            prompt = ask.prompts[index // ask.choices]
+            sequences.append(
+                Sequence(
+                    prompt_tokens=len(prompt),
+                    output_tokens=len(answer.tokens),
+                    digests=block_digests(prompt + token_ids(answer.tokens), block_tokens),
+                    choice=index,
+                )
+            )
+        return sequences
+
+    def _submit(self, sequences: list[Sequence], owner: Owner) -> None:
+        for sequence in sequences:
+            sequence.owner = owner
+            self._engine.submit(sequence)
+
+    def _settle(self, sequences: list[Sequence], answers: list[Answer], account: Account) -> None:
+        for sequence, answer in zip(sequences, answers, strict=True):
+            self._engine.abort(sequence)
+            account.cached_tokens += sequence.cached_tokens
+            account.preemptions += sequence.preemptions
+            self._metrics.finished(sequence, answer.finish if sequence.finished_ns else "abort")
+
+    async def _stream(
+        self,
+        request: web.Request,
+        ask: Ask,
+        dialect: Dialect,
+        answers: list[Answer],
+        faults: Faults,
+        account: Account,
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers=_STREAM_HEADERS)
+        if request.version >= HttpVersion11:
+            response.enable_chunked_encoding()
+        writer = await response.prepare(request)
+        assert writer is not None
+        writer.send_headers()
+        wire = Wire(request, response)
+        sequences = self._sequences(ask, answers)
+        stream = Stream(
+            wire,
+            dialect,
+            answers,
+            sequences,
+            faults,
+            account,
+            self._engine,
+            include_usage=ask.include_usage,
+            continuous_usage=ask.continuous_usage,
+            finish_with_last_token=(
+                self._profile.finish_with_last_token and not isinstance(dialect, Responses)
+            ),
+        )
+        try:
+            stream.open()
+            if "empty" in faults or "role_only" in faults:
+                stream.end_without_output()
+            elif "huge_line" in faults:
+                await self._huge_line(faults.count("huge_line", 0), wire, response)
+                stream.finish = "huge_line"
+            elif stream.finish is None:
+                if "stall_first" in faults:
+                    await asyncio.sleep(faults.seconds("stall_first"))
+                self._submit(sequences, stream)
+            while await stream.pause() is Pause.BLOCKED:
+                await response.drain()
+                stream.unblock()
+        finally:
+            self._settle(sequences, answers, account)
+            account.completion_tokens = stream.usage().completion_tokens
+            account.finish = stream.finish or "cancelled"
+        if not wire.lost:
+            await response.write_eof()
+            if "close_after" in faults:
+                wire.close()
+        return response
+
+    async def _huge_line(self, size: int, wire: Wire, response: web.StreamResponse) -> None:
+        wire.write(b"data: ")
+        while size > 0 and not wire.lost:
+            wire.write(_LINE_PIECE[:size])
+            size -= len(_LINE_PIECE)
+            await response.drain()
+
+    async def _plain(
+        self,
+        request: web.Request,
+        ask: Ask,
+        dialect: Dialect,
+        answers: list[Answer],
+        faults: Faults,
+        account: Account,
+    ) -> web.StreamResponse:
+        sequences = self._sequences(ask, answers)
+        gathered = _Gathered(sum(len(answer.tokens) for answer in answers))
+        await asyncio.sleep(faults.seconds("stall_first") + faults.seconds("stall"))
+        try:
+            self._submit(sequences, gathered)
+            await gathered.done
+        finally:
+            self._settle(sequences, answers, account)
+        if "empty" in faults or "role_only" in faults:
+            for answer in answers:
+                answer.tokens.clear()
+                answer.reasoning_tokens, answer.tool, answer.finish = 0, None, "stop"
+        if "error_event" in faults:
+            raise ApiError(500, "simulated fault", kind="InternalServerError")
+        usage = Usage(
+            prompt_tokens=ask.prompt_tokens,
+            completion_tokens=sum(len(answer.tokens) for answer in answers),
+            cached_tokens=account.cached_tokens,
+            reasoning_tokens=sum(answer.reasoning_tokens for answer in answers),
+        )
+        body = dialect.body(answers, None if "no_usage" in faults else usage)
+        if "bad_utf8" in faults:
+            body = body[:-1] + b',"damage":"\xff\xfe"}'
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        response.content_length = len(body)
+        writer = await response.prepare(request)
+        assert writer is not None
+        writer.send_headers()
+        wire = Wire(request, response)
+        account.first_write_ns = time.monotonic_ns()
+        account.completion_tokens = usage.completion_tokens
+        if "cut" in faults or "truncate" in faults:
+            account.finish = "cut"
+            wire.cut(body)
+        elif "reset" in faults:
+            account.finish = "reset"
+            wire.write(body[: len(body) // 2])
+            wire.reset()
+        else:
+            account.finish = answers[0].finish
+            await response.write(body)
+            await response.write_eof()
+            if "close_after" in faults:
+                wire.close()
+        return response
+
+
+def _json(payload: dict[str, Any]) -> web.Response:
+    return web.Response(body=orjson.dumps(payload), content_type="application/json")

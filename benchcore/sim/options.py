@@ -1,0 +1,41 @@
+"""What a simulated server is started with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from benchcore.sim.faults import RandomFault
+from benchcore.sim.profile import SimProfile
+
+
+class SimOptions(BaseModel):
+    """Where the simulator listens, how it behaves, what it records."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profile: SimProfile = Field(default_factory=SimProfile.named)
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(0, ge=0, le=65_535, description="0 picks a free port")
+    uds: Path | None = Field(None, description="listen on this Unix socket instead")
+    certfile: Path | None = Field(None, description="serve TLS with this certificate")
+    keyfile: Path | None = Field(None, description="key of the certificate")
+    api_key: SecretStr | None = Field(None, description="bearer key that requests must carry")
+    seed: int = Field(0, description="answers, jitter and random faults")
+    faults: tuple[str, ...] = Field((), description="random faults: error_event:5@0.1")
+    truth: Path | None = Field(None, description="log the true send times here, as JSON lines")
+
+    @field_validator("faults")
+    @classmethod
+    def _faults_parse(cls, faults: tuple[str, ...]) -> tuple[str, ...]:
+        for fault in faults:
+            RandomFault.parse(fault)
+        return faults
+
+    @model_validator(mode="after")
+    def _certificate_and_key(self) -> Self:
+        if (self.certfile is None) != (self.keyfile is None):
+            raise ValueError("certfile and keyfile go together")
+        return self
