@@ -1,6 +1,7 @@
 """Clock: what time it is, and calling back at an instant.
 
-Intervals are integer nanoseconds of CLOCK_MONOTONIC (`time.perf_counter_ns` on Linux); `loop.time()` measures nothing.
+Intervals are integer nanoseconds of CLOCK_MONOTONIC (`time.perf_counter_ns` on Linux);
+`loop.time()` measures nothing.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ class Clock(Protocol):
 class _LoopTimer:
     """A call on the event loop that never runs early.
 
-    uvloop rounds a delay to milliseconds, so a timer may fire before its instant: look at the clock again.
+    uvloop rounds a delay to milliseconds, so a timer may fire before its instant: look again.
     """
 
     __slots__ = ("_call", "_handle", "_loop", "_when_ns")

@@ -1,4 +1,4 @@
-"""Seeds: independent streams of random numbers from one number, the same in every process and on every machine."""
+"""Seeds: independent streams of random numbers from one number, the same on every machine."""
 
 import hashlib
 import random

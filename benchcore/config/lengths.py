@@ -96,12 +96,12 @@ class Length:
     def __get_pydantic_core_schema__(
         cls, _source: Any, _handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        def read(value: Any) -> Self:
-            if isinstance(value, cls):
+        def read(value: Any) -> Length:
+            if isinstance(value, Length):
                 return value
             if isinstance(value, (str, int)) and not isinstance(value, bool):
                 try:
-                    return cls.parse(value)
+                    return Length.parse(value)
                 except ConfigError as error:
                     raise ValueError(str(error)) from None
             raise ValueError(f"a length is {_FORM}")

@@ -1,0 +1,228 @@
+"""Connection: one socket to the target, read as soon as it can be, each read with its stamp."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import httptools
+
+from benchcore.client.records import Outcome
+from benchcore.client.sse import EventTooLargeError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from benchcore.client.exchange import Exchange
+    from benchcore.client.stamps import Stamper
+
+READ_BYTES = 65536
+ANCILLARY_BYTES = 64
+
+_now_ns = time.perf_counter_ns
+
+
+class Owner(Protocol):
+    """Whoever holds the connection: told when an exchange is over or the socket is gone."""
+
+    due_ns: int
+    """When something of the owner's falls due: looked at after every read, since loop timers run
+    after readers."""
+
+    def run_due(self) -> None:
+        """Do what has fallen due."""
+        ...
+
+    def exchange_over(self, connection: Connection, exchange: Exchange, lost: str) -> None:
+        """Take back the connection and end the exchange; `lost`: how the socket ended, if so."""
+        ...
+
+    def connection_lost(self, connection: Connection) -> None:
+        """Forget an idle connection."""
+        ...
+
+
+class Connection:
+    """One open socket; carries one exchange at a time.
+
+    Reads once per callback and at once: the kernel stamps the newest segment of what a read
+    returns, so what queues up cannot be taken apart again. Reading is never paused.
+
+    Args:
+        sock: connected, non-blocking.
+        owner: told how exchanges end.
+        loop: the running event loop.
+        stamper: gives each read its stamp.
+    """
+
+    __slots__ = (
+        "_loop",
+        "_owner",
+        "_recvmsg",
+        "_remainder",
+        "_sock",
+        "_stamp",
+        "closed",
+        "exchange",
+        "stamp_ns",
+        "uses",
+    )
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        owner: Owner,
+        loop: asyncio.AbstractEventLoop,
+        stamper: Stamper,
+    ) -> None:
+        self._sock = sock
+        self._owner = owner
+        self._loop = loop
+        self._recvmsg = sock.recvmsg
+        self._stamp = stamper.stamp
+        self._remainder: memoryview | None = None
+        self.exchange: Exchange | None = None
+        self.stamp_ns = 0
+        self.uses = 0
+        self.closed = False
+        stamper.attach(sock)
+        loop.add_reader(sock.fileno(), self._on_readable)
+
+    def send(self, exchange: Exchange) -> None:
+        """Send a request, keeping what the socket does not take at once."""
+        record = exchange.record
+        self.exchange = exchange
+        exchange.connection = self
+        self.uses += 1
+        record.reused = self.uses > 1
+        if not record.sent_ns:
+            record.sent_ns = _now_ns()
+        self._write(exchange.request.payload)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        try:
+            count = self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            count = 0
+        except OSError as error:
+            self._lost(error.strerror or str(error))
+            return
+        if count == len(data):
+            if self.exchange is not None:
+                self.exchange.record.send_end_ns = _now_ns()
+            if self._remainder is not None:
+                self._remainder = None
+                self._loop.remove_writer(self._sock.fileno())
+            return
+        if self._remainder is None:
+            self._loop.add_writer(self._sock.fileno(), self._on_writable)
+        self._remainder = memoryview(data)[count:]
+
+    def _on_writable(self) -> None:
+        assert self._remainder is not None
+        self._write(self._remainder)
+
+    def _on_readable(self) -> None:
+        try:
+            data, ancillary, _, _ = self._recvmsg(READ_BYTES, ANCILLARY_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lost(error.strerror or str(error))
+            return
+        mono_ns = _now_ns()
+        if not data:
+            self._lost("the server closed the connection")
+            return
+        self.stamp_ns = self._stamp(ancillary, mono_ns, self.stamp_ns)
+        self._take(data, mono_ns)
+
+    def _take(self, data: bytes, mono_ns: int) -> None:
+        """Hand what one read brought to the exchange; `stamp_ns` is its stamp."""
+        exchange = self.exchange
+        if exchange is None:
+            self._lost("bytes came unasked")
+            return
+        try:
+            exchange.feed(data)
+        except httptools.HttpParserError as error:
+            self._unparsable(exchange, error)
+        reader = exchange.reader
+        if reader.pending:
+            if reader.plain and reader.pending == 1:
+                reader.pending = 0
+                reader.stamps.append(self.stamp_ns)
+            else:
+                reader.commit(self.stamp_ns)
+        else:
+            exchange.idle_read(len(data))
+        if exchange.complete or reader.outcome is not None:
+            self._over(exchange)
+        if mono_ns >= self._owner.due_ns:
+            self._owner.run_due()
+
+    def drain(self) -> None:
+        """Read what has arrived already, so that a watchdog judges stamps and not its own delay."""
+        for _ in range(64):
+            before = self.stamp_ns
+            if self.exchange is None or self.closed:
+                return
+            self._on_readable()
+            if self.stamp_ns == before:
+                return
+
+    def _unparsable(self, exchange: Exchange, error: httptools.HttpParserError) -> None:
+        cause = error.__context__
+        if exchange.complete:
+            exchange.keep_alive = False  # bytes behind the end of the answer
+        elif isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
+            if not isinstance(cause, EventTooLargeError):
+                raise cause  # a fault of ours, not of the server
+            exchange.reader.fail(Outcome.PROTOCOL_ERROR, "an event of the stream has no end")
+        else:
+            exchange.reader.fail(Outcome.PROTOCOL_ERROR, f"not HTTP: {error}")
+
+    def _over(self, exchange: Exchange) -> None:
+        """End the exchange if nothing more of it is to be read."""
+        if exchange.complete:
+            reusable = exchange.keep_alive and self._remainder is None
+            self.exchange = None
+            if not reusable:
+                self.close()
+            exchange.record.done_ns = self.stamp_ns
+            self._owner.exchange_over(self, exchange, "")
+        elif exchange.reader.outcome is Outcome.PROTOCOL_ERROR:
+            self.exchange = None
+            self.close()
+            exchange.record.done_ns = self.stamp_ns
+            self._owner.exchange_over(self, exchange, "aborted")
+
+    def _lost(self, how: str) -> None:
+        """Take the end of the socket."""
+        exchange, self.exchange = self.exchange, None
+        self.close()
+        if exchange is None:
+            self._owner.connection_lost(self)
+        else:
+            exchange.record.done_ns = _now_ns()
+            self._owner.exchange_over(self, exchange, how)
+
+    def abort(self) -> None:
+        """Close at once and forget the exchange, which the caller ends."""
+        self.exchange = None
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket; a second time does nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        # Before the close: the number of the descriptor is given to the next socket.
+        descriptor = self._sock.fileno()
+        self._loop.remove_reader(descriptor)
+        if self._remainder is not None:
+            self._loop.remove_writer(descriptor)
+            self._remainder = None
+        self._sock.close()
+        del self._recvmsg

@@ -1,0 +1,327 @@
+"""Events: which events of a stream carry generated output; the hot path of a token."""
+
+from array import array
+from typing import Any
+
+import orjson
+
+from benchcore.client.openai import error_text, read_usage
+from benchcore.client.records import Outcome, Record
+from benchcore.config.target import Endpoint
+
+_loads = orjson.loads
+_DecodeError = orjson.JSONDecodeError
+
+
+class StreamReader:
+    """What one stream has said so far; the base of one reader per endpoint.
+
+    `pending` counts the token events since the last commit. The connection commits once per read,
+    with that read's stamp: where `plain` holds and one event is pending by appending the stamp to
+    `stamps`, else by `commit`.
+    """
+
+    __slots__ = (
+        "_keep_text",
+        "_lane",
+        "_lanes_pending",
+        "_output_seen",
+        "_record",
+        "_said_tokens",
+        "_text",
+        "_tokens_known",
+        "_unfinished",
+        "_usage",
+        "done",
+        "error",
+        "finish_reason",
+        "merged_reads",
+        "outcome",
+        "pending",
+        "plain",
+        "reasoning_events",
+        "stamps",
+    )
+
+    def __init__(self, record: Record, *, keep_text: bool) -> None:
+        self._record = record
+        self.stamps = record.stamps
+        self._keep_text = keep_text
+        self._text: list[str] = []
+        self.pending = 0
+        self.plain = False
+        self._lane: Any = None  # the only choice seen so far
+        self._lanes_pending: dict[Any, int] | None = None  # per choice, once there are several
+        self._unfinished: set[Any] = set()
+        self._output_seen = False
+        self._tokens_known = True  # every arrival so far came with a running usage
+        self._said_tokens = 0
+        self._usage: Any = None
+        self.merged_reads = 0
+        self.reasoning_events = 0
+        self.finish_reason = ""
+        self.done = False
+        self.outcome: Outcome | None = None
+        self.error = ""
+
+    def event(self, data: bytes, kind: bytes) -> None:
+        """Take one event of the stream: its data and its type."""
+        raise NotImplementedError
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stream came to its proper end."""
+        return self.done or (bool(self.finish_reason) and not self._unfinished)
+
+    def fail(self, outcome: Outcome, error: str) -> None:
+        """Note a fault; the first one counts."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self.error = error
+
+    def _undecodable(self, data: bytes, error: Exception) -> None:
+        if data.strip() == b"[DONE]":
+            self.done = True
+        else:
+            self.fail(
+                Outcome.PROTOCOL_ERROR, f"an event is not JSON in UTF-8 ({error}): {data[:80]!r}"
+            )
+
+    def _unshaped(self, message: Any, kind: bytes) -> None:
+        """Take an event without choices: an error, a usage report, or something unheard of."""
+        if kind == b"error" or (isinstance(message, dict) and message.get("error")):
+            self.fail(Outcome.STREAM_ERROR, error_text(message))
+        elif isinstance(message, dict):
+            self._usage = message.get("usage") or self._usage
+        else:
+            self.fail(Outcome.PROTOCOL_ERROR, f"an event is no object: {str(message)[:80]}")
+
+    def _output(self) -> None:
+        """Note the first output that is not reasoning: the next commit is of the careful kind."""
+        self._output_seen = True
+        self.plain = False
+
+    def _said_usage(self, usage: Any) -> None:
+        self._usage = usage
+        self.plain = False
+
+    def _other_lane(self, lane: Any) -> None:
+        """Count a token event of a choice that is new, or one of several."""
+        pending = self._lanes_pending
+        if pending is None:
+            if self._lane is None:
+                self._lane = lane
+                self._unfinished.add(lane)
+                self.pending += 1
+                return
+            self._record.lanes = array("q", [int(self._lane)]) * len(self.stamps)
+            pending = self._lanes_pending = {self._lane: self.pending}
+            self._lane = None
+            self.plain = False
+        if lane not in pending:
+            self._unfinished.add(lane)
+        pending[lane] = pending.get(lane, 0) + 1
+        self.pending += 1
+
+    def _finish(self, lane: Any, reason: Any) -> None:
+        self.finish_reason = str(reason)
+        self._unfinished.discard(lane)
+
+    def commit(self, stamp_ns: int) -> None:
+        """Turn the pending token events into arrivals at `stamp_ns`: the general case."""
+        record = self._record
+        pending, self.pending = self.pending, 0
+        if self._output_seen and not record.first_output_ns:
+            record.first_output_ns = stamp_ns
+        self._commit_tokens()
+        lanes = self._lanes_pending
+        if lanes is not None:
+            self._commit_lanes(stamp_ns, lanes)
+            return
+        if pending > 1:
+            self.merged_reads += 1
+            if record.events is None:
+                record.events = array("q", [1]) * len(self.stamps)
+        if record.events is not None:
+            record.events.append(pending)
+        self.stamps.append(stamp_ns)
+        self.plain = record.events is None and not self._tokens_known
+
+    def _commit_lanes(self, stamp_ns: int, lanes: dict[Any, int]) -> None:
+        record = self._record
+        if record.events is None:
+            record.events = array("q", [1]) * len(self.stamps)
+        assert record.lanes is not None
+        merged = False
+        for lane, count in lanes.items():
+            if count:
+                self.stamps.append(stamp_ns)
+                record.events.append(count)
+                record.lanes.append(int(lane))
+                merged = merged or count > 1
+                lanes[lane] = 0
+        self.merged_reads += merged
+
+    def _commit_tokens(self) -> None:
+        """Note how many tokens this arrival carried, where the running usage says so."""
+        if not self._tokens_known:
+            return
+        record = self._record
+        said = self._usage.get("completion_tokens") if isinstance(self._usage, dict) else None
+        if self._lanes_pending is not None or not isinstance(said, int):
+            # It counts all choices together, or has a gap: it tells nothing of this arrival.
+            self._tokens_known = False
+            record.tokens = None
+            return
+        if record.tokens is None:
+            record.tokens = array("q")
+        record.tokens.append(max(said - self._said_tokens, 0))
+        self._said_tokens = said
+
+    def close(self) -> None:
+        """Write what was learnt into the record."""
+        record = self._record
+        record.finish_reason = self.finish_reason
+        record.usage = read_usage(self._usage)
+        if record.stamps:
+            record.first_token_ns = record.stamps[0]
+            record.last_token_ns = record.stamps[-1]
+        record.token_events = len(record.stamps) if record.events is None else sum(record.events)
+        record.reasoning_events = self.reasoning_events
+        if self._keep_text:
+            record.text = "".join(self._text)
+
+
+class ChatReader(StreamReader):
+    """Reads `chat.completion.chunk` events."""
+
+    __slots__ = ()
+
+    def event(self, data: bytes, kind: bytes) -> None:
+        """Take one event of the stream."""
+        try:
+            message = _loads(data)
+        except _DecodeError as error:
+            self._undecodable(data, error)
+            return
+        try:
+            choices = message["choices"]
+            for choice in choices:
+                lane = choice.get("index", 0)
+                delta = choice.get("delta")
+                if delta:
+                    content = delta.get("content")
+                    if content:
+                        if not self._output_seen:
+                            self._output()
+                        if self._keep_text and lane == 0:
+                            self._text.append(content)
+                        if lane == self._lane:
+                            self.pending += 1
+                        else:
+                            self._other_lane(lane)
+                    else:
+                        self._other_output(lane, delta)
+                if choice.get("finish_reason"):
+                    self._finish(lane, choice["finish_reason"])
+            usage = message.get("usage")
+            if usage:
+                self._said_usage(usage)
+            if kind == b"error" or "error" in message:
+                self._unshaped(message, kind)
+        except (KeyError, TypeError, AttributeError):
+            self._unshaped(message, kind)
+
+    def _other_output(self, lane: Any, delta: dict[str, Any]) -> None:
+        """Count a delta without content that carries something else that was generated."""
+        if delta.get("reasoning_content") or delta.get("reasoning"):
+            self.reasoning_events += 1
+        elif delta.get("tool_calls") or delta.get("refusal") or delta.get("function_call"):
+            if not self._output_seen:
+                self._output()
+        else:
+            return
+        if lane == self._lane:
+            self.pending += 1
+        else:
+            self._other_lane(lane)
+
+
+class CompletionsReader(StreamReader):
+    """Reads `text_completion` events."""
+
+    __slots__ = ()
+
+    def event(self, data: bytes, kind: bytes) -> None:
+        """Take one event of the stream."""
+        try:
+            message = _loads(data)
+        except _DecodeError as error:
+            self._undecodable(data, error)
+            return
+        try:
+            for choice in message["choices"]:
+                text = choice.get("text")
+                lane = choice.get("index", 0)
+                if text:
+                    if not self._output_seen:
+                        self._output()
+                    if lane == self._lane:
+                        self.pending += 1
+                    else:
+                        self._other_lane(lane)
+                    if self._keep_text and lane == 0:
+                        self._text.append(text)
+                if choice.get("finish_reason"):
+                    self._finish(lane, choice["finish_reason"])
+            usage = message.get("usage")
+            if usage:
+                self._said_usage(usage)
+            if kind == b"error" or "error" in message:
+                self._unshaped(message, kind)
+        except (KeyError, TypeError, AttributeError):
+            self._unshaped(message, kind)
+
+
+class ResponsesReader(StreamReader):
+    """Reads the `response.*` events of the responses endpoint; all its output is one choice."""
+
+    __slots__ = ()
+
+    def event(self, data: bytes, kind: bytes) -> None:
+        """Take one event of the stream."""
+        try:
+            message = _loads(data)
+        except _DecodeError as error:
+            self._undecodable(data, error)
+            return
+        name = message.get("type") if isinstance(message, dict) else None
+        if not isinstance(name, str):
+            self._unshaped(message, kind)
+        elif name.endswith(".delta"):
+            delta = message.get("delta")
+            if not delta:
+                return
+            if "reasoning" in name:
+                self.reasoning_events += 1
+            elif not self._output_seen:
+                self._output()
+            self._lane = 0
+            self.pending += 1
+            if self._keep_text and name == "response.output_text.delta":
+                self._text.append(delta)
+        elif name in ("response.completed", "response.incomplete"):
+            self.done = True
+            response = message.get("response") or {}
+            self._said_usage(response.get("usage"))
+            self.finish_reason = str(response.get("status") or name.removeprefix("response."))
+        elif name in ("error", "response.failed") or kind == b"error":
+            inner = message.get("response") or message
+            self.fail(Outcome.STREAM_ERROR, error_text(inner))
+
+
+READERS: dict[Endpoint, type[StreamReader]] = {
+    "chat": ChatReader,
+    "completions": CompletionsReader,
+    "responses": ResponsesReader,
+}

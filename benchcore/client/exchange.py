@@ -1,0 +1,334 @@
+"""Exchange: one request on its way, from its first byte sent to the last one received."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import httptools
+import orjson
+
+from benchcore.client.events import READERS, StreamReader
+from benchcore.client.openai import answer_text, error_text, read_usage
+from benchcore.client.records import Outcome, Phase, Record
+from benchcore.client.sse import SSEParser
+from benchcore.clock import NS
+
+if TYPE_CHECKING:
+    from benchcore.client.connection import Connection
+    from benchcore.config.target import Endpoint, Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a server may send, in bytes, before it is a `protocol_error`."""
+
+    head: int = 64 * 1024
+    event: int = 16 * 1024 * 1024
+    body: int = 64 * 1024 * 1024
+    idle: int = 64 * 1024 * 1024
+    """Of a stream: bytes in reads that brought no token event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prepared request.
+
+    Args:
+        payload: all its bytes, head and body.
+        request_id: as in its `x-request-id`.
+        endpoint: how to read the answer; `None`: the JSON body is kept as it is.
+        stream: whether a stream was asked for.
+        asked_input_tokens: the length it was meant to have.
+        asked_output_tokens: the most tokens it asked for.
+    """
+
+    payload: bytes
+    request_id: str
+    endpoint: Endpoint | None
+    stream: bool
+    asked_input_tokens: int | None = None
+    asked_output_tokens: int | None = None
+
+
+_NOT_STREAMS = (b"application/json", b"text/html")
+
+
+class Exchange:
+    """One request on its way; llhttp calls its `on_…` methods.
+
+    Args:
+        request: what to send.
+        record: where instants and counts go.
+        on_done: called once with the record when it has ended.
+        limits: how much the server may send.
+        keep: keep the text, or the JSON of a plain answer, in the record.
+        allow_empty: an answer without output is `ok`.
+    """
+
+    __slots__ = (
+        "_body",
+        "_content_length",
+        "_content_type",
+        "_head_complete",
+        "_limits",
+        "_parser",
+        "_size",
+        "_take",
+        "allow_empty",
+        "chunked",
+        "complete",
+        "connection",
+        "feed",
+        "keep",
+        "keep_alive",
+        "on_done",
+        "reader",
+        "record",
+        "request",
+        "status",
+    )
+
+    def __init__(
+        self,
+        request: Request,
+        record: Record,
+        on_done: Callable[[Record], None],
+        *,
+        limits: Limits,
+        keep: bool = False,
+        allow_empty: bool = False,
+    ) -> None:
+        self.request = request
+        self.record = record
+        self.on_done: Callable[[Record], None] | None = on_done
+        self.keep = keep
+        self.allow_empty = allow_empty
+        self.connection: Connection | None = None
+        self.reader: StreamReader = READERS[request.endpoint or "chat"](record, keep_text=keep)
+        self._limits = limits
+        self._body: list[bytes] = []
+        self._size = 0
+        self.complete = False
+        self.keep_alive = False
+        self._begin_head()
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self.feed: Callable[[bytes], None] = self._feed_head
+
+    def _begin_head(self) -> None:
+        self._head_complete = False
+        self.status = 0
+        self.chunked = False
+        self._content_type = b""
+        self._content_length: int | None = None
+        self._take: Callable[[bytes], None] = self._gather
+
+    def _feed_head(self, data: bytes) -> None:
+        """Feed until the head is complete; then llhttp is fed directly."""
+        assert self.connection is not None
+        if not self.record.first_byte_ns:
+            self.record.first_byte_ns = self.connection.stamp_ns
+        self._size += len(data)
+        self._parser.feed_data(data)
+        if self._head_complete:
+            self._size = 0
+            self.feed = self._parser.feed_data
+        elif self._size > self._limits.head:
+            self.reader.fail(
+                Outcome.PROTOCOL_ERROR, f"the head of the answer passes {self._limits.head} bytes"
+            )
+
+    def idle_read(self, size: int) -> None:
+        """Count the bytes of a read that brought no token event."""
+        if self._take is not self._gather:
+            self._size += size
+            if self._size > self._limits.idle:
+                self.reader.fail(
+                    Outcome.PROTOCOL_ERROR, f"{self._limits.idle} bytes came without a token"
+                )
+
+    # llhttp's calls.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take one header, or one trailer."""
+        name = name.lower()
+        if name == b"content-type":
+            self._content_type = value.lower()
+        elif name == b"content-length":
+            self._content_length = int(value) if value.isdigit() else None
+        elif name == b"transfer-encoding":
+            self.chunked = b"chunked" in value.lower()
+
+    def on_headers_complete(self) -> None:
+        """Decide how to read the body."""
+        if self.complete:
+            self.keep_alive = False  # an answer that nobody asked for
+            return
+        self.status = self._parser.get_status_code()
+        if self.status < 200:
+            return
+        self._head_complete = True
+        self.record.status = self.status
+        if (
+            self.status < 300
+            and self.request.stream
+            and not self._content_type.startswith(_NOT_STREAMS)
+        ):
+            self._take = SSEParser(self.reader.event, self._limits.event).feed
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        if not self.complete:
+            self._take(body)
+
+    def on_message_complete(self) -> None:
+        """Note the end; `100 Continue` and its like are followed by the answer proper."""
+        if self.complete:
+            return
+        if not self._head_complete:
+            self._begin_head()
+            return
+        self.complete = True
+        self.keep_alive = self._parser.should_keep_alive()
+
+    def _gather(self, body: bytes) -> None:
+        self._size += len(body)
+        if self._size > self._limits.body:
+            self.reader.fail(
+                Outcome.PROTOCOL_ERROR, f"the body of the answer passes {self._limits.body} bytes"
+            )
+        else:
+            self._body.append(body)
+
+    # How it ended.
+
+    def conclude(self, *, lost: str) -> None:
+        """Write outcome and error into the record.
+
+        Args:
+            lost: empty where the answer is complete; else how the connection ended.
+        """
+        record = self.record
+        self.reader.close()
+        if self.reader.outcome is Outcome.PROTOCOL_ERROR:
+            record.outcome, record.error = Outcome.PROTOCOL_ERROR, self.reader.error
+        elif not record.first_byte_ns:
+            record.outcome, record.error = Outcome.CONNECT_ERROR, f"no answer: {lost}"
+        elif not self._head_complete:
+            record.outcome, record.error = Outcome.TRUNCATED, f"in the head of the answer: {lost}"
+        elif not 200 <= self.status < 300:
+            record.outcome, record.error = Outcome.HTTP_ERROR, self._refusal()
+        elif self._take is not self._gather:
+            self._conclude_stream(lost)
+        else:
+            self._conclude_plain(lost)
+
+    def _conclude_stream(self, lost: str) -> None:
+        record = self.record
+        reader = self.reader
+        if reader.outcome is not None:
+            record.outcome, record.error = reader.outcome, reader.error
+        elif not reader.ended:
+            record.outcome = Outcome.TRUNCATED
+            record.error = (
+                f"after {record.token_events} token events: "
+                f"{lost or 'the stream ended without finish_reason or [DONE]'}"
+            )
+        elif record.token_events or self.allow_empty:
+            record.outcome = Outcome.OK
+        else:
+            record.outcome = Outcome.EMPTY
+            record.error = f"the stream ended ({record.finish_reason or 'no reason'}) empty"
+
+    def _conclude_plain(self, lost: str) -> None:
+        record = self.record
+        record.streamed = False
+        body = b"".join(self._body)
+        if lost and (self.chunked or self._content_length is not None):
+            record.outcome = Outcome.TRUNCATED
+            record.error = f"after {len(body)} bytes of the body: {lost}"
+            return
+        endpoint = self.request.endpoint
+        try:
+            answer = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            if endpoint is None:
+                record.outcome, record.text = Outcome.OK, body.decode(errors="replace")
+                return
+            record.outcome = Outcome.TRUNCATED if lost else Outcome.PROTOCOL_ERROR
+            record.error = f"the answer is not JSON ({error}): {body[:80]!r}"
+            return
+        if self.keep or endpoint is None:
+            record.answer = answer
+        if endpoint is None:
+            record.outcome = Outcome.OK
+            return
+        if isinstance(answer, dict) and answer.get("error"):
+            record.outcome, record.error = Outcome.STREAM_ERROR, error_text(answer)
+            return
+        if self.request.stream:
+            record.outcome = Outcome.PROTOCOL_ERROR
+            record.error = (
+                "a stream was asked for and a plain answer came; does the server stream? "
+                "--no-stream measures plain answers"
+            )
+            return
+        try:
+            text, record.finish_reason = answer_text(endpoint, answer)
+        except ValueError as error:
+            record.outcome, record.error = Outcome.PROTOCOL_ERROR, str(error)
+            return
+        record.usage = read_usage(answer.get("usage"))
+        record.text = text if self.keep else None
+        if text or self.allow_empty:
+            record.outcome = Outcome.OK
+        else:
+            record.outcome, record.error = Outcome.EMPTY, "the answer holds no output"
+
+    def _refusal(self) -> str:
+        body = b"".join(self._body)
+        try:
+            text = error_text(orjson.loads(body))
+        except orjson.JSONDecodeError:
+            text = " ".join(body[:600].decode(errors="replace").split())[:300]
+        if 300 <= self.status < 400:
+            text = f"a redirect; give the address it leads to as --base-url. {text}"
+        return text
+
+    def late(self, phase_limits: Timeouts) -> tuple[Phase, float] | None:
+        """Return the limit that the record's own stamps broke, with its value in seconds.
+
+        Args:
+            phase_limits: the limits in force.
+        """
+        record = self.record
+        sent = record.sent_ns
+        end = record.last_token_ns if self.reader.ended else record.done_ns
+        limit = phase_limits.first_token
+        if limit is not None and record.streamed:
+            first = record.first_token_ns or record.done_ns
+            if first - sent > limit * NS:
+                return Phase.FIRST_TOKEN, limit
+        limit = phase_limits.between_tokens
+        if limit is not None and record.stamps:
+            gaps = [after - before for before, after in pairwise(record.stamps)]
+            gaps.append(end - record.last_token_ns)
+            if max(gaps) > limit * NS:
+                return Phase.BETWEEN_TOKENS, limit
+        limit = phase_limits.total
+        if limit is not None and (end or record.done_ns) - sent > limit * NS:
+            return Phase.TOTAL, limit
+        return None
+
+    def release(self) -> None:
+        """Break the circle with llhttp: the collector is off while a load runs."""
+        self._parser = None
+        self.feed = self._take = _nothing
+        self.connection = None
+        self.on_done = None
+
+
+def _nothing(_data: bytes) -> None:
+    return

@@ -1,0 +1,1 @@
+"""Records in, figures out: percentiles, histograms, summaries, timeline, validity. No I/O."""
