@@ -37,5 +37,5 @@ class SimOptions(BaseModel):
     @model_validator(mode="after")
     def _certificate_and_key(self) -> Self:
         if (self.certfile is None) != (self.keyfile is None):
-            raise ValueError("certfile and keyfile go together")
+            raise ValueError("keyfile and certfile go together: give both")
         return self

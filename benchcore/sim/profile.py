@@ -78,6 +78,10 @@ class SimProfile(BaseModel):
         """
         if name not in PROFILES:
             raise ValueError(f"unknown profile {name!r}: choose one of {', '.join(PROFILES)}")
+        for field in overrides:
+            if field not in cls.model_fields:
+                known = ", ".join(cls.model_fields)
+                raise ValueError(f"a profile has no field {field!r}: choose one of {known}")
         return cls.model_validate({**PROFILES[name], **overrides})
 
 

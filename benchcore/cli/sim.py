@@ -1,0 +1,116 @@
+"""The `benchcore sim` command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from benchcore.sim.options import SimOptions
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65_535),
+    help="Port to listen on; 0 picks a free one.",
+)
+@click.option("--uds", type=click.Path(path_type=Path), help="Listen on this Unix socket instead.")
+@click.option(
+    "--profile", default="default", show_default=True, help="default, fast, slow or knee."
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Override a field of the profile; repeatable. --list-fields names them.",
+)
+@click.option("--list-fields", is_flag=True, help="Print the profile's fields and end.")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="FAULT[@PROBABILITY]",
+    help="Strike requests at random, such as error_event:5@0.1; repeatable.",
+)
+@click.option("--seed", default=0, show_default=True, help="Answers, jitter and random faults.")
+@click.option(
+    "--truth", type=click.Path(path_type=Path), help="Log the true send times to this file."
+)
+@click.option(
+    "--api-key",
+    envvar="BENCHCORE_SIM_API_KEY",
+    help="Bearer key that requests must carry (a made-up one; this server is a toy).",
+)
+@click.option("--certfile", type=_FILE, help="Serve TLS with this certificate; needs --keyfile.")
+@click.option("--keyfile", type=_FILE, help="Key of the certificate.")
+def sim(
+    profile: str, settings: tuple[str, ...], *, list_fields: bool, port: int, **given: Any
+) -> None:
+    """Serve a simulated OpenAI-compatible server."""
+    from benchcore.sim.profile import SimProfile
+    from benchcore.sim.server import serve
+
+    if list_fields:
+        for name, field in SimProfile.model_fields.items():
+            click.echo(f"{name:<28} {field.default!s:<18} {field.description}")
+        return
+    options = _options(profile, settings, port=port, **given)
+
+    def ready(base_url: str) -> None:
+        if options.uds is not None:
+            click.echo(f"simulating {options.profile.model} on the Unix socket {options.uds}")
+            return
+        click.echo(f"simulating {options.profile.model} at {base_url}")
+        click.echo(f"aim at it: benchcore climb --base-url {base_url} --concurrency 1,8,64")
+
+    try:
+        ended_by = serve(options, ready)
+    except OSError as error:
+        place = error.filename or options.uds or f"{options.host}:{options.port}"
+        raise click.UsageError(f"cannot serve: {place}: {error.strerror or error}") from None
+    if ended_by is not None:
+        sys.exit(128 + ended_by)
+
+
+def _options(profile: str, settings: tuple[str, ...], **given: Any) -> SimOptions:
+    from pydantic import ValidationError
+
+    from benchcore.sim.options import SimOptions
+    from benchcore.sim.profile import SimProfile
+
+    overrides: dict[str, object] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set {setting}: write FIELD=VALUE")
+        overrides[name] = value
+    try:
+        figures = SimProfile.named(profile, **overrides)
+    except ValidationError as error:
+        raise click.UsageError(f"--set {_one_line(error)}") from None
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    try:
+        return SimOptions.model_validate({"profile": figures, **given})
+    except ValidationError as error:
+        option = "--fault " if error.errors()[0]["loc"] == ("faults",) else "--"
+        raise click.UsageError(option + _one_line(error)) from None
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {message}" if place else message
