@@ -76,6 +76,7 @@ class Exchange:
         "_limits",
         "_parser",
         "_size",
+        "_streaming",
         "_take",
         "allow_empty",
         "chunked",
@@ -121,6 +122,7 @@ class Exchange:
         self._head_complete = False
         self.status = 0
         self.chunked = False
+        self._streaming = False
         self._content_type = b""
         self._content_length: int | None = None
         self._take: Callable[[bytes], None] = self._gather
@@ -142,7 +144,7 @@ class Exchange:
 
     def idle_read(self, size: int) -> None:
         """Count the bytes of a read that brought no token event."""
-        if self._take is not self._gather:
+        if self._streaming:
             self._size += size
             if self._size > self._limits.idle:
                 self.reader.fail(
@@ -176,6 +178,7 @@ class Exchange:
             and self.request.stream
             and not self._content_type.startswith(_NOT_STREAMS)
         ):
+            self._streaming = True
             self._take = SSEParser(self.reader.event, self._limits.event).feed
 
     def on_body(self, body: bytes) -> None:
@@ -220,7 +223,7 @@ class Exchange:
             record.outcome, record.error = Outcome.TRUNCATED, f"in the head of the answer: {lost}"
         elif not 200 <= self.status < 300:
             record.outcome, record.error = Outcome.HTTP_ERROR, self._refusal()
-        elif self._take is not self._gather:
+        elif self._streaming:
             self._conclude_stream(lost)
         else:
             self._conclude_plain(lost)

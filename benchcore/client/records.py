@@ -1,5 +1,7 @@
 """Records: what is known of one request once it has ended."""
 
+from __future__ import annotations
+
 from array import array
 from dataclasses import dataclass, field
 from enum import StrEnum

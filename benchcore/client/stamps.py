@@ -1,5 +1,7 @@
 """Stamps: when bytes arrived, as the kernel says, on the monotonic clock."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import socket

@@ -1,4 +1,4 @@
-"""Percentiles: nearest rank, their order-statistic intervals, and when there are too few samples."""
+"""Percentiles: nearest rank, their order-statistic intervals, and when samples are too few."""
 
 import math
 from collections.abc import Sequence

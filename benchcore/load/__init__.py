@@ -1,0 +1,1 @@
+"""When requests are sent: arrivals, closed and open loop, levels, steady state, stop rules."""

@@ -1,0 +1,79 @@
+"""Closed loop: virtual users, each sending its next request when its last one has ended."""
+
+from collections.abc import Callable
+
+from benchcore.client.records import FAILED, Record
+from benchcore.clock import Clock, Timer
+
+BACKOFF_FIRST_NS = 100_000_000
+BACKOFF_MOST_NS = 5_000_000_000
+
+Emit = Callable[[int, Callable[[Record], None]], None]
+"""Send a request planned for an instant (ns); the second argument takes its record."""
+
+
+def backoff_ns(failures: int) -> int:
+    """Return how long a user waits after so many failures in a row: 0.1 s doubling up to 5 s."""
+    return min(BACKOFF_FIRST_NS << min(failures - 1, 16), BACKOFF_MOST_NS) if failures else 0
+
+
+class ClosedLoop:
+    """Keeps `users` requests on their way.
+
+    Args:
+        clock: what time it is.
+        emit: sends a request.
+        users: how many virtual users there are.
+        ramp_ns: their starts are spread evenly over this time, so that they do not march in step.
+        think_ns: how long a user waits after an answer.
+    """
+
+    def __init__(
+        self, clock: Clock, emit: Emit, users: int, *, ramp_ns: int = 0, think_ns: int = 0
+    ) -> None:
+        self._clock = clock
+        self._emit = emit
+        self._users = users
+        self._ramp_ns = ramp_ns
+        self._think_ns = think_ns
+        self._failures = [0] * users
+        self._timers: dict[int, Timer] = {}
+        self._stopped = False
+
+    def start(self, start_ns: int) -> None:
+        """Let the users begin."""
+        for user in range(self._users):
+            at_ns = start_ns + self._ramp_ns * user // self._users
+            if at_ns <= self._clock.now_ns():
+                self._send(user, at_ns)
+            else:
+                self._send_at(user, at_ns)
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._stopped = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _send_at(self, user: int, at_ns: int) -> None:
+        def due() -> None:
+            self._timers.pop(user, None)
+            self._send(user, at_ns)
+
+        self._timers[user] = self._clock.call_at(at_ns, due)
+
+    def _send(self, user: int, scheduled_ns: int) -> None:
+        if not self._stopped:
+            self._emit(scheduled_ns, lambda record: self._ended(user, record))
+
+    def _ended(self, user: int, record: Record) -> None:
+        if self._stopped:
+            return
+        failed = record.outcome in FAILED
+        self._failures[user] = self._failures[user] + 1 if failed else 0
+        wait_ns = self._think_ns + backoff_ns(self._failures[user])
+        if wait_ns:
+            self._send_at(user, record.done_ns + wait_ns)
+        else:
+            self._send(user, record.done_ns)

@@ -1,0 +1,324 @@
+"""Level: one step of a climb, through warm-up, window and drain."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal, Protocol
+
+from benchcore.client.records import Outcome, Phase, Record
+from benchcore.clock import Clock, Timer
+from benchcore.load.closed import ClosedLoop
+from benchcore.load.inflight import InFlight
+from benchcore.load.open import NEVER_NS, OpenLoop
+
+
+@dataclass(frozen=True, slots=True)
+class LevelPlan:
+    """What a level does; times in ns.
+
+    Args:
+        name: `c64`, `r4`; with the workload before it where a climb has several.
+        mode: closed or open loop.
+        concurrency: users of a closed loop.
+        schedule_ns: of an open loop, when each request is due, drain included.
+        rate: of an open loop, requests per second.
+        requests: the window ends when so many have been scheduled in it.
+        window_ns: the window is at most this long.
+        warmup_requests: the window begins when so many have ended …
+        warmup_ns: … and so much time has passed.
+        drain_ns: how long measured requests may take to end once the window has.
+        ramp_ns: users start spread over this time.
+        think_ns: pause of a user after an answer.
+        max_inflight: of an open loop, what does not fit is dropped.
+    """
+
+    name: str
+    mode: Literal["closed", "open"]
+    concurrency: int | None = None
+    rate: float | None = None
+    schedule_ns: Sequence[int] = ()
+    requests: int | None = None
+    window_ns: int | None = None
+    warmup_requests: int = 0
+    warmup_ns: int = 0
+    drain_ns: int = 60_000_000_000
+    ramp_ns: int = 0
+    think_ns: int = 0
+    max_inflight: int = 10_000
+
+
+class Sender(Protocol):
+    """What sends requests and can take them back."""
+
+    def start(self, index: int, scheduled_ns: int, on_done: Callable[[Record], None]) -> Any:
+        """Send the `index`-th request; returns what `cancel` takes."""
+        ...
+
+    def cancel(self, exchange: Any, outcome: Outcome, phase: Phase | None, error: str) -> None:
+        """End a request now; nothing happens where it has ended."""
+        ...
+
+
+class Stage(Enum):
+    """Where a level is."""
+
+    WARMUP = "warmup"
+    WINDOW = "window"
+    DRAIN = "drain"
+    OVER = "over"
+
+
+@dataclass(slots=True)
+class LevelRecords:
+    """What a level measured.
+
+    Args:
+        measured: every request scheduled inside the window, in the order of scheduling.
+        others: unmeasured requests that were on their way inside the window.
+        scheduled: how many were planned in the window, counted at the plan.
+        sent: how many of them were handed to the client, counted at the send.
+        ended: how they ended, counted at the end.
+    """
+
+    measured: list[Record] = field(default_factory=list)
+    others: list[Record] = field(default_factory=list)
+    scheduled: int = 0
+    sent: int = 0
+    ended: Counter[Outcome] = field(default_factory=Counter)
+    start_ns: int = 0
+    window_start_ns: int = 0
+    window_end_ns: int = 0
+    over_ns: int = 0
+    area_in_window: int = 0
+    interrupted: bool = False
+
+    @property
+    def counts_agree(self) -> bool:
+        """Whether plan, send and end, counted apart, tell the same."""
+        unsent = self.ended[Outcome.DROPPED]
+        return self.scheduled == self.ended.total() == self.sent + unsent
+
+
+class Level:
+    """Runs one level; everything happens in callbacks of the clock and of the sender.
+
+    Args:
+        plan: what to do.
+        clock: what time it is.
+        sender: sends requests.
+        on_over: called once when all has ended.
+        on_record: told of every request that ends, and where it belongs.
+        on_due: told when an open loop's next request is due.
+    """
+
+    def __init__(
+        self,
+        plan: LevelPlan,
+        clock: Clock,
+        sender: Sender,
+        *,
+        on_over: Callable[[], None],
+        on_record: Callable[[Record, Stage], None] = lambda _record, _stage: None,
+        on_due: Callable[[int], None] = lambda _due_ns: None,
+    ) -> None:
+        self.plan = plan
+        self.stage = Stage.WARMUP
+        self.result = LevelRecords()
+        self.in_flight = InFlight(clock.now_ns())
+        self.sent_total = 0
+        self._clock = clock
+        self._sender = sender
+        self._on_over = on_over
+        self._on_record = on_record
+        self._warm_ended = 0
+        self._index = 0
+        self._pending: dict[int, tuple[bool, Any]] = {}
+        self._measured_pending = 0
+        self._area_at_start = 0
+        self._timers: list[Timer] = []
+        self._window_end_ns = NEVER_NS
+        self.driver: ClosedLoop | OpenLoop
+        if plan.mode == "closed":
+            assert plan.concurrency is not None
+            self.driver = ClosedLoop(
+                clock, self._emit, plan.concurrency, ramp_ns=plan.ramp_ns, think_ns=plan.think_ns
+            )
+        else:
+            self.driver = OpenLoop(
+                clock,
+                self._emit,
+                self._drop,
+                plan.schedule_ns,
+                max_inflight=plan.max_inflight,
+                on_next=on_due,
+            )
+
+    def start(self) -> None:
+        """Begin."""
+        now_ns = self._clock.now_ns()
+        self.result.start_ns = now_ns
+        self.in_flight = InFlight(now_ns)
+        if self.plan.warmup_ns > 0:
+            self._at(now_ns + self.plan.warmup_ns, self._maybe_open_window)
+        if self.plan.warmup_requests <= 0 and self.plan.warmup_ns <= 0:
+            self._open_window(now_ns)
+        self.driver.start(now_ns)
+
+    def interrupt(self, grace_ns: int) -> None:
+        """Send nothing more; what is on its way may end within `grace_ns`, then is cancelled."""
+        self.result.interrupted = True
+        self.driver.stop()
+        if self.stage is Stage.WARMUP:
+            self._close_window(self._clock.now_ns(), opened=False)
+        elif self.stage is Stage.WINDOW:
+            self._close_window(self._clock.now_ns())
+        if self.stage is Stage.OVER:
+            return
+        if grace_ns <= 0:
+            self._finish()
+        else:
+            self._at(self._clock.now_ns() + grace_ns, self._finish)
+
+    # Scheduling.
+
+    def _at(self, when_ns: int, call: Callable[[], None]) -> None:
+        self._timers.append(self._clock.call_at(when_ns, call))
+
+    def _is_measured(self, scheduled_ns: int) -> bool:
+        return (
+            self.stage is Stage.WINDOW
+            and self.result.window_start_ns <= scheduled_ns < self._window_end_ns
+        )
+
+    def _plan_one(self, scheduled_ns: int) -> tuple[int, bool]:
+        """Count a planned request; the one that fills the window ends it."""
+        index = self._index
+        self._index += 1
+        measured = self._is_measured(scheduled_ns)
+        if measured:
+            self.result.scheduled += 1
+        return index, measured
+
+    def _filled(self) -> bool:
+        return self.stage is Stage.WINDOW and self.result.scheduled == self.plan.requests
+
+    def _emit(self, scheduled_ns: int, ended: Callable[[Record], None]) -> None:
+        if self.stage is Stage.OVER:
+            return
+        index, measured = self._plan_one(scheduled_ns)
+        stage = self.stage if measured or self.stage is not Stage.WINDOW else Stage.WARMUP
+        self.in_flight.change(self._clock.now_ns(), 1)
+        self._measured_pending += measured
+        self._pending[index] = (measured, None)
+
+        def done(record: Record) -> None:
+            record.index = index
+            self._ended(record, measured, stage)
+            ended(record)
+
+        exchange = self._sender.start(index, scheduled_ns, done)
+        self.sent_total += 1
+        if measured:
+            self.result.sent += 1
+        if index in self._pending:
+            self._pending[index] = (measured, exchange)
+        if measured and self._filled():
+            self._close_window(scheduled_ns)
+
+    def _drop(self, scheduled_ns: int) -> None:
+        index, measured = self._plan_one(scheduled_ns)
+        record = Record(request_id="", scheduled_ns=scheduled_ns, index=index)
+        record.outcome = Outcome.DROPPED
+        record.error = f"{self.plan.max_inflight} requests were in flight"
+        record.done_ns = self._clock.now_ns()
+        if measured:
+            self.result.ended[Outcome.DROPPED] += 1
+            self.result.measured.append(record)
+        self._on_record(record, self.stage if measured else Stage.WARMUP)
+        if measured and self._filled():
+            self._close_window(scheduled_ns)
+
+    # Ends.
+
+    def _ended(self, record: Record, measured: bool, stage: Stage) -> None:
+        self.in_flight.change(self._clock.now_ns(), -1)
+        del self._pending[record.index]
+        result = self.result
+        if measured:
+            assert record.outcome is not None
+            result.ended[record.outcome] += 1
+            result.measured.append(record)
+            self._measured_pending -= 1
+        elif self.stage is not Stage.WARMUP and record.done_ns >= result.window_start_ns:
+            result.others.append(record)
+        self._on_record(record, stage)
+        if self.stage is Stage.WARMUP:
+            self._warm_ended += 1
+            self._maybe_open_window()
+        elif self.stage is Stage.DRAIN and (
+            not self._measured_pending if not result.interrupted else not self._pending
+        ):
+            self._finish()
+
+    def _maybe_open_window(self) -> None:
+        now_ns = self._clock.now_ns()
+        if (
+            self.stage is Stage.WARMUP
+            and self._warm_ended >= self.plan.warmup_requests
+            and now_ns >= self.result.start_ns + self.plan.warmup_ns
+        ):
+            self._open_window(now_ns)
+
+    def _open_window(self, now_ns: int) -> None:
+        self.stage = Stage.WINDOW
+        self.result.window_start_ns = now_ns
+        self._area_at_start = self.in_flight.area(now_ns)
+        if self.plan.window_ns is not None:
+            end_ns = now_ns + self.plan.window_ns
+            self._window_end_ns = end_ns
+            self._at(end_ns, lambda: self._close_window(end_ns))
+
+    def _close_window(self, end_ns: int, *, opened: bool = True) -> None:
+        if self.stage not in (Stage.WINDOW, Stage.WARMUP):
+            return
+        result = self.result
+        if not opened:
+            result.window_start_ns = end_ns
+            self._area_at_start = self.in_flight.area(self._clock.now_ns())
+        self.stage = Stage.DRAIN
+        self._window_end_ns = result.window_end_ns = end_ns
+        result.area_in_window = self.in_flight.area(self._clock.now_ns()) - self._area_at_start
+        if not self._measured_pending and not (result.interrupted and self._pending):
+            self._finish()
+        elif not result.interrupted:
+            self._at(self._clock.now_ns() + self.plan.drain_ns, self._cut)
+
+    def _cut(self) -> None:
+        """End what the drain limit cuts off."""
+        if self.stage is not Stage.DRAIN or self.result.interrupted:
+            return
+        limit = self.plan.drain_ns / 1e9
+        for measured, exchange in list(self._pending.values()):
+            if measured:
+                self._sender.cancel(
+                    exchange,
+                    Outcome.TIMEOUT,
+                    Phase.DRAIN,
+                    f"still running {limit:g} s after the window had closed",
+                )
+
+    def _finish(self) -> None:
+        if self.stage is Stage.OVER:
+            return
+        self.driver.stop()
+        self.stage = Stage.OVER
+        for timer in self._timers:
+            timer.cancel()
+        for _, exchange in list(self._pending.values()):
+            self._sender.cancel(exchange, Outcome.CANCELLED, None, "the level was over")
+        self.result.over_ns = self._clock.now_ns()
+        self.result.measured.sort(key=lambda record: record.index)
+        self._on_over()
