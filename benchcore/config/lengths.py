@@ -11,6 +11,9 @@ from pydantic_core import CoreSchema, core_schema
 
 from benchcore.errors import ConfigError
 
+MOST_TOKENS = 10_000_000
+# Sigma of the logarithm: at 10 one draw in six is over 20,000 times the median.
+_WIDEST_SIGMA = 10
 _FORM = (
     "a number of tokens, uniform:LOW:HIGH, normal:MEAN:STD or lognormal:MEDIAN:SIGMA, "
     "the last two optionally with :LOW:HIGH"
@@ -33,7 +36,7 @@ class Length:
     a: float
     b: float = 0.0
     low: int = 1
-    high: int = 10_000_000
+    high: int = MOST_TOKENS
 
     @classmethod
     def parse(cls, text: str | int) -> Self:
@@ -55,13 +58,20 @@ class Length:
         wanted = {"fixed": (1,), "uniform": (2,), "normal": (2, 4), "lognormal": (2, 4)}[kind]
         if len(values) not in wanted or not all(math.isfinite(value) for value in values):
             raise ConfigError(f"length {text!r} is not {_FORM}")
-        bounds = [int(value) for value in values[2:]] or [1, 10_000_000]
-        if kind == "uniform":
-            bounds = [int(values[0]), int(values[1])]
+        ends = values if kind == "uniform" else values[2:]
+        if any(not end.is_integer() for end in ends):
+            raise ConfigError(f"length {text!r}: the ends are whole numbers")
+        bounds = [int(end) for end in ends] or [1, MOST_TOKENS]
         if values[0] < 1 or (len(values) > 1 and values[1] < 0):
             raise ConfigError(f"length {text!r}: tokens start at 1 and a spread is not negative")
+        if values[0] > MOST_TOKENS or bounds[1] > MOST_TOKENS:
+            raise ConfigError(f"length {text!r}: more than {MOST_TOKENS} tokens")
         if not 1 <= bounds[0] <= bounds[1]:
             raise ConfigError(f"length {text!r}: the lower end lies above the upper end or below 1")
+        if kind == "lognormal" and values[1] > _WIDEST_SIGMA:
+            raise ConfigError(
+                f"length {text!r}: sigma is of the logarithm, {_WIDEST_SIGMA} at most"
+            )
         return cls(kind, values[0], values[1] if len(values) > 1 else 0.0, *bounds)  # type: ignore[arg-type]
 
     def draw(self, stream: random.Random) -> int:
@@ -88,8 +98,9 @@ class Length:
     def __str__(self) -> str:
         if self.kind == "fixed":
             return str(int(self.a))
-        text = f"{self.kind}:{self.a:g}:{self.b:g}"
-        bounded = self.kind != "uniform" and (self.low, self.high) != (1, 10_000_000)
+        # Twelve digits: plain `g` would round what the run folder must give back.
+        text = f"{self.kind}:{self.a:.12g}:{self.b:.12g}"
+        bounded = self.kind != "uniform" and (self.low, self.high) != (1, MOST_TOKENS)
         return f"{text}:{self.low}:{self.high}" if bounded else text
 
     @classmethod
