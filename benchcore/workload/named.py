@@ -1,0 +1,264 @@
+"""Named workloads: those that ship with benchcore, and YAML files of one's own."""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from benchcore.config.lengths import Length
+from benchcore.errors import ConfigError
+from benchcore.workload.document import Document, Keys, read_document
+from benchcore.workload.jsonl import Order
+from benchcore.workload.language import LanguageName
+from benchcore.workload.protocol import Workload
+from benchcore.workload.registry import find_kind, nearest, parameters
+
+_YAML = (".yaml", ".yml")
+# Keys of a file that are not for what makes the workload.
+_OWN = {"name", "description", "kind", "load", "parts", "options"}
+
+Whole = Annotated[int, Field(ge=1)]
+
+
+class Load(BaseModel):
+    """The load that a workload asks for unless the user says otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    concurrency: list[Whole] | None = Field(None, min_length=1, description="virtual users")
+    rate: list[Annotated[float, Field(gt=0)]] | None = Field(
+        None, min_length=1, description="requests per second"
+    )
+    arrival: str | None = Field(None, description="constant, poisson or gamma:SHAPE")
+    max_inflight: Whole | None = Field(None, description="requests in flight at once")
+    requests: Whole | None = Field(None, description="requests per level")
+    duration: str | float | None = Field(None, description="length of the window, such as 60s")
+    warmup: str | int | None = Field(None, description="requests, or a time such as 10s")
+    repeats: Whole | None = Field(None, description="how often each level is run")
+    ramp: float | None = Field(None, ge=0, description="seconds over which users start")
+    think_time: float | None = Field(None, ge=0, description="seconds between requests of a user")
+    stagger: bool | None = Field(None, description="users start one after the other")
+
+
+class WorkloadFile(BaseModel):
+    """A workload as a YAML file has it: of one kind, or the union of `parts`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: str | None = Field(None, min_length=1, description="the file's name when left out")
+    description: str = Field("", description="one line for people")
+    kind: str = Field("synthetic", description="entry point of the group benchcore.workloads")
+    input_tokens: Length | None = Field(None, description="length of the prompt")
+    output_tokens: Length | None = Field(None, description="the most tokens of the answer")
+    language: LanguageName | None = Field(None, description="en, zh or mixed")
+    seed: int | None = Field(None, description="the same seed gives the same prompts")
+    ignore_eos: bool | None = Field(None, description="ask for exactly output_tokens")
+    shared_prefix_tokens: int | None = Field(None, ge=0, description="tokens all prompts share")
+    unique: bool | None = Field(None, description="prompts differ from one another")
+    file: str | None = Field(None, description="prompts, beside this file or absolute")
+    order: Order | None = Field(None, description="file or shuffled")
+    options: dict[str, Any] = Field(default_factory=dict, description="for a third party's kind")
+    load: Load = Field(default_factory=lambda: Load.model_validate({}), description="its load")
+    parts: list[str] | None = Field(None, min_length=1, description="names or files, in order")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadPart:
+    """One workload and the load that it asks for.
+
+    Args:
+        name: what its levels are called.
+        workload: says what to ask.
+        load: what its file says under `load`, such as `{"concurrency": [1], "requests": 5}`.
+    """
+
+    name: str
+    workload: Workload
+    load: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadSpec:
+    """A named workload: one part, or several that are run one after the other.
+
+    Args:
+        name: what it is called.
+        description: one line for people.
+        source: the file that it came from.
+        parts: in the order they are run.
+    """
+
+    name: str
+    description: str
+    source: str
+    parts: list[WorkloadPart]
+
+
+def list_workloads() -> dict[str, str]:
+    """Return the workloads that ship with benchcore: name and description."""
+    found = {}
+    for path in sorted(_folder().glob("*.yaml")):
+        found[path.stem] = _validated(read_document(path)).description
+    return found
+
+
+def load_workload(name_or_path: str | Path, **overrides: Any) -> WorkloadSpec:
+    """Load a workload that ships with benchcore, a YAML file, or a file of JSON lines.
+
+    Args:
+        name_or_path: `short`, `my/load.yaml` or `prompts.jsonl`.
+        overrides: keys of a workload file, such as `input_tokens` or `seed`, that count instead of
+            what the file says, in every part; `None`: the file's.
+
+    Raises:
+        ConfigError: there is no such workload, or something in its file or the overrides is wrong;
+            with file, line and key.
+    """
+    given = {key: value for key, value in overrides.items() if value is not None}
+    settable = [key for key in WorkloadFile.model_fields if key not in _OWN]
+    for key in given:
+        if key not in settable:
+            raise ConfigError(f"{key}: unknown; {nearest(key, settable)}")
+    try:
+        checked = _set_fields(WorkloadFile.model_validate(given))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_faults(error, None))) from None
+    path = _find(str(name_or_path))
+    if path.suffix == ".jsonl":
+        model = WorkloadFile(kind="jsonl", file=str(path.absolute()))
+        return WorkloadSpec(path.stem, "", str(path), [_part(model, None, path.stem, checked)])
+    return _load(path, checked, ())
+
+
+def _load(path: Path, overrides: dict[str, Any], around: tuple[Path, ...]) -> WorkloadSpec:
+    document = read_document(path)
+    model = _validated(document)
+    name = model.name or path.stem
+    if model.parts is None:
+        part = _part(model, document, name, overrides)
+        return WorkloadSpec(name, model.description, str(path), [part])
+    around = (*around, path.resolve())
+    parts: list[WorkloadPart] = []
+    for index, entry in enumerate(model.parts):
+        where = f"{document.at(('parts', index))}: parts.{index}"
+        beside = path.parent / entry
+        try:
+            found = beside if beside.suffix in _YAML else _find(entry)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+        if found.resolve() in around:
+            raise ConfigError(f"{where}: {entry} holds this workload itself; take it out")
+        for part in _load(found, overrides, around).parts:
+            if any(part.name == other.name for other in parts):
+                raise ConfigError(f"{where}: part {part.name!r} is there twice; name it otherwise")
+            parts.append(part)
+    return WorkloadSpec(name, model.description, str(path), parts)
+
+
+def _part(
+    model: WorkloadFile, document: Document | None, name: str, overrides: dict[str, Any]
+) -> WorkloadPart:
+    def at(key: str) -> str:
+        inside = document is not None and key in document.content
+        return f"{document.at((key,))}: {key}" if document is not None and inside else key
+
+    def taken(key: str) -> str:
+        return "path" if key == "file" else key
+
+    try:
+        kind = find_kind(model.kind)
+    except ConfigError as error:
+        raise ConfigError(f"{at('kind')}: {error}") from None
+    fields = {key: value for key, value in _set_fields(model).items() if key not in _OWN}
+    if "file" in fields and document is not None:
+        fields["file"] = str(document.path.parent / fields["file"])
+    known, open_ended = parameters(kind)
+    for key in (*fields, *overrides):
+        if taken(key) not in known and not open_ended:
+            takes = ", ".join("file" if key == "path" else key for key in known if key != "name")
+            raise ConfigError(f"{at(key)}: {name} is of kind {model.kind}, which takes {takes}")
+    for key in model.options:
+        if key not in known and not open_ended:
+            raise ConfigError(f"{at('options')}.{key}: unknown; {nearest(key, known)}")
+    arguments = {taken(key): value for key, value in {**fields, **overrides}.items()}
+    arguments.update(model.options)
+    if "name" in known or open_ended:
+        arguments["name"] = name
+    for key, needed in known.items():
+        if needed and key not in arguments:
+            wanted = "file" if key == "path" else f"options.{key}"
+            raise ConfigError(f"{at('kind')}: {model.kind} needs {wanted}; add it")
+    try:
+        workload = kind(**arguments)
+    except ConfigError as error:
+        # A fault in the file of prompts names that file itself.
+        where = "" if document is None or "path" in arguments else f"{document.path}: "
+        raise ConfigError(f"{where}{error}") from None
+    return WorkloadPart(name, workload, model.load.model_dump(exclude_none=True))
+
+
+def _folder() -> Path:
+    """Return where the shipped workloads are: in the wheel, or beside the package in a checkout."""
+    package = Path(str(resources.files("benchcore")))
+    packed = package / "_data" / "workloads"
+    return packed if packed.is_dir() else package.parent / "workloads"
+
+
+def _find(name: str) -> Path:
+    path = Path(name)
+    if path.suffix in (*_YAML, ".jsonl") or len(path.parts) > 1:
+        if path.suffix not in (*_YAML, ".jsonl"):
+            raise ConfigError(f"workload {name}: the name of a file ends in .yaml or .jsonl")
+        return path
+    shipped = _folder() / f"{name}.yaml"
+    if not shipped.is_file():
+        names = [path.stem for path in sorted(_folder().glob("*.yaml"))]
+        raise ConfigError(
+            f"workload {name!r} is unknown; {nearest(name, names)}; or give a .yaml or .jsonl file"
+        )
+    return shipped
+
+
+def _set_fields(model: BaseModel) -> dict[str, Any]:
+    """Return what was given, in the order of the model; `key:` with nothing after it is not."""
+    return {
+        key: getattr(model, key)
+        for key in type(model).model_fields
+        if key in model.model_fields_set and getattr(model, key) is not None
+    }
+
+
+def _validated(document: Document) -> WorkloadFile:
+    try:
+        model = WorkloadFile.model_validate(document.content)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_faults(error, document))) from None
+    if model.parts is not None:
+        for key in sorted(model.model_fields_set - {"name", "description", "parts"}):
+            raise ConfigError(
+                f"{document.at((key,))}: {key}: a union has only name, description and parts; "
+                "write it into the files of the parts"
+            )
+    return model
+
+
+def _faults(error: ValidationError, document: Document | None) -> list[str]:
+    """Return a line for each key at fault, in the order of the file: place, key, what is right."""
+    found: dict[tuple[int, str], list[str]] = {}
+    for fault in error.errors():
+        keys: Keys = fault["loc"]
+        says = fault["msg"][0].lower() + fault["msg"][1:]
+        if fault["type"] == "extra_forbidden":
+            model = Load if keys[0] == "load" else WorkloadFile
+            says = f"unknown key; {nearest(str(keys[-1]), model.model_fields)}"
+        elif fault["type"] == "value_error":
+            says = str(fault["ctx"]["error"])
+        # A choice of types adds the name of each to the path: they are faults of one key.
+        while document is not None and len(keys) > 1 and keys not in document.lines:
+            keys = keys[:-1]
+        line = document.line(keys) if document is not None else 0
+        place = f"{document.path}:{line}: " if document is not None else ""
+        found.setdefault((line, f"{place}{'.'.join(map(str, keys))}"), []).append(says)
+    return [f"{place}: {' or '.join(says)}" for (_, place), says in sorted(found.items())]
