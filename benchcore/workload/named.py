@@ -116,13 +116,12 @@ def load_workload(name_or_path: str | Path, **overrides: Any) -> WorkloadSpec:
         ConfigError: there is no such workload, or something in its file or the overrides is wrong;
             with file, line and key.
     """
-    given = {key: value for key, value in overrides.items() if value is not None}
     settable = [key for key in WorkloadFile.model_fields if key not in _OWN]
-    for key in given:
+    for key in overrides:
         if key not in settable:
             raise ConfigError(f"{key}: unknown; {nearest(key, settable)}")
     try:
-        checked = _set_fields(WorkloadFile.model_validate(given))
+        checked = _set_fields(WorkloadFile.model_validate(overrides))
     except ValidationError as error:
         raise ConfigError("\n".join(_faults(error, None))) from None
     path = _find(str(name_or_path))

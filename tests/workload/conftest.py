@@ -34,15 +34,17 @@ class WordCounter:
 
     overhead = 0
 
-    def __init__(self, template, each=1, exact=False, merging=None):
+    def __init__(self, template, each=1, exact=False, merging=None, over_8000_characters=0):
         self.template = template
         self.each = each
         self.exact = exact
         self.merging = merging
+        self.over_8000_characters = over_8000_characters
         self.source = "server" if exact else "usage"
 
     def tokens(self, text):
         merged = text.count(self.merging) ** 2 if self.merging else 0
+        merged += self.over_8000_characters * (len(text) > 8000)
         return self.template + self.each * len(re.findall(r"\w+|[^\w\s]", text)) + merged
 
     async def count(self, text):
