@@ -112,6 +112,7 @@ class Level:
         on_over: called once when all has ended.
         on_record: told of every request that ends, and where it belongs.
         on_due: told when an open loop's next request is due.
+        on_stage: told when the window opens, closes, and when all is over.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Level:
         on_over: Callable[[], None],
         on_record: Callable[[Record, Stage], None] = lambda _record, _stage: None,
         on_due: Callable[[int], None] = lambda _due_ns: None,
+        on_stage: Callable[[Stage], None] = lambda _stage: None,
     ) -> None:
         self.plan = plan
         self.stage = Stage.WARMUP
@@ -133,6 +135,7 @@ class Level:
         self._sender = sender
         self._on_over = on_over
         self._on_record = on_record
+        self._on_stage = on_stage
         self._warm_ended = 0
         self._index = 0
         self._pending: dict[int, tuple[bool, Any]] = {}
@@ -276,6 +279,7 @@ class Level:
         self.stage = Stage.WINDOW
         self.result.window_start_ns = now_ns
         self._area_at_start = self.in_flight.area(now_ns)
+        self._on_stage(Stage.WINDOW)
         if self.plan.window_ns is not None:
             end_ns = now_ns + self.plan.window_ns
             self._window_end_ns = end_ns
@@ -291,6 +295,7 @@ class Level:
         self.stage = Stage.DRAIN
         self._window_end_ns = result.window_end_ns = end_ns
         result.area_in_window = self.in_flight.area(self._clock.now_ns()) - self._area_at_start
+        self._on_stage(Stage.DRAIN)
         if not self._measured_pending and not (result.interrupted and self._pending):
             self._finish()
         elif not result.interrupted:
@@ -321,4 +326,5 @@ class Level:
             self._sender.cancel(exchange, Outcome.CANCELLED, None, "the level was over")
         self.result.over_ns = self._clock.now_ns()
         self.result.measured.sort(key=lambda record: record.index)
+        self._on_stage(Stage.OVER)
         self._on_over()

@@ -1,0 +1,91 @@
+"""Climb: which levels, how long, and when to stop."""
+
+import math
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+DEFAULT_REQUESTS = 500
+"""Requests of a level where nothing else is said: enough for its p99 (459) …"""
+DEFAULT_PER_USER = 4
+"""… and at least so many per user …"""
+DEFAULT_WINDOW_SECONDS = 120.0
+"""… but no longer than this, and then the level says that its p99 rests on too few."""
+
+Positive = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class ClimbConfig(BaseModel):
+    """What a climb does; times in seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    concurrency: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="closed loop: users of each level, ascending"
+    )
+    rate: tuple[Positive, ...] = Field(
+        (), description="open loop: requests per second of each level, ascending"
+    )
+    arrival: str = Field("poisson", description="constant, poisson or gamma:SHAPE")
+    max_inflight: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="open loop: requests in flight at once; what does not fit is dropped"
+    )
+    requests: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="the window ends when so many are scheduled"
+    )
+    duration_seconds: Positive | None = Field(None, description="length of the window")
+    warmup_requests: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="requests that end before the window; one per user when left out"
+    )
+    warmup_seconds: Seconds | None = Field(None, description="time before the window")
+    drain_seconds: Positive = Field(60.0, description="how long the window's requests may take on")
+    grace_seconds: Seconds = Field(5.0, description="the same after an interrupt")
+    repeats: Annotated[int, Field(ge=1)] = Field(1, description="how often the climb is done")
+    ramp_seconds: Seconds | None = Field(
+        None, description="closed loop: starts are spread over it; 10 ms per user when left out"
+    )
+    think_time_seconds: Seconds = Field(0.0, description="pause of a user after an answer")
+    slos: tuple[str, ...] = Field((), description="METRIC:LIMIT of a good request")
+    stop_on_failures: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="climb no higher past this failure rate"
+    )
+    stop_on_slo: bool = Field(False, description="climb no higher where an SLO breaks at p99")
+    stop_when_flat: bool = Field(False, description="climb no higher where throughput is flat")
+    flat_gain: Positive = Field(0.05, description="growth that is not flat")
+    flat_patience: Annotated[int, Field(ge=1)] = Field(1, description="flat levels to put up with")
+    count_failures: bool = Field(False, description="also count failures as infinitely long")
+    before_level: str | None = Field(None, description="shell command before each level")
+    reset_prefix_cache: bool = Field(False, description="ask the server to, before each level")
+    idle_seconds: Seconds = Field(60.0, description="how long to wait for an idle server")
+    seed: int = Field(0, description="prompts, order and arrivals derive from it")
+    kernel_stamps: bool = Field(True, description="use the kernel's receive stamps")
+    save_events: bool = Field(False, description="keep every arrival in events.jsonl")
+    save_text: bool = Field(False, description="keep every text in texts.jsonl")
+
+    @model_validator(mode="after")
+    def _levels_make_sense(self) -> Self:
+        if bool(self.concurrency) == bool(self.rate):
+            raise ValueError("a climb has levels of concurrency or of rate: give one of them")
+        for name, levels in (("concurrency", self.concurrency), ("rate", self.rate)):
+            if any(after <= before for before, after in zip(levels, levels[1:], strict=False)):
+                listed = ",".join(f"{level:g}" for level in levels)
+                ordered = ",".join(f"{level:g}" for level in sorted(set(levels)))
+                raise ValueError(f"{name} {listed} does not climb; did you mean {ordered}?")
+        if not all(math.isfinite(rate) for rate in self.rate):
+            raise ValueError("a rate is a finite number")
+        return self
+
+    def window(self, users: int | None) -> tuple[int | None, float | None]:
+        """Return how many requests, and how many seconds at most, a window has.
+
+        Args:
+            users: of a closed loop.
+        """
+        if self.requests is None and self.duration_seconds is None:
+            return max(DEFAULT_REQUESTS, DEFAULT_PER_USER * (users or 0)), DEFAULT_WINDOW_SECONDS
+        return self.requests, self.duration_seconds
+
+    def with_load(self, load: dict[str, Any]) -> "ClimbConfig":
+        """Return it with what a workload's own load says, checked."""
+        return type(self).model_validate(self.model_dump() | load)

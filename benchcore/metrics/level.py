@@ -1,0 +1,296 @@
+"""Level figures: everything that is said of one level, from its records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from benchcore.client.records import FAILED, Outcome, Record, Usage
+from benchcore.clock import NS
+from benchcore.config.slo import Slo
+from benchcore.metrics.figures import PER_REQUEST, dispatch_lag_ns, is_good
+from benchcore.metrics.gaps import is_estimated, token_gaps
+from benchcore.metrics.summary import Summary, chunk_pool, summarize, summarize_pool
+from benchcore.metrics.throughput import Throughput, throughput
+from benchcore.metrics.timeline import Row
+from benchcore.metrics.validity import Evidence, Validity
+
+
+@dataclass(slots=True)
+class TokenCounts:
+    """Token counts of the `ok` requests of a level; `None` where the server does not say.
+
+    Args:
+        asked_input: sum of the lengths the workload meant.
+        asked_output: sum of the limits that were asked for.
+        input: sum of `usage.prompt_tokens`.
+        output: sum of output tokens, by `sources`.
+        cached: sum of cached prompt tokens.
+        reasoning: sum of reasoning tokens.
+        sources: how many requests have their output count from where.
+    """
+
+    asked_input: int | None = None
+    asked_output: int | None = None
+    input: int | None = None
+    output: int | None = None
+    cached: int | None = None
+    reasoning: int | None = None
+    sources: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class LevelResult:
+    """One level: counts, rates per second of window, latencies in seconds, and the verdict."""
+
+    level: str
+    workload: str
+    mode: Literal["closed", "open"]
+    concurrency: int | None
+    rate: float | None
+    arrival: str | None
+    repeat: int
+    window_seconds: float
+    warmup_seconds: float
+    drain_seconds: float
+    scheduled: int
+    outcomes: dict[str, int]
+    throughput: Throughput
+    tokens_per_second_per_user: float | None
+    good: int
+    goodput: float | None
+    goodput_ratio: float | None
+    failure_rate: float | None
+    metrics: dict[str, Summary]
+    tokens: TokenCounts
+    itl_kind: Literal["exact", "estimated"] | None
+    tpot_estimated: int
+    tpot_excluded: int
+    retried: int
+    steady_state: dict[str, Any]
+    validity: Validity
+    evidence: Evidence
+    findings: list[str]
+    notes: list[str]
+    server: dict[str, float]
+    interrupted: bool = False
+    start_ns: int = 0
+    records: list[Record] = field(default_factory=list, repr=False)
+    rows: list[Row] = field(default_factory=list, repr=False)
+
+    @property
+    def ok(self) -> int:
+        """Requests that ended well."""
+        return self.outcomes.get(Outcome.OK.value, 0)
+
+    @property
+    def cancelled(self) -> int:
+        """Requests that an interrupt cancelled."""
+        return self.outcomes.get(Outcome.CANCELLED.value, 0)
+
+    @property
+    def dropped(self) -> int:
+        """Requests for which the cap on in-flight requests left no room."""
+        return self.outcomes.get(Outcome.DROPPED.value, 0)
+
+    @property
+    def failed(self) -> int:
+        """Requests that were sent and failed."""
+        return sum(self.outcomes.get(outcome.value, 0) for outcome in FAILED)
+
+    @property
+    def request_throughput(self) -> float | None:
+        """`ok` requests that ended inside the window, per second of it."""
+        return self.throughput.requests
+
+    @property
+    def output_token_throughput(self) -> float | None:
+        """Output tokens stamped inside the window, per second of it."""
+        return self.throughput.output_tokens
+
+    @property
+    def ttft(self) -> Summary | None:
+        """Time to first token."""
+        return self.metrics.get("ttft")
+
+    @property
+    def ttft_from_schedule(self) -> Summary | None:
+        """Time to first token from the planned instant."""
+        return self.metrics.get("ttft_from_schedule")
+
+    @property
+    def itl(self) -> Summary | None:
+        """Inter-token latency."""
+        return self.metrics.get("itl")
+
+    @property
+    def icl(self) -> Summary | None:
+        """Inter-chunk latency."""
+        return self.metrics.get("icl")
+
+    @property
+    def tpot(self) -> Summary | None:
+        """Time per output token after the first."""
+        return self.metrics.get("tpot")
+
+    @property
+    def e2e(self) -> Summary | None:
+        """End-to-end latency."""
+        return self.metrics.get("e2e")
+
+    @property
+    def dispatch_lag(self) -> Summary | None:
+        """How late requests left, in an open loop."""
+        return self.metrics.get("dispatch_lag")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as an element of `levels[]` of `run.json`."""
+        return {
+            "level": self.level,
+            "workload": self.workload,
+            "mode": self.mode,
+            "concurrency": self.concurrency,
+            "rate": self.rate,
+            "arrival": self.arrival,
+            "repeat": self.repeat,
+            "interrupted": self.interrupted,
+            "window_seconds": self.window_seconds,
+            "warmup_seconds": self.warmup_seconds,
+            "drain_seconds": self.drain_seconds,
+            "steady_state": self.steady_state,
+            "scheduled": self.scheduled,
+            "ok": self.ok,
+            "failed": self.failed,
+            "cancelled": self.cancelled,
+            "dropped": self.dropped,
+            "retried": self.retried,
+            "outcomes": self.outcomes,
+            "request_throughput": self.throughput.requests,
+            "output_token_throughput": self.throughput.output_tokens,
+            "input_token_throughput": self.throughput.input_tokens,
+            "total_token_throughput": self.throughput.total_tokens,
+            "tokens_per_second_per_user": self.tokens_per_second_per_user,
+            "good": self.good,
+            "goodput": self.goodput,
+            "goodput_ratio": self.goodput_ratio,
+            "failure_rate": self.failure_rate,
+            "itl": self.itl_kind,
+            "tpot_estimated": self.tpot_estimated,
+            "tpot_excluded": self.tpot_excluded,
+            "tokens": {
+                "asked_input": self.tokens.asked_input,
+                "input": self.tokens.input,
+                "asked_output": self.tokens.asked_output,
+                "output": self.tokens.output,
+                "cached": self.tokens.cached,
+                "reasoning": self.tokens.reasoning,
+                "token_count_source": self.tokens.sources,
+            },
+            "validity": self.validity.verdict,
+            "reasons": self.validity.reasons,
+            "findings": self.findings,
+            "notes": self.notes,
+            "timestamps": {
+                "kernel": self.evidence.reads_kernel,
+                "userspace": self.evidence.reads_userspace,
+            },
+            "client": {
+                name: getattr(self.evidence, name)
+                for name in self.evidence.__slots__
+                if not name.startswith("reads_")
+            },
+            "server": self.server,
+            "metrics": {name: summary.to_json() for name, summary in self.metrics.items()},
+        }
+
+
+def count_tokens(records: Sequence[Record]) -> TokenCounts:
+    """Add up the token counts of requests; a sum that any of them does not know is unknown."""
+
+    def total(values: list[int | None]) -> int | None:
+        known = [value for value in values if value is not None]
+        return sum(known) if known and len(known) == len(values) else None
+
+    usages = [record.usage or Usage() for record in records]
+    sources = Counter(
+        record.token_count_source.value
+        for record in records
+        if record.token_count_source is not None
+    )
+    return TokenCounts(
+        asked_input=total([record.asked_input_tokens for record in records]),
+        asked_output=total([record.asked_output_tokens for record in records]),
+        input=total([usage.prompt_tokens for usage in usages]),
+        output=total([record.output_tokens for record in records]),
+        cached=total([usage.cached_tokens for usage in usages]),
+        reasoning=total([usage.reasoning_tokens for usage in usages]),
+        sources=dict(sources),
+    )
+
+
+def latencies(
+    measured: Sequence[Record], *, open_loop: bool, failures: int | None
+) -> dict[str, Summary]:
+    """Summarize every figure of the `ok` requests.
+
+    Args:
+        measured: the requests scheduled inside the window.
+        open_loop: `dispatch_lag` is of an open loop only.
+        failures: how many failed or were dropped, to count them as infinite too; else `None`.
+    """
+    ok = [record for record in measured if record.outcome is Outcome.OK]
+    found: dict[str, Summary | None] = {}
+    for name, figure in PER_REQUEST.items():
+        values = [value for record in ok if (value := figure(record)) is not None]
+        late = failures if name not in ("send", "connect") else None
+        found[name] = summarize(values, late)
+    found["icl"] = summarize_pool(ok, chunk_pool)
+    found["itl"] = summarize_pool(ok, token_gaps)
+    if open_loop:
+        lags = [value for record in measured if (value := dispatch_lag_ns(record)) is not None]
+        found["dispatch_lag"] = summarize(lags)
+    return {name: summary for name, summary in found.items() if summary is not None}
+
+
+def rates(
+    measured: Sequence[Record],
+    others: Sequence[Record],
+    start_ns: int,
+    end_ns: int,
+    slos: Sequence[Slo],
+) -> dict[str, Any]:
+    """Return the rates, shares and counts of a level, as fields of `LevelResult`.
+
+    Args:
+        measured: the requests scheduled inside the window.
+        others: the unmeasured ones that were on their way inside it.
+        start_ns: where the window begins.
+        end_ns: where it ends.
+        slos: what a good request meets.
+    """
+    ok = [record for record in measured if record.outcome is Outcome.OK]
+    cancelled = sum(record.outcome is Outcome.CANCELLED for record in measured)
+    counted = len(measured) - cancelled
+    good = sum(is_good(record, slos) for record in measured)
+    seconds = (end_ns - start_ns) / NS
+    tpots = [value for record in ok if (value := PER_REQUEST["tpot"](record)) is not None]
+    positive = [value for value in tpots if value > 0]
+    streamed = [record for record in ok if record.streamed]
+    return {
+        "throughput": throughput([*others, *measured], start_ns, end_ns),
+        "tokens_per_second_per_user": sum(NS / value for value in positive) / len(positive)
+        if positive
+        else None,
+        "good": good,
+        "goodput": good / seconds if seconds > 0 else None,
+        "goodput_ratio": good / counted if counted else None,
+        "failure_rate": (counted - len(ok)) / counted if counted else None,
+        "itl_kind": ("estimated" if any(map(is_estimated, streamed)) else "exact")
+        if streamed
+        else None,
+        "tpot_estimated": sum(map(is_estimated, streamed)),
+        "tpot_excluded": sum(PER_REQUEST["tpot"](record) is None for record in streamed),
+        "retried": sum(record.retried for record in measured),
+    }

@@ -1,0 +1,183 @@
+"""Validity: whether a level measured the server, or the load generator."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+Verdict = Literal["valid", "suspect", "invalid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Every threshold of the verdict; shares are between 0 and 1."""
+
+    merged_share: float = 0.01
+    """Reads with several token events of a choice: suspect beyond, where the loop stalled too."""
+    stall_gaps: float = 0.5
+    """A stall is a client lag (p99) beyond this many median gaps between tokens."""
+    unstamped_share: float = 0.01
+    """Reads without a kernel stamp, where stamps were to be had."""
+    userspace_lag_gaps: float = 0.2
+    """Without kernel stamps the lag is in the figures: suspect beyond this many median gaps …"""
+    userspace_lag_ttft: float = 0.1
+    """… or this share of the median TTFT."""
+    dispatch_lag_gaps: float = 1.0
+    """Open loop: lag of the sender (p99) in mean gaps between arrivals …"""
+    dispatch_lag_ttft: float = 0.1
+    """… and in shares of the median TTFT; suspect where both are passed."""
+    cpu_share: float = 0.9
+    """CPU of the event loop's thread."""
+    steal_share: float = 0.05
+    """Processor time that the hypervisor gave to others."""
+    throttled_share: float = 0.01
+    """Time in which the control group was throttled."""
+    collector_seconds: float = 0.005
+    """The longest pause of the garbage collector inside the window."""
+    little_error: float = 0.05
+    """Difference between mean in-flight as counted and as the requests' own times add up."""
+    unsent_share: float = 0.01
+    """Planned requests that neither left nor were dropped."""
+    fewest_ok: int = 20
+    """Fewer `ok` requests carry no percentile."""
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What is known of the load generator over one window; `None`: not measured."""
+
+    counts_agree: bool = True
+    stamps_wanted: bool = True
+    reads_kernel: int = 0
+    reads_userspace: int = 0
+    token_reads: int = 0
+    merged_reads: int = 0
+    client_lag_p50_seconds: float | None = None
+    client_lag_p99_seconds: float | None = None
+    client_lag_max_seconds: float | None = None
+    median_gap_seconds: float | None = None
+    median_ttft_seconds: float | None = None
+    dispatch_lag_p99_seconds: float | None = None
+    mean_arrival_gap_seconds: float | None = None
+    cpu_share: float | None = None
+    process_cpu_seconds: float | None = None
+    steal_share: float | None = None
+    throttled_share: float | None = None
+    collector_seconds: float = 0.0
+    clock_steps: int = 0
+    little_error: float | None = None
+    planned: int = 0
+    unsent: int = 0
+    unprepared: int = 0
+    ok: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """The verdict and its reasons, each beginning with the name of its threshold."""
+
+    verdict: Verdict
+    reasons: list[str] = field(default_factory=list)
+
+
+def judge(evidence: Evidence, thresholds: Thresholds | None = None) -> Validity:
+    """Return whether the figures are the server's.
+
+    `invalid`: they are not. `suspect`: they may not be. A failing server is no reason: it has a
+    failure rate.
+    """
+    limits = thresholds or Thresholds()
+    invalid = list(_invalid(evidence, limits))
+    suspect = list(_suspect(evidence, limits))
+    verdict: Verdict = "invalid" if invalid else "suspect" if suspect else "valid"
+    return Validity(verdict, invalid + suspect)
+
+
+def _invalid(seen: Evidence, limits: Thresholds) -> Iterator[str]:
+    if not seen.counts_agree:
+        yield "counts: plan, send and end counted apart do not agree; this is a bug of benchcore"
+    if seen.planned and seen.unsent / seen.planned > limits.unsent_share:
+        yield f"schedule: {seen.unsent} of {seen.planned} planned requests never left"
+    if seen.little_error is not None and seen.little_error > 4 * limits.little_error:
+        yield (
+            f"little: in-flight as counted and as the requests add up differ by "
+            f"{seen.little_error:.0%}"
+        )
+
+
+def _suspect(seen: Evidence, limits: Thresholds) -> Iterator[str]:
+    yield from _late_reads(seen, limits)
+    yield from _late_sends(seen, limits)
+    yield from _machine(seen, limits)
+    little = seen.little_error
+    if little is not None and limits.little_error < little <= 4 * limits.little_error:
+        yield f"little: in-flight as counted and as the requests add up differ by {little:.1%}"
+    # Where the requests failed there is nothing wrong with the load generator.
+    if seen.ok < limits.fewest_ok and seen.failed < seen.ok:
+        yield f"samples: {seen.ok} ok requests; a percentile needs {limits.fewest_ok} and more"
+
+
+def _late_reads(seen: Evidence, limits: Thresholds) -> Iterator[str]:
+    lag, gap, ttft = (
+        seen.client_lag_p99_seconds,
+        seen.median_gap_seconds,
+        seen.median_ttft_seconds,
+    )
+    if (
+        seen.token_reads
+        and lag is not None
+        and gap is not None
+        and seen.merged_reads / seen.token_reads > limits.merged_share
+        and lag > limits.stall_gaps * gap
+    ):
+        yield (
+            f"merged_reads: {seen.merged_reads / seen.token_reads:.1%} of the reads held several "
+            f"tokens while the loop stalled (lag p99 {lag * 1e3:.1f} ms, median gap "
+            f"{gap * 1e3:.1f} ms): TTFT and gaps are too coarse"
+        )
+    reads = seen.reads_kernel + seen.reads_userspace
+    if seen.stamps_wanted and reads and seen.reads_userspace / reads > limits.unstamped_share:
+        yield f"stamps: {seen.reads_userspace} of {reads} reads came without a kernel stamp"
+    if seen.reads_userspace > seen.reads_kernel and lag is not None:
+        if gap is not None and lag > limits.userspace_lag_gaps * gap:
+            yield (
+                f"client_lag: p99 {lag * 1e3:.1f} ms of lateness is in the gaps (median "
+                f"{gap * 1e3:.1f} ms): no kernel stamps"
+            )
+        elif ttft is not None and lag > limits.userspace_lag_ttft * ttft:
+            yield (
+                f"client_lag: p99 {lag * 1e3:.1f} ms of lateness is in the TTFT (median "
+                f"{ttft * 1e3:.1f} ms): no kernel stamps"
+            )
+
+
+def _late_sends(seen: Evidence, limits: Thresholds) -> Iterator[str]:
+    lag, gap, ttft = (
+        seen.dispatch_lag_p99_seconds,
+        seen.mean_arrival_gap_seconds,
+        seen.median_ttft_seconds,
+    )
+    if (
+        lag is not None
+        and gap is not None
+        and ttft is not None
+        and lag > limits.dispatch_lag_gaps * gap
+        and lag > limits.dispatch_lag_ttft * ttft
+    ):
+        yield (
+            f"dispatch_lag: p99 {lag * 1e3:.1f} ms, against {gap * 1e3:.1f} ms between arrivals "
+            f"and a TTFT of {ttft * 1e3:.1f} ms: the load was not the one planned"
+        )
+
+
+def _machine(seen: Evidence, limits: Thresholds) -> Iterator[str]:
+    if seen.cpu_share is not None and seen.cpu_share > limits.cpu_share:
+        yield f"cpu: the event loop used {seen.cpu_share:.0%} of a processor"
+    if seen.steal_share is not None and seen.steal_share > limits.steal_share:
+        yield f"steal: the hypervisor took {seen.steal_share:.1%} of the processors' time"
+    if seen.throttled_share is not None and seen.throttled_share > limits.throttled_share:
+        yield f"throttled: the control group was throttled {seen.throttled_share:.1%} of the time"
+    if seen.collector_seconds > limits.collector_seconds:
+        yield f"collector: the garbage collector paused for {seen.collector_seconds * 1e3:.0f} ms"
+    if seen.clock_steps:
+        yield f"clock_steps: the wall clock stepped {seen.clock_steps} time(s)"

@@ -1,0 +1,176 @@
+"""Server: what the target says of itself on `/metrics`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+UNKNOWN = -1.0
+"""What a server-side column holds where the server does not say."""
+
+RUNNING = ("vllm:num_requests_running", "sglang:num_running_reqs", "llamacpp:requests_processing")
+WAITING = ("vllm:num_requests_waiting", "sglang:num_queue_reqs", "llamacpp:requests_deferred")
+_KV_USAGE = (
+    "vllm:kv_cache_usage_perc",
+    "vllm:gpu_cache_usage_perc",
+    "sglang:token_usage",
+    "llamacpp:kv_cache_usage_ratio",
+)
+_PREEMPTIONS = ("vllm:num_preemptions_total", "vllm:num_preemptions")
+_CACHE_HITS = ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total")
+_CACHE_QUERIES = ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total")
+_SPEC_ACCEPTED = ("vllm:spec_decode_num_accepted_tokens_total",)
+_SPEC_DRAFTED = ("vllm:spec_decode_num_draft_tokens_total",)
+_TIMES = {
+    "server_queue_seconds_avg": "vllm:request_queue_time_seconds",
+    "server_prefill_seconds_avg": "vllm:request_prefill_time_seconds",
+    "server_decode_seconds_avg": "vllm:request_decode_time_seconds",
+}
+_SUFFIXED = tuple(f"{name}{suffix}" for name in _TIMES.values() for suffix in ("_sum", "_count"))
+_WANTED = (
+    *RUNNING,
+    *WAITING,
+    *_KV_USAGE,
+    *_PREEMPTIONS,
+    *_CACHE_HITS,
+    *_CACHE_QUERIES,
+    *_SPEC_ACCEPTED,
+    *_SPEC_DRAFTED,
+    *_SUFFIXED,
+)
+_LINES = re.compile(
+    rb"^(?:" + b"|".join(re.escape(name.encode()) for name in _WANTED) + rb")[ {][^\n]*",
+    re.MULTILINE,
+)
+
+COLUMNS = (
+    "server_kv_cache_usage_max",
+    "server_prefix_cache_hit_ratio",
+    "server_running_max",
+    "server_waiting_max",
+    "server_preemptions",
+    "server_queue_seconds_avg",
+    "server_prefill_seconds_avg",
+    "server_decode_seconds_avg",
+    "server_spec_decode_acceptance_ratio",
+    "gpu_memory_bytes_max",
+    "gpu_utilization_avg",
+)
+"""The server-side columns of `summary.csv`, in its order."""
+
+Sample = dict[str, list[float]]
+
+
+def parse(text: bytes) -> Sample:
+    """Return the values of the metrics that matter, one per set of labels.
+
+    The lines are picked first: a page of a real server has thousands, and the parser is slow.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    picked = b"\n".join(_LINES.findall(text)) + b"\n"
+    found: Sample = {}
+    for family in text_string_to_metric_families(picked.decode(errors="replace")):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append(sample.value)
+    return found
+
+
+def _first(sample: Mapping[str, list[float]], names: Iterable[str]) -> list[float] | None:
+    for name in names:
+        if name in sample:
+            return sample[name]
+    return None
+
+
+def _total(sample: Sample, names: Iterable[str]) -> float | None:
+    values = _first(sample, names)
+    return sum(values) if values else None
+
+
+def busy(sample: Sample) -> float | None:
+    """Return how many requests the server has running or waiting; `None`: it does not say."""
+    running, waiting = _total(sample, RUNNING), _total(sample, WAITING)
+    return None if running is None else running + (waiting or 0.0)
+
+
+def _growth(samples: list[Sample], names: Iterable[str]) -> float | None:
+    names = tuple(names)
+    first, last = _total(samples[0], names), _total(samples[-1], names)
+    if first is None or last is None or last < first:
+        return None  # a counter that fell was reset: the server was started anew
+    return last - first
+
+
+def _ratio(part: float | None, whole: float | None) -> float:
+    return part / whole if part is not None and whole else UNKNOWN
+
+
+def _peak(samples: list[Sample], names: tuple[str, ...], *, each: bool = False) -> float:
+    fold = max if each else sum
+    seen = [fold(values) for sample in samples for values in [_first(sample, names)] if values]
+    return max(seen, default=UNKNOWN)
+
+
+def columns(samples: list[Sample]) -> dict[str, float]:
+    """Return the server-side columns of a level from what was seen during its window."""
+    found = dict.fromkeys(COLUMNS, UNKNOWN)
+    if not samples:
+        return found
+    found["server_kv_cache_usage_max"] = _peak(samples, _KV_USAGE, each=True)
+    found["server_running_max"] = _peak(samples, RUNNING)
+    found["server_waiting_max"] = _peak(samples, WAITING)
+    preemptions = _growth(samples, _PREEMPTIONS)
+    found["server_preemptions"] = UNKNOWN if preemptions is None else preemptions
+    found["server_prefix_cache_hit_ratio"] = _ratio(
+        _growth(samples, _CACHE_HITS), _growth(samples, _CACHE_QUERIES)
+    )
+    found["server_spec_decode_acceptance_ratio"] = _ratio(
+        _growth(samples, _SPEC_ACCEPTED), _growth(samples, _SPEC_DRAFTED)
+    )
+    for column, name in _TIMES.items():
+        found[column] = _ratio(
+            _growth(samples, (f"{name}_sum",)), _growth(samples, (f"{name}_count",))
+        )
+    return found
+
+
+@dataclass(slots=True)
+class ServerMetrics:
+    """Reads the target's `/metrics`, besides the measured path.
+
+    Args:
+        url: of the page.
+        headers: sent with each reading.
+        uds: the Unix socket, where it is one.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    uds: str | None = None
+    verify: bool = True
+    available: bool | None = None
+    """Whether the page is there; `None`: never asked."""
+
+    async def read(self) -> bytes | None:
+        """Return the lines that matter; `None` where there is no such page."""
+        import aiohttp
+
+        if self.available is False:
+            return None
+        connector = aiohttp.UnixConnector(self.uds) if self.uds else None
+        timeout = aiohttp.ClientTimeout(total=5.0)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+                session.get(self.url, headers=self.headers, ssl=self.verify) as reply,
+            ):
+                text = await reply.read() if reply.status == 200 else b""
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            self.available = False if self.available is None else self.available
+            return None
+        picked = b"\n".join(_LINES.findall(text))
+        if self.available is None:
+            self.available = bool(picked)
+        return picked + b"\n" if picked else None

@@ -1,0 +1,1 @@
+"""Where results go; each sink is found by its entry point."""

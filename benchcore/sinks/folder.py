@@ -1,0 +1,106 @@
+"""Folder: the run folder, and files in it that are replaced whole or grow by whole lines."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from benchcore.errors import ConfigError
+
+
+def make_folder(results: Path, stamp: str, name: str) -> Path:
+    """Create the folder of a run and return it.
+
+    Args:
+        results: where runs land.
+        stamp: UTC as yyyymmddThhmmssZ.
+        name: the run's name; what a file name cannot hold becomes `-`.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    clean = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+    for attempt in range(1, 100):
+        suffix = "" if attempt == 1 else f"-{attempt}"
+        folder = results / f"{stamp}-{clean[:80]}{suffix}"
+        try:
+            results.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+            # A folder can be made on a full disk that takes no file.
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(b"0" * 4096)
+        except FileExistsError:
+            if results.exists() and not results.is_dir():
+                raise ConfigError(f"--output {results}: is a file, not a folder") from None
+            continue
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            raise ConfigError(
+                f"--output {results}: cannot be written ({error.strerror}); name another folder"
+            ) from None
+        return folder
+    raise ConfigError(f"--output {results}: a hundred runs named {clean} began in this second")
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file whole: under a temporary name, then in place of the old one.
+
+    Raises:
+        OSError: it cannot be written; the old file is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+class GrowingFile:
+    """A file that grows by whole lines, so that a killed run keeps what it measured.
+
+    Args:
+        path: where it lies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO | None = path.open("ab", buffering=0)
+        self._waiting = bytearray()
+
+    def write(self, lines: bytes) -> None:
+        """Take whole lines; nothing is written before `flush`."""
+        self._waiting += lines
+
+    def flush(self) -> None:
+        """Write what waits, up to its last whole line.
+
+        Raises:
+            OSError: not all of it could be written; the rest stays for the next try.
+        """
+        if self._file is None or not self._waiting:
+            return
+        # One write call: the kernel does not tear it where the disk has room.
+        while self._waiting:
+            count = self._file.write(self._waiting)
+            del self._waiting[: count or 0]
+
+    def close(self) -> None:
+        """Write what waits and close."""
+        if self._file is None:
+            return
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,195 @@
+"""CSV: `summary.csv`, `requests.csv`, `timeline.csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from benchcore.clock import NS
+from benchcore.metrics.figures import METRICS
+from benchcore.metrics.level import LevelResult
+from benchcore.metrics.percentiles import QUANTILES
+from benchcore.metrics.run import RunResult
+from benchcore.metrics.timeline import Row
+from benchcore.observe.server import COLUMNS as SERVER_COLUMNS
+from benchcore.sinks.folder import GrowingFile, replace_file
+from benchcore.sinks.protocol import LevelHead, QuietSink, RequestRow, SinkOptions
+
+_PLAIN = (
+    "level",
+    "workload",
+    "mode",
+    "concurrency",
+    "rate",
+    "scheduled",
+    "ok",
+    "failed",
+    "cancelled",
+    "dropped",
+    "request_throughput",
+    "output_token_throughput",
+    "goodput",
+    "failure_rate",
+    "repeat",
+    "arrival",
+    "window_seconds",
+    "tokens_per_second_per_user",
+    "goodput_ratio",
+)
+_STATISTICS = ("avg", "min", *QUANTILES, "max", "std", "count")
+_METRIC_COLUMNS = tuple(f"{metric}_seconds_{name}" for metric in METRICS for name in _STATISTICS)
+SUMMARY_COLUMNS = (*_PLAIN, "validity", *_METRIC_COLUMNS, *SERVER_COLUMNS)
+"""Columns of `summary.csv`."""
+
+REQUEST_COLUMNS = (
+    "level",
+    "repeat",
+    "stage",
+    "index",
+    "request_id",
+    "outcome",
+    "phase",
+    "status",
+    "scheduled_seconds",
+    "sent_seconds",
+    "first_byte_seconds",
+    "first_token_seconds",
+    "first_output_seconds",
+    "last_token_seconds",
+    "done_seconds",
+    "connect_seconds",
+    "send_seconds",
+    "reused",
+    "retried",
+    "prompt_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "token_count_source",
+    "token_events",
+    "asked_input_tokens",
+    "asked_output_tokens",
+    "finish_reason",
+    "error",
+)
+"""Columns of `requests.csv`; instants are offsets from the start of the level."""
+
+TIMELINE_COLUMNS = ("level", "repeat", *(field.name for field in fields(Row)))
+"""Columns of `timeline.csv`."""
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    return value
+
+
+def _lines(rows: Iterable[Iterable[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_cell(cell) for cell in row] for row in rows)
+    return text.getvalue().encode()
+
+
+def summary_row(level: LevelResult) -> list[Any]:
+    """Return the row of one level, in the order of `SUMMARY_COLUMNS`."""
+    row: list[Any] = [getattr(level, name) for name in _PLAIN]
+    row.append(level.validity.verdict)
+    for metric in METRICS:
+        summary = level.metrics.get(metric)
+        figures = {} if summary is None else summary.to_json()
+        row.extend(figures.get(name) for name in _STATISTICS)
+    row.extend(level.server[name] for name in SERVER_COLUMNS)
+    return row
+
+
+def request_row(row: RequestRow) -> list[Any]:
+    """Return the row of one request, in the order of `REQUEST_COLUMNS`."""
+    record, start = row.record, row.head.start_ns
+    usage = record.usage
+
+    def offset(at_ns: int) -> str:
+        return f"{(at_ns - start) / NS:.9f}" if at_ns else ""
+
+    return [
+        row.head.level,
+        row.head.repeat,
+        row.stage,
+        record.index,
+        record.request_id,
+        record.outcome,
+        record.phase,
+        record.status or None,
+        offset(record.scheduled_ns),
+        offset(record.sent_ns),
+        offset(record.first_byte_ns),
+        offset(record.first_token_ns),
+        offset(record.first_output_ns),
+        offset(record.last_token_ns),
+        offset(record.done_ns),
+        f"{record.connect_ns / NS:.9f}" if record.connect_ns else "",
+        f"{(record.send_end_ns - record.sent_ns) / NS:.9f}" if record.send_end_ns else "",
+        int(record.reused),
+        int(record.retried),
+        usage.prompt_tokens if usage else None,
+        record.output_tokens,
+        usage.cached_tokens if usage else None,
+        usage.reasoning_tokens if usage else None,
+        record.token_count_source,
+        record.token_events if record.streamed else None,
+        record.asked_input_tokens,
+        record.asked_output_tokens,
+        record.finish_reason,
+        record.error,
+    ]
+
+
+class SummaryCsvSink(QuietSink):
+    """Writes the three CSV files; the last two grow while the run goes on."""
+
+    _requests: GrowingFile
+    _timeline: GrowingFile
+
+    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
+        """Write their headers."""
+        super().open(run, folder, options)
+        self._requests = GrowingFile(folder / "requests.csv")
+        self._requests.write(_lines([REQUEST_COLUMNS]))
+        self._timeline = GrowingFile(folder / "timeline.csv")
+        self._timeline.write(_lines([TIMELINE_COLUMNS]))
+        self._write_summary(run)
+        self.flush()
+
+    def requests(self, rows: list[RequestRow]) -> None:
+        """Keep the rows for the next flush."""
+        self._requests.write(_lines(map(request_row, rows)))
+
+    def second(self, head: LevelHead, row: Row) -> None:
+        """Keep the row for the next flush."""
+        cells = (getattr(row, field.name) for field in fields(Row))
+        self._timeline.write(_lines([[head.level, head.repeat, *cells]]))
+
+    def flush(self) -> None:
+        """Write whole lines."""
+        self._requests.flush()
+        self._timeline.flush()
+
+    def level(self, run: RunResult, level: LevelResult) -> None:  # noqa: ARG002
+        """Replace `summary.csv`."""
+        self.flush()
+        self._write_summary(run)
+
+    def close(self, run: RunResult) -> None:
+        """Finish all three."""
+        self._requests.close()
+        self._timeline.close()
+        self._write_summary(run)
+
+    def _write_summary(self, run: RunResult) -> None:
+        rows = [list(SUMMARY_COLUMNS), *map(summary_row, run.levels)]
+        replace_file(self.folder / "summary.csv", _lines(rows))

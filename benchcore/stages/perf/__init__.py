@@ -1,0 +1,1 @@
+"""The climb: measures a server level by level."""

@@ -1,0 +1,433 @@
+"""Climb: level after level on one target, from the first probe to the finished run."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import re
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from benchcore.client.client import Client, ensure_descriptors
+from benchcore.config.climb import ClimbConfig
+from benchcore.config.slo import Slo
+from benchcore.config.target import Target
+from benchcore.errors import ConfigError, ResultsError, TargetError
+from benchcore.load.stop import LevelFigures, StopRules
+from benchcore.metrics.level import LevelResult
+from benchcore.metrics.run import RunResult
+from benchcore.observe.host import host_facts
+from benchcore.observe.server import ServerMetrics, busy, parse
+from benchcore.sinks.fanout import FanOut, installed_sinks
+from benchcore.sinks.folder import make_folder
+from benchcore.sinks.protocol import LevelHead, RequestRow, SinkOptions
+from benchcore.stages.perf.level_run import LevelRun
+from benchcore.stages.perf.plan import Part, Step, steps
+from benchcore.stages.perf.probe import Found, find_model, fit, settle
+from benchcore.stages.perf.progress import Progress, Silent
+from benchcore.version import __version__
+from benchcore.workload.protocol import Workload
+from benchcore.workload.synthetic import Synthetic
+
+IDLE_POLL_SECONDS = 0.2
+PAUSE_SECONDS = 0.5
+"""Between levels where the server does not say whether it is idle."""
+
+
+@dataclass(slots=True)
+class ClimbRun(RunResult):
+    """A climb, with what it takes to write it down."""
+
+    options: SinkOptions = field(default_factory=SinkOptions)
+
+    def save(self, results: str | Path, name: str = "climb") -> Path:
+        """Write the run folder after the fact and return it.
+
+        Of the unmeasured requests no rows are kept in memory, so `requests.csv` has only the
+        measured ones.
+
+        Raises:
+            ConfigError: the folder cannot be written.
+            ResultsError: a file in it cannot.
+        """
+        folder = make_folder(Path(results), _stamp_of(self.started_at), name)
+        sinks = FanOut(installed_sinks())
+        sinks.open(self, folder, self.options)
+        for level in self.levels:
+            head = LevelHead(level.level, level.repeat, level.start_ns)
+            sinks.requests([RequestRow(head, record, "window") for record in level.records])
+            for row in level.rows:
+                sinks.second(head, row)
+        sinks.close(self)
+        raise_problems(sinks, folder)
+        self.folder = folder
+        return folder
+
+
+def raise_problems(sinks: FanOut, folder: Path) -> None:
+    """Raise what the sinks could not write.
+
+    Raises:
+        ResultsError: with the first problem.
+    """
+    if sinks.problems:
+        what = "; ".join(f"{name}: {problem}" for name, problem in sinks.problems.items())
+        raise ResultsError(f"{folder} is not complete ({what}); free some room or name another")
+
+
+def _utc_now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _stamp_of(started_at: str) -> str:
+    return re.sub(r"[-:]", "", started_at)
+
+
+def _versions() -> dict[str, str]:
+    found = {"benchcore": __version__, "python": platform.python_version()}
+    for package in ("uvloop", "httptools", "orjson", "numpy", "hdrhistogram", "aiohttp"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def target_facts(target: Target, kind: str) -> dict[str, Any]:
+    """Return what `run.json` says of the target; no key, no header's value."""
+    return {
+        "kind": kind,
+        "base_url": target.base_url,
+        "model": target.model,
+        "endpoint": target.endpoint,
+        "stream": target.stream,
+        "tls": {"verified": target.verify, "ca_file": target.ca_file} if target.tls else None,
+        "timeouts": target.timeouts.model_dump(),
+        "header_names": sorted(target.headers),
+        "extra_body": target.extra_body,
+    }
+
+
+class Climb:
+    """A climb that can be interrupted.
+
+    Args:
+        target: the server.
+        parts: workloads, each with its climb.
+        output: where to make the run folder; `None`: keep everything in memory.
+        name: of the run.
+        labels: the user's own facts.
+        command: how it was called, for `run.json`.
+        kind: `server`, or `simulator`.
+        tokenizer: a local tokenizer file.
+        progress: told how it goes.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        parts: Sequence[Part],
+        *,
+        output: Path | None = None,
+        name: str = "climb",
+        labels: dict[str, str] | None = None,
+        command: Sequence[str] = (),
+        kind: str = "server",
+        tokenizer: str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._target = target
+        self._parts = list(parts)
+        self._steps = list(steps(self._parts))
+        self._name = name
+        self._tokenizer = tokenizer
+        self._progress = progress or Silent()
+        self._kind = kind
+        self._running: LevelRun | None = None
+        self._found: Found | None = None
+        self._opened = False
+        self._interrupts = 0
+        self._interrupted = asyncio.Event()
+        self._output = output
+        self._sinks = FanOut({} if output is None else installed_sinks())
+        first = self._parts[0].config
+        self.run = ClimbRun(
+            run_id="",
+            started_at="",
+            facts={
+                "name": name,
+                "command": list(command),
+                "labels": labels or {},
+                "target": target_facts(target, kind),
+                "workload": {},
+                "load": {},
+                "seeds": {"seed": first.seed},
+                "versions": _versions(),
+                "host": host_facts(),
+            },
+            options=SinkOptions(save_events=first.save_events, save_text=first.save_text),
+        )
+
+    def interrupt(self) -> None:
+        """Stop sending and end soon; a second time: end now. What is measured is kept."""
+        self._interrupts += 1
+        self._interrupted.set()
+        if self._running is not None:
+            grace = self._parts[0].config.grace_seconds if self._interrupts == 1 else 0.0
+            self._running.interrupt(grace)
+
+    async def __call__(self) -> ClimbRun:
+        """Climb, and return the run.
+
+        Raises:
+            TargetError: the target does not answer as it should.
+            CapacityError: this machine cannot hold a level.
+            ConfigError: the results cannot be written.
+        """
+        run = self.run
+        ensure_descriptors(max(step.connections for step in self._steps))
+        run.started_at = _utc_now()
+        stamp = _stamp_of(run.started_at)
+        if self._output is not None:
+            run.folder = make_folder(self._output, stamp, self._name)
+            run.run_id = run.folder.name
+        else:
+            run.run_id = f"{stamp}-{self._name}"
+        config = self._parts[0].config
+        prefix = f"{stamp}-{secrets.token_hex(3)}"
+        async with Client(
+            self._target,
+            kernel_stamps=config.kernel_stamps,
+            keep=config.save_text,
+            run_id=prefix,
+        ) as client:
+            try:
+                await self._until_interrupted(self._prepare(client))
+                if not self._interrupts:
+                    await self._climb(client)
+            except BaseException as error:
+                run.error = str(error) or type(error).__name__
+                self._close("failed")
+                raise
+        self._close("interrupted" if self._interrupts else "complete")
+        return run
+
+    def _close(self, status: str) -> None:
+        self.run.status = status  # type: ignore[assignment]
+        self.run.ended_at = _utc_now()
+        if self._opened:
+            self._sinks.close(self.run)
+
+    async def _until_interrupted(self, work: Any) -> None:
+        """Do something slow, such as probing, unless the user interrupts."""
+        task = asyncio.ensure_future(work)
+        stop = asyncio.ensure_future(self._interrupted.wait())
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            return
+        task.result()
+
+    # Before the load.
+
+    async def _prepare(self, client: Client) -> None:
+        run, progress = self.run, self._progress
+        found = await find_model(client)
+        client.target = self._target = self._target.model_copy(update={"model": found.model})
+        counter = await settle(client, found, self._tokenizer)
+        described = []
+        for place, part in enumerate(self._parts):
+            workload = await fit(client, found, part.workload, counter)
+            self._parts[place] = Part(part.name, workload, part.config)
+            described.append(workload.describe())
+        self._steps = list(steps(self._parts))
+        self._found = found
+        client.close_idle()
+        run.facts["target"] = target_facts(self._target, self._kind) | {
+            "probe": {
+                "models_listed": found.models_listed,
+                "usage": found.usage,
+                "tokens_counted_by": found.tokenize,
+                "ignore_eos": found.ignore_eos,
+                "e2e_seconds": found.e2e_seconds,
+                "notes": found.notes,
+            }
+        }
+        run.facts["workload"] = described[0] if len(described) == 1 else {"parts": described}
+        loads = [part.config.model_dump(mode="json") for part in self._parts]
+        run.facts["load"] = loads[0] if len(loads) == 1 else {"parts": loads}
+        self._open()
+        for note in found.notes:
+            progress.say(note)
+
+    def _open(self) -> None:
+        run = self.run
+        if run.folder is not None:
+            self._sinks.open(run, run.folder, run.options)
+            raise_problems(self._sinks, run.folder)
+            self._opened = True
+        self._progress.begin(run, len(self._steps))
+
+    # The levels.
+
+    async def _climb(self, client: Client) -> None:
+        run = self.run
+        config = self._parts[0].config
+        slos = [Slo.parse(text) for text in config.slos]
+        rules = StopRules(
+            failures=config.stop_on_failures,
+            slo=config.stop_on_slo,
+            flat=config.stop_when_flat,
+            gain=config.flat_gain,
+            patience=config.flat_patience,
+        )
+        server = ServerMetrics(
+            url=f"{'http://localhost' if client.target.uds else client.target.base_url}/metrics",
+            headers=_metrics_headers(client.target),
+            uds=client.target.uds,
+            verify=client.target.verify,
+        )
+        figures: list[LevelFigures] = []
+        climbing: tuple[Part, int] | None = None
+        for step in self._steps:
+            if climbing != (step.part, step.repeat):
+                climbing, figures = (step.part, step.repeat), []
+            reason = rules.reason(figures)
+            if reason is not None:
+                if not run.stopped:
+                    run.stopped = reason
+                    self._progress.say(f"no higher: {reason}")
+                continue
+            await self._until_interrupted(self._before_level(client, step, server))
+            if self._interrupts:
+                return
+            self._running = LevelRun(
+                client,
+                step,
+                slos=slos,
+                sinks=self._sinks,
+                progress=self._progress,
+                server=server,
+                e2e_seconds=None if self._found is None else self._found.e2e_seconds,
+            )
+            level = await self._running.run()
+            self._running = None
+            run.levels.append(level)
+            self._sinks.level(run, level)
+            self._progress.level(level)
+            figures.append(_figures(level, slos))
+            if self._interrupts:
+                return
+
+    async def _before_level(self, client: Client, step: Step, server: ServerMetrics) -> None:
+        config = step.part.config
+        if config.before_level is not None:
+            await _run_command(config.before_level, step.name)
+        if config.reset_prefix_cache:
+            record = await client.ask("POST", "/reset_prefix_cache")
+            if record.status != 200:
+                raise TargetError(
+                    f"{client.target.base_url}/reset_prefix_cache answers {record.status}; "
+                    "the server cannot reset its cache: leave --reset-prefix-cache out"
+                )
+        await self._until_idle(server, config.idle_seconds, step.name)
+
+    async def _until_idle(self, server: ServerMetrics, limit: float, level: str) -> None:
+        """Wait until the server has nothing left of the level before."""
+        deadline = time.monotonic() + limit
+        while True:
+            text = await server.read()
+            left = None if text is None else busy(parse(text))
+            if left is None:
+                if self.run.levels:
+                    await asyncio.sleep(min(PAUSE_SECONDS, limit))
+                return
+            if left == 0:
+                return
+            if time.monotonic() >= deadline:
+                self._progress.say(
+                    f"{level}: the server still has {left:g} request(s) after {limit:g} s of waiting"
+                )
+                return
+            await asyncio.sleep(IDLE_POLL_SECONDS)
+
+
+def _metrics_headers(target: Target) -> dict[str, str]:
+    headers = dict(target.headers)
+    if target.api_key is not None:
+        headers["Authorization"] = f"Bearer {target.api_key.get_secret_value()}"
+    return headers
+
+
+async def _run_command(command: str, level: str) -> None:
+    process = await asyncio.create_subprocess_shell(
+        command, stdout=sys.stderr.fileno(), env=None, stdin=asyncio.subprocess.DEVNULL
+    )
+    try:
+        code = await process.wait()
+    except asyncio.CancelledError:
+        process.terminate()
+        await process.wait()
+        raise
+    if code != 0:
+        raise ConfigError(f"--before-level {command!r} ended with {code} before {level}")
+
+
+def _figures(level: LevelResult, slos: Sequence[Slo]) -> LevelFigures:
+    broken = []
+    for slo in slos:
+        summary = level.metrics.get(slo.metric)
+        if summary is not None and summary.p99 * 1e9 > slo.limit_ns:
+            broken.append(f"{slo} (p99 {summary.p99 * 1e3:.1f} ms)")
+    throughput = level.output_token_throughput
+    return LevelFigures(
+        name=level.level,
+        failure_rate=level.failure_rate,
+        throughput=level.request_throughput if throughput is None else throughput,
+        broken_slos=tuple(broken),
+    )
+
+
+async def climb(
+    target: Target | str,
+    *,
+    concurrency: Sequence[int] = (),
+    rate: Sequence[float] = (),
+    workload: Workload | None = None,
+    output: str | Path | None = None,
+    name: str = "climb",
+    progress: Progress | None = None,
+    **settings: Any,
+) -> ClimbRun:
+    """Climb levels on a target and return what was measured.
+
+    Args:
+        target: the server, or its address.
+        concurrency: users of each level of a closed loop.
+        rate: requests per second of each level of an open loop.
+        workload: what to ask; synthetic prompts when left out.
+        output: where to write a run folder while it runs; `None`: nowhere.
+        name: of the run.
+        progress: told how it goes.
+        settings: further fields of `ClimbConfig`, such as `duration_seconds=60`.
+
+    Raises:
+        BenchcoreError: see `benchcore.errors`; pydantic's ValidationError for a bad setting.
+    """
+    config = ClimbConfig(concurrency=tuple(concurrency), rate=tuple(rate), **settings)
+    workload = workload or Synthetic(seed=config.seed)
+    return await Climb(
+        Target(target) if isinstance(target, str) else target,
+        [Part(workload.name, workload, config)],
+        output=None if output is None else Path(output),
+        name=name,
+        progress=progress,
+    )()

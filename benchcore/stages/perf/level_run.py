@@ -1,0 +1,465 @@
+"""Level run: one level on the real client, with everything that watches it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from array import array
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from benchcore.client.client import NEVER_NS, Client
+from benchcore.client.records import FAILED, Outcome, Record
+from benchcore.clock import NS, LoopClock
+from benchcore.config.slo import Slo
+from benchcore.load.arrivals import Arrival
+from benchcore.load.level import Level, LevelRecords, Stage
+from benchcore.load.open import OpenLoop
+from benchcore.load.steady import SteadyState, closed_steady, open_steady
+from benchcore.metrics.figures import ttft_ns
+from benchcore.metrics.histograms import Histogram
+from benchcore.metrics.level import LevelResult, count_tokens, latencies, rates
+from benchcore.metrics.percentiles import minimum_count, nearest_rank
+from benchcore.metrics.summary import summarize
+from benchcore.metrics.throughput import overlap_ns, throughput
+from benchcore.metrics.timeline import Row, Timeline
+from benchcore.metrics.validity import Evidence, judge
+from benchcore.observe.heartbeat import Heartbeat
+from benchcore.observe.meter import CollectorWatch, Mark, mark, spent
+from benchcore.observe.server import Sample, ServerMetrics, columns, parse
+from benchcore.sinks.fanout import FanOut
+from benchcore.sinks.protocol import LevelHead, RequestRow
+from benchcore.stages.perf.plan import Step, level_plan
+from benchcore.stages.perf.progress import Live, Progress
+from benchcore.stages.perf.sender import PromptSender
+
+TICK_SECONDS = 0.01
+ROWS_A_TICK = 24
+VISITS_A_TICK = 12
+PREPARED_A_TICK = 12
+LIVE_EVERY_TICKS = 50
+SCRAPE_EVERY_SECONDS = 2.0
+RECENT = 4096
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keep the garbage collector still: what lives is frozen, what dies is freed by counting."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+class LevelRun:
+    """Runs one level and makes its result.
+
+    Args:
+        client: open, its target settled.
+        step: which level.
+        slos: of a good request.
+        sinks: take rows as they come.
+        progress: told how it stands.
+        server: the target's `/metrics`.
+        e2e_seconds: how long one request took, alone; `None`: unknown.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        step: Step,
+        *,
+        slos: list[Slo],
+        sinks: FanOut,
+        progress: Progress,
+        server: ServerMetrics,
+        e2e_seconds: float | None,
+    ) -> None:
+        self._client = client
+        self._step = step
+        self._config = step.part.config
+        self._slos = slos
+        self._sinks = sinks
+        self._progress = progress
+        self._server = server
+        self._e2e_seconds = e2e_seconds
+        self._loop = asyncio.get_running_loop()
+        self._clock = LoopClock(self._loop)
+        self._plan = level_plan(step)
+        self._sender = PromptSender(client, step.part.workload, step.name, step.repeat)
+        self._over = asyncio.Event()
+        self._ended: deque[tuple[Record, Stage]] = deque()
+        self._heartbeat = Heartbeat(self._loop)
+        self._uses_heartbeat = not client.stamper.kernel_wanted or client.target.uds is not None
+        self._lags = Histogram()
+        self._measuring = False
+        self._marks: list[Mark] = []
+        self._reads = (0, 0)
+        self._window_reads = (0, 0)
+        self._steps_before = 0
+        self._token_reads = 0
+        self._pauses: list[int] = []
+        self._samples: list[Sample] = []
+        self._recent_ttfts: deque[int] = deque(maxlen=RECENT)
+        self._ok = 0
+        self._failed = 0
+        self._rows: list[Row] = []
+        self._level = Level(
+            self._plan,
+            self._clock,
+            self._sender,
+            on_over=self._over.set,
+            on_record=self._record_ended,
+            on_due=self._set_due,
+            on_stage=self._stage_changed,
+        )
+        self._timeline = Timeline(0)
+        self._head = LevelHead(step.name, step.repeat, 0)
+
+    def interrupt(self, grace_seconds: float) -> None:
+        """Send nothing more; see `Level.interrupt`."""
+        self._level.interrupt(round(grace_seconds * NS))
+
+    # What the level tells, in the middle of everything: as little work as can be.
+
+    def _set_due(self, due_ns: int) -> None:
+        self._client.due_ns = due_ns
+
+    def _record_ended(self, record: Record, stage: Stage) -> None:
+        self._ended.append((record, stage))
+
+    def _stage_changed(self, stage: Stage) -> None:
+        stamper = self._client.stamper
+        if stage is Stage.WINDOW or not self._marks:
+            stamper.take_lags()
+            del self._heartbeat.lags[:]
+            self._lags = Histogram()
+            self._measuring = True
+            self._steps_before = stamper.clock_steps
+            self._reads = (stamper.kernel, stamper.userspace)
+            self._marks = [mark()]
+            self._pauses.clear()
+        if stage is Stage.DRAIN:
+            self._fold_lags()
+            self._measuring = False
+            self._window_reads = (
+                stamper.kernel - self._reads[0],
+                stamper.userspace - self._reads[1],
+            )
+            self._marks.append(mark())
+
+    def _fold_lags(self) -> None:
+        lags = self._client.stamper.take_lags()
+        if self._uses_heartbeat:
+            lags = array("q", self._heartbeat.lags)
+            del self._heartbeat.lags[:]
+        if self._measuring:
+            # On one machine data can be read within the microsecond: no lag is out of range.
+            self._lags.add(np.frombuffer(lags, dtype=np.int64).clip(1000))
+
+    # Running.
+
+    async def run(self) -> LevelResult:
+        """Run the level to its end and return what it measured."""
+        client, plan = self._client, self._plan
+        if plan.mode == "closed":
+            assert plan.concurrency is not None
+            await client.connect_ahead(plan.concurrency)
+            ahead = 2 * plan.concurrency + 32
+        else:
+            assert plan.rate is not None
+            expected = plan.rate * (self._e2e_seconds or 1.0) * 1.5 + 8
+            await client.connect_ahead(min(int(expected), plan.max_inflight, 1024))
+            ahead = int(2 * plan.rate) + 32
+            assert isinstance(self._level.driver, OpenLoop)
+            client.on_due = self._level.driver.run_due
+        self._sender.refill(ahead, ahead)
+        merged_before = client.merged_reads
+        scraping = asyncio.create_task(self._scrape())
+        with no_collection(), CollectorWatch(self._pauses):
+            if self._uses_heartbeat:
+                self._heartbeat.start()
+            self._level.start()
+            start_ns = self._level.result.start_ns
+            self._timeline = Timeline(start_ns)
+            self._head = LevelHead(self._step.name, self._step.repeat, start_ns)
+            await self._keep_house(ahead)
+            self._heartbeat.stop()
+        client.on_due, client.due_ns = None, NEVER_NS
+        client.close_idle()
+        scraping.cancel()
+        await asyncio.gather(scraping, return_exceptions=True)
+        await self._read_server()
+        self._finish_rows()
+        return self._result(client.merged_reads - merged_before)
+
+    async def _keep_house(self, ahead: int) -> None:
+        """Do in small slices all that can wait, until the level is over."""
+        visits: list[Record] = []
+        boundary_ns = self._level.result.start_ns + NS
+        in_pass = False
+        ticks = 0
+        while not self._over.is_set():
+            await asyncio.sleep(TICK_SECONDS)
+            ticks += 1
+            self._sender.refill(ahead, PREPARED_A_TICK)
+            self._write_rows(max(ROWS_A_TICK, len(self._ended) // 20))
+            for _ in range(min(max(VISITS_A_TICK, len(visits) // 20), len(visits))):
+                self._timeline.visit(visits.pop())
+            self._timeline.fold(max(16, self._timeline.waiting // 20))
+            now_ns = self._clock.now_ns()
+            if not in_pass and now_ns >= boundary_ns:
+                in_pass = True
+                visits = [exchange.record for exchange in self._client.in_flight]
+                self._fold_lags()
+            elif in_pass and not (visits or self._ended or self._timeline.waiting):
+                in_pass = False
+                boundary_ns += NS
+                self._close_second()
+                self._sinks.flush()
+            if ticks % LIVE_EVERY_TICKS == 0:
+                self._progress.live(self._live(now_ns))
+
+    def _write_rows(self, most: int) -> None:
+        rows = []
+        for _ in range(min(most, len(self._ended))):
+            record, stage = self._ended.popleft()
+            self._timeline.ended(record)
+            self._token_reads += len(record.stamps)
+            rows.append(RequestRow(self._head, record, stage.value))
+            if record.outcome is Outcome.OK:
+                self._ok += 1
+                ttft = ttft_ns(record)
+                if ttft is not None:
+                    self._recent_ttfts.append(ttft)
+            elif record.outcome in FAILED:
+                self._failed += 1
+        if rows:
+            self._sinks.requests(rows)
+
+    def _close_second(self) -> None:
+        in_flight = self._level.in_flight
+        in_flight.area(self._clock.now_ns())
+        row = self._timeline.close(in_flight.mean_of_second(self._timeline.closed))
+        self._rows.append(row)
+        self._sinks.second(self._head, row)
+
+    def _finish_rows(self) -> None:
+        self._write_rows(len(self._ended))
+        while self._timeline.waiting:
+            self._timeline.fold(1000)
+        seconds = (self._level.result.over_ns - self._level.result.start_ns) // NS
+        while self._timeline.closed < seconds:
+            self._close_second()
+        self._sinks.flush()
+
+    def _live(self, now_ns: int) -> Live:
+        level, plan = self._level, self._plan
+        result = level.result
+        share = None
+        if level.stage is Stage.WINDOW:
+            elapsed = now_ns - result.window_start_ns
+            shares = []
+            if plan.requests:
+                shares.append(result.scheduled / plan.requests)
+            if plan.window_ns:
+                shares.append(elapsed / plan.window_ns)
+            share = max(shares, default=None)
+        eta = None
+        if share is not None and share > 0.02:
+            eta = (now_ns - result.window_start_ns) / NS * (1 - share) / share
+        ttfts = sorted(self._recent_ttfts)
+        return Live(
+            level=self._step.name,
+            stage=level.stage.value,
+            elapsed_seconds=(now_ns - result.start_ns) / NS,
+            done_share=share,
+            eta_seconds=eta,
+            in_flight=level.in_flight.now,
+            tokens_per_second=self._rows[-1].tokens if self._rows else None,
+            ttft_p50_seconds=nearest_rank(ttfts, 0.5) / NS if ttfts else None,
+            ttft_p99_seconds=nearest_rank(ttfts, 0.99) / NS if ttfts else None,
+            ok=self._ok,
+            failed=self._failed,
+        )
+
+    # The server's own figures.
+
+    async def _scrape(self) -> None:
+        while self._server.available is not False:
+            await self._read_server()
+            await asyncio.sleep(SCRAPE_EVERY_SECONDS)
+
+    async def _read_server(self) -> None:
+        if self._level.stage is Stage.WARMUP:
+            self._samples.clear()  # the last one before the window is its beginning
+        text = await self._server.read()
+        if text is not None:
+            self._samples.append(parse(text))
+
+    # The result.
+
+    def _steady(self) -> SteadyState:
+        result = self._level.result
+        start_ns = result.start_ns
+        means = self._level.in_flight.second_means(result.window_end_ns)
+        first = -((start_ns - result.window_start_ns) // NS)
+        inside = means[first:]
+        if self._plan.concurrency is not None:
+            return closed_steady(inside, self._plan.concurrency, first)
+        return open_steady(inside, first)
+
+    def _steady_json(self, steady: SteadyState, everyone: list[Record]) -> dict[str, object]:
+        found: dict[str, object] = {"found": steady.found, "why": steady.why}
+        if not steady.found:
+            return found
+        zero = self._level.result.start_ns
+        begin_ns = max(zero + steady.first_second * NS, self._level.result.window_start_ns)
+        end_ns = min(zero + (steady.last_second + 1) * NS, self._level.result.window_end_ns)
+        inside = [
+            record
+            for record in self._level.result.measured
+            if begin_ns <= record.scheduled_ns < end_ns and record.outcome is Outcome.OK
+        ]
+        ttft = summarize([value for record in inside if (value := ttft_ns(record)) is not None])
+        rate = throughput(everyone, begin_ns, end_ns)
+        return found | {
+            "start_seconds": (begin_ns - zero) / NS,
+            "end_seconds": (end_ns - zero) / NS,
+            "request_throughput": rate.requests,
+            "output_token_throughput": rate.output_tokens,
+            "ttft_p50_seconds": None if ttft is None else ttft.p50,
+            "ttft_p99_seconds": None if ttft is None else ttft.p99,
+            "requests": len(inside),
+        }
+
+    def _evidence(self, result: LevelRecords, everyone: list[Record], merged: int) -> Evidence:
+        window_ns = result.window_end_ns - result.window_start_ns
+        used = spent(self._marks[0], self._marks[-1], self._pauses)
+        little = None
+        if window_ns > NS and result.area_in_window > 0:
+            own = overlap_ns(everyone, result.window_start_ns, result.window_end_ns)
+            little = abs(own - result.area_in_window) / result.area_in_window
+        kernel, userspace = self._window_reads
+        return Evidence(
+            counts_agree=result.counts_agree,
+            stamps_wanted=not self._uses_heartbeat,
+            reads_kernel=kernel,
+            reads_userspace=userspace,
+            token_reads=self._token_reads,
+            merged_reads=merged,
+            client_lag_p50_seconds=self._lags.percentile(0.5) / NS if len(self._lags) else None,
+            client_lag_p99_seconds=self._lags.percentile(0.99) / NS if len(self._lags) else None,
+            client_lag_max_seconds=self._lags.percentile(1.0) / NS if len(self._lags) else None,
+            mean_arrival_gap_seconds=None if self._plan.rate is None else 1 / self._plan.rate,
+            cpu_share=used.cpu_share,
+            process_cpu_seconds=used.process_cpu_seconds,
+            steal_share=used.steal_share,
+            throttled_share=used.throttled_share,
+            collector_seconds=used.collector_seconds,
+            clock_steps=self._client.stamper.clock_steps - self._steps_before,
+            little_error=little,
+            planned=result.scheduled,
+            unsent=result.scheduled - result.ended.total(),
+            unprepared=self._sender.unprepared,
+        )
+
+    def _result(self, merged: int) -> LevelResult:
+        plan, result, config = self._plan, self._level.result, self._config
+        everyone = [*result.others, *result.measured]
+        outcomes = {
+            outcome.value: result.ended[outcome] for outcome in Outcome if result.ended[outcome]
+        }
+        bad = sum(result.ended[outcome] for outcome in FAILED) + result.ended[Outcome.DROPPED]
+        metrics = latencies(
+            result.measured,
+            open_loop=plan.mode == "open",
+            failures=bad if config.count_failures else None,
+        )
+        evidence = self._evidence(result, everyone, merged)
+        evidence.ok = result.ended[Outcome.OK]
+        evidence.failed = bad
+        evidence.median_gap_seconds = metrics["icl"].p50 if "icl" in metrics else None
+        evidence.median_ttft_seconds = metrics["ttft"].p50 if "ttft" in metrics else None
+        if "dispatch_lag" in metrics:
+            evidence.dispatch_lag_p99_seconds = metrics["dispatch_lag"].p99
+        steady = self._steady()
+        return LevelResult(
+            level=self._step.name,
+            workload=self._step.part.workload.name,
+            mode=plan.mode,
+            concurrency=plan.concurrency,
+            rate=plan.rate,
+            arrival=None if plan.rate is None else str(Arrival.parse(config.arrival)),
+            repeat=self._step.repeat,
+            window_seconds=(result.window_end_ns - result.window_start_ns) / NS,
+            warmup_seconds=(result.window_start_ns - result.start_ns) / NS,
+            drain_seconds=(result.over_ns - result.window_end_ns) / NS,
+            scheduled=result.scheduled,
+            outcomes=outcomes,
+            **rates(
+                result.measured,
+                result.others,
+                result.window_start_ns,
+                result.window_end_ns,
+                self._slos,
+            ),
+            metrics=metrics,
+            tokens=count_tokens([r for r in result.measured if r.outcome is Outcome.OK]),
+            steady_state=self._steady_json(steady, everyone),
+            validity=judge(evidence),
+            evidence=evidence,
+            findings=list(self._findings(steady, result)),
+            notes=list(self._notes(result)),
+            server=columns(self._samples),
+            interrupted=result.interrupted,
+            start_ns=result.start_ns,
+            records=result.measured,
+            rows=self._rows,
+        )
+
+    def _findings(self, steady: SteadyState, result: LevelRecords) -> Iterator[str]:
+        if steady.found is False and self._plan.mode == "open":
+            yield f"server_saturated: {steady.why}: the server does not keep up with the rate"
+        causes: dict[str, int] = {}
+        for record in result.measured:
+            if record.outcome in FAILED:
+                what = f"{record.outcome}: {record.error}"
+                causes[what] = causes.get(what, 0) + 1
+        for what, count in sorted(causes.items(), key=lambda cause: -cause[1])[:3]:
+            yield f"{count} × {what}"
+        advice = overload_advice(" ".join(causes))
+        if advice:
+            yield advice
+
+    def _notes(self, result: LevelRecords) -> Iterator[str]:
+        ok = result.ended[Outcome.OK]
+        if ok and ok < minimum_count(0.99):
+            yield f"{ok} ok requests: p99 rests on fewer than {minimum_count(0.99)}"
+        if result.window_end_ns <= result.window_start_ns:
+            yield "all requests were scheduled at once: a window without length has no throughput"
+        if self._client.retries:
+            yield (
+                f"{self._client.retries} request(s) were sent again: the server had closed the "
+                "connection"
+            )
+
+
+def overload_advice(text: str) -> str | None:
+    """Return what to do about a server that says it is out of memory or overloaded."""
+    low = text.lower()
+    if "out of memory" in low or "oom" in low.split() or "cuda error" in low:
+        return (
+            "advice: the server ran out of memory; give it less to hold: a shorter context "
+            "(--max-model-len), fewer sequences (--max-num-seqs), or less of the GPU's memory"
+        )
+    if any(word in low for word in ("overload", "queue is full", "too many requests", "capacity")):
+        return "advice: the server sheds load; a lower --concurrency or --rate shows what it holds"
+    return None
