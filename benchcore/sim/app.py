@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-from itertools import count
 from typing import TYPE_CHECKING
 
 import orjson
@@ -14,7 +13,7 @@ from benchcore.sim.ask import ApiError
 from benchcore.sim.batching import Batch
 from benchcore.sim.engine import Engine
 from benchcore.sim.faults import FaultDice, RandomFault
-from benchcore.sim.handlers import Handlers
+from benchcore.sim.handlers import REQUEST_ID, Handlers
 from benchcore.sim.metrics import Metrics
 from benchcore.sim.truth import TruthLog
 
@@ -68,13 +67,9 @@ def make_app(options: SimOptions) -> web.Application:
     return app
 
 
-_unnamed = count(1)
-
-
 @web.middleware
 async def _envelopes(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Gives every request an id and every error OpenAI's envelope."""
-    request["request_id"] = request.headers.get("x-request-id") or f"sim-{next(_unnamed)}"
+    """Gives every error OpenAI's envelope."""
     try:
         return await handler(request)
     except ApiError as error:
@@ -104,4 +99,5 @@ def _authorization(key: str | None) -> Middleware:
 
 
 async def _echo_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["x-request-id"] = request["request_id"]
+    if (given := request.headers.get(REQUEST_ID)) is not None:
+        response.headers[REQUEST_ID] = given

@@ -31,6 +31,7 @@ class Owner(Protocol):
 class State(Enum):
     """Where a sequence is."""
 
+    NEW = "new"
     WAITING = "waiting"
     RUNNING = "running"
     FINISHED = "finished"
@@ -49,7 +50,7 @@ class Sequence:
     paused: bool = False
     """Left out of steps while true; its blocks stay."""
 
-    state: State = State.WAITING
+    state: State = State.NEW
     generated: int = 0
     computed: int = 0
     """Tokens whose keys and values are in the cache."""
@@ -121,6 +122,7 @@ class Batch:
 
     def add(self, sequence: Sequence, now_ns: int) -> None:
         """Puts a new sequence at the end of the queue."""
+        sequence.state = State.WAITING
         sequence.arrived_ns = now_ns
         sequence.prefill_until = sequence.prompt_tokens
         self.waiting.append(sequence)
@@ -132,7 +134,7 @@ class Batch:
         elif sequence.state is State.RUNNING:
             self.running.remove(sequence)
             self._release(sequence)
-        else:
+        elif sequence.state is not State.NEW:
             return
         sequence.state = State.ABORTED
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
@@ -33,10 +34,15 @@ from benchcore.sim.wire import Wire
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aiohttp.abc import AbstractStreamWriter
+
     from benchcore.sim.answer import Answer, Answerer
     from benchcore.sim.engine import Engine
     from benchcore.sim.metrics import Metrics
     from benchcore.sim.profile import SimProfile
+
+REQUEST_ID: Final = "x-request-id"
+"""Header by which a request is known in answers and in the truth log."""
 
 _STREAM_HEADERS: Final = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -85,6 +91,7 @@ class Handlers:
         self._dice = dice
         self._truth = truth
         self._created = int(time.time())
+        self._numbers = count(1)
 
     def routes(self) -> list[web.RouteDef]:
         """Every path and what answers it."""
@@ -163,7 +170,7 @@ class Handlers:
         make_dialect: _DialectMaker,
     ) -> web.StreamResponse:
         account = Account(
-            request_id=request["request_id"],
+            request_id=request.headers.get(REQUEST_ID) or f"sim-{next(self._numbers)}",
             received_ns=time.monotonic_ns(),
             endpoint=request.path,
         )
@@ -302,14 +309,14 @@ class Handlers:
             if "empty" in faults or "role_only" in faults:
                 stream.end_without_output()
             elif "huge_line" in faults:
-                await self._huge_line(faults.count("huge_line", 0), wire, response)
+                await self._huge_line(faults.count("huge_line", 0), wire, writer)
                 stream.finish = "huge_line"
             elif stream.finish is None:
                 if "stall_first" in faults:
                     await asyncio.sleep(faults.seconds("stall_first"))
                 self._submit(sequences, stream)
             while await stream.pause() is Pause.BLOCKED:
-                await response.drain()
+                await writer.drain()
                 stream.unblock()
         finally:
             self._settle(sequences, answers, account)
@@ -321,12 +328,12 @@ class Handlers:
                 wire.close()
         return response
 
-    async def _huge_line(self, size: int, wire: Wire, response: web.StreamResponse) -> None:
+    async def _huge_line(self, size: int, wire: Wire, writer: AbstractStreamWriter) -> None:
         wire.write(b"data: ")
         while size > 0 and not wire.lost:
             wire.write(_LINE_PIECE[:size])
             size -= len(_LINE_PIECE)
-            await response.drain()
+            await writer.drain()
 
     async def _plain(
         self,

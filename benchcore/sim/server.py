@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from benchcore.sim.options import SimOptions
 
 _BACKLOG: Final = 4096
-_GRACE_SECONDS: Final = 0.5
+_GRACE_SECONDS: Final = 0.2
 
 
 async def start(options: SimOptions) -> tuple[web.AppRunner, str]:
@@ -128,7 +128,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # noqa: PLC0415  not on every platform
+        import uvloop
     except ImportError:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop

@@ -39,7 +39,7 @@ class Wire:
 
     @property
     def blocked(self) -> bool:
-        """The client reads more slowly than it is written to: wait for the response's drain."""
+        """The client reads too slowly: wait for the payload writer's drain."""
         return self._protocol.writing_paused
 
     def write(self, data: bytes) -> None:
