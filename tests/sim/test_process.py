@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -25,8 +29,13 @@ def gone(pid: int, seconds: float = 5.0) -> bool:
     """Whether a process ends in time; one that nobody has reaped yet has ended."""
     deadline = time.monotonic() + seconds
     while True:
-        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], stdout=subprocess.PIPE)
-        if state.stdout.strip()[:1] in (b"", b"Z"):
+        try:
+            os.kill(pid, 0)
+            if sys.platform == "linux":
+                stat = Path(f"/proc/{pid}/stat").read_text()
+                if stat.rpartition(")")[2].split()[0] == "Z":
+                    return True
+        except (ProcessLookupError, FileNotFoundError):
             return True
         if time.monotonic() > deadline:
             return False
@@ -101,3 +110,60 @@ def test_stop_does_not_wait_for_streams_in_flight():
             began = time.monotonic()
             assert sim.stop() == 143
     assert time.monotonic() - began < 2.5
+
+
+@pytest.fixture(scope="module")
+def uvloop_sim():
+    with SimulatorProcess(SimOptions(profile=SimProfile.named("fast"))) as sim:
+        yield sim
+
+
+def exchange(sim: SimulatorProcess, fault: str, *, slow: bool = False, **fields) -> bytes:
+    body = json.dumps(
+        {"prompt": "hi", "max_tokens": 6, "ignore_eos": True, "stream": True} | fields
+    )
+    place = urlsplit(sim.base_url)
+    with socket.create_connection((place.hostname, place.port), timeout=10) as connection:
+        connection.sendall(
+            f"POST /v1/completions HTTP/1.1\r\nHost: sim\r\nx-sim-fault: {fault}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
+        if slow:
+            time.sleep(1.0)
+        read = bytearray()
+        while piece := connection.recv(1 << 20):
+            read += piece
+        return bytes(read)
+
+
+def test_connection_faults_strike_on_uvloop_too(uvloop_sim):
+    with pytest.raises(ConnectionResetError):
+        exchange(uvloop_sim, "reset:3")
+    cut = exchange(uvloop_sim, "cut:3")
+    assert cut.count(b'"text":') == 3
+    assert not cut.endswith(b"\r\n")
+    assert not exchange(uvloop_sim, "garbage").startswith(b"HTTP/")
+    assert exchange(uvloop_sim, "close_after").endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+
+
+def test_a_slow_reader_gets_everything_in_order_on_uvloop_too(uvloop_sim):
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    fields = {"max_tokens": 200, "n": 128, "stream_options": options}
+    read = exchange(uvloop_sim, "close_after", slow=True, **fields)
+    at = read.index(b"\r\n\r\n") + 4
+    whole = bytearray()
+    while at < len(read):
+        start = read.index(b"\r\n", at) + 2
+        end = start + int(read[at : start - 2], 16)
+        whole += read[start:end]
+        assert read[end : end + 2] == b"\r\n"
+        at = end + 2
+    lines = bytes(whole).decode().removesuffix("\n\n").split("\n\n")
+    assert lines.pop() == "data: [DONE]"
+    chunks = [json.loads(line.removeprefix("data: ")) for line in lines]
+    counts = [
+        chunk["usage"]["completion_tokens"]
+        for chunk in chunks
+        if chunk["choices"] and chunk["choices"][0]["text"]
+    ]
+    assert counts == list(range(1, 128 * 200 + 1))
