@@ -190,6 +190,10 @@ class Handlers:
             account.status = error.status
             account.finish = "http_error"
             raise
+        except ConnectionError:
+            # The client is gone; aiohttp finds that out by itself when it is given an answer,
+            # and logs a traceback when it is given the exception.
+            return web.Response()
         finally:
             if self._truth is not None:
                 self._truth.write(account)

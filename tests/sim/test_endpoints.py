@@ -297,7 +297,7 @@ async def test_a_key_is_asked_for_on_the_api_and_not_on_health(make_server):
     assert (await server.get("/health")).status == 200
 
 
-async def test_a_client_that_leaves_frees_its_place(server):
+async def test_a_client_that_leaves_frees_its_place(server, caplog):
     async with server.session.post(
         server.base_url + "/v1/chat/completions",
         json={"messages": MESSAGES, "max_tokens": 30_000, "ignore_eos": True, "stream": True},
@@ -312,6 +312,7 @@ async def test_a_client_that_leaves_frees_its_place(server):
             break
         await asyncio.sleep(0.005)
     assert server.accounts()[0]["finish"] == "cancelled"
+    assert caplog.records == []
     assert 'num_requests_running{engine="0",model_name="sim-1"} 0.0' in (
         (await server.get("/metrics")).body.decode()
     )

@@ -122,10 +122,11 @@ def exchange(sim: SimulatorProcess, fault: str, *, slow: bool = False, **fields)
     body = json.dumps(
         {"prompt": "hi", "max_tokens": 6, "ignore_eos": True, "stream": True} | fields
     )
+    path = "/v1/chat/completions" if "messages" in fields else "/v1/completions"
     place = urlsplit(sim.base_url)
     with socket.create_connection((place.hostname, place.port), timeout=10) as connection:
         connection.sendall(
-            f"POST /v1/completions HTTP/1.1\r\nHost: sim\r\nx-sim-fault: {fault}\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: sim\r\nx-sim-fault: {fault}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
         )
         if slow:
@@ -167,3 +168,10 @@ def test_a_slow_reader_gets_everything_in_order_on_uvloop_too(uvloop_sim):
         if chunk["choices"] and chunk["choices"][0]["text"]
     ]
     assert counts == list(range(1, 128 * 200 + 1))
+
+
+def test_on_uvloop_too_the_headers_come_before_the_first_event(uvloop_sim):
+    read = exchange(uvloop_sim, "close_after", messages=[{"role": "user", "content": "hi"}])
+    head, body = read.split(b"\r\n\r\n", 1)
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b'{"role":"assistant"' in body.split(b"\n\n", 1)[0]

@@ -74,12 +74,13 @@ async def test_cut_drops_the_connection_in_the_middle_of_a_chunk(server):
     writer.close()
 
 
-async def test_reset_resets_the_connection(server):
+async def test_reset_resets_the_connection(server, caplog):
     reader, writer = await server.raw("reset:3")
     with pytest.raises(ConnectionResetError):
         await reader.read()
     writer.close()
     assert server.accounts()[-1]["finish"] == "reset"
+    assert caplog.records == []
 
 
 async def test_stall_makes_one_gap_and_loses_nothing(server):
@@ -140,11 +141,12 @@ async def test_empty_and_role_only_end_properly_without_output(server, fault, ro
     assert plain["usage"]["completion_tokens"] == 0
 
 
-async def test_garbage_is_not_http(server):
+async def test_garbage_is_not_http(server, caplog):
     reader, writer = await server.raw("garbage")
     raw = await reader.read()
     assert raw
     assert not raw.startswith(b"HTTP/")
+    assert caplog.records == []
     writer.close()
 
 
