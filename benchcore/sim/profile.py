@@ -21,13 +21,13 @@ class SimProfile(BaseModel):
 
     max_running: int = Field(48, ge=1, description="sequences in one batch; the knee")
     prefill_tokens_per_second: float = Field(
-        40_000.0, gt=0, allow_inf_nan=False, description="rate at which prompts are read"
+        80_000.0, gt=0, allow_inf_nan=False, description="rate at which prompts are read"
     )
     prefill_chunk_tokens: int = Field(
         512, ge=1, description="prompt tokens that one engine step reads at most"
     )
     decode_base_seconds: float = Field(
-        0.009, gt=0, allow_inf_nan=False, description="duration of a step with an empty batch"
+        0.005, gt=0, allow_inf_nan=False, description="duration of a step with an empty batch"
     )
     decode_per_sequence_seconds: float = Field(
         0.00004, ge=0, allow_inf_nan=False, description="what each sequence adds to a step"

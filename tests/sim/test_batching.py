@@ -255,13 +255,13 @@ def test_throughput_grows_up_to_max_running_and_time_to_first_token_after_it():
         return tokens / 20, waits[len(waits) // 2] / MS
 
     (alone, _), (few, few_ttft), (full, full_ttft), (over, over_ttft) = map(climb, (1, 8, 48, 64))
-    assert 105 < alone < 111
+    assert 190 < alone < 198
     assert few > 6 * alone
     assert full > 3 * few
     assert over < 1.1 * full
     assert full_ttft < 10 * few_ttft
     assert over_ttft > 4 * few_ttft
-    assert over_ttft > 100
+    assert over_ttft > 50
 
 
 @settings(max_examples=60, deadline=None)

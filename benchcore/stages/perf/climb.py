@@ -24,13 +24,13 @@ from benchcore.metrics.level import LevelResult
 from benchcore.metrics.run import RunResult
 from benchcore.observe.host import host_facts
 from benchcore.observe.server import ServerMetrics, busy, parse
+from benchcore.report.progress import Progress, Silent
 from benchcore.sinks.fanout import FanOut, installed_sinks
 from benchcore.sinks.folder import make_folder
 from benchcore.sinks.protocol import LevelHead, RequestRow, SinkOptions
 from benchcore.stages.perf.level_run import LevelRun
 from benchcore.stages.perf.plan import Part, Step, steps
 from benchcore.stages.perf.probe import Found, find_model, fit, settle
-from benchcore.stages.perf.progress import Progress, Silent
 from benchcore.version import __version__
 from benchcore.workload.protocol import Workload
 from benchcore.workload.synthetic import Synthetic
@@ -354,7 +354,7 @@ class Climb:
                 return
             if time.monotonic() >= deadline:
                 self._progress.say(
-                    f"{level}: the server still has {left:g} request(s) after {limit:g} s of waiting"
+                    f"{level}: after {limit:g} s the server still has {left:g} request(s)"
                 )
                 return
             await asyncio.sleep(IDLE_POLL_SECONDS)

@@ -30,10 +30,10 @@ from benchcore.metrics.validity import Evidence, judge
 from benchcore.observe.heartbeat import Heartbeat
 from benchcore.observe.meter import CollectorWatch, Mark, mark, spent
 from benchcore.observe.server import Sample, ServerMetrics, columns, parse
+from benchcore.report.progress import Live, Progress
 from benchcore.sinks.fanout import FanOut
 from benchcore.sinks.protocol import LevelHead, RequestRow
 from benchcore.stages.perf.plan import Step, level_plan
-from benchcore.stages.perf.progress import Live, Progress
 from benchcore.stages.perf.sender import PromptSender
 
 TICK_SECONDS = 0.01
@@ -43,6 +43,7 @@ PREPARED_A_TICK = 12
 LIVE_EVERY_TICKS = 50
 SCRAPE_EVERY_SECONDS = 2.0
 RECENT = 4096
+FAILURES_TOLD = 3
 
 
 @contextmanager
@@ -241,6 +242,8 @@ class LevelRun:
                     self._recent_ttfts.append(ttft)
             elif record.outcome in FAILED:
                 self._failed += 1
+                if self._failed <= FAILURES_TOLD:
+                    self._progress.failure(self._step.name, record)
         if rows:
             self._sinks.requests(rows)
 

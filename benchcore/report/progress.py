@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from benchcore.client.records import Record
 from benchcore.metrics.level import LevelResult
 from benchcore.metrics.run import RunResult
 
@@ -37,6 +38,10 @@ class Progress(Protocol):
         """Something worth a line has happened."""
         ...
 
+    def failure(self, level: str, record: Record) -> None:
+        """A request failed; of each level the first few."""
+        ...
+
     def live(self, live: Live) -> None:
         """A level runs; about twice a second."""
         ...
@@ -53,6 +58,9 @@ class Silent:
         """Ignore it."""
 
     def say(self, text: str) -> None:
+        """Ignore it."""
+
+    def failure(self, level: str, record: Record) -> None:
         """Ignore it."""
 
     def live(self, live: Live) -> None:

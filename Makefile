@@ -1,0 +1,66 @@
+# Everything that is done with this checkout. `make climb` and `make test` need only Python ≥ 3.11
+# with venv, and make; each makes the environment it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help climb test check bench test-real format lock release clean
+
+help:
+	@echo "make climb      measure the built-in simulator: the main job, end to end"
+	@echo "make test       run the tests"
+	@echo "make check      lint, formatting, types"
+	@echo "make bench      measure benchcore itself, as ratios; a few minutes"
+	@echo "make test-real  install real servers and measure them; half an hour and 4 GB"
+	@echo "make format     put the code into its form"
+	@echo "make lock       resolve the dependencies anew (needs uv)"
+	@echo "make release    build and check what would be published"
+	@echo "make clean      remove the environment and what was built"
+
+# Two stamps, so that `make climb` does not wait for linters.
+$(VENV)/.run: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "benchcore needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+climb: $(VENV)/.run
+	$(BIN)/benchcore climb --sim --concurrency 1,8,64
+
+test: $(VENV)/.dev
+	$(BIN)/coverage erase
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@if git grep -nE '\b(TODO|FIXME|XXX)\b' -- '*.py'; then echo "do it, or write it into an issue"; exit 1; fi
+
+bench: $(VENV)/.dev
+	$(BIN)/python tests/bench/run.py
+
+test-real: $(VENV)/.run
+	$(BIN)/python tests/real/run.py
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
+lock:
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade -o requirements.lock
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade -c requirements.lock -o requirements-dev.lock
+
+release: $(VENV)/.dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python tests/release.py dist
+
+clean:
+	rm -rf $(VENV) build dist .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis

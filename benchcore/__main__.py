@@ -1,0 +1,5 @@
+"""`python -m benchcore`."""
+
+from benchcore.cli.main import main
+
+main()

@@ -1,0 +1,369 @@
+"""The `benchcore climb` command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from benchcore.cli import climb_options as options
+from benchcore.cli import values
+
+if TYPE_CHECKING:
+    from benchcore.config.target import Target
+    from benchcore.metrics.run import RunResult
+    from benchcore.stages.perf.climb import Climb
+    from benchcore.stages.perf.plan import Part
+
+
+T = TypeVar("T")
+
+
+@click.command()
+@options.TARGET
+@options.LOAD
+@options.WORKLOAD
+@options.RULES
+@options.OUTPUT
+def climb(**given: Any) -> int:
+    """Measure a server, level by level.
+
+    Aims at --base-url; without one, starts the built-in simulator and says so.
+    """
+    from benchcore.cli.logs import set_up
+    from benchcore.report.live import TerminalProgress
+
+    if given["concurrency"] is not None and given["rate"] is not None:
+        raise click.UsageError("--concurrency is a closed loop and --rate an open one: give one")
+    live = sys.stderr.isatty() and not given["no_progress"] and given["log_format"] == "text"
+    progress = TerminalProgress(
+        sys.stderr, live=live and not given["quiet"], interval_seconds=given["progress_interval"]
+    )
+    level = "error" if given["quiet"] else given["log_level"]
+    set_up(sys.stderr, level, as_json=given["log_format"] == "json", before=progress.clear)
+    if given["seed"] is None:
+        given["seed"] = secrets.randbelow(2**31)
+    if given["base_url"] and not given["simulator"]:
+        return _on_server(given, given["base_url"], "server", progress)
+    if given["simulator"] and given["base_url"]:
+        raise click.UsageError("--sim starts a server of its own: leave --base-url out")
+    return _on_simulator(given, progress)
+
+
+def _on_simulator(given: dict[str, Any], progress: Any) -> int:
+    from benchcore.report.live import LOGGER
+    from benchcore.sim.process import SimulatorProcess
+
+    given["input_tokens"] = given["input_tokens"] or (None if given["workload"] else "128")
+    given["output_tokens"] = given["output_tokens"] or (None if given["workload"] else "16")
+    asked = "" if given["simulator"] else " (no --base-url was given)"
+    LOGGER.warning("SIMULATOR: these are the figures of the built-in simulated server%s", asked)
+    if given["print_request"]:
+        return _on_server(given, "http://127.0.0.1", "simulator", progress)
+    process = SimulatorProcess().start()
+    try:
+        return _on_server(given, process.base_url, "simulator", progress)
+    finally:
+        process.stop()
+
+
+def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -> int:
+    from benchcore.report.live import LOGGER
+    from benchcore.stages.perf.climb import Climb
+
+    target = _target(given, base_url)
+    parts = _parts(given)
+    if given["print_request"]:
+        return asyncio.run(_print_request(target, parts[0]))
+    LOGGER.info("%s", _first_line(target, parts))
+    for warning in _warnings(target):
+        LOGGER.warning("%s", warning)
+
+    async def go() -> tuple[Climb, int]:
+        machine = Climb(
+            target,
+            parts,
+            output=given["output"],
+            name=given["name"],
+            labels=values.pairs(given["labels"]),
+            command=["benchcore", *sys.argv[1:]],
+            kind=kind,
+            tokenizer=given["tokenizer"],
+            progress=progress,
+        )
+        caught = _catch_signals(machine)
+        try:
+            await machine()
+        finally:
+            progress.clear()
+            _print_result(machine.run, as_json=given["as_json"])
+        return machine, 128 + caught[0] if caught else 0
+
+    machine, code = _run(go())
+    run = machine.run
+    if run.folder is not None:
+        LOGGER.info("results are in %s", run.folder)
+    if code:
+        return code
+    if not run.valid:
+        LOGGER.error("the run is invalid: it measured the load generator; see above")
+        return 4
+    if run.levels and not any(level.ok for level in run.levels):
+        LOGGER.error("not one request ended ok; see the findings above")
+        return 3
+    return 0
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on uvloop, where there is one."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    done: T = uvloop.run(work)
+    return done
+
+
+def _catch_signals(machine: Climb) -> list[int]:
+    """Let SIGINT and SIGTERM end the climb, saving what is measured; returns what came."""
+    from benchcore.report.live import LOGGER
+
+    caught: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: int) -> None:
+        caught.append(number)
+        if len(caught) == 1:
+            LOGGER.warning("stopping: what is in flight may end; again to stop at once")
+        machine.interrupt()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, number)
+    return caught
+
+
+def _print_result(run: RunResult, *, as_json: bool) -> None:
+    if not run.levels and run.status not in ("complete", "interrupted"):
+        return  # it never came to measuring: the error says why
+    if as_json:
+        from benchcore.sinks.run_json import dump
+
+        sys.stdout.write(dump(run.to_json()).decode())
+    else:
+        import shutil
+
+        from benchcore.report.table import render
+
+        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        width = shutil.get_terminal_size((100, 24)).columns
+        sys.stdout.write(render(run, color=color, width=width))
+    sys.stdout.flush()
+
+
+def _validated(build: Any) -> Any:
+    """Build a model of ours; what pydantic finds wrong becomes one usage error."""
+    from pydantic import ValidationError
+
+    try:
+        return build()
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors(include_url=False):
+            name = "--" + "-".join(str(part) for part in fault["loc"]).replace("_", "-")
+            message = fault["msg"].removeprefix("Value error, ")
+            faults.append(f"{name}: {message}" if fault["loc"] else message)
+        raise click.UsageError("; ".join(faults)) from None
+
+
+def _target(given: dict[str, Any], base_url: str) -> Target:
+    from benchcore.config.target import Target
+
+    variable = given["api_key_env"] or "BENCHCORE_API_KEY"
+    key = os.environ.get(variable)
+    if given["api_key_env"] and not key:
+        raise click.UsageError(f"--api-key-env: the variable {variable} is not set")
+    target: Target = _validated(
+        lambda: Target(
+            base_url,
+            model=given["model"],
+            endpoint=given["endpoint"],
+            stream=given["stream"],
+            api_key=key,
+            headers=values.pairs(given["headers"]),
+            extra_body=given["extra_body"] or {},
+            timeouts=given["timeout"] or {},
+            verify=not given["insecure"],
+            ca_file=given["ca_file"],
+            allow_empty=given["allow_empty"],
+        )
+    )
+    return target
+
+
+_LOAD_OF_FILE = {
+    "duration": "duration_seconds",
+    "ramp": "ramp_seconds",
+    "think_time": "think_time_seconds",
+}
+
+
+def _file_load(load: dict[str, Any]) -> dict[str, Any]:
+    """Return the load of a workload's file as fields of a climb."""
+    found: dict[str, Any] = {}
+    for key, value in load.items():
+        if key == "duration":
+            found["duration_seconds"] = values.DURATION.convert(str(value), None, None)
+        elif key == "warmup":
+            found.update(values.WARMUP.convert(str(value), None, None))
+        elif key == "stagger":
+            found.update({} if value else {"ramp_seconds": 0.0})
+        else:
+            found[_LOAD_OF_FILE.get(key, key)] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
+def _own_load(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what the user said of the load, as fields of a climb."""
+    fields = {
+        "concurrency": given["concurrency"],
+        "rate": given["rate"],
+        "arrival": given["arrival"],
+        "max_inflight": given["max_inflight"],
+        "requests": given["requests"],
+        "duration_seconds": given["duration"],
+        "repeats": given["repeats"],
+        "ramp_seconds": given["ramp"],
+        "think_time_seconds": given["think_time"],
+        "drain_seconds": given["drain"],
+        "idle_seconds": given["idle"],
+        **(given["warmup"] or {}),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _config(given: dict[str, Any], load: dict[str, Any]) -> Any:
+    from benchcore.config.climb import ClimbConfig
+    from benchcore.config.slo import Slo
+    from benchcore.load.arrivals import Arrival
+
+    own = _own_load(given)
+    base = _file_load(load)
+    for group in (
+        ("concurrency", "rate"),
+        ("requests", "duration_seconds"),
+        ("warmup_requests", "warmup_seconds"),
+    ):
+        if any(name in own for name in group):
+            for name in group:
+                base.pop(name, None)
+    fields = {**base, **own}
+    if "concurrency" not in fields and "rate" not in fields:
+        fields["concurrency"] = (1, 8, 64)
+    for text in given["slos"]:
+        Slo.parse(text)
+    Arrival.parse(fields.get("arrival", "poisson"))
+    passed = (
+        "stop_on_failures",
+        "stop_on_slo",
+        "stop_when_flat",
+        "flat_gain",
+        "flat_patience",
+        "count_failures",
+        "before_level",
+        "reset_prefix_cache",
+        "seed",
+        "kernel_stamps",
+        "save_events",
+        "save_text",
+        "slos",
+    )
+    return _validated(lambda: ClimbConfig(**fields, **{name: given[name] for name in passed}))
+
+
+def _parts(given: dict[str, Any]) -> list[Part]:
+    from benchcore.stages.perf.plan import Part
+    from benchcore.workload.named import load_workload
+    from benchcore.workload.synthetic import Synthetic
+
+    shape = {
+        name: given[name]
+        for name in (
+            "input_tokens",
+            "output_tokens",
+            "language",
+            "shared_prefix_tokens",
+            "ignore_eos",
+        )
+        if given[name] is not None
+    }
+    if given["workload"] is None:
+        workload = Synthetic(seed=given["seed"], **shape)
+        return [Part(workload.name, workload, _config(given, {}))]
+    spec = load_workload(given["workload"], seed=given["seed"], **shape)
+    return [Part(part.name, part.workload, _config(given, part.load)) for part in spec.parts]
+
+
+async def _print_request(target: Target, part: Part) -> int:
+    """Print the first request as it would be sent, the key masked."""
+    from benchcore.client.client import Client
+
+    if target.api_key is not None:
+        target = target.model_copy(update={"api_key": None})
+        target = target.model_copy(
+            update={"headers": {**target.headers, "authorization": "Bearer ***"}}
+        )
+    client = Client(target)
+    request = client.prepare(part.workload.prompt(0, "c1", 1))
+    client.stamper.close()
+    click.echo(request.payload.decode().replace("\r\n", "\n"))
+    return 0
+
+
+def _first_line(target: Target, parts: list[Part]) -> str:
+    from benchcore.stages.perf.plan import steps
+    from benchcore.version import __version__
+
+    names = ", ".join(dict.fromkeys(step.name for step in steps(parts)))
+    what = "; ".join(_described(part) for part in parts)
+    return (
+        f"benchcore {__version__}: {target.base_url}"
+        f"{'' if target.model is None else f' ({target.model})'}, {target.endpoint}"
+        f"{'' if target.stream else ' without streaming'}: levels {names}; {what}; "
+        f"seed {parts[0].config.seed}"
+    )
+
+
+def _described(part: Part) -> str:
+    facts = part.workload.describe()
+    config = part.config
+    users = max(config.concurrency, default=0) or None
+    requests, seconds = config.window(int(users) if users else None)
+    window = " or ".join(
+        [f"{requests} requests"] * (requests is not None)
+        + [f"{seconds:g} s"] * (seconds is not None)
+    )
+    sizes = f"{facts.get('input_tokens', '?')}→{facts.get('output_tokens', '?')} tokens"
+    return f"{part.name} {sizes}, {window} a level"
+
+
+def _warnings(target: Target) -> list[str]:
+    import ipaddress
+
+    found = []
+    if target.api_key is not None and not target.tls and not target.is_loopback:
+        found.append(f"the key goes to {target.host} in clear: the address is plain http")
+    try:
+        public = ipaddress.ip_address(target.host).is_global
+    except ValueError:
+        public = "." in target.host and not target.host.endswith((".local", ".internal", ".lan"))
+    if public and not target.is_loopback:
+        found.append(f"{target.host} is a public address: a load there may cost money or harm")
+    if target.tls and not target.verify:
+        found.append("--insecure: the server's certificate is not checked; anyone may answer")
+    return found

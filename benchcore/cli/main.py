@@ -1,0 +1,98 @@
+"""`benchcore`: the command line; each command is imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from benchcore.errors import BenchcoreError
+from benchcore.version import __version__
+
+COMMANDS = {
+    "climb": ("benchcore.cli.climb:climb", "Measure a server, level by level."),
+    "doctor": ("benchcore.cli.doctor:doctor", "Tell what this machine can drive and measure."),
+    "sim": ("benchcore.cli.sim:sim", "Run the built-in simulated server."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it is called: `--help` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of the commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a command; `None` where there is no such."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write what the commands do, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, message="benchcore %(version)s")
+def cli() -> None:
+    """Load generator for LLM inference servers whose figures are the server's, not its own."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and exit with the code of the contract."""
+    sys.exit(run(args))
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code.
+
+    Whatever goes wrong is one line on standard error: what, where, what to do.
+    """
+    try:
+        result: Any = cli.main(args=args, standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "benchcore"
+        _complain(f"{error.format_message()} (see {command} --help)")
+        return 2
+    except click.ClickException as error:
+        _complain(error.format_message())
+        return 2
+    except BenchcoreError as error:
+        _complain(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output has gone: nothing to tell it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("BENCHCORE_TRACEBACK"):
+            raise
+        _complain(
+            f"internal fault: {type(error).__name__}: {error}; this is a bug: please report it "
+            "with the output of the same command under BENCHCORE_TRACEBACK=1"
+        )
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"benchcore: {text}\n")
+
+
+if __name__ == "__main__":
+    main()

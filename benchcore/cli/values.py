@@ -1,0 +1,120 @@
+"""Values: what the options of a command may be, read from text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import click
+
+from benchcore.config.slo import parse_duration_ns
+from benchcore.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class Value(click.ParamType[Any]):
+    """A type of option that a function reads.
+
+    Args:
+        name: shown in the help.
+        read: takes the text; its ConfigError or ValueError becomes the message.
+    """
+
+    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the text; what has been read already passes."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._read(value)
+        except (ConfigError, ValueError) as error:
+            self.fail(str(error), param, ctx)
+
+
+def _levels(text: str, read: Callable[[str], float]) -> tuple[Any, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not any(parts):
+        raise ConfigError("the list is empty; give levels such as 1,8,64")
+    try:
+        levels = tuple(read(part) for part in parts)
+    except ValueError:
+        raise ConfigError(f"{text!r} is not a list of numbers such as 1,8,64") from None
+    if any(not 0 < level < float("inf") for level in levels):
+        raise ConfigError(f"{text!r}: every level is above 0")
+    if any(after <= before for before, after in pairwise(levels)):
+        ordered = ",".join(f"{level:g}" for level in sorted(set(levels)))
+        raise ConfigError(f"{text!r} does not climb; did you mean {ordered}?")
+    return levels
+
+
+def _timeouts(text: str) -> dict[str, float]:
+    """Read `30` or `connect=2,first_token=30,between_tokens=5,total=600`, in seconds."""
+    names = ("connect", "first_token", "between_tokens", "total")
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, given, value = part.partition("=")
+        if not given:
+            name, value = "total", part
+        if name.strip() not in names:
+            raise ConfigError(f"{name!r} is no phase; there are {', '.join(names)}")
+        seconds = parse_duration_ns(value) * 1e-9
+        if seconds <= 0:
+            raise ConfigError(f"{part!r}: a limit is longer than nothing")
+        found[name.strip()] = seconds
+    return found
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{text!r} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{text!r} is not a JSON object such as '{{\"temperature\": 0}}'")
+    return value
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, given, value = text.partition("=")
+    if not given or not name.strip():
+        raise ConfigError(f"{text!r} is not KEY=VALUE")
+    return name.strip(), value.strip()
+
+
+def _share(text: str) -> float:
+    number = text.strip()
+    try:
+        value = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
+    except ValueError:
+        raise ConfigError(f"{text!r} is not a share such as 20% or 0.2") from None
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{text!r} is not between 0 and 100 %")
+    return value
+
+
+def _warmup(text: str) -> dict[str, Any]:
+    """Read a number of requests, or a time with its unit."""
+    if text.strip().isdigit():
+        return {"warmup_requests": int(text)}
+    return {"warmup_seconds": parse_duration_ns(text) * 1e-9}
+
+
+CONCURRENCY = Value("LIST", lambda text: _levels(text, int))
+RATE = Value("LIST", lambda text: _levels(text, float))
+DURATION = Value("DURATION", lambda text: parse_duration_ns(text) * 1e-9)
+TIMEOUTS = Value("SECONDS|PHASE=SECONDS,…", _timeouts)
+JSON_OBJECT = Value("JSON", _object)
+PAIR = Value("K=V", _pair)
+SHARE = Value("SHARE", _share)
+WARMUP = Value("N|DURATION", _warmup)
+
+
+def pairs(values: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return repeated `K=V` options as a dictionary; the last of a name counts."""
+    return dict(values)

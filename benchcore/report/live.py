@@ -1,0 +1,109 @@
+"""Live: how a climb stands, as one line that is rewritten, or a line now and then."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TextIO
+
+from benchcore.client.records import Record
+from benchcore.metrics.level import LevelResult
+from benchcore.metrics.run import RunResult
+from benchcore.report.progress import Live
+from benchcore.report.table import milliseconds, number, percent
+
+LOGGER = logging.getLogger("benchcore")
+"""Everything that is said on the way goes through it."""
+
+
+def _seconds(value: float) -> str:
+    minutes, seconds = divmod(round(value), 60)
+    return f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else number(value * 1e3)
+
+
+def live_line(live: Live) -> str:
+    """Return how a level stands, in at most 100 characters."""
+    share = "" if live.done_share is None else f" {min(live.done_share, 1):4.0%}"
+    eta = "" if live.eta_seconds is None else f" eta {_seconds(live.eta_seconds)}"
+    return (
+        f"{live.level} {live.stage}{share}{eta} | in flight {live.in_flight} | "
+        f"{number(live.tokens_per_second)} tok/s | TTFT p50 {_ms(live.ttft_p50_seconds)} "
+        f"p99 {_ms(live.ttft_p99_seconds)} ms | {live.ok} ok {live.failed} failed"
+    )
+
+
+def level_line(level: LevelResult) -> str:
+    """Return a finished level in one line."""
+    return (
+        f"{level.level}: {number(level.request_throughput)} req/s, "
+        f"{number(level.output_token_throughput)} tok/s, "
+        f"TTFT p50 {milliseconds(level.ttft, 'p50')} p99 {milliseconds(level.ttft, 'p99')} ms, "
+        f"failed {percent(level.failure_rate)}, {level.validity.verdict}"
+    )
+
+
+class TerminalProgress:
+    """Tells a terminal, or a log, how a climb goes.
+
+    A line is written by hand: a display library would draw for milliseconds in the event loop, or
+    in a thread beside it.
+
+    Args:
+        stream: standard error.
+        live: rewrite one line; else write one now and then.
+        interval_seconds: how often, where it is no terminal.
+    """
+
+    def __init__(self, stream: TextIO, *, live: bool, interval_seconds: float) -> None:
+        self._stream = stream
+        self._live = live
+        self._interval = interval_seconds
+        self._last = time.monotonic()
+        self._drawn = False
+
+    def clear(self) -> None:
+        """Take the live line away, so that something else can be written."""
+        if self._drawn:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._drawn = False
+
+    def begin(self, run: RunResult, levels: int) -> None:
+        """The target answers."""
+        probe = run.facts["target"].get("probe", {})
+        LOGGER.info(
+            "%d level(s) to run; tokens counted by %s",
+            levels,
+            probe.get("tokens_counted_by") or "nobody: prompt lengths are a guess",
+        )
+        if run.folder is not None:
+            LOGGER.info("writing to %s", run.folder)
+
+    def say(self, text: str) -> None:
+        """Something worth a line has happened."""
+        LOGGER.info("%s", text)
+
+    def failure(self, level: str, record: Record) -> None:
+        """A request failed."""
+        LOGGER.warning(
+            "%s: request %s: %s: %s", level, record.request_id, record.outcome, record.error
+        )
+
+    def live(self, live: Live) -> None:
+        """A level runs."""
+        if self._live:
+            self._stream.write(f"\r\x1b[K{live_line(live)[:100]}")
+            self._stream.flush()
+            self._drawn = True
+        elif time.monotonic() - self._last >= self._interval:
+            self._last = time.monotonic()
+            LOGGER.info("%s", live_line(live))
+
+    def level(self, level: LevelResult) -> None:
+        """A level is over."""
+        self._last = time.monotonic()
+        LOGGER.info("%s", level_line(level))
