@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import itertools
+import os
 import resource
 import socket
 import ssl
@@ -448,7 +449,8 @@ def connect_problem(error: OSError) -> str:
         )
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or error}"
-    return error.strerror or str(error)
+    # asyncio puts its own sentence, with the address, into strerror.
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def ensure_descriptors(connections: int) -> None:

@@ -1,6 +1,7 @@
 """Climb: which levels, how long, and when to stop."""
 
 import math
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -68,7 +69,7 @@ class ClimbConfig(BaseModel):
         if bool(self.concurrency) == bool(self.rate):
             raise ValueError("a climb has levels of concurrency or of rate: give one of them")
         for name, levels in (("concurrency", self.concurrency), ("rate", self.rate)):
-            if any(after <= before for before, after in zip(levels, levels[1:], strict=False)):
+            if any(after <= before for before, after in pairwise(levels)):
                 listed = ",".join(f"{level:g}" for level in levels)
                 ordered = ",".join(f"{level:g}" for level in sorted(set(levels)))
                 raise ValueError(f"{name} {listed} does not climb; did you mean {ordered}?")
