@@ -1,12 +1,17 @@
 """Target: the server under test, how to reach it and what to ask of it."""
 
 import ipaddress
+import re
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 Endpoint = Literal["chat", "completions", "responses"]
+
+_OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "x-request-id"})
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a token: RFC 9110, 5.6.2
+_PATH_CHARACTERS = "/%~:@!$&'()*+,;=-._"
 
 
 class Timeouts(BaseModel):
@@ -23,6 +28,8 @@ class Timeouts(BaseModel):
 class Target(BaseModel):
     """The server under test.
 
+    No error about one holds what was given: it may be the key.
+
     Args:
         base_url: `http://host:8000`, with or without `/v1`; `https://…`; `unix:/path/to.sock`.
         model: the model to ask for; `None`: the one that `/v1/models` names.
@@ -37,14 +44,14 @@ class Target(BaseModel):
         allow_empty: an answer without output counts as `ok`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     base_url: str
     model: str | None = None
     endpoint: Endpoint = "chat"
     stream: bool = True
     api_key: SecretStr | None = None
-    headers: dict[str, str] = Field(default_factory=dict)
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
     extra_body: dict[str, Any] = Field(default_factory=dict)
     timeouts: Timeouts = Timeouts()
     verify: bool = True
@@ -57,32 +64,54 @@ class Target(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _normalise(cls, value: str) -> str:
-        value = value.strip().rstrip("/")
+        value = value.strip()
         if value.startswith("unix:"):
-            if not value.removeprefix("unix:").strip("/"):
+            value = value.rstrip("/")
+            if not value.removeprefix("unix:").strip("/") or "\0" in unquote(value):
                 raise ValueError("unix: needs the path of a socket, as in unix:/run/server.sock")
             return value
+        # urlsplit drops some of them silently, and the rest would end up in the request's head.
+        if any(not character.isprintable() or character.isspace() for character in value):
+            raise ValueError(f"{value!r} is not an address: it holds white space")
         if "://" not in value:
             value = f"http://{value}"
+        if "@" in value.partition("://")[2].partition("/")[0]:
+            raise ValueError("an address holds no user or password; give a key by --api-key-env")
         try:
             parts = urlsplit(value)
             port = parts.port
         except ValueError as error:
             raise ValueError(f"{value!r} is not an address: {error}") from None
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or port == 0
+            or parts.netloc.endswith(":")
+        ):
             raise ValueError(f"{value!r} is not http://HOST[:PORT], https://… or unix:PATH")
-        if parts.username or parts.password:
-            raise ValueError("an address holds no user or password; give a key by --api-key-env")
-        if parts.query or parts.fragment:
+        if "?" in value or "#" in value:
             raise ValueError(f"{value!r}: an address ends before '?' and '#'")
-        return value.removesuffix("/v1")
+        path = quote(parts.path, safe=_PATH_CHARACTERS).rstrip("/").removesuffix("/v1").rstrip("/")
+        return f"{parts.scheme}://{parts.netloc}{path}"
+
+    @field_validator("api_key")
+    @classmethod
+    def _key_is_clean(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        key = value.get_secret_value().strip()  # a file of one key ends in a line break
+        if not key.isascii() or not key.isprintable():
+            raise ValueError("the key holds something else than printable ASCII")
+        return SecretStr(key) if key else None
 
     @field_validator("headers")
     @classmethod
     def _headers_are_clean(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
-            if not name or any(c in name for c in " \t\r\n:") or not name.isascii():
+            if not _HEADER_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not the name of a header")
+            if name.lower() in _OWN_HEADERS:
+                raise ValueError(f"header {name}: benchcore sets it itself")
             if "\r" in text or "\n" in text or "\0" in text:
                 raise ValueError(f"header {name}: its value holds a line break")
         return value
@@ -117,7 +146,7 @@ class Target(BaseModel):
     @property
     def root(self) -> str:
         """Path before `/v1`, without a slash at its end."""
-        return "" if self.uds else urlsplit(self.base_url).path.rstrip("/")
+        return "" if self.uds else urlsplit(self.base_url).path
 
     @property
     def is_loopback(self) -> bool:
