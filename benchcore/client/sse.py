@@ -97,8 +97,10 @@ class SSEParser:
             self._pending = b""
         start = 0
         end = len(piece)
+        lf = piece.find(b"\n")
         while start < end:
-            lf = piece.find(b"\n", start)
+            if 0 <= lf < start:
+                lf = piece.find(b"\n", start)
             cr = piece.find(b"\r", start, lf if lf >= 0 else end)
             if cr >= 0:
                 line = piece[start:cr]
