@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import itertools
 import os
-import resource
+import secrets
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
 
 from benchcore.client.connection import Connection
+from benchcore.client.descriptors import ensure_descriptors
 from benchcore.client.exchange import Exchange, Limits, Request
 from benchcore.client.openai import PATHS, request_body
 from benchcore.client.prompt import Prompt
@@ -24,15 +24,13 @@ from benchcore.client.stamps import Stamper
 from benchcore.client.tls import TLSConnection, TLSSession, tls_context
 from benchcore.clock import NS
 from benchcore.config.target import Target, Timeouts
-from benchcore.errors import CapacityError, ConfigError, TargetError
+from benchcore.errors import ConfigError, TargetError
 from benchcore.version import __version__
 
 NEVER_NS = 1 << 62
 """An instant that does not come."""
 OPENING_AT_ONCE = 16
 """Connections opened at a time: an overflowing backlog costs a whole second."""
-SPARE_DESCRIPTORS = 64
-"""File descriptors left for everything that is not a connection."""
 GRACE_NS = NS
 """After its proper end a stream may take this long to finish its HTTP body."""
 
@@ -50,7 +48,6 @@ class Client:
         kernel_stamps: ask for the kernel's receive stamps.
         limits: how much the server may send.
         keep: keep texts and plain answers in the records.
-        run_id: begins each request's id.
     """
 
     def __init__(
@@ -60,7 +57,6 @@ class Client:
         kernel_stamps: bool = True,
         limits: Limits | None = None,
         keep: bool = False,
-        run_id: str = "",
     ) -> None:
         self.target = target
         self.keep = keep
@@ -80,8 +76,7 @@ class Client:
         self._addresses: list[tuple[socket.AddressFamily, Any]] = []
         self._tls: ssl.SSLContext | None = None
         self._watchdog: asyncio.TimerHandle | None = None
-        self._ids = itertools.count()
-        self._run_id = run_id or f"bc-{time.time_ns():x}"
+        self._ids = request_ids(secrets.randbits(60))
         self._heads: dict[tuple[str, str], bytes] = {}
 
     async def __aenter__(self) -> Client:
@@ -102,6 +97,14 @@ class Client:
             TargetError: its name is not known.
             ConfigError: its certificates cannot be read.
         """
+        try:
+            await self._find()
+        except BaseException:
+            self.stamper.close()
+            raise
+        self._watch()
+
+    async def _find(self) -> None:
         target = self.target
         if target.tls:
             try:
@@ -115,16 +118,17 @@ class Client:
                 found = await self._loop.getaddrinfo(
                     target.host, target.port, type=socket.SOCK_STREAM
                 )
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
+                why = error.strerror if isinstance(error, OSError) else "it is no host name"
                 raise TargetError(
                     f"{target.base_url}: the name {target.host!r} is not known "
-                    f"({error.strerror}); check --base-url"
+                    f"({why}); check --base-url"
                 ) from None
             self._addresses = [(family, address) for family, _, _, _, address in found]
-        self._watch()
 
     async def close(self) -> None:
         """Cancel what is in flight and close every connection."""
+        connecting = list(self._connecting.values())
         for exchange in list(self.in_flight):
             self.cancel(exchange)
         if self._watchdog is not None:
@@ -132,8 +136,8 @@ class Client:
             self._watchdog = None
         self.close_idle()
         self.stamper.close()
-        # Let the tasks that were cancelled while connecting close their sockets.
-        await asyncio.sleep(0)
+        if connecting:  # they close their sockets
+            await asyncio.wait(connecting)
 
     def close_idle(self) -> None:
         """Close the connections that carry nothing."""
@@ -154,7 +158,7 @@ class Client:
             async with gate:
                 try:
                     self._idle.append(await self._connect())
-                except (OSError, TimeoutError):
+                except OSError:
                     return False
                 return True
 
@@ -165,12 +169,16 @@ class Client:
 
         Raises:
             OSError: no address answers (`ssl.SSLError` for what TLS refuses).
-            TimeoutError: the limit of connecting passed.
+            TimeoutError: without `errno`: the limit of connecting passed.
         """
         async with asyncio.timeout(self.target.timeouts.connect):
             problem: OSError | None = None
             for family, address in self._addresses:
-                sock = socket.socket(family, socket.SOCK_STREAM)
+                try:
+                    sock = socket.socket(family, socket.SOCK_STREAM)
+                except OSError as error:
+                    problem = problem or error
+                    continue
                 try:
                     sock.setblocking(False)
                     if family != socket.AF_UNIX:
@@ -204,7 +212,7 @@ class Client:
             stream=target.stream,
             extra=target.extra_body,
         )
-        request_id = request_id or f"{self._run_id}-{next(self._ids)}"
+        request_id = request_id or next(self._ids)
         return Request(
             payload=self._head("POST", PATHS[target.endpoint], request_id, len(body)) + body,
             request_id=request_id,
@@ -277,14 +285,13 @@ class Client:
         begun_ns = _now_ns()
         try:
             connection = await self._connect()
-        except TimeoutError:
-            limit = self.target.timeouts.connect
-            self._end_unsent(
-                exchange, Outcome.TIMEOUT, f"connecting took longer than {limit:g} s", Phase.CONNECT
-            )
-            return
         except OSError as error:
-            self._end_unsent(exchange, Outcome.CONNECT_ERROR, connect_problem(error))
+            limit = self.target.timeouts.connect
+            if isinstance(error, TimeoutError) and error.errno is None and limit is not None:
+                text = f"connecting took longer than {limit:g} s"
+                self._end_unsent(exchange, Outcome.TIMEOUT, text, Phase.CONNECT)
+            else:
+                self._end_unsent(exchange, Outcome.CONNECT_ERROR, connect_problem(error))
             return
         finally:
             self._connecting.pop(exchange, None)
@@ -320,7 +327,7 @@ class Client:
         The record's `answer` holds the JSON of the reply, or its `text` what was not JSON.
         """
         payload = b"" if body is None else orjson.dumps(body)
-        request_id = f"{self._run_id}-{next(self._ids)}"
+        request_id = next(self._ids)
         head = self._head(method, path, request_id, len(payload))
         return await self.send(Request(head + payload, request_id, endpoint=None, stream=False))
 
@@ -399,13 +406,13 @@ class Client:
         for exchange in [e for e in self.in_flight if self._overdue(e, timeouts, now_ns)]:
             connection = exchange.connection
             if connection is not None:
-                connection.drain()
+                connection.drain(now_ns)
             if exchange not in self.in_flight:
                 continue
             overdue = self._overdue(exchange, timeouts, now_ns)
             if overdue is None:
                 continue
-            if exchange.reader.ended:
+            if exchange.reader.ended_ns:
                 # It has said all: only the end of its HTTP body is missing.
                 if connection is not None:
                     connection.abort()
@@ -424,8 +431,9 @@ class Client:
         if not sent_ns:
             return None  # connecting has its own limit
         stamps = record.stamps
-        if exchange.reader.ended and now_ns - _last_read_ns(exchange) > GRACE_NS:
-            return Phase.TOTAL, GRACE_NS / NS
+        ended_ns = exchange.reader.ended_ns
+        if ended_ns:
+            return (Phase.TOTAL, GRACE_NS / NS) if now_ns - ended_ns > GRACE_NS else None
         if stamps:
             limit = timeouts.between_tokens
             if limit is not None and now_ns - stamps[-1] > limit * NS:
@@ -440,6 +448,16 @@ class Client:
         return None
 
 
+def request_ids(seed: int) -> Iterator[str]:
+    """Yield UUIDs that count up: some servers refuse a request whose id is none.
+
+    Version 4 (RFC 9562, 5.4), whose first 60 free bits are `seed` and whose last 62 count.
+    """
+    prefix = f"{seed >> 28 & 0xFFFFFFFF:08x}-{seed >> 12 & 0xFFFF:04x}-4{seed & 0xFFF:03x}"
+    for number in itertools.count():
+        yield f"{prefix}-{0x8000 | number >> 48:04x}-{number & 0xFFFFFFFFFFFF:012x}"
+
+
 def connect_problem(error: OSError) -> str:
     """Return in a few words why a connection could not be opened."""
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -451,32 +469,3 @@ def connect_problem(error: OSError) -> str:
         return f"TLS: {error.reason or error}"
     # asyncio puts its own sentence, with the address, into strerror.
     return os.strerror(error.errno) if error.errno else str(error)
-
-
-def ensure_descriptors(connections: int) -> None:
-    """Raise this process's limit of open files so that it can hold so many connections.
-
-    Raises:
-        CapacityError: the hard limit is lower.
-    """
-    needed = connections + SPARE_DESCRIPTORS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= needed or soft == resource.RLIM_INFINITY:
-        return
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise CapacityError(
-            f"{connections} connections need {needed} open files and this process may have {hard}; "
-            f"raise the hard limit (ulimit -Hn {needed}) or lower the concurrency"
-        )
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-    except (OSError, ValueError) as error:
-        code = error.errno if isinstance(error, OSError) else errno.EINVAL
-        raise CapacityError(
-            f"{connections} connections need {needed} open files and the limit of {soft} cannot "
-            f"be raised ({errno.errorcode.get(code or 0, error)}); run: ulimit -n {needed}"
-        ) from None
-
-
-def _last_read_ns(exchange: Exchange) -> int:
-    return exchange.connection.stamp_ns if exchange.connection is not None else _now_ns()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import httptools
 
+from benchcore.client.exchange import CLOSED
 from benchcore.client.records import Outcome
 from benchcore.client.sse import EventTooLargeError
 
@@ -96,9 +97,15 @@ class Connection:
         exchange.connection = self
         self.uses += 1
         record.reused = self.uses > 1
+        record.send_end_ns = 0
+        data = self._encoded(exchange.request.payload)
         if not record.sent_ns:
             record.sent_ns = _now_ns()
-        self._write(exchange.request.payload)
+        self._write(data)
+
+    def _encoded(self, data: bytes) -> bytes:
+        """Return what goes over the wire for `data`."""
+        return data
 
     def _write(self, data: bytes | memoryview) -> None:
         try:
@@ -106,10 +113,10 @@ class Connection:
         except (BlockingIOError, InterruptedError):
             count = 0
         except OSError as error:
-            self._lost(error.strerror or str(error))
+            self._unsendable(data, error)
             return
         if count == len(data):
-            if self.exchange is not None:
+            if self.exchange is not None and not self.exchange.record.send_end_ns:
                 self.exchange.record.send_end_ns = _now_ns()
             if self._remainder is not None:
                 self._remainder = None
@@ -119,24 +126,34 @@ class Connection:
             self._loop.add_writer(self._sock.fileno(), self._on_writable)
         self._remainder = memoryview(data)[count:]
 
+    def _unsendable(self, data: bytes | memoryview, error: OSError) -> None:
+        """Take a broken send; the server may have answered, with 413 say, before it hung up."""
+        self._remainder = memoryview(data)  # nothing more is sent on this connection
+        while not self.closed and self._on_readable():
+            pass
+        if not self.closed:
+            self._lost(error.strerror or str(error))
+
     def _on_writable(self) -> None:
         assert self._remainder is not None
         self._write(self._remainder)
 
-    def _on_readable(self) -> None:
+    def _on_readable(self) -> bool:
+        """Read once; returns whether anything was there."""
         try:
             data, ancillary, _, _ = self._recvmsg(READ_BYTES, ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError as error:
             self._lost(error.strerror or str(error))
-            return
+            return False
         mono_ns = _now_ns()
         if not data:
-            self._lost("the server closed the connection")
-            return
+            self._lost(CLOSED)
+            return False
         self.stamp_ns = self._stamp(ancillary, mono_ns, self.stamp_ns)
         self._take(data, mono_ns)
+        return True
 
     def _take(self, data: bytes, mono_ns: int) -> None:
         """Hand what one read brought to the exchange; `stamp_ns` is its stamp."""
@@ -162,14 +179,11 @@ class Connection:
         if mono_ns >= self._owner.due_ns:
             self._owner.run_due()
 
-    def drain(self) -> None:
-        """Read what has arrived already, so that a watchdog judges stamps and not its own delay."""
-        for _ in range(64):
-            before = self.stamp_ns
-            if self.exchange is None or self.closed:
-                return
-            self._on_readable()
-            if self.stamp_ns == before:
+    def drain(self, until_ns: int) -> None:
+        """Read what had arrived by `until_ns`: a watchdog judges stamps and not its own delay."""
+        exchange = self.exchange
+        while self.exchange is exchange and not self.closed and self.stamp_ns < until_ns:
+            if not self._on_readable():
                 return
 
     def _unparsable(self, exchange: Exchange, error: httptools.HttpParserError) -> None:

@@ -11,6 +11,16 @@ from benchcore.config.target import Endpoint
 
 _loads = orjson.loads
 _DecodeError = orjson.JSONDecodeError
+_MOST_CHOICES = 1024
+_MOST_TOKENS = 1 << 53
+
+
+_NO_LANE = object()
+
+
+def _index(lane: Any) -> int:
+    """Return the number of a choice; whatever is no number of one counts as the first."""
+    return lane if type(lane) is int and 0 <= lane < _MOST_CHOICES else 0
 
 
 class StreamReader:
@@ -33,6 +43,7 @@ class StreamReader:
         "_unfinished",
         "_usage",
         "done",
+        "ended_ns",
         "error",
         "finish_reason",
         "merged_reads",
@@ -47,7 +58,7 @@ class StreamReader:
         self._record = record
         self.stamps = record.stamps
         self._keep_text = keep_text
-        self._text: list[str] = []
+        self._text: list[Any] = []
         self.pending = 0
         self.plain = False
         self._lane: Any = None  # the only choice seen so far
@@ -61,6 +72,8 @@ class StreamReader:
         self.reasoning_events = 0
         self.finish_reason = ""
         self.done = False
+        self.ended_ns = 0
+        """The stamp of the read that brought the proper end, or the fault; 0 before it."""
         self.outcome: Outcome | None = None
         self.error = ""
 
@@ -73,23 +86,35 @@ class StreamReader:
         """Whether the stream came to its proper end."""
         return self.done or (bool(self.finish_reason) and not self._unfinished)
 
+    def note_end(self, stamp_ns: int) -> None:
+        """Note `stamp_ns` as the stream's end, if it has come to one and to none before."""
+        if not self.ended_ns and (self.ended or self.outcome is not None):
+            self.ended_ns = stamp_ns
+
     def fail(self, outcome: Outcome, error: str) -> None:
         """Note a fault; the first one counts."""
+        self.plain = False
         if self.outcome is None:
             self.outcome = outcome
             self.error = error
 
-    def _undecodable(self, data: bytes, error: Exception) -> None:
-        if data.strip() == b"[DONE]":
+    def _undecodable(self, data: bytes, kind: bytes, error: Exception) -> None:
+        data = data.strip()
+        if data == b"[DONE]":
             self.done = True
-        else:
+            self.plain = False
+        elif kind == b"error":
+            self.fail(Outcome.STREAM_ERROR, error_text(data.decode(errors="replace")))
+        elif data:
             self.fail(
                 Outcome.PROTOCOL_ERROR, f"an event is not JSON in UTF-8 ({error}): {data[:80]!r}"
             )
 
     def _unshaped(self, message: Any, kind: bytes) -> None:
         """Take an event without choices: an error, a usage report, or something unheard of."""
-        if kind == b"error" or (isinstance(message, dict) and message.get("error")):
+        if kind == b"error" or (
+            isinstance(message, dict) and (message.get("error") or message.get("object") == "error")
+        ):
             self.fail(Outcome.STREAM_ERROR, error_text(message))
         elif isinstance(message, dict):
             self._usage = message.get("usage") or self._usage
@@ -107,25 +132,30 @@ class StreamReader:
 
     def _other_lane(self, lane: Any) -> None:
         """Count a token event of a choice that is new, or one of several."""
+        lane = _index(lane)
+        self.pending += 1
         pending = self._lanes_pending
         if pending is None:
             if self._lane is None:
                 self._lane = lane
                 self._unfinished.add(lane)
-                self.pending += 1
                 return
-            self._record.lanes = array("q", [int(self._lane)]) * len(self.stamps)
-            pending = self._lanes_pending = {self._lane: self.pending}
-            self._lane = None
+            if lane == self._lane:
+                return
+            self._record.lanes = array("q", [self._lane]) * len(self.stamps)
+            pending = self._lanes_pending = {self._lane: self.pending - 1}
+            # Of none from now on: every event of several choices is counted here.
+            self._lane = _NO_LANE
             self.plain = False
         if lane not in pending:
             self._unfinished.add(lane)
+            self.ended_ns = 0
         pending[lane] = pending.get(lane, 0) + 1
-        self.pending += 1
 
     def _finish(self, lane: Any, reason: Any) -> None:
         self.finish_reason = str(reason)
-        self._unfinished.discard(lane)
+        self._unfinished.discard(_index(lane))
+        self.plain = False
 
     def commit(self, stamp_ns: int) -> None:
         """Turn the pending token events into arrivals at `stamp_ns`: the general case."""
@@ -133,6 +163,8 @@ class StreamReader:
         pending, self.pending = self.pending, 0
         if self._output_seen and not record.first_output_ns:
             record.first_output_ns = stamp_ns
+        if self.done or self.finish_reason or self.outcome is not None:
+            self.note_end(stamp_ns)
         self._commit_tokens()
         lanes = self._lanes_pending
         if lanes is not None:
@@ -157,7 +189,7 @@ class StreamReader:
             if count:
                 self.stamps.append(stamp_ns)
                 record.events.append(count)
-                record.lanes.append(int(lane))
+                record.lanes.append(lane)
                 merged = merged or count > 1
                 lanes[lane] = 0
         self.merged_reads += merged
@@ -168,7 +200,11 @@ class StreamReader:
             return
         record = self._record
         said = self._usage.get("completion_tokens") if isinstance(self._usage, dict) else None
-        if self._lanes_pending is not None or not isinstance(said, int):
+        if (
+            self._lanes_pending is not None
+            or not isinstance(said, int)
+            or not 0 <= said < _MOST_TOKENS
+        ):
             # It counts all choices together, or has a gap: it tells nothing of this arrival.
             self._tokens_known = False
             record.tokens = None
@@ -189,7 +225,10 @@ class StreamReader:
         record.token_events = len(record.stamps) if record.events is None else sum(record.events)
         record.reasoning_events = self.reasoning_events
         if self._keep_text:
-            record.text = "".join(self._text)
+            record.text = "".join(
+                piece if isinstance(piece, str) else orjson.dumps(piece).decode()
+                for piece in self._text
+            )
 
 
 class ChatReader(StreamReader):
@@ -202,7 +241,7 @@ class ChatReader(StreamReader):
         try:
             message = _loads(data)
         except _DecodeError as error:
-            self._undecodable(data, error)
+            self._undecodable(data, kind, error)
             return
         try:
             choices = message["choices"]
@@ -214,7 +253,7 @@ class ChatReader(StreamReader):
                     if content:
                         if not self._output_seen:
                             self._output()
-                        if self._keep_text and lane == 0:
+                        if self._keep_text and not lane:
                             self._text.append(content)
                         if lane == self._lane:
                             self.pending += 1
@@ -257,7 +296,7 @@ class CompletionsReader(StreamReader):
         try:
             message = _loads(data)
         except _DecodeError as error:
-            self._undecodable(data, error)
+            self._undecodable(data, kind, error)
             return
         try:
             for choice in message["choices"]:
@@ -270,7 +309,7 @@ class CompletionsReader(StreamReader):
                         self.pending += 1
                     else:
                         self._other_lane(lane)
-                    if self._keep_text and lane == 0:
+                    if self._keep_text and not lane:
                         self._text.append(text)
                 if choice.get("finish_reason"):
                     self._finish(lane, choice["finish_reason"])
@@ -293,7 +332,7 @@ class ResponsesReader(StreamReader):
         try:
             message = _loads(data)
         except _DecodeError as error:
-            self._undecodable(data, error)
+            self._undecodable(data, kind, error)
             return
         name = message.get("type") if isinstance(message, dict) else None
         if not isinstance(name, str):
@@ -312,9 +351,11 @@ class ResponsesReader(StreamReader):
                 self._text.append(delta)
         elif name in ("response.completed", "response.incomplete"):
             self.done = True
-            response = message.get("response") or {}
+            response = message.get("response")
+            if not isinstance(response, dict):
+                response = {}
             self._said_usage(response.get("usage"))
-            self.finish_reason = str(response.get("status") or name.removeprefix("response."))
+            self._finish(0, response.get("status") or name.removeprefix("response."))
         elif name in ("error", "response.failed") or kind == b"error":
             inner = message.get("response") or message
             self.fail(Outcome.STREAM_ERROR, error_text(inner))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import httptools
 import orjson
 
 from benchcore.client.events import READERS, StreamReader
-from benchcore.client.openai import answer_text, error_text, read_usage
+from benchcore.client.openai import error_text, read_answer, read_usage
 from benchcore.client.records import Outcome, Phase, Record
 from benchcore.client.sse import SSEParser
 from benchcore.clock import NS
@@ -19,6 +19,10 @@ from benchcore.clock import NS
 if TYPE_CHECKING:
     from benchcore.client.connection import Connection
     from benchcore.config.target import Endpoint, Timeouts
+
+
+CLOSED = "the server closed the connection"
+"""How a socket ends in good order; it is also the end of a body without a length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Request:
         asked_output_tokens: the most tokens it asked for.
     """
 
-    payload: bytes
+    payload: bytes = field(repr=False)  # the key is in it
     request_id: str
     endpoint: Endpoint | None
     stream: bool
@@ -70,8 +74,8 @@ class Exchange:
 
     __slots__ = (
         "_body",
-        "_content_length",
         "_content_type",
+        "_delimited",
         "_head_complete",
         "_limits",
         "_parser",
@@ -79,7 +83,6 @@ class Exchange:
         "_streaming",
         "_take",
         "allow_empty",
-        "chunked",
         "complete",
         "connection",
         "feed",
@@ -121,10 +124,9 @@ class Exchange:
     def _begin_head(self) -> None:
         self._head_complete = False
         self.status = 0
-        self.chunked = False
+        self._delimited = False
         self._streaming = False
         self._content_type = b""
-        self._content_length: int | None = None
         self._take: Callable[[bytes], None] = self._gather
 
     def _feed_head(self, data: bytes) -> None:
@@ -143,8 +145,10 @@ class Exchange:
             )
 
     def idle_read(self, size: int) -> None:
-        """Count the bytes of a read that brought no token event."""
+        """Take notice of a read that brought no token event."""
         if self._streaming:
+            assert self.connection is not None
+            self.reader.note_end(self.connection.stamp_ns)
             self._size += size
             if self._size > self._limits.idle:
                 self.reader.fail(
@@ -153,20 +157,24 @@ class Exchange:
 
     # llhttp's calls.
 
+    def on_message_begin(self) -> None:
+        """Take notice of a first byte; behind the end of the answer nobody asked for it."""
+        if self.complete:
+            self.keep_alive = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header, or one trailer."""
         name = name.lower()
         if name == b"content-type":
             self._content_type = value.lower()
         elif name == b"content-length":
-            self._content_length = int(value) if value.isdigit() else None
+            self._delimited = True
         elif name == b"transfer-encoding":
-            self.chunked = b"chunked" in value.lower()
+            self._delimited = b"chunked" in value.lower()
 
     def on_headers_complete(self) -> None:
         """Decide how to read the body."""
         if self.complete:
-            self.keep_alive = False  # an answer that nobody asked for
             return
         self.status = self._parser.get_status_code()
         if self.status < 200:
@@ -249,7 +257,7 @@ class Exchange:
         record = self.record
         record.streamed = False
         body = b"".join(self._body)
-        if lost and (self.chunked or self._content_length is not None):
+        if lost and (self._delimited or lost != CLOSED):
             record.outcome = Outcome.TRUNCATED
             record.error = f"after {len(body)} bytes of the body: {lost}"
             return
@@ -279,13 +287,14 @@ class Exchange:
             )
             return
         try:
-            text, record.finish_reason = answer_text(endpoint, answer)
+            said = read_answer(endpoint, answer)
         except ValueError as error:
             record.outcome, record.error = Outcome.PROTOCOL_ERROR, str(error)
             return
         record.usage = read_usage(answer.get("usage"))
-        record.text = text if self.keep else None
-        if text or self.allow_empty:
+        record.finish_reason = said.finish_reason
+        record.text = said.text if self.keep else None
+        if said.generated or self.allow_empty:
             record.outcome = Outcome.OK
         else:
             record.outcome, record.error = Outcome.EMPTY, "the answer holds no output"
@@ -308,10 +317,11 @@ class Exchange:
         """
         record = self.record
         sent = record.sent_ns
-        end = record.last_token_ns if self.reader.ended else record.done_ns
+        # What follows the end, usage or [DONE], is not waited for.
+        end = self.reader.ended_ns or record.done_ns
         limit = phase_limits.first_token
         if limit is not None and record.streamed:
-            first = record.first_token_ns or record.done_ns
+            first = record.first_token_ns or end
             if first - sent > limit * NS:
                 return Phase.FIRST_TOKEN, limit
         limit = phase_limits.between_tokens
@@ -321,7 +331,7 @@ class Exchange:
             if max(gaps) > limit * NS:
                 return Phase.BETWEEN_TOKENS, limit
         limit = phase_limits.total
-        if limit is not None and (end or record.done_ns) - sent > limit * NS:
+        if limit is not None and end - sent > limit * NS:
             return Phase.TOTAL, limit
         return None
 

@@ -1,13 +1,16 @@
 """OpenAI: what the three endpoints are asked, and what their answers mean."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 import orjson
 
 from benchcore.client.prompt import Prompt
 from benchcore.client.records import Usage
 from benchcore.config.target import Endpoint
+
+_MOST_TOKENS = 1 << 53
 
 PATHS: dict[Endpoint, str] = {
     "chat": "/v1/chat/completions",
@@ -59,7 +62,7 @@ def read_usage(raw: Any) -> Usage | None:
     def count(*names: str) -> int | None:
         for name in names:
             value = raw.get(name)
-            if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            if _is_count(value):
                 return value
         return None
 
@@ -68,7 +71,7 @@ def read_usage(raw: Any) -> Usage | None:
             inner = raw.get(name)
             if isinstance(inner, dict):
                 value = inner.get(field)
-                if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+                if _is_count(value):
                     return value
         return None
 
@@ -82,10 +85,14 @@ def read_usage(raw: Any) -> Usage | None:
     )
 
 
+def _is_count(value: Any) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < _MOST_TOKENS
+
+
 def error_text(raw: Any) -> str:
     """Return what an error object of any server says, in one line of at most 300 characters."""
     if isinstance(raw, dict):
-        inner = raw.get("error", raw)
+        inner = raw.get("error") or raw
         if isinstance(inner, dict):
             inner = inner.get("message") or inner.get("detail") or inner.get("code") or inner
         if isinstance(inner, (dict, list)):
@@ -95,36 +102,68 @@ def error_text(raw: Any) -> str:
     return " ".join(text.split())[:300]
 
 
-def answer_text(endpoint: Endpoint, answer: Any) -> tuple[str, str]:
-    """Return what a plain answer generated, as one text, and its finish reason.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a plain answer says.
 
-    Everything generated counts: every choice, reasoning, refusals, tool calls.
+    Args:
+        text: the text of its first choice.
+        generated: whether there is output of any kind: text, reasoning, a refusal, a tool call.
+        finish_reason: of its first choice; empty where it gives none.
+    """
+
+    text: str
+    generated: bool
+    finish_reason: str
+
+
+def read_answer(endpoint: Endpoint, answer: Any) -> Answer:
+    """Return what the JSON of a plain answer says.
 
     Raises:
         ValueError: the answer has not the shape of the endpoint.
     """
     try:
         if endpoint == "responses":
-            pieces = [
-                orjson.dumps(item).decode()
-                if item.get("type") not in ("message", "reasoning")
-                else "".join(str(part.get("text") or part.get("refusal") or "") for part in parts)
-                for item in answer["output"]
-                for parts in [item.get("content") or item.get("summary") or []]
-            ]
-            return "".join(pieces), str(answer.get("status") or "")
-        pieces = []
-        for choice in answer["choices"]:
-            if endpoint == "completions":
-                pieces.append(choice.get("text") or "")
-                continue
-            message = choice["message"]
-            pieces.extend(message.get(name) or "" for name in _TEXT_FIELDS)
-            pieces.extend(orjson.dumps(call).decode() for call in message.get("tool_calls") or ())
-        reason = answer["choices"][0].get("finish_reason") if answer["choices"] else ""
-        return "".join(map(str, pieces)), str(reason or "")
+            return _read_response(answer)
+        choices = answer["choices"]
+        if endpoint == "completions":
+            texts = [choice.get("text") for choice in choices]
+            generated = any(texts)
+        else:
+            messages = [choice["message"] for choice in choices]
+            texts = [message.get("content") for message in messages]
+            generated = any(message.get(name) for message in messages for name in _OUTPUT_FIELDS)
+        reason = choices[0].get("finish_reason") if choices else None
+        return Answer(_plain_text(texts[0]) if texts else "", generated, str(reason or ""))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no {endpoint} answer: {error!r} in {str(answer)[:120]}") from None
 
 
-_TEXT_FIELDS = ("reasoning", "reasoning_content", "content", "refusal")
+def _read_response(answer: Any) -> Answer:
+    texts = []
+    generated = False
+    for item in answer["output"]:
+        kind = item.get("type")
+        parts = item.get("content") or item.get("summary") or ()
+        said = [part.get("text") or part.get("refusal") for part in parts]
+        generated = generated or any(said) or kind not in ("message", "reasoning")
+        if kind == "message":
+            texts += [part.get("text") for part in parts]
+    return Answer("".join(map(_plain_text, texts)), generated, str(answer.get("status") or ""))
+
+
+def _plain_text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return orjson.dumps(content).decode() if content else ""
+
+
+_OUTPUT_FIELDS = (
+    "content",
+    "reasoning",
+    "reasoning_content",
+    "refusal",
+    "tool_calls",
+    "function_call",
+)

@@ -80,7 +80,6 @@ class Record:
     status: int = 0
     error: str = ""
     finish_reason: str = ""
-    model: str = ""
 
     connect_ns: int = 0
     """How long it waited for a connection to be opened, in ns; 0 on an open one."""
@@ -106,7 +105,6 @@ class Record:
     asked_output_tokens: int | None = None
     usage: Usage | None = None
     streamed: bool = True
-    bytes_received: int = 0
     text: str | None = None
     """What was generated, where it was asked to be kept."""
     answer: Any = None

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from benchcore.client.connection import ANCILLARY_BYTES, READ_BYTES, Connection, Owner
+from benchcore.client.exchange import CLOSED
 
 if TYPE_CHECKING:
     from benchcore.client.stamps import Stamper
@@ -79,33 +80,29 @@ class TLSConnection(Connection):
         self._session = session
         super().__init__(sock, owner, loop, stamper)
 
-    def _write(self, data: bytes | memoryview) -> None:
+    def _encoded(self, data: bytes) -> bytes:
         self._session.ssl.write(data)
-        self._flush()
-
-    def _on_writable(self) -> None:
-        assert self._remainder is not None
-        super()._write(self._remainder)
+        return self._session.outgoing.read()
 
     def _flush(self) -> None:
         data = self._session.outgoing.read()
         if self._remainder is not None:
             self._remainder = memoryview(bytes(self._remainder) + data)
         elif data:
-            super()._write(data)
+            self._write(data)
 
-    def _on_readable(self) -> None:
+    def _on_readable(self) -> bool:
         try:
             data, ancillary, _, _ = self._recvmsg(READ_BYTES, ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError as error:
             self._lost(error.strerror or str(error))
-            return
+            return False
         mono_ns = time.perf_counter_ns()
         if not data:
-            self._lost("the server closed the connection")
-            return
+            self._lost(CLOSED)
+            return False
         self.stamp_ns = self._stamp(ancillary, mono_ns, self.stamp_ns)
         session = self._session
         session.incoming.write(data)
@@ -118,18 +115,19 @@ class TLSConnection(Connection):
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLZeroReturnError:
-                how = "the server closed the TLS session"
+                how = CLOSED
                 break
             except ssl.SSLError as error:
                 how = f"TLS: {error.reason or error}"
                 break
             if not piece:
-                how = "the server closed the TLS session"
+                how = CLOSED
                 break
             pieces.append(piece)
-        if session.outgoing.pending:
-            self._flush()
-        if pieces and not self.closed:
+        if pieces:
             self._take(b"".join(pieces), mono_ns)
         if how and not self.closed:
             self._lost(how)
+        elif session.outgoing.pending and not self.closed:
+            self._flush()
+        return True

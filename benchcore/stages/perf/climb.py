@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import platform
 import re
-import secrets
 import sys
 import time
 from collections.abc import Sequence
@@ -14,7 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchcore.client.client import Client, ensure_descriptors
+from benchcore.client.client import Client
+from benchcore.client.descriptors import ensure_descriptors
 from benchcore.config.climb import ClimbConfig
 from benchcore.config.slo import Slo
 from benchcore.config.target import Target
@@ -200,12 +200,10 @@ class Climb:
         else:
             run.run_id = f"{stamp}-{self._name}"
         config = self._parts[0].config
-        prefix = f"{stamp}-{secrets.token_hex(3)}"
         async with Client(
             self._target,
             kernel_stamps=config.kernel_stamps,
             keep=config.save_text,
-            run_id=prefix,
         ) as client:
             try:
                 await self._until_interrupted(self._prepare(client))

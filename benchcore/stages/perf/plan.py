@@ -6,7 +6,7 @@ import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchcore.client.client import SPARE_DESCRIPTORS
+from benchcore.client.descriptors import SPARE_DESCRIPTORS
 from benchcore.clock import NS
 from benchcore.config.climb import ClimbConfig
 from benchcore.load.arrivals import Arrival, offsets_ns
