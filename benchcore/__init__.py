@@ -1,0 +1,122 @@
+"""benchcore: load generation for LLM inference servers.
+
+The names in `__all__` are the public surface; each is imported when it is first used, so that
+`import benchcore` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from benchcore.version import __version__
+
+if TYPE_CHECKING:
+    from benchcore.client.client import Client
+    from benchcore.client.prompt import Prompt
+    from benchcore.client.records import Outcome, Phase, Record, Usage
+    from benchcore.config.climb import ClimbConfig
+    from benchcore.config.lengths import Length
+    from benchcore.config.target import Target, Timeouts
+    from benchcore.errors import (
+        BenchcoreError,
+        CapacityError,
+        ConfigError,
+        InvalidRunError,
+        LockError,
+        ResultsError,
+        TargetError,
+        UsageError,
+        VerdictError,
+    )
+    from benchcore.metrics.level import LevelResult
+    from benchcore.metrics.summary import Summary
+    from benchcore.metrics.validity import Validity
+    from benchcore.sim.options import SimOptions
+    from benchcore.sim.process import SimulatorProcess
+    from benchcore.sim.profile import SimProfile
+    from benchcore.stages.perf.climb import ClimbRun, climb
+    from benchcore.workload.jsonl import PromptFile
+    from benchcore.workload.named import load_workload
+    from benchcore.workload.synthetic import Synthetic
+
+_HOMES = {
+    "BenchcoreError": "errors",
+    "CapacityError": "errors",
+    "Client": "client.client",
+    "ClimbConfig": "config.climb",
+    "ClimbRun": "stages.perf.climb",
+    "ConfigError": "errors",
+    "InvalidRunError": "errors",
+    "Length": "config.lengths",
+    "LevelResult": "metrics.level",
+    "LockError": "errors",
+    "Outcome": "client.records",
+    "Phase": "client.records",
+    "Prompt": "client.prompt",
+    "PromptFile": "workload.jsonl",
+    "Record": "client.records",
+    "ResultsError": "errors",
+    "SimOptions": "sim.options",
+    "SimProfile": "sim.profile",
+    "SimulatorProcess": "sim.process",
+    "Summary": "metrics.summary",
+    "Synthetic": "workload.synthetic",
+    "Target": "config.target",
+    "TargetError": "errors",
+    "Timeouts": "config.target",
+    "UsageError": "errors",
+    "Usage": "client.records",
+    "Validity": "metrics.validity",
+    "VerdictError": "errors",
+    "climb": "stages.perf.climb",
+    "load_workload": "workload.named",
+}
+
+__all__ = [
+    "BenchcoreError",
+    "CapacityError",
+    "Client",
+    "ClimbConfig",
+    "ClimbRun",
+    "ConfigError",
+    "InvalidRunError",
+    "Length",
+    "LevelResult",
+    "LockError",
+    "Outcome",
+    "Phase",
+    "Prompt",
+    "PromptFile",
+    "Record",
+    "ResultsError",
+    "SimOptions",
+    "SimProfile",
+    "SimulatorProcess",
+    "Summary",
+    "Synthetic",
+    "Target",
+    "TargetError",
+    "Timeouts",
+    "Usage",
+    "UsageError",
+    "Validity",
+    "VerdictError",
+    "__version__",
+    "climb",
+    "load_workload",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'benchcore' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"benchcore.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

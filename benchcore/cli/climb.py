@@ -7,8 +7,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from benchcore.metrics.run import RunResult
     from benchcore.stages.perf.climb import Climb
     from benchcore.stages.perf.plan import Part
-
-
-T = TypeVar("T")
 
 
 @click.command()
@@ -74,6 +70,7 @@ def _on_simulator(given: dict[str, Any], progress: Any) -> int:
 
 
 def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -> int:
+    from benchcore.cli.loop import run_loop
     from benchcore.report.live import LOGGER
     from benchcore.stages.perf.climb import Climb
 
@@ -105,7 +102,7 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
             _print_result(machine.run, as_json=given["as_json"])
         return machine, 128 + caught[0] if caught else 0
 
-    machine, code = _run(go())
+    machine, code = run_loop(go())
     run = machine.run
     if run.folder is not None:
         LOGGER.info("results are in %s", run.folder)
@@ -118,16 +115,6 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
         LOGGER.error("not one request ended ok; see the findings above")
         return 3
     return 0
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on uvloop, where there is one."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(work)
-    done: T = uvloop.run(work)
-    return done
 
 
 def _catch_signals(machine: Climb) -> list[int]:
@@ -344,12 +331,11 @@ def _described(part: Part) -> str:
     config = part.config
     users = max(config.concurrency, default=0) or None
     requests, seconds = config.window(int(users) if users else None)
-    window = " or ".join(
-        [f"{requests} requests"] * (requests is not None)
-        + [f"{seconds:g} s"] * (seconds is not None)
-    )
+    ends = [] if requests is None else [f"{requests} requests"]
+    if seconds is not None:
+        ends.append(f"{seconds:g} s")
     sizes = f"{facts.get('input_tokens', '?')}→{facts.get('output_tokens', '?')} tokens"
-    return f"{part.name} {sizes}, {window} a level"
+    return f"{part.name} {sizes}, {' or '.join(ends)} a level"
 
 
 def _warnings(target: Target) -> list[str]:

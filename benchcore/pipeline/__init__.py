@@ -1,0 +1,1 @@
+"""What puts stages, servers and sinks together."""
