@@ -72,7 +72,7 @@ class Timeline:
 
     def ended(self, record: Record) -> None:
         """Take a request that has ended; the last time it is seen."""
-        self.visit(record)
+        self._take(record)
         self._seen.pop(id(record), None)
         second = self._second(record.done_ns)
         if record.outcome is Outcome.OK:
@@ -84,7 +84,14 @@ class Timeline:
             second.failed += 1
 
     def visit(self, record: Record) -> None:
-        """Take what a request has received since the last visit."""
+        """Take what a request on its way has received since the last visit.
+
+        One that has ended meanwhile is left to `ended`: it may have been taken by that already.
+        """
+        if record.outcome is None:
+            self._take(record)
+
+    def _take(self, record: Record) -> None:
         stamps = record.stamps
         known = self._seen.get(id(record))
         if known is None and record.sent_ns:
