@@ -9,6 +9,8 @@ from typing import Literal, Self
 from benchcore.clock import NS
 from benchcore.errors import ConfigError
 
+LEAST_SHAPE = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
@@ -32,10 +34,12 @@ class Arrival:
                 value = float(shape)
             except ValueError:
                 value = 0.0
-            if math.isfinite(value) and value > 0:
+            # A smaller shape puts all requests into a few bursts without end.
+            if math.isfinite(value) and value >= LEAST_SHAPE:
                 return cls("gamma", value)
         raise ConfigError(
-            f"arrival {text!r} is not constant, poisson or gamma:SHAPE with SHAPE > 0"
+            f"arrival {text!r} is not constant, poisson or gamma:SHAPE with a SHAPE of "
+            f"{LEAST_SHAPE} or more"
         )
 
     def __str__(self) -> str:
@@ -58,14 +62,14 @@ def offsets_ns(arrival: Arrival, rate: float, horizon_ns: int, stream: random.Ra
         raise ValueError(f"rate {rate} is not a positive number")
     found: list[int] = []
     seconds = 0.0
-    horizon = horizon_ns / NS
     gaps = _gaps(arrival, stream)
     # The first request of a random schedule comes after its first gap, of a constant one at once.
     if arrival.kind != "constant":
         seconds = next(gaps) / rate
     count = 0
-    while seconds < horizon:
-        found.append(round(seconds * 1e6) * 1000)
+    # Judged as rounded: the last one may round up to the horizon itself.
+    while seconds * NS < horizon_ns and (offset_ns := round(seconds * 1e6) * 1000) < horizon_ns:
+        found.append(offset_ns)
         count += 1
         # No running sum where the sum is known: it would drift over a million gaps.
         seconds = count / rate if arrival.kind == "constant" else seconds + next(gaps) / rate
