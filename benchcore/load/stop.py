@@ -30,7 +30,7 @@ class StopRules:
         slo: stop where an SLO is broken.
         flat: stop where throughput no longer grows.
         gain: what growth is: this share over the best level so far.
-        patience: how many levels in a row may pass without it.
+        patience: stop after so many levels in a row without it.
     """
 
     failures: float | None = None
@@ -60,17 +60,17 @@ class StopRules:
         return None
 
     def _flat_reason(self, levels: Sequence[LevelFigures]) -> str | None:
-        best = 0.0
+        best: float | None = None
         without = 0
         for level in levels:
             if level.throughput is None:
                 continue
-            if level.throughput > best * (1 + self.gain):
+            if best is None or level.throughput > best * (1 + self.gain):
                 without = 0
             else:
                 without += 1
-            best = max(best, level.throughput)
-        if without >= self.patience and without:
+            best = level.throughput if best is None else max(best, level.throughput)
+        if without >= self.patience:
             return (
                 f"throughput grew by less than {self.gain:.0%} over {without} level(s), "
                 f"up to {levels[-1].name}"
