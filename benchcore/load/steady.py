@@ -1,6 +1,7 @@
 """Steady state: the part of a window in which the load was what it should be."""
 
 import math
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ REACHED = 0.95
 TREND_Z = 2.576
 """Open loop: a trend is one at 99 % confidence …"""
 TREND_GROWTH = 1.25
-"""… that also makes the last quarter of the window this much fuller than the first."""
+"""… that also makes the last quarter of the window this much fuller than the first, or emptier."""
 FEWEST_SECONDS = 8
 """Open loop: fewer seconds than this show no trend either way."""
 
@@ -23,16 +24,18 @@ class SteadyState:
         first_second: of the level's seconds, the first in it.
         last_second: the last in it.
         why: what was seen, in a few words.
+        grows: whether in-flight grows: the server does not keep up.
     """
 
     found: bool | None
     first_second: int = 0
     last_second: int = 0
     why: str = ""
+    grows: bool = False
 
 
 def closed_steady(means: Sequence[float], target: int, first: int = 0) -> SteadyState:
-    """Find the steady state of a closed loop: from the first to the last second at 95 % or more.
+    """Find the steady state of a closed loop: its longest run of seconds at 95 % or more.
 
     Args:
         means: mean in-flight of each whole second of the window.
@@ -41,16 +44,22 @@ def closed_steady(means: Sequence[float], target: int, first: int = 0) -> Steady
     """
     if not means:
         return SteadyState(None, why="the window is shorter than a second")
-    full = [index for index, mean in enumerate(means) if mean >= REACHED * target]
-    if not full:
+    begin = best = best_length = 0
+    for index, mean in enumerate(means):
+        if mean < REACHED * target:
+            begin = index + 1
+        elif index + 1 - begin > best_length:
+            best, best_length = begin, index + 1 - begin
+    if not best_length:
         return SteadyState(False, why=f"no second reached {REACHED:.0%} of {target} in flight")
-    return SteadyState(True, first + full[0], first + full[-1], f"{len(full)} of {len(means)} s")
+    last = best + best_length - 1
+    return SteadyState(True, first + best, first + last, f"{best_length} of {len(means)} s")
 
 
 def open_steady(means: Sequence[float], first: int = 0) -> SteadyState:
-    """Find out whether in-flight grows over the window of an open loop.
+    """Find out whether in-flight has a trend over the window of an open loop.
 
-    Mann and Kendall's test of trend (Kendall, 1975), and a growth that matters: in-flight is
+    Mann and Kendall's test of trend (Kendall, 1975), and a change that matters: in-flight is
     correlated from second to second, which makes the test alone cry wolf.
 
     Args:
@@ -65,20 +74,26 @@ def open_steady(means: Sequence[float], first: int = 0) -> SteadyState:
     quarter = max(count // 4, 1)
     early = sum(means[:quarter]) / quarter
     late = sum(means[-quarter:]) / quarter
+    less, more = sorted((early, late))
     # An integer count of few requests jitters by about its square root.
-    if z > TREND_Z and late > early * TREND_GROWTH and late - early > math.sqrt(early) + 1:
-        return SteadyState(False, why=f"in-flight grew from {early:.1f} to {late:.1f}")
+    matters = more > less * TREND_GROWTH and more - less > math.sqrt(less) + 1
+    if matters and z > TREND_Z:
+        why = f"in-flight grew from {early:.1f} to {late:.1f}"
+        return SteadyState(False, why=why, grows=True)
+    if matters and z < -TREND_Z:
+        return SteadyState(False, why=f"in-flight fell from {early:.1f} to {late:.1f}")
     return SteadyState(True, first, last, f"in-flight {early:.1f} to {late:.1f}, no trend")
 
 
 def mann_kendall_z(values: Sequence[float]) -> float:
     """Return the normal score of Mann and Kendall's S, corrected for ties."""
     count = len(values)
-    s = sum(
-        (values[later] > values[earlier]) - (values[later] < values[earlier])
-        for earlier in range(count)
-        for later in range(earlier + 1, count)
-    )
+    s = 0
+    before: list[float] = []
+    for value in values:
+        # Earlier ones that are less, without those that are greater.
+        s += bisect_left(before, value) - (len(before) - bisect_right(before, value))
+        insort(before, value)
     ties: dict[float, int] = {}
     for value in values:
         ties[value] = ties.get(value, 0) + 1
