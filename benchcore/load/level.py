@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -78,13 +79,18 @@ class LevelRecords:
     Args:
         measured: every request scheduled inside the window, in the order of scheduling.
         others: unmeasured requests that were on their way inside the window.
+        planned: of an open loop, how many the schedule has inside the window.
         scheduled: how many were planned in the window, counted at the plan.
         sent: how many of them were handed to the client, counted at the send.
         ended: how they ended, counted at the end.
+        area_in_window: integral of the requests in flight over the window, in requests × ns.
+        interrupted: whether the user ended it.
+        exhausted: whether the schedule of an open loop ended before the window did.
     """
 
     measured: list[Record] = field(default_factory=list)
     others: list[Record] = field(default_factory=list)
+    planned: int | None = None
     scheduled: int = 0
     sent: int = 0
     ended: Counter[Outcome] = field(default_factory=Counter)
@@ -94,6 +100,7 @@ class LevelRecords:
     over_ns: int = 0
     area_in_window: int = 0
     interrupted: bool = False
+    exhausted: bool = False
 
     @property
     def counts_agree(self) -> bool:
@@ -143,6 +150,10 @@ class Level:
         self._area_at_start = 0
         self._timers: list[Timer] = []
         self._window_end_ns = NEVER_NS
+        self._latest_ns = 0  # of the measured requests, the latest planned instant
+        self._closed_by_time = False
+        # Should it be interrupted before it starts.
+        self.result.start_ns = clock.now_ns()
         self.driver: ClosedLoop | OpenLoop
         if plan.mode == "closed":
             assert plan.concurrency is not None
@@ -157,10 +168,18 @@ class Level:
                 plan.schedule_ns,
                 max_inflight=plan.max_inflight,
                 on_next=on_due,
+                on_exhausted=self._exhausted,
             )
 
+    @property
+    def is_over(self) -> bool:
+        """Whether all has ended."""
+        return self.stage is Stage.OVER
+
     def start(self) -> None:
-        """Begin."""
+        """Begin; nothing happens where it has been interrupted already."""
+        if self.is_over:
+            return
         now_ns = self._clock.now_ns()
         self.result.start_ns = now_ns
         self.in_flight = InFlight(now_ns)
@@ -172,13 +191,15 @@ class Level:
 
     def interrupt(self, grace_ns: int) -> None:
         """Send nothing more; what is on its way may end within `grace_ns`, then is cancelled."""
+        if self.is_over:
+            return
         self.result.interrupted = True
         self.driver.stop()
         if self.stage is Stage.WARMUP:
             self._close_window(self._clock.now_ns(), opened=False)
         elif self.stage is Stage.WINDOW:
             self._close_window(self._clock.now_ns())
-        if self.stage is Stage.OVER:
+        if self.is_over:
             return
         if grace_ns <= 0:
             self._finish()
@@ -191,28 +212,33 @@ class Level:
         self._timers.append(self._clock.call_at(when_ns, call))
 
     def _is_measured(self, scheduled_ns: int) -> bool:
+        # By the planned instant, not by the stage: a late loop closes the window before it has
+        # seen all that was planned inside it.
         return (
-            self.stage is Stage.WINDOW
+            self.stage in (Stage.WINDOW, Stage.DRAIN)
             and self.result.window_start_ns <= scheduled_ns < self._window_end_ns
+            and (self.plan.requests is None or self.result.scheduled < self.plan.requests)
         )
 
-    def _plan_one(self, scheduled_ns: int) -> tuple[int, bool]:
-        """Count a planned request; the one that fills the window ends it."""
+    def _plan_one(self, scheduled_ns: int) -> tuple[int, bool, Stage]:
+        """Count a planned request; returns its number, whether it is measured, and its stage."""
         index = self._index
         self._index += 1
-        measured = self._is_measured(scheduled_ns)
-        if measured:
+        if self._is_measured(scheduled_ns):
             self.result.scheduled += 1
-        return index, measured
+            self._latest_ns = max(self._latest_ns, scheduled_ns)
+            return index, True, Stage.WINDOW
+        if self.stage is Stage.WARMUP or scheduled_ns < self.result.window_start_ns:
+            return index, False, Stage.WARMUP
+        return index, False, Stage.DRAIN
 
     def _filled(self) -> bool:
         return self.stage is Stage.WINDOW and self.result.scheduled == self.plan.requests
 
     def _emit(self, scheduled_ns: int, ended: Callable[[Record], None]) -> None:
-        if self.stage is Stage.OVER:
+        if self.is_over:
             return
-        index, measured = self._plan_one(scheduled_ns)
-        stage = self.stage if measured or self.stage is not Stage.WINDOW else Stage.WARMUP
+        index, measured, stage = self._plan_one(scheduled_ns)
         self.in_flight.change(self._clock.now_ns(), 1)
         self._measured_pending += measured
         self._pending[index] = (measured, None)
@@ -228,11 +254,13 @@ class Level:
             self.result.sent += 1
         if index in self._pending:
             self._pending[index] = (measured, exchange)
+            if self.is_over:  # by the end of another, while this one was being sent
+                self._cancel(exchange)
         if measured and self._filled():
-            self._close_window(scheduled_ns)
+            self._close_window(self._latest_ns)
 
     def _drop(self, scheduled_ns: int) -> None:
-        index, measured = self._plan_one(scheduled_ns)
+        index, measured, stage = self._plan_one(scheduled_ns)
         record = Record(request_id="", scheduled_ns=scheduled_ns, index=index)
         record.outcome = Outcome.DROPPED
         record.error = f"{self.plan.max_inflight} requests were in flight"
@@ -240,9 +268,18 @@ class Level:
         if measured:
             self.result.ended[Outcome.DROPPED] += 1
             self.result.measured.append(record)
-        self._on_record(record, self.stage if measured else Stage.WARMUP)
+        self._on_record(record, stage)
         if measured and self._filled():
-            self._close_window(scheduled_ns)
+            self._close_window(self._latest_ns)
+
+    def _exhausted(self) -> None:
+        """End what waits for requests that will not come."""
+        if self.stage is Stage.WARMUP:
+            self.result.exhausted = True
+            self._close_window(self._clock.now_ns(), opened=False)
+        elif self.stage is Stage.WINDOW and self.plan.window_ns is None:
+            self.result.exhausted = True
+            self._close_window(self._latest_ns or self.result.window_start_ns)
 
     # Ends.
 
@@ -255,7 +292,11 @@ class Level:
             result.ended[record.outcome] += 1
             result.measured.append(record)
             self._measured_pending -= 1
-        elif self.stage is not Stage.WARMUP and record.done_ns >= result.window_start_ns:
+        elif (
+            self.stage is not Stage.WARMUP
+            and record.done_ns >= result.window_start_ns
+            and record.scheduled_ns < self._window_end_ns
+        ):
             result.others.append(record)
         self._on_record(record, stage)
         if self.stage is Stage.WARMUP:
@@ -283,23 +324,34 @@ class Level:
         if self.plan.window_ns is not None:
             end_ns = now_ns + self.plan.window_ns
             self._window_end_ns = end_ns
-            self._at(end_ns, lambda: self._close_window(end_ns))
+            self._at(end_ns, lambda: self._time_is_up(end_ns))
+
+    def _time_is_up(self, end_ns: int) -> None:
+        if isinstance(self.driver, OpenLoop):
+            self.driver.run_due()  # what was due inside the window, should this timer come first
+        if self.stage is Stage.WINDOW:
+            self._closed_by_time = True
+            self._close_window(end_ns)
 
     def _close_window(self, end_ns: int, *, opened: bool = True) -> None:
         if self.stage not in (Stage.WINDOW, Stage.WARMUP):
             return
         result = self.result
-        if not opened:
+        now_ns = self._clock.now_ns()
+        area = self.in_flight.area(now_ns)
+        if opened:
+            # A late loop comes here after the end, and takes off what it counted since.
+            late = self.in_flight.now * (now_ns - end_ns)
+            result.area_in_window = max(area - late - self._area_at_start, 0)
+        else:
             result.window_start_ns = end_ns
-            self._area_at_start = self.in_flight.area(self._clock.now_ns())
         self.stage = Stage.DRAIN
         self._window_end_ns = result.window_end_ns = end_ns
-        result.area_in_window = self.in_flight.area(self._clock.now_ns()) - self._area_at_start
         self._on_stage(Stage.DRAIN)
         if not self._measured_pending and not (result.interrupted and self._pending):
             self._finish()
         elif not result.interrupted:
-            self._at(self._clock.now_ns() + self.plan.drain_ns, self._cut)
+            self._at(now_ns + self.plan.drain_ns, self._cut)
 
     def _cut(self) -> None:
         """End what the drain limit cuts off."""
@@ -316,15 +368,32 @@ class Level:
                 )
 
     def _finish(self) -> None:
-        if self.stage is Stage.OVER:
+        if self.is_over:
             return
         self.driver.stop()
         self.stage = Stage.OVER
         for timer in self._timers:
             timer.cancel()
         for _, exchange in list(self._pending.values()):
-            self._sender.cancel(exchange, Outcome.CANCELLED, None, "the level was over")
+            self._cancel(exchange)
+        self._count_planned()
         self.result.over_ns = self._clock.now_ns()
         self.result.measured.sort(key=lambda record: record.index)
         self._on_stage(Stage.OVER)
         self._on_over()
+
+    def _cancel(self, exchange: Any) -> None:
+        if exchange is not None:
+            self._sender.cancel(exchange, Outcome.CANCELLED, None, "the level was over")
+
+    def _count_planned(self) -> None:
+        """Count from the schedule alone what the window should have held."""
+        result = self.result
+        if self.plan.mode == "closed":
+            return
+        if not self._closed_by_time:
+            result.planned = result.scheduled  # the window was made to end there
+            return
+        schedule = self.plan.schedule_ns
+        first = bisect_left(schedule, result.window_start_ns - result.start_ns)
+        result.planned = bisect_left(schedule, result.window_end_ns - result.start_ns) - first

@@ -19,6 +19,7 @@ class OpenLoop:
         schedule_ns: when each request is due, from the start, ascending.
         max_inflight: how many may be on their way.
         on_next: told when the next request is due, so that a reader can look at it too.
+        on_exhausted: told once when the last request of the schedule has left.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class OpenLoop:
         *,
         max_inflight: int,
         on_next: Callable[[int], None] = lambda _due_ns: None,
+        on_exhausted: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
         self._emit = emit
@@ -37,6 +39,7 @@ class OpenLoop:
         self._schedule = schedule_ns
         self._max_inflight = max_inflight
         self._on_next = on_next
+        self._on_exhausted: Callable[[], None] | None = on_exhausted
         self._next = 0
         self._start_ns = 0
         self._in_flight = 0
@@ -78,6 +81,10 @@ class OpenLoop:
                 self._emit(due_ns, self._ended)
         self._running = False
         self._on_next(self.due_ns)
+        tell = self._on_exhausted
+        if tell is not None and not self._stopped and self._next >= len(self._schedule):
+            self._on_exhausted = None
+            tell()
 
     def _wake(self) -> None:
         self.run_due()
