@@ -109,6 +109,11 @@ class FakeClock:
         heapq.heappush(self._timers, (when_ns, next(self._order), timer))
         return timer
 
+    @property
+    def pending(self) -> int:
+        """How many calls are still to come."""
+        return sum(timer.call is not None for _, _, timer in self._timers)
+
     def advance_to(self, when_ns: int) -> None:
         """Move to `when_ns`, running what falls due on the way at its own instant."""
         while self._timers and self._timers[0][0] <= when_ns:

@@ -43,6 +43,8 @@ class ClosedLoop:
     def start(self, start_ns: int) -> None:
         """Let the users begin."""
         for user in range(self._users):
+            if self._stopped:
+                return  # by the end of a request that failed at once
             at_ns = start_ns + self._ramp_ns * user // self._users
             if at_ns <= self._clock.now_ns():
                 self._send(user, at_ns)
