@@ -10,7 +10,7 @@ from benchcore.client.records import Record
 from benchcore.metrics.level import LevelResult
 from benchcore.metrics.run import RunResult
 from benchcore.report.progress import Live
-from benchcore.report.table import milliseconds, number, percent
+from benchcore.report.table import milliseconds, number, percent, printable
 
 LOGGER = logging.getLogger("benchcore")
 """Everything that is said on the way goes through it."""
@@ -85,12 +85,16 @@ class TerminalProgress:
 
     def say(self, text: str) -> None:
         """Something worth a line has happened."""
-        LOGGER.info("%s", text)
+        LOGGER.info("%s", printable(text))
 
     def failure(self, level: str, record: Record) -> None:
         """A request failed."""
         LOGGER.warning(
-            "%s: request %s: %s: %s", level, record.request_id, record.outcome, record.error
+            "%s: request %s: %s: %s",
+            level,
+            record.request_id,
+            record.outcome,
+            printable(record.error),
         )
 
     def live(self, live: Live) -> None:

@@ -30,6 +30,11 @@ def number(value: float | None) -> str:
     return f"{value:.2f}"
 
 
+def printable(text: str) -> str:
+    """Return text of a server with nothing in it that a terminal would obey."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 def milliseconds(summary: Summary | None, name: str) -> str:
     """Return a percentile in ms, with a `~` where it rests on too few requests."""
     if summary is None:
@@ -141,6 +146,6 @@ def render(run: RunResult, *, color: bool, width: int = WIDTH) -> str:
     if found:
         console.print()
     for line in found:
-        console.print(line, soft_wrap=False)
+        console.print(printable(line), soft_wrap=False)
     text = out.getvalue()
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"

@@ -23,10 +23,14 @@ class FanOut:
 
     Args:
         sinks: by name.
+        on_problem: told of the first problem of each.
     """
 
-    def __init__(self, sinks: dict[str, Sink]) -> None:
+    def __init__(
+        self, sinks: dict[str, Sink], on_problem: Callable[[str], None] = lambda _text: None
+    ) -> None:
         self._sinks = sinks
+        self._on_problem = on_problem
         self.problems: dict[str, str] = {}
         """Per sink, the first thing that went wrong."""
 
@@ -35,8 +39,9 @@ class FanOut:
             try:
                 call(sink)
             except OSError as error:
-                where = f" {error.filename}" if error.filename else ""
-                self.problems.setdefault(name, f"{error.strerror or error}{where}")
+                if name not in self.problems:
+                    self.problems[name] = f"{name}: {error.strerror or error}"
+                    self._on_problem(self.problems[name])
 
     def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
         """Begin."""

@@ -90,10 +90,18 @@ class GrowingFile:
         """
         if self._file is None or not self._waiting:
             return
-        # One write call: the kernel does not tear it where the disk has room.
-        while self._waiting:
-            count = self._file.write(self._waiting)
-            del self._waiting[: count or 0]
+        data = bytes(self._waiting)
+        written = 0
+        try:
+            while written < len(data):
+                written += self._file.write(data[written:]) or 0
+        except OSError:
+            # A full disk takes part of a line: take that part back, whole lines stay.
+            whole = data.rfind(b"\n", 0, written) + 1
+            self._file.truncate(self._file.tell() - (written - whole))
+            del self._waiting[:whole]
+            raise
+        self._waiting.clear()
 
     def close(self) -> None:
         """Write what waits and close."""

@@ -87,6 +87,9 @@ def _cell(value: Any) -> Any:
         return ""
     if isinstance(value, float):
         return f"{value:.9g}"
+    if isinstance(value, str):
+        # A killed run keeps whole lines: a cell must not span two.
+        return " ".join(value.split())
     return value
 
 

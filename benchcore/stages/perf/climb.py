@@ -77,8 +77,11 @@ def raise_problems(sinks: FanOut, folder: Path) -> None:
         ResultsError: with the first problem.
     """
     if sinks.problems:
-        what = "; ".join(f"{name}: {problem}" for name, problem in sinks.problems.items())
-        raise ResultsError(f"{folder} is not complete ({what}); free some room or name another")
+        what = "; ".join(dict.fromkeys(sinks.problems.values()))
+        raise ResultsError(
+            f"{folder} is not complete ({what}); what was measured is printed; free some room or "
+            "name another folder with --output"
+        )
 
 
 def _utc_now() -> str:
@@ -155,7 +158,10 @@ class Climb:
         self._interrupts = 0
         self._interrupted = asyncio.Event()
         self._output = output
-        self._sinks = FanOut({} if output is None else installed_sinks())
+        self._sinks = FanOut(
+            {} if output is None else installed_sinks(),
+            lambda problem: self._progress.say(f"the results cannot be written: {problem}"),
+        )
         first = self._parts[0].config
         self.run = ClimbRun(
             run_id="",
@@ -189,6 +195,7 @@ class Climb:
             TargetError: the target does not answer as it should.
             CapacityError: this machine cannot hold a level.
             ConfigError: the results cannot be written.
+        ResultsError: they could be at first, and then no longer.
         """
         run = self.run
         ensure_descriptors(max(step.connections for step in self._steps))
@@ -200,20 +207,20 @@ class Climb:
         else:
             run.run_id = f"{stamp}-{self._name}"
         config = self._parts[0].config
-        async with Client(
-            self._target,
-            kernel_stamps=config.kernel_stamps,
-            keep=config.save_text,
-        ) as client:
-            try:
+        try:
+            async with Client(
+                self._target, kernel_stamps=config.kernel_stamps, keep=config.save_text
+            ) as client:
                 await self._until_interrupted(self._prepare(client))
                 if not self._interrupts:
                     await self._climb(client)
-            except BaseException as error:
-                run.error = str(error) or type(error).__name__
-                self._close("failed")
-                raise
+        except BaseException as error:
+            run.error = str(error) or type(error).__name__
+            self._close("failed")
+            raise
         self._close("interrupted" if self._interrupts else "complete")
+        if run.folder is not None:
+            raise_problems(self._sinks, run.folder)
         return run
 
     def _close(self, status: str) -> None:
@@ -221,6 +228,10 @@ class Climb:
         self.run.ended_at = _utc_now()
         if self._opened:
             self._sinks.close(self.run)
+        elif self.run.folder is not None:
+            # It never came to a load: an empty folder would only be in the way.
+            self.run.folder.rmdir()
+            self.run.folder = None
 
     async def _until_interrupted(self, work: Any) -> None:
         """Do something slow, such as probing, unless the user interrupts."""

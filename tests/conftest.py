@@ -1,0 +1,71 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchcore.sim import SimOptions, SimProfile, SimulatorProcess
+
+
+@pytest.fixture(scope="session")
+def simulator():
+    """A fast simulator in a process of its own, for the whole session."""
+    with SimulatorProcess(SimOptions(profile=SimProfile.named("fast"))) as process:
+        yield process
+
+
+class Benchcore:
+    """Runs the command line as a process."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("BENCHCORE_", "OPENAI_"))
+        }
+
+    def command(self, *args):
+        return [sys.executable, "-m", "benchcore", *map(str, args)]
+
+    def run(self, *args, **kwargs):
+        return subprocess.run(
+            self.command(*args),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **kwargs,
+        )
+
+    def start(self, *args):
+        return subprocess.Popen(
+            self.command(*args),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def benchcore(tmp_path):
+    """The command line, in an empty folder and without our variables."""
+    return Benchcore(tmp_path)
+
+
+def until(condition, seconds=20.0):
+    """Wait for something another process does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@pytest.fixture(name="until")
+def until_fixture():
+    return until

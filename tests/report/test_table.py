@@ -1,0 +1,184 @@
+"""The table and the progress lines: what a person reads."""
+
+import io
+import logging
+
+import pytest
+
+from benchcore.metrics.level import LevelResult, TokenCounts
+from benchcore.metrics.run import RunResult
+from benchcore.metrics.summary import summarize
+from benchcore.metrics.throughput import Throughput
+from benchcore.metrics.validity import Evidence, Validity
+from benchcore.report.live import LOGGER, TerminalProgress, level_line, live_line
+from benchcore.report.progress import Live
+from benchcore.report.table import number, percent, render
+
+MS = 1_000_000
+
+
+def level(name="c64", **changes):
+    fields = {
+        "level": name,
+        "workload": "synthetic",
+        "mode": "closed",
+        "concurrency": 64,
+        "rate": None,
+        "arrival": None,
+        "repeat": 1,
+        "window_seconds": 10.0,
+        "warmup_seconds": 1.0,
+        "drain_seconds": 1.0,
+        "scheduled": 500,
+        "outcomes": {"ok": 500},
+        "throughput": Throughput(1234.5, 123456.0, 1.0, 2.0),
+        "tokens_per_second_per_user": 99.94,
+        "good": 500,
+        "goodput": 50.0,
+        "goodput_ratio": 1.0,
+        "failure_rate": 0.0,
+        "metrics": {
+            "ttft": summarize([n * MS for n in range(1, 501)]),
+            "itl": summarize([10 * MS] * 50),
+            "e2e": summarize([12345 * MS] * 500),
+        },
+        "tokens": TokenCounts(sources={"usage": 500}),
+        "itl_kind": "estimated",
+        "tpot_estimated": 0,
+        "tpot_excluded": 0,
+        "retried": 0,
+        "steady_state": {},
+        "validity": Validity("valid"),
+        "evidence": Evidence(),
+        "findings": [],
+        "notes": [],
+        "server": {},
+    }
+    return LevelResult(**(fields | changes))
+
+
+def run(*levels, **changes):
+    return RunResult("id", "2026-01-01T00:00:00Z", {"target": {}}, list(levels), **changes)
+
+
+def test_the_table_reads_exactly_so_and_fits_a_hundred_columns():
+    text = render(
+        run(level(), level("r1000.5", repeat=2, throughput=Throughput(*[None] * 4))), color=False
+    )
+    assert text.splitlines() == [
+        f"{'':28}tok/s TTFT ms TTFT ms ITL ms ITL ms e2e ms        goodput",
+        "level      req/s   tok/s per user     p50     p99    p50    p99    p99 failed   req/s"
+        " validity",
+        "c64        1,234 123,456     99.9     250     495   10.0  ~10.0 12,345    0 %    50.0 valid",
+        "r1000.5 #2     –       –     99.9     250     495   10.0  ~10.0 12,345    0 %    50.0 valid",
+        "",
+        "~ rests on fewer than 459 requests, too few for a p99 at 99 % confidence",
+    ]
+
+
+def test_what_must_be_said_stands_below():
+    bad = level(
+        "c8",
+        outcomes={"ok": 3, "timeout": 1, "dropped": 2},
+        failure_rate=0.5,
+        validity=Validity("suspect", ["cpu: the event loop used 95% of a processor"]),
+        findings=["1 × timeout: first_token took longer than 2 s"],
+        notes=["a note"],
+        tokens=TokenCounts(sources={"events": 3}),
+    )
+    lines = render(run(bad, stopped="c8: 50.0% failed"), color=False).splitlines()
+    assert "50.0 %" in lines[2]
+    assert lines[3:] == [
+        "",
+        "c8: suspect: cpu: the event loop used 95% of a processor",
+        "c8: 1 × timeout: first_token took longer than 2 s",
+        "c8: a note",
+        "c8: 2 request(s) dropped at the cap on in-flight",
+        "~ rests on fewer than 459 requests, too few for a p99 at 99 % confidence",
+        "tokens are counted by events: no usage from the server",
+        "no higher level was run: c8: 50.0% failed",
+    ]
+
+
+def test_markup_from_a_server_is_text():
+    hostile = level(findings=["1 × http_error: [red]boo[/red] \x1b[31m"])
+    assert "[red]boo[/red]" in render(run(hostile), color=False)
+    assert "\x1b" not in render(run(hostile), color=False)
+
+
+def test_colour_only_where_it_is_wanted():
+    assert "\x1b[" in render(run(level()), color=True)
+    assert "\x1b[" not in render(run(level()), color=False)
+
+
+def test_nothing_measured_says_so():
+    assert render(run(), color=False) == "nothing was measured\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        (0, "0.00"),
+        (9.994, "9.99"),
+        (12.34, "12.3"),
+        (123.4, "123"),
+        (12345.6, "12,346"),
+    ],
+)
+def test_numbers(value, text):
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (0, "0 %"), (0.0204, "2.0 %"), (1, "100.0 %")]
+)
+def test_shares(value, text):
+    assert percent(value) == text
+
+
+LIVE = Live("c64", "window", 12.0, 0.5, 95.0, 64, 4000.0, 0.05, 0.5, 100, 1)
+
+
+def test_a_live_line_holds_everything_in_a_hundred_columns():
+    line = live_line(LIVE)
+    assert line == (
+        "c64 window  50% eta 1m35s | in flight 64 | 4,000 tok/s | "
+        "TTFT p50 50.0 p99 500 ms | 100 ok 1 failed"
+    )
+    assert len(line) <= 100
+
+
+def test_a_live_line_before_anything_is_known():
+    early = Live("c1", "warmup", 0.1, None, None, 1, None, None, None, 0, 0)
+    assert live_line(early) == (
+        "c1 warmup | in flight 1 | – tok/s | TTFT p50 – p99 – ms | 0 ok 0 failed"
+    )
+
+
+def test_a_level_in_a_line():
+    assert level_line(level()) == (
+        "c64: 1,234 req/s, 123,456 tok/s, TTFT p50 250 p99 495 ms, failed 0 %, valid"
+    )
+
+
+def test_a_terminal_gets_one_line_that_is_rewritten_and_cleared():
+    stream = io.StringIO()
+    progress = TerminalProgress(stream, live=True, interval_seconds=10)
+    progress.live(LIVE)
+    progress.live(LIVE)
+    progress.clear()
+    progress.clear()
+    line = live_line(LIVE)
+    assert stream.getvalue() == f"\r\x1b[K{line}\r\x1b[K{line}\r\x1b[K"
+
+
+def test_a_log_gets_a_line_at_intervals(caplog):
+    stream = io.StringIO()
+    progress = TerminalProgress(stream, live=False, interval_seconds=0)
+    LOGGER.propagate = True
+    with caplog.at_level(logging.INFO, "benchcore"):
+        progress.live(LIVE)
+        progress.say("hello")
+    assert stream.getvalue() == ""
+    assert [record.message for record in caplog.records] == [live_line(LIVE), "hello"]

@@ -1,0 +1,130 @@
+"""The house: floors, the public surface, and what an import costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import benchcore
+
+ROOT = Path(benchcore.__file__).parent
+FLOORS = {
+    "clock": 0,
+    "errors": 0,
+    "seeds": 0,
+    "version": 0,
+    "config": 0,
+    "client": 1,
+    "metrics": 1,
+    "observe": 1,
+    "load": 2,
+    "workload": 2,
+    "sinks": 2,
+    "report": 2,
+    "stages": 3,
+    "pipeline": 4,
+    "cli": 5,
+}
+WING = "sim"  # the simulator: only the floors above the stages may know it
+TOP = {"__init__", "__main__"}
+
+
+def modules():
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        yield path, parts
+
+
+def imported(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            if name.startswith("benchcore."):
+                yield name.split(".")[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "room"),
+    [(path, parts[0]) for path, parts in modules() if parts[0] not in TOP],
+    ids=lambda value: str(value.relative_to(ROOT)) if isinstance(value, Path) else value,
+)
+def test_imports_point_down(path, room):
+    for other in imported(path):
+        if room == WING:
+            assert other == WING or FLOORS[other] == 0
+        elif other == WING:
+            assert FLOORS[room] >= 4
+        else:
+            assert FLOORS[other] <= FLOORS[room], f"{path} reaches up to {other}"
+
+
+def test_the_public_surface_is_this():
+    assert benchcore.__all__ == [
+        "BenchcoreError",
+        "CapacityError",
+        "Client",
+        "ClimbConfig",
+        "ClimbRun",
+        "ConfigError",
+        "InvalidRunError",
+        "Length",
+        "LevelResult",
+        "LockError",
+        "Outcome",
+        "Phase",
+        "Prompt",
+        "PromptFile",
+        "Record",
+        "ResultsError",
+        "SimOptions",
+        "SimProfile",
+        "SimulatorProcess",
+        "Summary",
+        "Synthetic",
+        "Target",
+        "TargetError",
+        "Timeouts",
+        "Usage",
+        "UsageError",
+        "Validity",
+        "VerdictError",
+        "__version__",
+        "climb",
+        "load_workload",
+    ]
+    assert benchcore.__all__ == sorted(benchcore.__all__)
+    for name in benchcore.__all__:
+        assert getattr(benchcore, name).__doc__
+    assert dir(benchcore) == benchcore.__all__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        benchcore.nothing  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_else_and_touches_no_global_state():
+    code = (
+        "import sys, signal, logging, gc\n"
+        "before = set(sys.modules)\n"
+        "handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]\n"
+        "import benchcore\n"
+        "after = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "assert handlers == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]\n"
+        "assert logging.getLogger().handlers == [] and gc.isenabled()\n"
+        "print(sorted(after - set(sys.stdlib_module_names)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['benchcore']"
+
+
+def test_modules_stay_small():
+    long = {
+        str(path.relative_to(ROOT)): count
+        for path, _ in modules()
+        if (count := len(path.read_text().splitlines())) > 450
+    }
+    assert long == {}
