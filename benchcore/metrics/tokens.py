@@ -3,24 +3,30 @@
 from benchcore.client.records import Record
 
 
+def hidden_tokens(record: Record) -> int:
+    """Return the reasoning tokens that were billed and did not come over the wire."""
+    usage = record.usage
+    if (
+        usage is None
+        or usage.completion_tokens is None
+        or not usage.reasoning_tokens
+        or record.reasoning_events
+    ):
+        return 0
+    return usage.reasoning_tokens
+
+
 def first_event_tokens(record: Record) -> tuple[int, bool]:
-    """Return the tokens of the first token event, and whether that is an estimate."""
+    """Return the tokens of the first token event, and whether that is an estimate.
+
+    The running usage of the first event counts the reasoning that was thought before it, too.
+    """
     if record.tokens:
-        return record.tokens[0], False
+        return max(record.tokens[0] - hidden_tokens(record), 1), False
     return 1, True
 
 
 def streamed_tokens(record: Record) -> int | None:
     """Output tokens that came over the wire: reasoning that was only billed is taken off."""
     tokens = record.output_tokens
-    if tokens is None:
-        return None
-    usage = record.usage
-    if (
-        usage is not None
-        and usage.completion_tokens is not None
-        and usage.reasoning_tokens
-        and not record.reasoning_events
-    ):
-        tokens -= usage.reasoning_tokens
-    return tokens
+    return None if tokens is None else tokens - hidden_tokens(record)
