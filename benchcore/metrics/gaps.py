@@ -12,6 +12,8 @@ from benchcore.metrics.tokens import streamed_tokens
 Ints = NDArray[np.int64]
 BLOCK = 500_000
 """Arrivals handled at a time, so that a long level costs no second copy of itself."""
+MOST_TOKENS = 1 << 31
+"""More than any answer has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +25,16 @@ class _Arrivals:
         events: shape (n,), token events of each.
         owner: shape (n,), which record.
         first: shape (n,), whether it is the first of its choice.
-        start: shape (n,), index of the first arrival of the same choice.
-        end: shape (n,), index of the last arrival of the same choice.
+        starts: shape (g,), index of the first arrival of each choice.
+        lengths: shape (g,), how many arrivals each choice has.
     """
 
     stamps: Ints
     events: Ints
     owner: Ints
     first: NDArray[np.bool_]
-    start: Ints
-    end: Ints
+    starts: Ints
+    lengths: Ints
 
 
 def _column(values: Iterable[Sequence[int]]) -> Ints:
@@ -61,14 +63,7 @@ def _arrivals(records: Sequence[Record]) -> _Arrivals:
     first[1:] = group[1:] != group[:-1]
     starts = np.flatnonzero(first)
     lengths = np.diff(np.append(starts, len(stamps)))
-    return _Arrivals(
-        stamps,
-        events,
-        owner,
-        first,
-        np.repeat(starts, lengths),
-        np.repeat(starts + lengths - 1, lengths),
-    )
+    return _Arrivals(stamps, events, owner, first, starts, lengths)
 
 
 def blocks(records: Iterable[Record], size: int = BLOCK) -> Iterator[list[Record]]:
@@ -106,24 +101,21 @@ def token_gaps(records: Sequence[Record]) -> tuple[Ints, Ints, Ints]:
 
     Where the server did not say how many tokens each arrival carried, those after the first
     arrival are spread over the later ones in proportion to their events, by rounding the running
-    total, so that no token is lost or made up. An arrival with no token hands its gap on.
+    total down, so that no token is lost or made up and the last arrival has one where any has.
+    Of the first arrival each event stands for one token. An arrival with no token hands its gap on.
 
     Returns:
         gaps in ns, how many tokens each stands for, and the index of the record of each.
     """
     arrivals = _arrivals(records)
-    stamps, owner, start, end = arrivals.stamps, arrivals.owner, arrivals.start, arrivals.end
+    stamps, owner = arrivals.stamps, arrivals.owner
+    starts, lengths = arrivals.starts, arrivals.lengths
+    start = np.repeat(starts, lengths)
     running = np.cumsum(arrivals.events)
     since_first = running - running[start]
-    after_first = since_first[end]
-    # How many tokens one event of each record stands for.
-    totals = np.bincount(owner, weights=arrivals.events, minlength=len(records))
-    tokens = np.array([streamed_tokens(record) or 0 for record in records], dtype=np.float64)
-    per_event = np.divide(tokens, totals, out=np.zeros_like(tokens), where=totals > 0)
-    in_group = (running[end] - running[start] + arrivals.events[start]) * per_event[owner]
-    to_spread = np.maximum(in_group - arrivals.events[start], 0.0)
-    share = np.divide(since_first, after_first, out=np.zeros(len(stamps)), where=after_first > 0)
-    cumulative = np.floor(to_spread * share + 0.5).astype(np.int64)
+    to_spread, after_first = _spread(arrivals, records, running)
+    cumulative = np.repeat(to_spread, lengths) * since_first
+    cumulative //= np.repeat(np.maximum(after_first, 1), lengths)
     known = [record.tokens is not None for record in records]
     if any(known):
         said = np.cumsum(
@@ -142,3 +134,30 @@ def token_gaps(records: Sequence[Record]) -> tuple[Ints, Ints, Ints]:
     gap = stamps[kept[later]] - stamps[kept[later - 1]]
     weights = carried[kept[later]]
     return (gap + weights // 2) // weights, weights, owner[kept[later]]
+
+
+def _spread(arrivals: _Arrivals, records: Sequence[Record], running: Ints) -> tuple[Ints, Ints]:
+    """Return, per choice, the tokens and the events after its first arrival.
+
+    The tokens of a record are shared out over its choices by their events, rounding the running
+    total, since no server counts them apart.
+    """
+    starts = arrivals.starts
+    if not len(starts):
+        return starts, starts
+    ends = running[starts + arrivals.lengths - 1]
+    begins = np.append(0, ends[:-1])
+    owner = arrivals.owner[starts]
+    of_record = np.ones(len(starts), dtype=bool)
+    of_record[1:] = owner[1:] != owner[:-1]
+    base = np.maximum.accumulate(np.where(of_record, begins, 0))
+    total = np.bincount(owner, weights=ends - begins, minlength=len(records)).astype(np.int64)
+    # Whatever a server claims, products of it and the events stay within 63 bits.
+    tokens = np.array(
+        [min(max(streamed_tokens(record) or 0, 0), MOST_TOKENS) for record in records],
+        dtype=np.int64,
+    )[owner]
+    total = total[owner]
+    inside = tokens * (ends - base) // total - tokens * (begins - base) // total
+    first = arrivals.events[starts]
+    return np.maximum(inside - first, 0), ends - begins - first
