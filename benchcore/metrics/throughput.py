@@ -7,7 +7,6 @@ import numpy as np
 
 from benchcore.client.records import Outcome, Record
 from benchcore.clock import NS
-from benchcore.metrics.tokens import streamed_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ def tokens_inside(record: Record, start_ns: int, end_ns: int) -> float | None:
         events = float(inside.sum())
     else:
         events = float(np.frombuffer(record.events, dtype=np.int64)[inside].sum())
-    tokens = streamed_tokens(record)
+    tokens = record.output_tokens
     return events if tokens is None else events * tokens / record.token_events
 
 
@@ -90,9 +89,16 @@ def overlap_ns(records: Iterable[Record], start_ns: int, end_ns: int) -> int:
     """Return the time that requests spent on their way inside a window, summed, in ns.
 
     The right side of Little's law for a path (Stidham, 1974): mean in-flight times the window.
+    A request is on its way from when its connection is asked for; one that never left, such as
+    where nothing answered, from when it was planned.
     """
     total = 0
     for record in records:
-        begin = record.sent_ns - record.connect_ns if record.sent_ns else record.done_ns
+        if not record.sent_ns:
+            begin = record.scheduled_ns
+        elif record.retried:
+            begin = record.sent_ns  # it connected after that
+        else:
+            begin = record.sent_ns - record.connect_ns
         total += max(0, min(record.done_ns, end_ns) - max(begin, start_ns))
     return total
