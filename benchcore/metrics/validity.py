@@ -113,7 +113,7 @@ def _suspect(seen: Evidence, limits: Thresholds) -> Iterator[str]:
     if little is not None and limits.little_error < little <= 4 * limits.little_error:
         yield f"little: in-flight as counted and as the requests add up differ by {little:.1%}"
     # Where the requests failed there is nothing wrong with the load generator.
-    if seen.ok < limits.fewest_ok and seen.failed < seen.ok:
+    if seen.ok < limits.fewest_ok and (seen.failed < seen.ok or not seen.failed):
         yield f"samples: {seen.ok} ok requests; a percentile needs {limits.fewest_ok} and more"
 
 
