@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchcore.client.records import Outcome, Record
+from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.clock import NS
 from benchcore.metrics.figures import ttft_ns
 from benchcore.metrics.histograms import Histogram
@@ -58,17 +59,23 @@ class Timeline:
         self._start_ns = start_ns
         self._seconds: dict[int, Second] = {}
         self._seen: dict[int, int] = {}  # id(record) → arrivals folded
-        self._gaps: deque[tuple[int, array[int]]] = deque()
+        # Second, stamps, and whether they are gaps already.
+        self._pieces: deque[tuple[int, array[int], bool]] = deque()
         self.closed = 0
         """Seconds closed so far."""
 
-    def _second(self, at_ns: int) -> Second:
+    def _number(self, at_ns: int) -> int:
         # What comes late for a closed second, by its stamp, is counted in the first open one.
-        number = max((at_ns - self._start_ns) // NS, self.closed)
+        return max((at_ns - self._start_ns) // NS, self.closed)
+
+    def _open(self, number: int) -> Second:
         found = self._seconds.get(number)
         if found is None:
             found = self._seconds[number] = Second()
         return found
+
+    def _second(self, at_ns: int) -> Second:
+        return self._open(self._number(at_ns))
 
     def ended(self, record: Record) -> None:
         """Take a request that has ended; the last time it is seen."""
@@ -80,7 +87,7 @@ class Timeline:
             ttft = ttft_ns(record)
             if ttft is not None:
                 second.ttfts_ns.append(ttft)
-        elif record.outcome is not Outcome.CANCELLED:
+        elif record.outcome in FAILED:
             second.failed += 1
 
     def visit(self, record: Record) -> None:
@@ -92,50 +99,62 @@ class Timeline:
             self._take(record)
 
     def _take(self, record: Record) -> None:
-        stamps = record.stamps
         known = self._seen.get(id(record))
         if known is None and record.sent_ns:
             self._seen[id(record)] = 0
             self._second(record.sent_ns).sent += 1
-        seen = known or 0
-        count = len(stamps)
+        seen, count = known or 0, len(record.stamps)
         if count == seen:
             return
         self._seen[id(record)] = count
-        events = record.events
-        fresh = stamps[seen - 1 if seen else 0 :]
-        first = self._start_ns
-        low = max((fresh[0 if not seen else 1] - first) // NS, self.closed)
-        high = max((fresh[-1] - first) // NS, self.closed)
-        if low == high and events is None:
-            self._second(fresh[-1]).tokens += count - seen
-            if len(fresh) > 1:
-                self._gaps.append((low, fresh))
-            return
-        for place in range(seen, count):
-            stamp = stamps[place]
-            carried = 1 if events is None else events[place]
-            self._second(stamp).tokens += carried
-            if place:
-                number = max((stamp - first) // NS, self.closed)
-                gap = (stamp - stamps[place - 1]) // carried
-                self._gaps.append((number, array("q", [0, gap])))
+        if record.events is None:
+            self._take_singles(record.stamps, seen)
+        else:
+            self._take_several(record, record.events, seen)
+
+    def _take_singles(self, stamps: array[int], place: int) -> None:
+        """Take arrivals of one event each and one choice: whole slices."""
+        count = len(stamps)
+        while place < count:
+            number = self._number(stamps[place])
+            limit_ns = self._start_ns + (number + 1) * NS
+            stop = count if stamps[-1] < limit_ns else bisect_left(stamps, limit_ns, place, count)
+            self._open(number).tokens += stop - place
+            begin = max(place - 1, 0)
+            if stop - begin > 1:
+                self._pieces.append((number, stamps[begin:stop], False))
+            place = stop
+
+    def _take_several(self, record: Record, events: array[int], seen: int) -> None:
+        """Take arrivals of which some have several events or other choices."""
+        stamps, lanes = record.stamps, record.lanes
+        gaps: dict[int, array[int]] = {}
+        for place in range(seen, len(stamps)):
+            number, carried = self._number(stamps[place]), events[place]
+            self._open(number).tokens += carried
+            before = place - 1
+            while lanes is not None and before >= 0 and lanes[before] != lanes[place]:
+                before -= 1
+            if before >= 0:
+                gap = (stamps[place] - stamps[before]) // carried
+                gaps.setdefault(number, array("q")).extend([gap] * carried)
+        self._pieces.extend((number, found, True) for number, found in gaps.items())
 
     @property
     def waiting(self) -> int:
         """Pieces that `fold` has not taken yet."""
-        return len(self._gaps)
+        return len(self._pieces)
 
     def fold(self, most: int = 24) -> None:
         """Take up to `most` pieces into the histograms: a slice of well under a millisecond."""
         by_second: dict[int, list[NDArray[np.int64]]] = {}
-        for _ in range(min(most, len(self._gaps))):
-            number, fresh = self._gaps.popleft()
-            stamps = np.frombuffer(fresh, dtype=np.int64)
-            gaps = stamps[1:] - stamps[:-1]
+        for _ in range(min(most, len(self._pieces))):
+            number, piece, are_gaps = self._pieces.popleft()
+            values = np.frombuffer(piece, dtype=np.int64)
+            gaps = values if are_gaps else values[1:] - values[:-1]
             by_second.setdefault(max(number, self.closed), []).append(gaps)
         for number, pieces in by_second.items():
-            second = self._second(self._start_ns + number * NS)
+            second = self._open(number)
             if second.gaps is None:
                 second.gaps = Histogram()
             second.gaps.add(np.concatenate(pieces))
