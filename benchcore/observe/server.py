@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 UNKNOWN = -1.0
 """What a server-side column holds where the server does not say."""
@@ -66,14 +68,20 @@ def parse(text: bytes) -> Sample:
     """Return the values of the metrics that matter, one per set of labels.
 
     The lines are picked first: a page of a real server has thousands, and the parser is slow.
+    What is no finite number is left out, and of a page that is not in the format everything.
     """
     from prometheus_client.parser import text_string_to_metric_families
 
     picked = b"\n".join(_LINES.findall(text)) + b"\n"
     found: Sample = {}
-    for family in text_string_to_metric_families(picked.decode(errors="replace")):
+    try:
+        families = list(text_string_to_metric_families(picked.decode(errors="replace")))
+    except ValueError:
+        return found
+    for family in families:
         for sample in family.samples:
-            found.setdefault(sample.name, []).append(sample.value)
+            if math.isfinite(sample.value):
+                found.setdefault(sample.name, []).append(sample.value)
     return found
 
 
@@ -98,7 +106,10 @@ def busy(sample: Sample) -> float | None:
 def _growth(samples: list[Sample], names: Iterable[str]) -> float | None:
     names = tuple(names)
     first, last = _total(samples[0], names), _total(samples[-1], names)
-    if first is None or last is None or last < first:
+    if first is None or last is None:
+        return None
+    seen = [total for sample in samples if (total := _total(sample, names)) is not None]
+    if any(after < before for before, after in pairwise(seen)):
         return None  # a counter that fell was reset: the server was started anew
     return last - first
 
