@@ -22,9 +22,8 @@ from benchcore.load.steady import SteadyState, closed_steady, open_steady
 from benchcore.metrics.figures import ttft_ns
 from benchcore.metrics.histograms import Histogram
 from benchcore.metrics.level import LevelResult, count_tokens, latencies, rates
-from benchcore.metrics.percentiles import minimum_count, nearest_rank
-from benchcore.metrics.summary import summarize
-from benchcore.metrics.throughput import overlap_ns, throughput
+from benchcore.metrics.percentiles import nearest_rank
+from benchcore.metrics.throughput import overlap_ns
 from benchcore.metrics.timeline import Row, Timeline
 from benchcore.metrics.validity import Evidence, judge
 from benchcore.observe.heartbeat import Heartbeat
@@ -34,6 +33,7 @@ from benchcore.report.progress import Live, Progress
 from benchcore.sinks.fanout import FanOut
 from benchcore.sinks.protocol import LevelHead, RequestRow
 from benchcore.stages.perf.plan import Step, level_plan
+from benchcore.stages.perf.remarks import findings, notes, steady_figures
 from benchcore.stages.perf.sender import PromptSender
 
 TICK_SECONDS = 0.01
@@ -319,30 +319,6 @@ class LevelRun:
             return closed_steady(inside, self._plan.concurrency, first)
         return open_steady(inside, first)
 
-    def _steady_json(self, steady: SteadyState, everyone: list[Record]) -> dict[str, object]:
-        found: dict[str, object] = {"found": steady.found, "why": steady.why}
-        if not steady.found:
-            return found
-        zero = self._level.result.start_ns
-        begin_ns = max(zero + steady.first_second * NS, self._level.result.window_start_ns)
-        end_ns = min(zero + (steady.last_second + 1) * NS, self._level.result.window_end_ns)
-        inside = [
-            record
-            for record in self._level.result.measured
-            if begin_ns <= record.scheduled_ns < end_ns and record.outcome is Outcome.OK
-        ]
-        ttft = summarize([value for record in inside if (value := ttft_ns(record)) is not None])
-        rate = throughput(everyone, begin_ns, end_ns)
-        return found | {
-            "start_seconds": (begin_ns - zero) / NS,
-            "end_seconds": (end_ns - zero) / NS,
-            "request_throughput": rate.requests,
-            "output_token_throughput": rate.output_tokens,
-            "ttft_p50_seconds": None if ttft is None else ttft.p50,
-            "ttft_p99_seconds": None if ttft is None else ttft.p99,
-            "requests": len(inside),
-        }
-
     def _evidence(self, result: LevelRecords, everyone: list[Record], merged: int) -> Evidence:
         window_ns = result.window_end_ns - result.window_start_ns
         used = spent(self._marks[0], self._marks[-1], self._pauses)
@@ -416,53 +392,14 @@ class LevelRun:
             ),
             metrics=metrics,
             tokens=count_tokens([r for r in result.measured if r.outcome is Outcome.OK]),
-            steady_state=self._steady_json(steady, everyone),
+            steady_state=steady_figures(steady, result, everyone),
             validity=judge(evidence),
             evidence=evidence,
-            findings=list(self._findings(steady, result)),
-            notes=list(self._notes(result)),
+            findings=list(findings(plan, steady, result)),
+            notes=list(notes(result, self._client.retries)),
             server=columns(self._samples),
             interrupted=result.interrupted,
             start_ns=result.start_ns,
             records=result.measured,
             rows=self._rows,
         )
-
-    def _findings(self, steady: SteadyState, result: LevelRecords) -> Iterator[str]:
-        if steady.found is False and self._plan.mode == "open":
-            yield f"server_saturated: {steady.why}: the server does not keep up with the rate"
-        causes: dict[str, int] = {}
-        for record in result.measured:
-            if record.outcome in FAILED:
-                what = f"{record.outcome}: {record.error}"
-                causes[what] = causes.get(what, 0) + 1
-        for what, count in sorted(causes.items(), key=lambda cause: -cause[1])[:3]:
-            yield f"{count} × {what}"
-        advice = overload_advice(" ".join(causes))
-        if advice:
-            yield advice
-
-    def _notes(self, result: LevelRecords) -> Iterator[str]:
-        ok = result.ended[Outcome.OK]
-        if ok and ok < minimum_count(0.99):
-            yield f"{ok} ok requests: p99 rests on fewer than {minimum_count(0.99)}"
-        if result.window_end_ns <= result.window_start_ns:
-            yield "all requests were scheduled at once: a window without length has no throughput"
-        if self._client.retries:
-            yield (
-                f"{self._client.retries} request(s) were sent again: the server had closed the "
-                "connection"
-            )
-
-
-def overload_advice(text: str) -> str | None:
-    """Return what to do about a server that says it is out of memory or overloaded."""
-    low = text.lower()
-    if "out of memory" in low or "oom" in low.split() or "cuda error" in low:
-        return (
-            "advice: the server ran out of memory; give it less to hold: a shorter context "
-            "(--max-model-len), fewer sequences (--max-num-seqs), or less of the GPU's memory"
-        )
-    if any(word in low for word in ("overload", "queue is full", "too many requests", "capacity")):
-        return "advice: the server sheds load; a lower --concurrency or --rate shows what it holds"
-    return None
