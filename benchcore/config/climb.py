@@ -1,10 +1,13 @@
 """Climb: which levels, how long, and when to stop."""
 
-import math
 from itertools import pairwise
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from benchcore.config.arrival import Arrival
+from benchcore.config.slo import Slo
+from benchcore.errors import ConfigError
 
 DEFAULT_REQUESTS = 500
 """Requests of a level where nothing else is said: enough for its p99 (459) …"""
@@ -20,7 +23,7 @@ Seconds = Annotated[float, Field(ge=0)]
 class ClimbConfig(BaseModel):
     """What a climb does; times in seconds."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     concurrency: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (), description="closed loop: users of each level, ascending"
@@ -54,7 +57,9 @@ class ClimbConfig(BaseModel):
     stop_on_slo: bool = Field(False, description="climb no higher where an SLO breaks at p99")
     stop_when_flat: bool = Field(False, description="climb no higher where throughput is flat")
     flat_gain: Positive = Field(0.05, description="growth that is not flat")
-    flat_patience: Annotated[int, Field(ge=1)] = Field(1, description="flat levels to put up with")
+    flat_patience: Annotated[int, Field(ge=1)] = Field(
+        1, description="stop after so many flat levels"
+    )
     count_failures: bool = Field(False, description="also count failures as infinitely long")
     before_level: str | None = Field(None, description="shell command before each level")
     reset_prefix_cache: bool = Field(False, description="ask the server to, before each level")
@@ -63,6 +68,28 @@ class ClimbConfig(BaseModel):
     kernel_stamps: bool = Field(True, description="use the kernel's receive stamps")
     save_events: bool = Field(False, description="keep every arrival in events.jsonl")
     save_text: bool = Field(False, description="keep every text in texts.jsonl")
+
+    @field_validator("arrival")
+    @classmethod
+    def _arrival_is_one(cls, value: str) -> str:
+        try:
+            Arrival.parse(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("slos")
+    @classmethod
+    def _slos_are_some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        faults = []
+        for text in value:
+            try:
+                Slo.parse(text)
+            except ConfigError as error:
+                faults.append(str(error))
+        if faults:
+            raise ValueError("; ".join(faults))
+        return value
 
     @model_validator(mode="after")
     def _levels_make_sense(self) -> Self:
@@ -73,8 +100,6 @@ class ClimbConfig(BaseModel):
                 listed = ",".join(f"{level:g}" for level in levels)
                 ordered = ",".join(f"{level:g}" for level in sorted(set(levels)))
                 raise ValueError(f"{name} {listed} does not climb; did you mean {ordered}?")
-        if not all(math.isfinite(rate) for rate in self.rate):
-            raise ValueError("a rate is a finite number")
         return self
 
     def window(self, users: int | None) -> tuple[int | None, float | None]:
@@ -86,7 +111,3 @@ class ClimbConfig(BaseModel):
         if self.requests is None and self.duration_seconds is None:
             return max(DEFAULT_REQUESTS, DEFAULT_PER_USER * (users or 0)), DEFAULT_WINDOW_SECONDS
         return self.requests, self.duration_seconds
-
-    def with_load(self, load: dict[str, Any]) -> "ClimbConfig":
-        """Return it with what a workload's own load says, checked."""
-        return type(self).model_validate(self.model_dump() | load)
