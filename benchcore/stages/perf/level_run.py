@@ -396,7 +396,7 @@ class LevelRun:
             validity=judge(evidence),
             evidence=evidence,
             findings=list(findings(plan, steady, result)),
-            notes=list(notes(result, self._client.retries)),
+            notes=list(notes(result)),
             server=columns(self._samples),
             interrupted=result.interrupted,
             start_ns=result.start_ns,

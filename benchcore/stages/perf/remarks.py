@@ -74,18 +74,14 @@ def findings(plan: LevelPlan, steady: SteadyState, result: LevelRecords) -> Iter
         yield advice
 
 
-def notes(result: LevelRecords, retries: int) -> Iterator[str]:
-    """Yield what is to be known of the figures, a line each.
-
-    Args:
-        result: of the level.
-        retries: requests of the run so far that were sent again.
-    """
+def notes(result: LevelRecords) -> Iterator[str]:
+    """Yield what is to be known of the figures, a line each."""
     ok = result.ended[Outcome.OK]
     if ok and ok < minimum_count(0.99):
         yield f"{ok} ok requests: p99 rests on fewer than {minimum_count(0.99)}"
     if result.window_end_ns <= result.window_start_ns:
         yield "all requests were scheduled at once: a window without length has no throughput"
+    retries = sum(record.retried for record in result.measured)
     if retries:
         yield f"{retries} request(s) were sent again: the server had closed the connection"
 
