@@ -29,7 +29,7 @@ class StopRules:
         failures: stop where the failure rate passes this share.
         slo: stop where an SLO is broken.
         flat: stop where throughput no longer grows.
-        gain: what growth is: this share over the best level so far.
+        gain: what growth is: this share over the last level that grew.
         patience: stop after so many levels in a row without it.
     """
 
@@ -65,11 +65,11 @@ class StopRules:
         for level in levels:
             if level.throughput is None:
                 continue
+            # Not over the best level: one that creeps up by less each time would never grow.
             if best is None or level.throughput > best * (1 + self.gain):
-                without = 0
+                best, without = level.throughput, 0
             else:
                 without += 1
-            best = level.throughput if best is None else max(best, level.throughput)
         if without >= self.patience:
             return (
                 f"throughput grew by less than {self.gain:.0%} over {without} level(s), "

@@ -1,0 +1,83 @@
+import asyncio
+import time
+
+import pytest
+import uvloop
+
+from benchcore.clock import NS, FakeClock, LoopClock
+
+
+def test_a_fake_clock_stands_still_until_it_is_moved():
+    clock = FakeClock(7)
+    assert clock.now_ns() == 7
+    clock.advance(3)
+    assert clock.now_ns() == 10
+    clock.advance_to(4)
+    assert clock.now_ns() == 10
+
+
+def test_a_fake_clock_runs_calls_at_their_instants_in_order_of_time_then_of_asking():
+    clock = FakeClock()
+    seen = []
+    for name, at_ns in (("late", 30), ("first", 10), ("second", 10), ("past", -5)):
+        clock.call_at(at_ns, lambda name=name: seen.append((name, clock.now_ns())))
+    clock.advance_to(29)
+    assert seen == [("past", 0), ("first", 10), ("second", 10)]
+    assert clock.pending == 1
+    clock.advance_to(30)
+    assert seen[3:] == [("late", 30)]
+
+
+def test_a_fake_clock_runs_what_a_call_asks_for_on_the_way():
+    clock = FakeClock()
+    seen = []
+
+    def again():
+        seen.append(clock.now_ns())
+        if clock.now_ns() < 50:
+            clock.call_at(clock.now_ns() + 10, again)
+
+    clock.call_at(10, again)
+    clock.advance_to(100)
+    assert seen == [10, 20, 30, 40, 50]
+
+
+def test_a_call_that_was_taken_back_does_not_run():
+    clock = FakeClock()
+    timer = clock.call_at(10, lambda: pytest.fail("ran"))
+    assert clock.pending == 1
+    timer.cancel()
+    timer.cancel()
+    assert clock.pending == 0
+    clock.advance_to(20)
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_real_clock_calls_never_early_and_not_after_it_was_taken_back(new_loop):
+    async def measure():
+        clock = LoopClock()
+        early = []
+        done = asyncio.Event()
+        # uvloop rounds 1.4 ms down to one: without a second look these come early.
+        plans = [clock.now_ns() + n * 1_400_000 + 300_000 for n in range(1, 20)]
+        for when_ns in plans:
+            clock.call_at(when_ns, lambda at=when_ns: early.append(time.perf_counter_ns() - at))
+        clock.call_at(plans[5], lambda: pytest.fail("ran")).cancel()
+        clock.call_at(plans[-1] + 1_000_000, done.set)
+        await done.wait()
+        return early
+
+    loop = new_loop()
+    try:
+        lateness = loop.run_until_complete(measure())
+    finally:
+        loop.close()
+    assert len(lateness) == 19
+    assert min(lateness) >= 0
+
+
+async def test_a_real_clock_reads_the_monotonic_clock_in_nanoseconds():
+    before = time.perf_counter_ns()
+    now = LoopClock(asyncio.get_running_loop()).now_ns()
+    assert before <= now <= time.perf_counter_ns()
+    assert NS == 10**9
