@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import secrets
+import select
 import socket
 import ssl
 import time
@@ -31,6 +32,8 @@ NEVER_NS = 1 << 62
 """An instant that does not come."""
 OPENING_AT_ONCE = 16
 """Connections opened at a time: an overflowing backlog costs a whole second."""
+BROKEN_NS = NS // 200
+"""A connection that brings nothing for so long is looked at for an error."""
 GRACE_NS = NS
 """After its proper end a stream may take this long to finish its HTTP body."""
 
@@ -76,6 +79,8 @@ class Client:
         self._addresses: list[tuple[socket.AddressFamily, Any]] = []
         self._tls: ssl.SSLContext | None = None
         self._watchdog: asyncio.TimerHandle | None = None
+        shortest = min((limit for _, limit in target.timeouts if limit is not None), default=1.0)
+        self._watch_seconds = min(0.25, max(0.02, shortest / 10))
         self._ids = request_ids(secrets.randbits(60))
         self._heads: dict[tuple[str, str], bytes] = {}
 
@@ -397,11 +402,10 @@ class Client:
     # Watching the time.
 
     def _watch(self) -> None:
-        limits = [limit for _, limit in self.target.timeouts if limit is not None]
-        period = min(0.25, max(0.02, min(limits, default=1.0) / 10))
         self.stamper.tick()
-        self._watchdog = self._loop.call_later(period, self._watch)
+        self._watchdog = self._loop.call_later(self._watch_seconds, self._watch)
         now_ns = _now_ns()
+        self._read_broken(now_ns)
         timeouts = self.target.timeouts
         for exchange in [e for e in self.in_flight if self._overdue(e, timeouts, now_ns)]:
             connection = exchange.connection
@@ -423,6 +427,22 @@ class Client:
             self.cancel(
                 exchange, Outcome.TIMEOUT, phase, f"{phase.value} took longer than {limit:g} s"
             )
+
+    def _read_broken(self, now_ns: int) -> None:
+        """Read the sockets that broke while data lay in them.
+
+        libuv gives up a descriptor that has an error after one call of its reader, which was for
+        the data: nobody would read the error behind them.
+        """
+        quiet: dict[int, Connection] = {}
+        poll = select.poll()
+        for exchange in self.in_flight:
+            connection = exchange.connection
+            if connection is not None and now_ns - connection.stamp_ns > BROKEN_NS:
+                quiet[connection.descriptor] = connection
+                poll.register(connection.descriptor, 0)
+        for descriptor, _ in poll.poll(0) if quiet else ():
+            quiet[descriptor].drain(now_ns)
 
     @staticmethod
     def _overdue(exchange: Exchange, timeouts: Timeouts, now_ns: int) -> tuple[Phase, float] | None:

@@ -163,7 +163,7 @@ class Connection:
             return
         try:
             exchange.feed(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._unparsable(exchange, error)
         reader = exchange.reader
         if reader.pending:
@@ -179,6 +179,11 @@ class Connection:
         if mono_ns >= self._owner.due_ns:
             self._owner.run_due()
 
+    @property
+    def descriptor(self) -> int:
+        """The socket's number among the open files."""
+        return self._sock.fileno()
+
     def drain(self, until_ns: int) -> None:
         """Read what had arrived by `until_ns`: a watchdog judges stamps and not its own delay."""
         exchange = self.exchange
@@ -186,7 +191,7 @@ class Connection:
             if not self._on_readable():
                 return
 
-    def _unparsable(self, exchange: Exchange, error: httptools.HttpParserError) -> None:
+    def _unparsable(self, exchange: Exchange, error: Exception) -> None:
         cause = error.__context__
         if exchange.complete:
             exchange.keep_alive = False  # bytes behind the end of the answer
@@ -194,6 +199,8 @@ class Connection:
             if not isinstance(cause, EventTooLargeError):
                 raise cause  # a fault of ours, not of the server
             exchange.reader.fail(Outcome.PROTOCOL_ERROR, "an event of the stream has no end")
+        elif isinstance(error, httptools.HttpParserUpgrade):
+            exchange.reader.fail(Outcome.PROTOCOL_ERROR, "not HTTP any more: 101, an upgrade")
         else:
             exchange.reader.fail(Outcome.PROTOCOL_ERROR, f"not HTTP: {error}")
 

@@ -42,6 +42,7 @@ class StreamReader:
         "_tokens_known",
         "_unfinished",
         "_usage",
+        "_usage_is_new",
         "done",
         "ended_ns",
         "error",
@@ -68,6 +69,7 @@ class StreamReader:
         self._tokens_known = True  # every arrival so far came with a running usage
         self._said_tokens = 0
         self._usage: Any = None
+        self._usage_is_new = False
         self.merged_reads = 0
         self.reasoning_events = 0
         self.finish_reason = ""
@@ -128,6 +130,7 @@ class StreamReader:
 
     def _said_usage(self, usage: Any) -> None:
         self._usage = usage
+        self._usage_is_new = True
         self.plain = False
 
     def _other_lane(self, lane: Any) -> None:
@@ -199,7 +202,10 @@ class StreamReader:
         if not self._tokens_known:
             return
         record = self._record
-        said = self._usage.get("completion_tokens") if isinstance(self._usage, dict) else None
+        said = None
+        if self._usage_is_new and isinstance(self._usage, dict):
+            said = self._usage.get("completion_tokens")
+        self._usage_is_new = False
         if (
             self._lanes_pending is not None
             or not isinstance(said, int)
