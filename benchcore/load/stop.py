@@ -60,14 +60,14 @@ class StopRules:
         return None
 
     def _flat_reason(self, levels: Sequence[LevelFigures]) -> str | None:
-        best: float | None = None
+        grown: float | None = None
         without = 0
         for level in levels:
             if level.throughput is None:
                 continue
             # Not over the best level: one that creeps up by less each time would never grow.
-            if best is None or level.throughput > best * (1 + self.gain):
-                best, without = level.throughput, 0
+            if grown is None or level.throughput > grown * (1 + self.gain):
+                grown, without = level.throughput, 0
             else:
                 without += 1
         if without >= self.patience:

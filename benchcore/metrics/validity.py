@@ -15,6 +15,8 @@ class Thresholds:
     """Reads with several token events of a choice: suspect beyond, where the loop stalled too."""
     stall_gaps: float = 0.5
     """A stall is a client lag (p99) beyond this many median gaps between tokens."""
+    merged_lag_ttft: float = 0.1
+    """The same where so much merged that there is no gap: in shares of the median TTFT."""
     unstamped_share: float = 0.01
     """Reads without a kernel stamp, where stamps were to be had."""
     userspace_lag_gaps: float = 0.2
@@ -29,6 +31,8 @@ class Thresholds:
     """CPU of the event loop's thread."""
     steal_share: float = 0.05
     """Processor time that the hypervisor gave to others."""
+    run_delay_share: float = 0.25
+    """Time in which the event loop was ready to run and no processor was free for it."""
     throttled_share: float = 0.01
     """Time in which the control group was throttled."""
     collector_seconds: float = 0.005
@@ -61,6 +65,7 @@ class Evidence:
     cpu_share: float | None = None
     process_cpu_seconds: float | None = None
     steal_share: float | None = None
+    run_delay_share: float | None = None
     throttled_share: float | None = None
     collector_seconds: float = 0.0
     clock_steps: int = 0
@@ -123,18 +128,23 @@ def _late_reads(seen: Evidence, limits: Thresholds) -> Iterator[str]:
         seen.median_gap_seconds,
         seen.median_ttft_seconds,
     )
-    if (
-        seen.token_reads
-        and lag is not None
-        and gap is not None
-        and seen.merged_reads / seen.token_reads > limits.merged_share
-        and lag > limits.stall_gaps * gap
-    ):
-        yield (
-            f"merged_reads: {seen.merged_reads / seen.token_reads:.1%} of the reads held several "
-            f"tokens while the loop stalled (lag p99 {lag * 1e3:.1f} ms, median gap "
-            f"{gap * 1e3:.1f} ms): TTFT and gaps are too coarse"
-        )
+    if seen.token_reads and seen.merged_reads / seen.token_reads > limits.merged_share:
+        share = f"{seen.merged_reads / seen.token_reads:.1%} of the reads held several tokens"
+        if lag is not None and gap is not None and lag > limits.stall_gaps * gap:
+            yield (
+                f"merged_reads: {share} while the loop stalled (lag p99 {lag * 1e3:.1f} ms, "
+                f"median gap {gap * 1e3:.1f} ms): TTFT and gaps are too coarse"
+            )
+        elif (
+            gap is None
+            and lag is not None
+            and ttft is not None
+            and lag > limits.merged_lag_ttft * ttft
+        ):
+            yield (
+                f"merged_reads: {share}, so that no gap is left, while the loop stalled (lag p99 "
+                f"{lag * 1e3:.1f} ms, median TTFT {ttft * 1e3:.1f} ms): TTFT is too coarse"
+            )
     reads = seen.reads_kernel + seen.reads_userspace
     if seen.stamps_wanted and reads and seen.reads_userspace / reads > limits.unstamped_share:
         yield f"stamps: {seen.reads_userspace} of {reads} reads came without a kernel stamp"
@@ -175,6 +185,11 @@ def _machine(seen: Evidence, limits: Thresholds) -> Iterator[str]:
         yield f"cpu: the event loop used {seen.cpu_share:.0%} of a processor"
     if seen.steal_share is not None and seen.steal_share > limits.steal_share:
         yield f"steal: the hypervisor took {seen.steal_share:.1%} of the processors' time"
+    if seen.run_delay_share is not None and seen.run_delay_share > limits.run_delay_share:
+        yield (
+            f"starved: the event loop waited {seen.run_delay_share:.0%} of the time for a "
+            "processor; give it a machine of its own, or one processor more"
+        )
     if seen.throttled_share is not None and seen.throttled_share > limits.throttled_share:
         yield f"throttled: the control group was throttled {seen.throttled_share:.1%} of the time"
     if seen.collector_seconds > limits.collector_seconds:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _STAT = Path("/proc/stat")
+_SCHEDSTAT = Path("/proc/thread-self/schedstat")
 _CGROUP = Path("/sys/fs/cgroup/cpu.stat")
 
 
@@ -22,6 +23,8 @@ class Mark:
     jiffies: tuple[int, int] | None
     """Stolen and total processor time of the machine."""
     throttled_us: int | None
+    run_delay_ns: int | None
+    """How long this thread has waited for a processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Spent:
     process_cpu_seconds: float
     steal_share: float | None
     throttled_share: float | None
+    run_delay_share: float | None
     collector_seconds: float
     collections: int
 
@@ -58,6 +62,14 @@ def _throttled_us() -> int | None:
     return None
 
 
+def _run_delay_ns() -> int | None:
+    # The second number of schedstat (kernel documentation, scheduler/sched-stats).
+    try:
+        return int(_SCHEDSTAT.read_text().split()[1])
+    except OSError:
+        return None
+
+
 def mark() -> Mark:
     """Read the counters; costs some tens of microseconds."""
     return Mark(
@@ -66,6 +78,7 @@ def mark() -> Mark:
         process_cpu_ns=time.process_time_ns(),
         jiffies=_jiffies(),
         throttled_us=_throttled_us(),
+        run_delay_ns=_run_delay_ns(),
     )
 
 
@@ -106,12 +119,16 @@ def spent(before: Mark, after: Mark, pauses_ns: list[int]) -> Spent:
     throttled = None
     if before.throttled_us is not None and after.throttled_us is not None:
         throttled = (after.throttled_us - before.throttled_us) * 1000 / wall_ns
+    delay = None
+    if before.run_delay_ns is not None and after.run_delay_ns is not None:
+        delay = (after.run_delay_ns - before.run_delay_ns) / wall_ns
     return Spent(
         seconds=wall_ns * 1e-9,
         cpu_share=(after.thread_cpu_ns - before.thread_cpu_ns) / wall_ns,
         process_cpu_seconds=(after.process_cpu_ns - before.process_cpu_ns) * 1e-9,
         steal_share=steal,
         throttled_share=throttled,
+        run_delay_share=delay,
         collector_seconds=max(pauses_ns, default=0) * 1e-9,
         collections=len(pauses_ns),
     )

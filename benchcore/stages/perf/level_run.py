@@ -341,6 +341,7 @@ class LevelRun:
             cpu_share=used.cpu_share,
             process_cpu_seconds=used.process_cpu_seconds,
             steal_share=used.steal_share,
+            run_delay_share=used.run_delay_share,
             throttled_share=used.throttled_share,
             collector_seconds=used.collector_seconds,
             clock_steps=self._client.stamper.clock_steps - self._steps_before,
