@@ -41,10 +41,7 @@ def offsets_ns(arrival: Arrival, rate: float, horizon_ns: int, stream: random.Ra
 
 
 def _gaps(arrival: Arrival, stream: random.Random) -> Iterator[float]:
-    """Yield gaps with mean 1."""
-    if arrival.kind == "constant":
-        while True:
-            yield 1.0
+    """Yield random gaps with mean 1."""
     while True:
         if arrival.kind == "poisson":
             yield -math.log(1.0 - stream.random())

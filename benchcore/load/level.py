@@ -236,8 +236,6 @@ class Level:
         return self.stage is Stage.WINDOW and self.result.scheduled == self.plan.requests
 
     def _emit(self, scheduled_ns: int, ended: Callable[[Record], None]) -> None:
-        if self.is_over:
-            return
         index, measured, stage = self._plan_one(scheduled_ns)
         self.in_flight.change(self._clock.now_ns(), 1)
         self._measured_pending += measured
@@ -334,8 +332,6 @@ class Level:
             self._close_window(end_ns)
 
     def _close_window(self, end_ns: int, *, opened: bool = True) -> None:
-        if self.stage not in (Stage.WINDOW, Stage.WARMUP):
-            return
         result = self.result
         now_ns = self._clock.now_ns()
         area = self.in_flight.area(now_ns)

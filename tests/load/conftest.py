@@ -1,7 +1,8 @@
 import pytest
 
-from benchcore.client.records import Outcome, Record
+from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.clock import FakeClock
+from benchcore.load.level import Level, LevelPlan, Stage
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -84,3 +85,89 @@ def script():
 @pytest.fixture(scope="session")
 def new_sender():
     return FakeSender
+
+
+class Run:
+    """A level on the fake clock, and everything that it told."""
+
+    def __init__(self, script, *, start_ns=SECOND, clock=None, on_stage=None, **plan):
+        plan.setdefault("mode", "closed")
+        self.clock = clock or StallingClock(start_ns)
+        self.sender = FakeSender(self.clock, script)
+        self.over = 0
+        self.records = []
+        self.stages = []
+        self.due = []
+        self.on_stage = on_stage
+        self.level = Level(
+            LevelPlan("c1", **plan),
+            self.clock,
+            self.sender,
+            on_over=self._over,
+            on_record=lambda record, stage: self.records.append((record, stage)),
+            on_due=self.due.append,
+            on_stage=self._stage,
+        )
+        self.result = self.level.result
+
+    def _over(self):
+        self.over += 1
+
+    def _stage(self, stage):
+        self.stages.append(stage)
+        if self.on_stage is not None:
+            self.on_stage(stage)
+
+    def start(self):
+        self.level.start()
+        return self
+
+    def until_over(self, limit_ns=1000 * SECOND):
+        """Run to the end, and hold it against what holds for every level."""
+        end_ns = self.clock.now_ns() + limit_ns
+        while not self.over and self.clock.now_ns() < end_ns:
+            self.clock.advance(10 * MS)
+        self.check()
+        return self
+
+    def check(self):
+        result = self.result
+        assert self.over == 1
+        assert self.level.stage is Stage.OVER
+        assert self.stages[-1] is Stage.OVER
+        assert self.stages.count(Stage.OVER) == 1
+        assert not self.sender.live, "something is still on its way"
+        assert self.level.in_flight.now == 0
+        assert result.counts_agree
+        ended = result.ended
+        failed = sum(ended[outcome] for outcome in FAILED)
+        assert result.scheduled == (
+            ended[Outcome.OK] + failed + ended[Outcome.CANCELLED] + ended[Outcome.DROPPED]
+        )
+        assert len(result.measured) == result.scheduled
+        measured = [record.index for record in result.measured]
+        assert measured == sorted(measured)
+        told = [record.index for record, _ in self.records]
+        assert sorted(told) == list(range(len(told))), "each request is told of once"
+        for record, stage in self.records:
+            inside = any(record is one for one in result.measured)
+            assert inside == (stage is Stage.WINDOW)
+            if inside:
+                assert result.window_start_ns <= record.scheduled_ns <= result.window_end_ns
+            elif stage is Stage.WARMUP:
+                assert record.scheduled_ns <= result.window_start_ns
+            elif self.level.plan.requests is None:
+                assert record.scheduled_ns >= result.window_end_ns
+        assert result.start_ns <= result.window_start_ns <= result.window_end_ns <= result.over_ns
+        started = len(self.sender.started)
+        before = self.clock.now_ns()
+        self.clock.advance(500 * SECOND)
+        assert len(self.sender.started) == started, "a timer was left"
+        assert self.clock.pending == 0
+        assert (self.over, self.result.over_ns <= before) == (1, True)
+        return self
+
+
+@pytest.fixture(scope="session")
+def run():
+    return Run

@@ -38,8 +38,8 @@ def test_seconds_are_counted_from_the_start_and_only_whole_ones():
 def test_area_and_means_are_those_of_a_slow_oracle(changes, start, rest):
     in_flight = InFlight(start)
     steps, at, count = [], start, 0
-    for wait, by in changes:
-        by = max(by, -count)
+    for wait, wanted in changes:
+        by = max(wanted, -count)
         at += wait
         count += by
         steps.append((at, count))
