@@ -1,0 +1,159 @@
+"""What else is said of a level, and the plan of one."""
+
+import pytest
+
+from benchcore.client.records import Outcome, Record
+from benchcore.clock import NS
+from benchcore.config.climb import ClimbConfig
+from benchcore.load.level import LevelPlan, LevelRecords
+from benchcore.load.steady import SteadyState
+from benchcore.stages.perf.plan import Part, level_plan, max_inflight, steps
+from benchcore.stages.perf.remarks import findings, notes, overload_advice, steady_figures
+from benchcore.workload.synthetic import Synthetic
+
+OPEN = LevelPlan("r4", "open", rate=4.0)
+CLOSED = LevelPlan("c4", "closed", concurrency=4)
+STEADY = SteadyState(True, 0, 9, "fine")
+
+
+def record(outcome=Outcome.OK, error="", finish="length", **fields):
+    made = Record("id", **fields)
+    made.outcome, made.error, made.finish_reason = outcome, error, finish
+    return made
+
+
+def level(*records):
+    made = LevelRecords(measured=list(records), window_start_ns=0, window_end_ns=10 * NS)
+    for one in records:
+        made.ended[one.outcome] += 1
+    return made
+
+
+def test_a_growing_queue_is_a_finding_about_the_server():
+    grows = SteadyState(False, why="in-flight grew from 2.0 to 9.0")
+    assert list(findings(OPEN, grows, level(record()))) == [
+        "server_saturated: in-flight grew from 2.0 to 9.0: "
+        "the server does not keep up with the rate"
+    ]
+    assert list(findings(CLOSED, grows, level(record()))) == []
+
+
+def test_the_commonest_failures_come_first_and_no_more_than_three():
+    records = [record(Outcome.TIMEOUT, "slow")] * 3 + [record(Outcome.TRUNCATED, "cut")]
+    records += [record(Outcome.HTTP_ERROR, text) for text in ("a", "a", "b")]
+    assert list(findings(CLOSED, STEADY, level(*records))) == [
+        "3 × timeout: slow",
+        "2 × http_error: a",
+        "1 × truncated: cut",
+    ]
+
+
+def test_a_stream_without_a_reason_is_told():
+    assert list(findings(CLOSED, STEADY, level(record(finish=""), record()))) == [
+        "1 stream(s) ended with [DONE] and no finish_reason: the server may have cut them short"
+    ]
+    plain = record(finish="", streamed=False)
+    assert list(findings(CLOSED, STEADY, level(plain))) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "begins"),
+    [
+        ("CUDA out of memory", "advice: the server ran out of memory"),
+        ("worker OOM killed", "advice: the server ran out of memory"),
+        ("Model is overloaded", "advice: the server sheds load"),
+        ("the room is small", None),
+    ],
+)
+def test_advice_fits_the_words(text, begins):
+    advice = overload_advice(text)
+    assert advice is None if begins is None else advice.startswith(begins)
+
+
+def test_notes_tell_what_the_figures_rest_on():
+    retried = record()
+    retried.retried = True
+    few = level(record(), retried)
+    few.window_end_ns = 0
+    assert list(notes(few)) == [
+        "2 ok requests: p99 rests on fewer than 459",
+        "all requests were scheduled at once: a window without length has no throughput",
+        "1 request(s) were sent again: the server had closed the connection",
+    ]
+    assert list(notes(level(*[record()] * 459))) == []
+
+
+def test_the_steady_state_has_figures_of_its_own():
+    inside = record(scheduled_ns=3 * NS, sent_ns=3 * NS, first_token_ns=3 * NS + 7_000_000)
+    inside.done_ns = inside.last_token_ns = 4 * NS
+    outside = record(scheduled_ns=1 * NS, sent_ns=1 * NS, first_token_ns=2 * NS)
+    outside.done_ns = outside.last_token_ns = 2 * NS - 1
+    result = level(inside, outside)
+    found = steady_figures(SteadyState(True, 2, 5, "4 of 4 s"), result, [inside, outside])
+    assert found["start_seconds"] == 2.0
+    assert found["end_seconds"] == 6.0
+    assert found["requests"] == 1
+    assert found["request_throughput"] == 0.25
+    assert found["ttft_p50_seconds"] == pytest.approx(0.007)
+    assert steady_figures(SteadyState(None, why="short"), result, []) == {
+        "found": None,
+        "why": "short",
+    }
+
+
+def part(name="synthetic", **settings):
+    return Part(name, Synthetic(input_tokens=16, output_tokens=4), ClimbConfig(**settings))
+
+
+def test_levels_come_part_by_part_repeat_by_repeat():
+    parts = [part("a", concurrency=(1, 2), repeats=2), part("b", rate=(0.5,))]
+    assert [(step.name, step.repeat) for step in steps(parts)] == [
+        ("a-c1", 1),
+        ("a-c2", 1),
+        ("a-c1", 2),
+        ("a-c2", 2),
+        ("b-r0.5", 1),
+    ]
+    assert [step.name for step in steps([part(concurrency=(64,))])] == ["c64"]
+
+
+def plan(**settings):
+    (step,) = steps([part(**settings)])
+    return level_plan(step)
+
+
+def test_a_closed_level_by_default():
+    made = plan(concurrency=(64,))
+    assert made.requests == 500
+    assert made.window_ns == 120 * NS
+    assert made.warmup_requests == 64
+    assert made.ramp_ns == 640_000_000
+    assert plan(concurrency=(1,)).ramp_ns == 0
+    assert plan(concurrency=(1000,)).requests == 4000
+    assert plan(concurrency=(2,), ramp_seconds=3).ramp_ns == 3 * NS
+
+
+def test_what_is_asked_takes_the_place_of_the_defaults():
+    made = plan(concurrency=(2,), duration_seconds=5, warmup_seconds=1)
+    assert (made.requests, made.window_ns) == (None, 5 * NS)
+    assert (made.warmup_requests, made.warmup_ns) == (0, NS)
+    assert plan(concurrency=(2,), requests=7).window_ns is None
+
+
+def test_an_open_schedule_is_drawn_beyond_the_drain_and_the_same_each_time():
+    made = plan(rate=(10,), duration_seconds=5, drain_seconds=20, warmup_seconds=1, seed=4)
+    again = plan(rate=(10,), duration_seconds=5, drain_seconds=20, warmup_seconds=1, seed=4)
+    other = plan(rate=(10,), duration_seconds=5, drain_seconds=20, warmup_seconds=1, seed=5)
+    assert made.schedule_ns == again.schedule_ns != other.schedule_ns
+    assert made.schedule_ns[-1] > 26 * NS
+
+
+def test_the_cap_of_an_open_loop_is_what_the_process_can_hold(monkeypatch):
+    import resource
+
+    config = ClimbConfig(rate=(1.0,))
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (256, 1000))
+    assert max_inflight(config) == 936
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (256, resource.RLIM_INFINITY))
+    assert max_inflight(config) == 10_000
+    assert max_inflight(ClimbConfig(rate=(1.0,), max_inflight=5)) == 5
