@@ -11,6 +11,7 @@ Endpoint = Literal["chat", "completions", "responses"]
 
 _OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "x-request-id"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a token: RFC 9110, 5.6.2
+_API_ROOT = re.compile(r"(/v1|/)+\Z")
 _PATH_CHARACTERS = "/%~:@!$&'()*+,;=-._"
 
 
@@ -91,7 +92,7 @@ class Target(BaseModel):
             raise ValueError(f"{value!r} is not http://HOST[:PORT], https://… or unix:PATH")
         if "?" in value or "#" in value:
             raise ValueError(f"{value!r}: an address ends before '?' and '#'")
-        path = quote(parts.path, safe=_PATH_CHARACTERS).rstrip("/").removesuffix("/v1").rstrip("/")
+        path = _API_ROOT.sub("", quote(parts.path, safe=_PATH_CHARACTERS))
         return f"{parts.scheme}://{parts.netloc}{path}"
 
     @field_validator("api_key")

@@ -426,8 +426,11 @@ def test_text_is_kept_only_where_asked():
 
 @pytest.mark.parametrize(
     ("kind", "status", "reason"),
-    [("completed", "completed", "completed"), ("incomplete", None, "incomplete")]
-    + [("completed", "incomplete", "incomplete")],
+    [
+        ("completed", "completed", "completed"),
+        ("incomplete", None, "incomplete"),
+        ("completed", "incomplete", "incomplete"),
+    ],
 )
 def test_a_response_ends_with_its_status_and_usage(kind, status, reason):
     usage = {
@@ -461,8 +464,22 @@ json_values = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["choices", "delta", "index", "content", "text", "finish_reason", "usage", "error"]
-                + ["completion_tokens", "type", "response", "status", "reasoning", "tool_calls"]
+                [
+                    "choices",
+                    "delta",
+                    "index",
+                    "content",
+                    "text",
+                    "finish_reason",
+                    "usage",
+                    "error",
+                    "completion_tokens",
+                    "type",
+                    "response",
+                    "status",
+                    "reasoning",
+                    "tool_calls",
+                ]
             ),
             inner,
             max_size=4,

@@ -187,8 +187,17 @@ def test_what_a_plain_answer_says(endpoint, answer, expected):
 @pytest.mark.parametrize("endpoint", ["chat", "completions", "responses"])
 @pytest.mark.parametrize(
     "answer",
-    [None, 5, "text", [], {}, {"choices": None, "output": None}, {"choices": [5], "output": [5]}]
-    + [{"choices": 1, "output": 1}, {"choices": {"a": 1}, "output": {"a": 1}}],
+    [
+        None,
+        5,
+        "text",
+        [],
+        {},
+        {"choices": None, "output": None},
+        {"choices": [5], "output": [5]},
+        {"choices": 1, "output": 1},
+        {"choices": {"a": 1}, "output": {"a": 1}},
+    ],
 )
 def test_an_answer_without_the_shape_of_its_endpoint_is_refused(endpoint, answer):
     with pytest.raises(ValueError, match=f"no {endpoint} answer"):

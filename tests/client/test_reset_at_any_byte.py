@@ -4,7 +4,6 @@ import pytest
 
 from benchcore.client.records import Outcome
 
-
 BOTH_LOOPS = True
 
 

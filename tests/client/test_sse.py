@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import tracemalloc
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
@@ -95,9 +96,33 @@ def test_id_and_retry_are_kept():
 
 
 parts = st.sampled_from(
-    [b"data: x", b"data:", b"data", b": ", b":", b" ", b"\n", b"\r", b"\r\n", b"\n\n", b"\r\n\r\n"]
-    + [b"event: error", b"event", b"id: 1", b"id: \0", b"retry: 12", b"retry: 1a", BOM, BOM[:1]]
-    + ["é你😀".encode(), "😀".encode()[:2], b'data: {"a": 1}\n\n', b"data: [DONE]\n\n", b"\0", b"y"]
+    [
+        b"data: x",
+        b"data:",
+        b"data",
+        b": ",
+        b":",
+        b" ",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\n\n",
+        b"\r\n\r\n",
+        b"event: error",
+        b"event",
+        b"id: 1",
+        b"id: \x00",
+        b"retry: 12",
+        b"retry: 1a",
+        BOM,
+        BOM[:1],
+        "é你😀".encode(),
+        "😀".encode()[:2],
+        b'data: {"a": 1}\n\n',
+        b"data: [DONE]\n\n",
+        b"\x00",
+        b"y",
+    ]
 )
 streams = st.lists(parts, max_size=24).map(b"".join)
 
@@ -112,7 +137,7 @@ def test_a_whole_stream_gives_what_the_slow_oracle_gives(stream):
 @example(BOM + b"data: b\n\n", [1, 2])
 def test_any_cutting_of_a_stream_gives_the_same_events(stream, cuts):
     edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
-    pieces = [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [stream[a:b] for a, b in pairwise(edges)]
     assert parse(*pieces) == parse(stream)
 
 
@@ -129,13 +154,18 @@ def test_a_gigabyte_without_a_line_break_costs_the_limit_and_no_more():
     limit = 1 << 20
     piece = b"x" * 65536
     parser = SSEParser(lambda data, kind: None, limit)
+    fed = 0
+
+    def feed_all():
+        nonlocal fed
+        for _ in range((1 << 30) // len(piece)):
+            parser.feed(piece)
+            fed += len(piece)
+
     tracemalloc.start()
     try:
-        fed = 0
         with pytest.raises(EventTooLargeError):
-            for _ in range((1 << 30) // len(piece)):
-                parser.feed(piece)
-                fed += len(piece)
+            feed_all()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -145,10 +175,8 @@ def test_a_gigabyte_without_a_line_break_costs_the_limit_and_no_more():
 
 @pytest.mark.parametrize("line", [b"data: 0123456789abcdef\n", b"data: 0123456789abcdef\r\n"])
 def test_an_event_of_endless_lines_reaches_the_limit(line):
-    parser = SSEParser(lambda data, kind: None, 1000)
     with pytest.raises(EventTooLargeError):
-        for _ in range(1000):
-            parser.feed(line)
+        parse(*[line] * 1000, limit=1000)
 
 
 def test_one_piece_that_is_an_event_beyond_the_limit_is_refused():
