@@ -105,8 +105,3 @@ class Histogram:
     def mean(self) -> float:
         """Arithmetic mean in ns, of the values as recorded."""
         return self.total / len(self)
-
-    @property
-    def std(self) -> float:
-        """Standard deviation in ns, from the middles of the buckets."""
-        return float(self.hdr.get_stddev())

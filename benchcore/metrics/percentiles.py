@@ -23,7 +23,7 @@ _EXACT_BELOW = 20_000
 def rank(quantile: float, count: int) -> int:
     """Return the nearest rank ⌈p·n⌉, from 1 to `count` (NIST handbook 7.2.6.2, "nearest rank")."""
     # p·n can exceed a whole number by a rounding error, such as 0.07 × 100; it grows with n.
-    return min(max(math.ceil(quantile * count * (1.0 - 1e-13)), 1), count)
+    return min(max(math.ceil(quantile * count * (1.0 - 1e-14)), 1), count)
 
 
 def nearest_rank(ordered: Sequence[int] | NDArray[np.int64], quantile: float) -> int:

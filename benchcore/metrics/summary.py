@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchcore.client.records import Record
+from benchcore.clock import NS
 from benchcore.metrics.gaps import blocks, chunk_gaps, token_gaps
 from benchcore.metrics.histograms import Histogram
 from benchcore.metrics.percentiles import (
@@ -21,8 +22,6 @@ from benchcore.metrics.percentiles import (
     nearest_rank,
     rank,
 )
-
-_S = 1e-9
 
 
 @dataclass(slots=True)
@@ -116,22 +115,22 @@ def summarize(values_ns: Sequence[float], failures: int | None = None) -> Summar
         ranks = interval_ranks(quantile, count)
         if ranks is not None:
             low, high = ranks
-            intervals[name] = (float(ordered[low - 1]) * _S, float(ordered[high - 1]) * _S)
+            intervals[name] = (float(ordered[low - 1]) / NS, float(ordered[high - 1]) / NS)
     with_failures = None
     if failures is not None:
         with_failures = {
-            name: float(ordered[place - 1]) * _S if place <= count else None
+            name: float(ordered[place - 1]) / NS if place <= count else None
             for name, quantile in QUANTILES.items()
             for place in [rank(quantile, count + failures)]
         }
     return Summary(
         count=count,
-        avg=float(exact.mean()) * _S,
-        min=float(ordered[0]) * _S,
-        max=float(ordered[-1]) * _S,
-        std=float(exact.std()) * _S,
+        avg=float(exact.mean()) / NS,
+        min=float(ordered[0]) / NS,
+        max=float(ordered[-1]) / NS,
+        std=float(exact.std()) / NS,
         percentiles={
-            name: nearest_rank(ordered, quantile) * _S for name, quantile in QUANTILES.items()
+            name: nearest_rank(ordered, quantile) / NS for name, quantile in QUANTILES.items()
         },
         histogram=histogram,
         low_confidence=low_confidence(count),
@@ -177,11 +176,11 @@ def summarize_pool(records: Sequence[Record], pool: Pool = token_gaps) -> Summar
     mean = histogram.mean
     return Summary(
         count=count,
-        avg=mean * _S,
-        min=int(histogram.hdr.min_value) * _S,
-        max=int(histogram.hdr.max_value) * _S,
-        std=math.sqrt(max(squares / count - mean**2, 0.0)) * _S,
-        percentiles={name: value * _S for name, value in found.items()},
+        avg=mean / NS,
+        min=int(histogram.hdr.min_value) / NS,
+        max=int(histogram.hdr.max_value) / NS,
+        std=math.sqrt(max(squares / count - mean**2, 0.0)) / NS,
+        percentiles={name: value / NS for name, value in found.items()},
         histogram=histogram,
         low_confidence=low_confidence(requests),
         intervals=dict(_clustered(records, pool, histogram, found)),
@@ -208,4 +207,4 @@ def _clustered(
         band = clustered_band(QUANTILES[name], np.concatenate(parts), all_sizes)
         if band is not None and band[1] < 1.0:
             low, high = (histogram.percentile(level) for level in band)
-            yield name, (low * _S, high * _S)
+            yield name, (low / NS, high / NS)
