@@ -58,7 +58,7 @@ lock:
 
 release: $(VENV)/.dev
 	rm -rf dist
-	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m build --quiet --outdir dist
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/python tests/release.py dist
 

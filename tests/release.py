@@ -1,0 +1,61 @@
+"""Check what would be published: what the wheel and the sdist hold, and that the wheel works.
+
+Called by `make release` with the folder of the built files.
+"""
+
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def check_wheel(path):
+    names = set(zipfile.ZipFile(path).namelist())
+    for folder in ("workloads", "scenarios"):
+        for file in (ROOT / folder).iterdir():
+            packed = f"benchcore/_data/{folder}/{file.name}"
+            assert packed in names, f"{path.name} lacks {packed}"
+    assert "benchcore/py.typed" in names, f"{path.name} says nothing of its types"
+    tops = {name.partition("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"benchcore"}, tops
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def check_sdist(path):
+    names = {name.partition("/")[2] for name in tarfile.open(path).getnames()}
+    for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile", "tests/release.py"):
+        assert name in names, f"{path.name} lacks {name}"
+    assert not any(name.startswith(("results/2", ".venv", ".real")) for name in names)
+
+
+def check_installed(wheel):
+    """Install the wheel alone in an empty place and measure the simulator there."""
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(f"{folder}/venv", with_pip=True)
+        pip = [f"{folder}/venv/bin/pip", "install", "--quiet", "--disable-pip-version-check"]
+        lock = ["--require-hashes", "-r", str(ROOT / "requirements.lock")]
+        subprocess.run([*pip, *lock], check=True)
+        subprocess.run([*pip, "--no-deps", str(wheel)], check=True)
+        command = [f"{folder}/venv/bin/benchcore", "climb", "--workload", "year1"]
+        done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+        assert "stress-c10" in done.stdout
+        assert len(list(Path(folder, "results").iterdir())) == 1
+
+
+def main():
+    dist = Path(sys.argv[1])
+    (wheel,) = dist.glob("*.whl")
+    (sdist,) = dist.glob("*.tar.gz")
+    check_wheel(wheel)
+    check_sdist(sdist)
+    check_installed(wheel)
+    print(f"{wheel.name} and {sdist.name} are fit to be published")
+
+
+if __name__ == "__main__":
+    main()
