@@ -9,7 +9,6 @@ import struct
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,6 +104,7 @@ class ScriptedSocket:
         self.pieces = iter(pieces)
         self.end = end
         self.sent = bytearray()
+        self.send_error: OSError | None = None
         self.closed = False
 
     def setsockopt(self, *_: Any) -> None:
@@ -114,6 +114,8 @@ class ScriptedSocket:
         return 1 << 20
 
     def send(self, data: bytes) -> int:
+        if self.send_error is not None:
+            raise self.send_error
         self.sent += data
         return len(data)
 
@@ -153,6 +155,7 @@ async def replay() -> Replay:
         limits: Limits | None = None,
         keep: bool = False,
         ask: bool = False,
+        send_error: OSError | None = None,
         **target: Any,
     ) -> Record:
         if isinstance(raw, bytes):
@@ -161,6 +164,7 @@ async def replay() -> Replay:
             Target("http://h", model="m", **target), kernel_stamps=False, limits=limits, keep=keep
         )
         sock = ScriptedSocket(raw, end)
+        sock.send_error = send_error
         connection = Connection(sock, client, NoLoop(), client.stamper)  # type: ignore[arg-type]
         client._idle.append(connection)
         ended: list[Record] = []
@@ -357,8 +361,3 @@ def open_files() -> int:
 @pytest.fixture
 def files() -> Callable[[], int]:
     return open_files
-
-
-@pytest.fixture
-def captures() -> Path:
-    return Path(__file__).parents[1] / "real" / "captures"

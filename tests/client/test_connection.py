@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -69,32 +70,29 @@ async def test_an_answer_that_comes_before_the_body_was_sent_counts(
     raw = wire.plain(
         {"error": {"message": "too big"}}, "413 Content Too Large", "connection: close"
     )
-    hung_up = threading.Event()
+    hung_up, answered = threading.Event(), threading.Event()
 
     def script(peer):
         peer.sock.recv(1000)
         peer.send(raw)
-        if end == "wait":
+        if end == "reset":
+            return  # to close with a body unread is to reset
+        if end == "close":
+            peer.sock.shutdown(socket.SHUT_WR)
+        answered.wait(5)  # so that there is always something left to send
+        with suppress(ConnectionResetError):
             while peer.sock.recv(1 << 20):
                 pass
-            hung_up.set()
-        elif end == "close":
-            peer.sock.shutdown(socket.SHUT_WR)
-            with_rest = b"x"
-            while with_rest:
-                try:
-                    with_rest = peer.sock.recv(1 << 20)
-                except ConnectionResetError:
-                    with_rest = b""
-        # To close with a body unread is to reset.
+        hung_up.set()
 
     client = await connect(serve(script).url)
     before = files()
     record = await post(client, BIG)
+    answered.set()
     assert (record.outcome, record.status, record.error) == (Outcome.HTTP_ERROR, 413, "too big")
     assert record.send_end_ns == 0
     assert client._idle == []
-    if end == "wait":
+    if end != "reset":
         assert await asyncio.to_thread(hung_up.wait, 5)
     await asyncio.sleep(0)
     assert files() <= before + 2
@@ -148,3 +146,12 @@ async def test_nothing_of_a_connection_stays_behind(wire, serve, connect, post, 
     assert files() <= before + keeper + 1
     await client.close()
     assert files() <= before + 1
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), OSError("odd")])
+async def test_a_send_that_breaks_while_nothing_has_come_ends_the_request(replay, error):
+    record = replay([], end=None, send_error=error)
+    assert (record.outcome, record.error) == (
+        Outcome.CONNECT_ERROR,
+        f"no answer: {error.strerror or error}",
+    )
