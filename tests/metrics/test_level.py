@@ -1,0 +1,259 @@
+import json
+from dataclasses import fields
+
+import pytest
+
+from benchcore.client.records import FAILED, Outcome
+from benchcore.config.slo import Slo
+from benchcore.metrics.figures import METRICS
+from benchcore.metrics.level import LevelResult, TokenCounts, count_tokens, latencies, rates
+from benchcore.metrics.run import SCHEMA_VERSION, RunResult
+from benchcore.metrics.throughput import Throughput
+from benchcore.metrics.validity import Evidence, Validity
+
+MS = 1_000_000
+SECOND = 1_000 * MS
+
+
+def result(**changes):
+    values = {
+        "level": "c8",
+        "workload": "short",
+        "mode": "closed",
+        "concurrency": 8,
+        "rate": None,
+        "arrival": None,
+        "repeat": 1,
+        "window_seconds": 10.0,
+        "warmup_seconds": 1.0,
+        "drain_seconds": 0.5,
+        "scheduled": 10,
+        "outcomes": {"ok": 5, "timeout": 2, "http_error": 1, "dropped": 1, "cancelled": 1},
+        "throughput": Throughput(0.5, 40.0, 10.0, 50.0),
+        "tokens_per_second_per_user": 5.0,
+        "good": 4,
+        "goodput": 0.4,
+        "goodput_ratio": 4 / 9,
+        "failure_rate": 4 / 9,
+        "metrics": {},
+        "tokens": TokenCounts(output=400, sources={"usage": 5}),
+        "itl_kind": "estimated",
+        "tpot_estimated": 5,
+        "tpot_excluded": 0,
+        "retried": 0,
+        "steady_state": {"found": None, "why": "short"},
+        "validity": Validity("suspect", ["cpu: x"]),
+        "evidence": Evidence(reads_kernel=70, reads_userspace=3),
+        "findings": [],
+        "notes": [],
+        "server": {},
+    }
+    return LevelResult(**(values | changes))
+
+
+# Counting tokens.
+
+
+def test_token_counts_are_sums_and_say_where_they_come_from(record):
+    records = [
+        record(
+            [1, 2],
+            prompt=10,
+            completion=5,
+            cached=4,
+            reasoning=1,
+            asked_input_tokens=12,
+            asked_output_tokens=6,
+        ),
+        record([1, 2, 3], prompt=20, asked_input_tokens=22, asked_output_tokens=6),
+    ]
+    assert count_tokens(records) == TokenCounts(
+        asked_input=34,
+        asked_output=12,
+        input=30,
+        output=5 + 3,
+        cached=None,
+        reasoning=None,
+        sources={"usage": 1, "events": 1},
+    )
+
+
+def test_a_sum_that_one_request_does_not_know_is_unknown(record):
+    told, silent = record([1], prompt=10, completion=1), record([1])
+    assert count_tokens([told, silent]).input is None
+    assert count_tokens([told]).input == 10
+    assert count_tokens([told, record([1], prompt=0, completion=1)]).input == 10
+
+
+def test_plain_answers_without_usage_have_no_tokens_and_no_source(record):
+    assert count_tokens([record(streamed=False)]) == TokenCounts()
+
+
+def test_no_requests_tell_nothing():
+    assert count_tokens([]) == TokenCounts()
+
+
+# Latencies.
+
+
+def test_only_ok_requests_enter_latencies(record):
+    measured = [
+        record([SECOND + 10 * MS, SECOND + 20 * MS]),
+        record([SECOND + 30 * MS, SECOND + 40 * MS]),
+        *(record([SECOND + 1, SECOND + 2], outcome=outcome) for outcome in FAILED),
+        record(outcome=Outcome.DROPPED, sent=0),
+        record([SECOND + 1], outcome=Outcome.CANCELLED),
+    ]
+    found = latencies(measured, open_loop=False, failures=None)
+    assert set(found) == {
+        *("ttft", "ttft_from_schedule", "ttfo", "first_byte", "tpot", "e2e"),
+        *("e2e_from_schedule", "icl", "itl"),
+    }
+    assert {summary.count for summary in found.values()} == {2}
+    assert found["ttft"].min == 0.01
+    assert found["ttft"].with_failures is None
+    assert found["itl"].p50 == 0.01
+
+
+def test_failures_count_as_infinite_where_they_are_asked_to(record):
+    measured = [record([SECOND + 10 * MS, SECOND + 20 * MS], send_end_ns=SECOND + 5, connect_ns=9)]
+    found = latencies(measured, open_loop=False, failures=1)
+    assert found["ttft"].with_failures["p50"] == 0.01
+    assert found["ttft"].with_failures["p90"] is None
+    assert found["e2e"].with_failures["p99"] is None
+    # How long sending took is no latency of the server's.
+    assert found["send"].with_failures is None
+    assert found["connect"].with_failures is None
+
+
+def test_dispatch_lag_is_of_an_open_loop_and_of_all_that_was_sent(record):
+    measured = [
+        record([SECOND + 9], scheduled=SECOND - 2000),
+        record(scheduled=SECOND, sent=SECOND + 6000, outcome=Outcome.TIMEOUT),
+        record(sent=0, outcome=Outcome.DROPPED),
+    ]
+    for one in measured[:1]:
+        one.sent_ns = SECOND
+    assert "dispatch_lag" not in latencies(measured, open_loop=False, failures=None)
+    lag = latencies(measured, open_loop=True, failures=None)["dispatch_lag"]
+    assert (lag.count, lag.min, lag.max) == (2, 2e-6, 6e-6)
+
+
+def test_plain_answers_have_no_figures_of_tokens(record):
+    plain = record(streamed=False, done=2 * SECOND, first_byte_ns=SECOND + 5 * MS)
+    assert set(latencies([plain], open_loop=False, failures=None)) == {
+        "first_byte",
+        "e2e",
+        "e2e_from_schedule",
+    }
+
+
+# Rates.
+
+
+def test_rates_of_a_level(record):
+    start, end = SECOND, 11 * SECOND
+    fast = record([SECOND + 10 * MS, SECOND + 110 * MS], scheduled=SECOND, completion=11)
+    slow = record([SECOND + 900 * MS, SECOND + 1900 * MS], scheduled=SECOND, completion=11)
+    one_token = record([SECOND + 10 * MS], scheduled=SECOND, tokens=[1], completion=1)
+    measured = [
+        fast,
+        slow,
+        one_token,
+        record(outcome=Outcome.HTTP_ERROR, retried=True),
+        record(outcome=Outcome.DROPPED, sent=0),
+        record(outcome=Outcome.CANCELLED),
+    ]
+    other = record([SECOND - 5, SECOND + 5 * MS], sent=SECOND // 2)
+    found = rates(measured, [other], start, end, [Slo("ttft", 500 * MS)])
+    assert found == {
+        "throughput": Throughput(0.4, 2.4, None, None),
+        "tokens_per_second_per_user": pytest.approx((100 + 10) / 2),
+        "good": 2,
+        "goodput": 0.2,
+        "goodput_ratio": 2 / 5,
+        "failure_rate": 2 / 5,
+        "itl_kind": "estimated",
+        "tpot_estimated": 2,
+        "tpot_excluded": 1,
+        "retried": 1,
+    }
+
+
+def test_itl_is_exact_where_every_stream_keeps_a_running_usage(record):
+    found = rates([record([1, 2], tokens=[1, 1])], [], 0, 10, [])
+    assert (found["itl_kind"], found["tpot_estimated"]) == ("exact", 0)
+
+
+def test_plain_answers_have_no_kind_of_itl(record):
+    found = rates([record(streamed=False, done=5)], [], 0, 10, [])
+    assert (found["itl_kind"], found["tpot_excluded"]) == (None, 0)
+    assert found["goodput_ratio"] == 1.0
+
+
+def test_a_level_of_nothing_has_rates_of_nothing(record):
+    for measured in ([], [record(outcome=Outcome.CANCELLED)]):
+        found = rates(measured, [], SECOND, SECOND, [])
+        assert found["goodput"] is found["goodput_ratio"] is found["failure_rate"] is None
+        assert found["tokens_per_second_per_user"] is None
+        assert found["throughput"].requests is None
+
+
+# What is written.
+
+
+def test_a_level_counts_by_outcome():
+    level = result()
+    assert (level.ok, level.failed, level.cancelled, level.dropped) == (5, 3, 1, 1)
+    assert (level.request_throughput, level.output_token_throughput) == (0.5, 40.0)
+    assert result(outcomes={}).ok == 0
+
+
+def test_a_level_has_its_figures_by_name(record):
+    metrics = latencies([record([SECOND + MS, SECOND + 2 * MS])], open_loop=True, failures=None)
+    level = result(metrics=metrics)
+    for name in ("ttft", "ttft_from_schedule", "itl", "icl", "tpot", "e2e", "dispatch_lag"):
+        assert getattr(level, name) is metrics[name]
+    assert result().ttft is None
+
+
+def test_a_level_is_written_as_the_contract_says(record):
+    metrics = latencies([record([SECOND + MS, SECOND + 2 * MS])], open_loop=True, failures=1)
+    told = result(metrics=metrics).to_json()
+    json.dumps(told, allow_nan=False)
+    for name in (
+        *("level", "workload", "mode", "concurrency", "rate", "arrival", "window_seconds"),
+        *("steady_state", "scheduled", "ok", "failed", "cancelled", "dropped", "outcomes"),
+        *("request_throughput", "output_token_throughput", "goodput", "failure_rate"),
+        *("validity", "reasons", "metrics", "server"),
+    ):
+        assert name in told, name
+    assert told["timestamps"] == {"kernel": 70, "userspace": 3}
+    assert told["validity"] == "suspect"
+    assert told["reasons"] == ["cpu: x"]
+    assert told["itl"] == "estimated"
+    assert set(told["metrics"]) <= set(METRICS)
+    assert told["metrics"]["ttft"]["p999"] == 0.001
+    assert told["tokens"]["token_count_source"] == {"usage": 5}
+    assert set(told["client"]) == {
+        field.name for field in fields(Evidence) if not field.name.startswith("reads_")
+    }
+
+
+def test_a_run_is_written_with_its_levels():
+    run = RunResult("x", "2026-01-01T00:00:00Z", {"command": ["climb"]}, [result(), result()])
+    told = run.to_json()
+    json.dumps(told, allow_nan=False)
+    assert told["schema_version"] == SCHEMA_VERSION
+    assert (told["status"], told["command"], told["error"]) == ("running", ["climb"], None)
+    assert told["timestamps"] == {"kernel": 140, "userspace": 6}
+    assert [level["level"] for level in told["levels"]] == ["c8", "c8"]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "valid"),
+    [([], True), (["valid", "suspect"], True), (["valid", "invalid"], False)],
+)
+def test_a_run_is_valid_where_no_level_is_invalid(verdicts, valid):
+    levels = [result(validity=Validity(verdict)) for verdict in verdicts]
+    assert RunResult("x", "", {}, levels).valid == valid

@@ -1,0 +1,312 @@
+import math
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchcore.observe.server import COLUMNS, UNKNOWN, ServerMetrics, busy, columns, parse
+from benchcore.sim import SimOptions, SimProfile
+from benchcore.sim.server import start
+
+NAMES_OF_VLLM = Path(__file__).parents[1] / "real/captures/vllm-metrics.txt"
+
+
+def vllm(
+    running=3, waiting=2, kv=0.4, preemptions=1, hits=50, queries=100, queue=(2.0, 4), engine="0"
+):
+    labels = f'{{engine="{engine}",model_name="m"}}'
+    total, count = queue
+    return f"""# HELP vllm:num_requests_running Number of requests in model execution batches.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{labels} {running}
+# HELP vllm:num_requests_waiting Number of requests waiting to be processed.
+# TYPE vllm:num_requests_waiting gauge
+vllm:num_requests_waiting{labels} {waiting}
+vllm:num_requests_waiting_by_reason{{engine="{engine}",reason="capacity"}} 77.0
+# TYPE vllm:kv_cache_usage_perc gauge
+vllm:kv_cache_usage_perc{labels} {kv}
+# TYPE vllm:num_preemptions_total counter
+vllm:num_preemptions_total{labels} {preemptions}
+vllm:num_preemptions_created{labels} 1.78e+09
+# TYPE vllm:prefix_cache_queries_total counter
+vllm:prefix_cache_queries_total{labels} {queries}
+vllm:prefix_cache_hits_total{labels} {hits}
+vllm:prefix_cache_hits_created{labels} 1.78e+09
+# TYPE vllm:request_queue_time_seconds histogram
+vllm:request_queue_time_seconds_bucket{{engine="{engine}",le="0.3",model_name="m"}} 2.0
+vllm:request_queue_time_seconds_bucket{{engine="{engine}",le="+Inf",model_name="m"}} {count}
+vllm:request_queue_time_seconds_count{labels} {count}
+vllm:request_queue_time_seconds_sum{labels} {total}
+vllm:request_prefill_time_seconds_sum{labels} {total * 3}
+vllm:request_prefill_time_seconds_count{labels} {count}
+vllm:request_decode_time_seconds_sum{labels} {total * 5}
+vllm:request_decode_time_seconds_count{labels} {count}
+""".encode()
+
+
+def test_every_name_that_is_asked_for_is_one_that_vllm_has():
+    names = set(NAMES_OF_VLLM.read_text().split())
+    page = "".join(f'{name}{{engine="0"}} 7\n' for name in sorted(names)).encode()
+    sample = parse(page)
+    assert set(sample) <= names
+    found = columns([sample, {name: [14.0] for name in sample}])
+    # It speculates only where it is told to, and knows nothing of GPUs.
+    assert {name for name, value in found.items() if value == UNKNOWN} == {
+        "server_spec_decode_acceptance_ratio",
+        "gpu_memory_bytes_max",
+        "gpu_utilization_avg",
+    }
+
+
+def test_the_columns_of_a_level_on_vllm():
+    samples = [
+        parse(vllm(running=3, waiting=0, kv=0.2, preemptions=1, hits=50, queries=100)),
+        parse(vllm(running=9, waiting=5, kv=0.9, preemptions=2, hits=80, queries=180)),
+        parse(
+            vllm(running=4, waiting=1, kv=0.5, preemptions=4, hits=110, queries=200, queue=(5, 10))
+        ),
+    ]
+    assert columns(samples) == {
+        "server_kv_cache_usage_max": 0.9,
+        "server_prefix_cache_hit_ratio": 0.6,
+        "server_running_max": 9.0,
+        "server_waiting_max": 5.0,
+        "server_preemptions": 3.0,
+        "server_queue_seconds_avg": 0.5,
+        "server_prefill_seconds_avg": 1.5,
+        "server_decode_seconds_avg": 2.5,
+        "server_spec_decode_acceptance_ratio": UNKNOWN,
+        "gpu_memory_bytes_max": UNKNOWN,
+        "gpu_utilization_avg": UNKNOWN,
+    }
+
+
+def test_several_engines_add_up_and_the_fullest_cache_counts():
+    page = vllm(running=3, kv=0.4) + vllm(running=5, kv=0.7, engine="1")
+    sample = parse(page)
+    found = columns([sample, sample])
+    assert (found["server_running_max"], found["server_kv_cache_usage_max"]) == (8.0, 0.7)
+    assert busy(sample) == 3 + 5 + 2 + 2
+
+
+def test_speculation_is_accepted_over_drafted():
+    page = "vllm:spec_decode_num_{}_tokens_total {}\n"
+    samples = [
+        parse((page.format("accepted", a) + page.format("draft", d)).encode())
+        for a, d in ((10, 20), (40, 80))
+    ]
+    assert columns(samples)["server_spec_decode_acceptance_ratio"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("page", "expected_busy", "expected"),
+    [
+        (
+            b"sglang:num_running_reqs 4\nsglang:num_queue_reqs 3\nsglang:token_usage 0.25\n",
+            7,
+            {
+                "server_running_max": 4,
+                "server_waiting_max": 3,
+                "server_kv_cache_usage_max": 0.25,
+            },
+        ),
+        (
+            (
+                b"llamacpp:requests_processing 2\nllamacpp:requests_deferred 1\n"
+                b"llamacpp:kv_cache_usage_ratio 0.5\n"
+            ),
+            3,
+            {
+                "server_running_max": 2,
+                "server_waiting_max": 1,
+                "server_kv_cache_usage_max": 0.5,
+            },
+        ),
+        (
+            b"vllm:gpu_cache_usage_perc 0.125\nvllm:num_requests_running 1\n",
+            1,
+            {"server_kv_cache_usage_max": 0.125, "server_running_max": 1},
+        ),
+    ],
+)
+def test_other_servers_have_other_names(page, expected_busy, expected):
+    sample = parse(page)
+    assert busy(sample) == expected_busy
+    assert columns([sample, sample]) == dict.fromkeys(COLUMNS, UNKNOWN) | expected
+
+
+def test_a_server_that_says_nothing_is_unknown():
+    assert columns([]) == columns([{}, {}]) == dict.fromkeys(COLUMNS, UNKNOWN)
+    assert busy({}) is None
+    assert parse(b"go_goroutines 12\nprocess_cpu_seconds_total 3\n") == {}
+
+
+@pytest.mark.parametrize("totals", [(100, 20), (100, 5, 150), (100, 0, 0)])
+def test_a_counter_that_fell_was_reset_and_tells_nothing(totals):
+    samples = [parse(vllm(preemptions=n, queries=n, hits=n)) for n in totals]
+    found = columns(samples)
+    assert found["server_preemptions"] == UNKNOWN
+    assert found["server_prefix_cache_hit_ratio"] == UNKNOWN
+    assert found["server_running_max"] == 3
+
+
+def test_a_counter_that_was_not_there_at_first_tells_nothing():
+    samples = [{"vllm:num_requests_running": [1.0]}, parse(vllm()), parse(vllm(preemptions=9))]
+    assert columns(samples)["server_preemptions"] == UNKNOWN
+
+
+def test_a_counter_that_stood_still():
+    samples = [parse(vllm()), parse(vllm())]
+    found = columns(samples)
+    assert found["server_preemptions"] == 0.0
+    assert found["server_prefix_cache_hit_ratio"] == UNKNOWN
+    assert found["server_queue_seconds_avg"] == UNKNOWN
+
+
+def test_what_is_no_finite_number_is_left_out():
+    sample = parse(vllm(kv="NaN", running="+Inf"))
+    assert columns([sample])["server_kv_cache_usage_max"] == UNKNOWN
+    assert "vllm:num_requests_running" not in sample
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"",
+        b"<html>not found</html>",
+        b"vllm:num_requests_running many\n",
+        b'vllm:num_requests_running{engine="0 1\n',
+        b"vllm:num_requests_running {\n",
+        b"vllm:num_requests_running \xff\n",
+    ],
+)
+def test_a_page_that_is_none_tells_nothing(page):
+    assert parse(page) == {}
+
+
+@given(st.binary(max_size=60), st.binary(max_size=60))
+def test_no_page_is_too_strange(before, after):
+    for values in parse(before + b"vllm:num_requests_running" + after).values():
+        assert all(math.isfinite(value) for value in values)
+
+
+def test_lines_are_picked_by_their_whole_name():
+    name = b"vllm:num_requests_running"
+    assert parse(b"%b_more 5\nx%b 6\n# %b 7\n" % (name, name, name)) == {}
+
+
+# Over the wire.
+
+
+@pytest.fixture
+async def pages():
+    """A server whose answers a test sets, one after the other."""
+    answers, asked = [], []
+
+    async def metrics(request):
+        asked.append(request.headers.get("Authorization"))
+        status, body = answers.pop(0)
+        if status is None:  # it breaks off
+            reply = web.StreamResponse(headers={"Content-Length": "1000"})
+            await reply.prepare(request)
+            await reply.write(body)
+            request.transport.abort()
+            return reply
+        return web.Response(status=status, body=body)
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    server = TestServer(app)
+    await server.start_server()
+    yield str(server.make_url("/metrics")), answers, asked
+    await server.close()
+
+
+async def test_a_reading_keeps_the_lines_that_matter(pages):
+    url, answers, asked = pages
+    answers.append((200, vllm()))
+    server = ServerMetrics(url, headers={"Authorization": "Bearer x"})
+    assert server.available is None
+    text = await server.read()
+    assert parse(text) == parse(vllm())
+    assert len(text) < len(vllm()) * 0.7
+    assert (server.available, asked) == (True, ["Bearer x"])
+
+
+@pytest.mark.parametrize(
+    "answer", [(404, b"no"), (200, b"go_goroutines 1\n"), (500, vllm()), (None, vllm()[:50])]
+)
+async def test_a_server_without_such_a_page_is_asked_once(pages, answer):
+    url, answers, asked = pages
+    answers.append(answer)
+    server = ServerMetrics(url)
+    assert await server.read() is None
+    assert server.available is False
+    assert await server.read() is None
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("answer", [(503, b"busy"), (None, b"vllm"), (200, b"")])
+async def test_a_page_that_was_there_is_asked_again(pages, answer):
+    url, answers, _ = pages
+    answers += [(200, vllm()), answer, (200, vllm(running=8))]
+    server = ServerMetrics(url)
+    assert await server.read() is not None
+    assert await server.read() is None
+    assert server.available is True
+    assert busy(parse(await server.read())) == 10
+
+
+async def test_nobody_listening_is_no_page():
+    with socket.socket() as bound:  # and not listening
+        bound.bind(("127.0.0.1", 0))
+        server = ServerMetrics(f"http://127.0.0.1:{bound.getsockname()[1]}/metrics")
+        assert await server.read() is None
+    assert server.available is False
+
+
+async def test_a_page_behind_a_unix_socket(tmp_path):
+    async def metrics(_request):
+        return web.Response(body=vllm())
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    path = str(tmp_path / "s")
+    await web.UnixSite(runner, path).start()
+    try:
+        server = ServerMetrics("http://localhost/metrics", uds=path)
+        assert busy(parse(await server.read())) == 5
+    finally:
+        await runner.cleanup()
+
+
+async def test_the_simulators_page_has_every_column_it_can_have():
+    profile = SimProfile.named("fast", decode_base_seconds=0.001)
+    runner, url = await start(SimOptions(profile=profile))
+    try:
+        server = ServerMetrics(f"{url}/metrics")
+        first = parse(await server.read())
+        body = {"messages": [{"role": "user", "content": "say " * 50}], "max_tokens": 8}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{url}/v1/chat/completions", json=body) as reply,
+        ):
+            assert reply.status == 200
+        last = parse(await server.read())
+    finally:
+        await runner.cleanup()
+    assert busy(first) == busy(last) == 0
+    found = columns([first, last])
+    assert found["server_preemptions"] == found["server_running_max"] == 0
+    assert found["server_prefix_cache_hit_ratio"] == 0
+    for name in ("queue", "prefill", "decode"):
+        assert found[f"server_{name}_seconds_avg"] >= 0, name
+    assert found["server_decode_seconds_avg"] > 0
+    assert found["server_kv_cache_usage_max"] >= 0
