@@ -90,10 +90,12 @@ def overlap_ns(records: Iterable[Record], start_ns: int, end_ns: int) -> int:
 
     The right side of Little's law for a path (Stidham, 1974): mean in-flight times the window.
     A request is on its way from when its connection is asked for; one that never left, such as
-    where nothing answered, from when it was planned.
+    where nothing answered, from when it was planned; one that was dropped, never.
     """
     total = 0
     for record in records:
+        if record.outcome is Outcome.DROPPED:
+            continue
         if not record.sent_ns:
             begin = record.scheduled_ns
         elif record.retried:
