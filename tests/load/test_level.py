@@ -245,6 +245,18 @@ def test_a_window_of_requests_holds_just_so_many_however_their_stamps_are_ordere
     assert one.result.window_end_ns == max(r.scheduled_ns for r in one.result.measured)
 
 
+def test_a_full_window_takes_none_that_was_planned_earlier_and_is_seen_later(run, script):
+    one = run(
+        lambda index: script(12 * MS if index else 10 * MS, seen_late_ns=0 if index else 4 * MS),
+        concurrency=2,
+        requests=3,
+    )
+    one.start().until_over()
+    # The third is planned at 12 ms; the one planned at 10 is seen at 14.
+    assert offsets(one.result.measured) == [0, 0, 12]
+    assert offsets(of_stage(one, Stage.DRAIN))[0] == 10
+
+
 def test_in_flight_is_integrated_over_the_window_alone(run, script):
     one = run(script(10 * MS), concurrency=4, warmup_ns=30 * MS, window_ns=50 * MS)
     one.start().until_over()
