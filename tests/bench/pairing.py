@@ -57,7 +57,8 @@ def rows(*, seconds: float = 8) -> Iterator[Row]:
             )
         first, every = differences(run, read_stamps(stamps))
         judged = run.judged()
-        yield Row("pairing", f"{case}:", judged, wanted, judged == wanted, run.level["client"])
+        data = {"client": run.level["client"], "server": target.counts}
+        yield Row("pairing", f"{case}:", judged, wanted, judged == wanted, data)
         for name, values in (("first token", first), ("every token", every)):
             p50, p99 = nearest_rank(values, 0.5), nearest_rank(values, 0.99)
             # Where the loop is blocked for longer than a gap, figures cannot be true.
