@@ -159,7 +159,7 @@ def test_an_unmeasured_request_still_running_when_all_is_over_is_cancelled(run, 
 
 def test_what_the_drain_limit_cuts_off_timed_out(run, script):
     one = run(
-        lambda index: script(None if index in (0, 3) else 10 * MS),
+        lambda index: script(None if index in (0, 3) else 20 * MS),
         concurrency=3,
         window_ns=50 * MS,
         drain_ns=400 * MS,
@@ -170,6 +170,11 @@ def test_what_the_drain_limit_cuts_off_timed_out(run, script):
     cut = [record for record in one.result.measured if record.outcome is Outcome.TIMEOUT]
     assert [record.index for record in cut] == [0, 3]
     assert {record.phase for record in cut} == {Phase.DRAIN}
+    # One of the unmeasured was on its way, too.
+    assert [r.outcome for r in of_stage(one, Stage.DRAIN)[-2:]] == [
+        Outcome.OK,
+        Outcome.CANCELLED,
+    ]
     assert {record.error for record in cut} == {"still running 0.4 s after the window had closed"}
 
 
@@ -245,16 +250,21 @@ def test_a_window_of_requests_holds_just_so_many_however_their_stamps_are_ordere
     assert one.result.window_end_ns == max(r.scheduled_ns for r in one.result.measured)
 
 
+def late_first(script):
+    """The third request is planned at 12 ms; the fourth at 10, which is seen at 14."""
+    return lambda index: script(12 * MS if index else 10 * MS, seen_late_ns=0 if index else 4 * MS)
+
+
 def test_a_full_window_takes_none_that_was_planned_earlier_and_is_seen_later(run, script):
-    one = run(
-        lambda index: script(12 * MS if index else 10 * MS, seen_late_ns=0 if index else 4 * MS),
-        concurrency=2,
-        requests=3,
-    )
-    one.start().until_over()
-    # The third is planned at 12 ms; the one planned at 10 is seen at 14.
+    one = run(late_first(script), concurrency=2, requests=3).start().until_over()
     assert offsets(one.result.measured) == [0, 0, 12]
     assert offsets(of_stage(one, Stage.DRAIN))[0] == 10
+
+
+def test_a_window_ends_no_earlier_than_any_of_its_requests(run, script):
+    one = run(late_first(script), concurrency=2, requests=4).start().until_over()
+    assert offsets(one.result.measured) == [0, 0, 12, 10]
+    assert one.result.window_end_ns == SECOND + 12 * MS
 
 
 def test_in_flight_is_integrated_over_the_window_alone(run, script):
