@@ -16,6 +16,8 @@ SO_TIMESTAMPNS_NEW = 64
 """The same with 64-bit fields on every machine."""
 STEP_NS = 50_000
 """A change of real − monotonic beyond this, once confirmed, is a step of the wall clock."""
+NOISE_NS = 5_000
+"""A single sample of the offset that has grown by more than this is not trusted."""
 
 _TIMESPEC = struct.Struct("@qq")
 _KINDS = (SO_TIMESTAMPNS, SO_TIMESTAMPNS_NEW)
@@ -80,7 +82,9 @@ class Stamper:
             _, kind, data = ancillary[0]
             if len(data) == 16 and kind in _KINDS:
                 offset = _real_ns() - mono_ns
-                if not -STEP_NS < offset - self.offset_ns < STEP_NS:
+                if not -STEP_NS < offset - self.offset_ns < NOISE_NS:
+                    # The thread may have been taken off the processor between the two clocks,
+                    # which only ever makes the offset too large: look again, closely.
                     offset = self._confirmed_offset()
                     if not -STEP_NS < offset - self.offset_ns < STEP_NS:
                         self.clock_steps += 1
@@ -114,7 +118,7 @@ class Stamper:
         return lags
 
     def _confirmed_offset(self) -> int:
-        """Sample again: the thread may have been taken off the processor between the two clocks."""
+        """Return the offset of the tightest of five samples."""
         return min(self._sample() for _ in range(5))[1]
 
     def _offset(self) -> int:

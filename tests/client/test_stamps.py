@@ -119,6 +119,19 @@ def test_a_pause_between_the_two_looks_is_no_step(clocks, stamper):
     assert (stamper.clock_steps, stamper.userspace) == (0, 0)
 
 
+@pytest.mark.parametrize("pauses", [[20_000], [40_000, 40_000], [30_000, 45_000, 20_000]])
+def test_short_pauses_neither_shift_stamps_nor_add_up_to_a_step(clocks, stamper, pauses):
+    for pause in pauses:
+        arrived = clocks.mono - 2_000
+        mono = clocks.mono
+        clocks.pause_ns = [pause]
+        assert stamper.stamp(ancillary(arrived + clocks.offset), mono, 0) == arrived
+        clocks.mono += 1_000_000
+    arrived = clocks.mono - 2_000
+    assert stamper.stamp(ancillary(arrived + clocks.offset), clocks.mono, 0) == arrived
+    assert (stamper.clock_steps, stamper.userspace) == (0, 0)
+
+
 def test_ticks_follow_a_drift_and_leave_a_step_to_be_confirmed(clocks, stamper):
     for _ in range(10):
         clocks.offset += STEP_NS - 1
