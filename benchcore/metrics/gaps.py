@@ -128,7 +128,6 @@ def token_gaps(records: Sequence[Record]) -> tuple[Ints, Ints, Ints]:
         cumulative = np.where(is_known, said - said[start], cumulative)
     carried = np.zeros(len(stamps), dtype=np.int64)
     carried[1:] = cumulative[1:] - cumulative[:-1]
-    carried[arrivals.first] = 0
     kept = np.flatnonzero(arrivals.first | (carried > 0))
     later = np.flatnonzero(~arrivals.first[kept])
     gap = stamps[kept[later]] - stamps[kept[later - 1]]

@@ -139,7 +139,9 @@ def test_a_pooled_interval_encloses_its_percentile_and_widens_with_the_requests_
 
 
 def test_one_request_has_no_pooled_interval(record):
-    assert summarize_pool(streams(record, 1, 50)).intervals == {}
+    one = streams(record, 1, 50)
+    assert summarize_pool(one).intervals == {}
+    assert summarize_pool([*one, record([10**9])]).intervals == {}
 
 
 def test_requests_without_gaps_do_not_count_as_samples(record):
