@@ -178,6 +178,22 @@ def test_what_the_drain_limit_cuts_off_timed_out(run, script):
     assert {record.error for record in cut} == {"still running 0.4 s after the window had closed"}
 
 
+def test_the_drain_limit_is_for_measured_requests_only(run, script):
+    one = run(
+        lambda index: script(None if index in (0, 4) else 20 * MS),
+        concurrency=2,
+        warmup_requests=1,
+        window_ns=50 * MS,
+        drain_ns=100 * MS,
+    )
+    one.start().until_over()
+    hung = {r.index: r for r, _ in one.records if r.outcome is not Outcome.OK}
+    assert [(index, hung[index].outcome) for index in sorted(hung)] == [
+        (0, Outcome.CANCELLED),
+        (4, Outcome.TIMEOUT),
+    ]
+
+
 def test_an_open_loop_sends_on_while_it_drains(run, script):
     one = run(
         lambda index: script(80 * MS if index == 4 else MS),
