@@ -12,7 +12,8 @@ class Thresholds:
     """Every threshold of the verdict; shares are between 0 and 1."""
 
     merged_share: float = 0.01
-    """Reads with several token events of a choice: suspect beyond, where the loop stalled too."""
+    """Reads, or first reads of requests, with several token events of a choice: suspect beyond,
+    where the loop stalled too."""
     stall_gaps: float = 0.5
     """A stall is a client lag (p99) beyond this many median gaps between tokens."""
     merged_lag_ttft: float = 0.1
@@ -55,6 +56,8 @@ class Evidence:
     reads_userspace: int = 0
     token_reads: int = 0
     merged_reads: int = 0
+    merged_first: int = 0
+    """Measured requests whose first token came in one read with others."""
     client_lag_p50_seconds: float | None = None
     client_lag_p99_seconds: float | None = None
     client_lag_max_seconds: float | None = None
@@ -128,8 +131,8 @@ def _late_reads(seen: Evidence, limits: Thresholds) -> Iterator[str]:
         seen.median_gap_seconds,
         seen.median_ttft_seconds,
     )
-    if seen.token_reads and seen.merged_reads / seen.token_reads > limits.merged_share:
-        share = f"{seen.merged_reads / seen.token_reads:.1%} of the reads held several tokens"
+    share = _merged(seen, limits)
+    if share is not None:
         if lag is not None and gap is not None and lag > limits.stall_gaps * gap:
             yield (
                 f"merged_reads: {share} while the loop stalled (lag p99 {lag * 1e3:.1f} ms, "
@@ -159,6 +162,16 @@ def _late_reads(seen: Evidence, limits: Thresholds) -> Iterator[str]:
                 f"client_lag: p99 {lag * 1e3:.1f} ms of lateness is in the TTFT (median "
                 f"{ttft * 1e3:.1f} ms): no kernel stamps"
             )
+
+
+def _merged(seen: Evidence, limits: Thresholds) -> str | None:
+    """Return how much merged, where it is too much."""
+    if seen.token_reads and seen.merged_reads / seen.token_reads > limits.merged_share:
+        return f"{seen.merged_reads / seen.token_reads:.1%} of the reads held several tokens"
+    # A p99 of TTFT rests on one request in a hundred.
+    if seen.ok and seen.merged_first / seen.ok > limits.merged_share:
+        return f"{seen.merged_first / seen.ok:.1%} of the first tokens came with others in one read"
+    return None
 
 
 def _late_sends(seen: Evidence, limits: Thresholds) -> Iterator[str]:

@@ -49,6 +49,8 @@ USERSPACE = {"reads_kernel": 0, "reads_userspace": 10_000, "stamps_wanted": Fals
         ({"little_error": 0.201}, "invalid", "little"),
         ({"little_error": 0.051}, "suspect", "little"),
         (MERGED, "suspect", "merged_reads"),
+        # Few reads merged, but among them those of the first tokens.
+        (MERGED | {"merged_reads": 50, "merged_first": 6}, "suspect", "merged_reads"),
         ({"reads_userspace": 102}, "suspect", "stamps"),
         (USERSPACE | {"client_lag_p99_seconds": 0.0021}, "suspect", "client_lag"),
         (
@@ -92,6 +94,7 @@ def test_each_reason_alone_makes_its_verdict(changes, verdict, reason):
         {"merged_reads": 9000, "median_gap_seconds": None},
         # A late loop that merged nothing cost nothing: the kernel stamps.
         {"merged_reads": 100, "client_lag_p99_seconds": 5.0},
+        {"merged_reads": 50, "merged_first": 5, "client_lag_p99_seconds": 5.0},
         {"token_reads": 0, "merged_reads": 0, "client_lag_p99_seconds": 5.0},
         {"reads_kernel": 9900, "reads_userspace": 100},
         {"reads_kernel": 0, "reads_userspace": 0},

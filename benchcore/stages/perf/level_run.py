@@ -210,7 +210,8 @@ class LevelRun:
         while not self._over.is_set():
             await asyncio.sleep(TICK_SECONDS)
             ticks += 1
-            self._sender.refill(ahead, PREPARED_A_TICK)
+            # All slices grow with what is waiting, so that none falls behind for good.
+            self._sender.refill(ahead, max(PREPARED_A_TICK, self._sender.missing(ahead) // 20))
             self._write_rows(max(ROWS_A_TICK, len(self._ended) // 20))
             for _ in range(min(max(VISITS_A_TICK, len(visits) // 20), len(visits))):
                 self._timeline.visit(visits.pop())
@@ -333,6 +334,9 @@ class LevelRun:
             reads_kernel=kernel,
             reads_userspace=userspace,
             token_reads=self._token_reads,
+            merged_first=sum(
+                record.events is not None and record.events[0] > 1 for record in result.measured
+            ),
             merged_reads=merged,
             client_lag_p50_seconds=self._lags.percentile(0.5) / NS if len(self._lags) else None,
             client_lag_p99_seconds=self._lags.percentile(0.99) / NS if len(self._lags) else None,

@@ -40,15 +40,19 @@ class PromptSender:
         self._next += 1
         return self._client.prepare(self._workload.prompt(index, *self._path))
 
+    def missing(self, ahead: int) -> int:
+        """Return how many requests are missing until `ahead` are ready."""
+        return max(min(ahead, self._most) - len(self._ready), 0)
+
     def refill(self, ahead: int, most: int) -> bool:
         """Prepare up to `most` requests until `ahead` are ready; returns whether they are."""
         for _ in range(most):
-            if len(self._ready) >= min(ahead, self._most):
+            if not self.missing(ahead):
                 return True
             request = self._prepare()
             self._most = max(16, AHEAD_BYTES // len(request.payload))
             self._ready.append(request)
-        return len(self._ready) >= min(ahead, self._most)
+        return not self.missing(ahead)
 
     def start(self, index: int, scheduled_ns: int, on_done: Callable[[Record], None]) -> Any:
         """Send the next prompt; see `Sender`."""
