@@ -236,8 +236,6 @@ def _own_load(given: dict[str, Any]) -> dict[str, Any]:
 
 def _config(given: dict[str, Any], load: dict[str, Any]) -> Any:
     from benchcore.config.climb import ClimbConfig
-    from benchcore.config.slo import Slo
-    from benchcore.load.arrivals import Arrival
 
     own = _own_load(given)
     base = _file_load(load)
@@ -249,12 +247,14 @@ def _config(given: dict[str, Any], load: dict[str, Any]) -> Any:
         if any(name in own for name in group):
             for name in group:
                 base.pop(name, None)
+    if "rate" in own:
+        for name in ("ramp_seconds", "think_time_seconds"):
+            base.pop(name, None)
+    if "concurrency" in own:
+        base.pop("max_inflight", None)
     fields = {**base, **own}
     if "concurrency" not in fields and "rate" not in fields:
         fields["concurrency"] = (1, 8, 64)
-    for text in given["slos"]:
-        Slo.parse(text)
-    Arrival.parse(fields.get("arrival", "poisson"))
     passed = (
         "stop_on_failures",
         "stop_on_slo",

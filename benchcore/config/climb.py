@@ -95,6 +95,10 @@ class ClimbConfig(BaseModel):
     def _levels_make_sense(self) -> Self:
         if bool(self.concurrency) == bool(self.rate):
             raise ValueError("a climb has levels of concurrency or of rate: give one of them")
+        if self.concurrency and self.max_inflight is not None:
+            raise ValueError("max_inflight is of an open loop: a closed one has its users")
+        if self.rate and (self.ramp_seconds is not None or self.think_time_seconds):
+            raise ValueError("ramp and think time are of a closed loop: an open one has a schedule")
         for name, levels in (("concurrency", self.concurrency), ("rate", self.rate)):
             if any(after <= before for before, after in pairwise(levels)):
                 listed = ",".join(f"{level:g}" for level in levels)

@@ -4,13 +4,14 @@ import math
 import random
 from collections.abc import Iterator
 
-from benchcore.clock import NS
 from benchcore.config.arrival import Arrival
 
 __all__ = ["Arrival", "offsets_ns"]
 
 
-def offsets_ns(arrival: Arrival, rate: float, horizon_ns: int, stream: random.Random) -> list[int]:
+def offsets_ns(
+    arrival: Arrival, rate: float, horizon_ns: int, stream: random.Random, *, fewest: int = 0
+) -> list[int]:
     """Return when each request is due, in ns from the start, ascending, before `horizon_ns`.
 
     The gaps have the mean 1/rate. Offsets are whole microseconds, so that a last-bit difference
@@ -21,6 +22,7 @@ def offsets_ns(arrival: Arrival, rate: float, horizon_ns: int, stream: random.Ra
         rate: requests per second.
         horizon_ns: where the schedule ends.
         stream: draws, from `random()` alone.
+        fewest: the schedule goes on beyond the horizon until it has so many.
     """
     if rate <= 0 or not math.isfinite(rate):
         raise ValueError(f"rate {rate} is not a positive number")
@@ -32,7 +34,7 @@ def offsets_ns(arrival: Arrival, rate: float, horizon_ns: int, stream: random.Ra
         seconds = next(gaps) / rate
     count = 0
     # Judged as rounded: the last one may round up to the horizon itself.
-    while seconds * NS < horizon_ns and (offset_ns := round(seconds * 1e6) * 1000) < horizon_ns:
+    while (offset_ns := round(seconds * 1e6) * 1000) < horizon_ns or count < fewest:
         found.append(offset_ns)
         count += 1
         # No running sum where the sum is known: it would drift over a million gaps.

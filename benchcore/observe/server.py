@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -155,12 +156,13 @@ class ServerMetrics:
         url: of the page.
         headers: sent with each reading.
         uds: the Unix socket, where it is one.
+        tls: how to check the server's certificate, over https.
     """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     uds: str | None = None
-    verify: bool = True
+    tls: ssl.SSLContext | bool = True
     available: bool | None = None
     """Whether the page is there; `None`: never asked."""
 
@@ -175,7 +177,7 @@ class ServerMetrics:
         try:
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-                session.get(self.url, headers=self.headers, ssl=self.verify) as reply,
+                session.get(self.url, headers=self.headers, ssl=self.tls) as reply,
             ):
                 text = await reply.read() if reply.status == 200 else b""
         except (TimeoutError, aiohttp.ClientError, OSError):

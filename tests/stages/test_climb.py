@@ -340,3 +340,42 @@ async def test_drops_are_counted_and_reported(simulator):
     assert level.dropped > 40
     assert level.failure_rate == level.dropped / 50
     assert {r.outcome for r in level.records} == {Outcome.OK, Outcome.DROPPED}
+
+
+async def test_a_fault_in_a_callback_ends_the_run_and_surfaces(simulator, monkeypatch):
+    from benchcore.stages.perf.sender import PromptSender
+
+    start = PromptSender.start
+
+    def faulty(self, index, scheduled_ns, on_done):
+        if index == 50:
+            raise ZeroDivisionError("in the middle of a read")
+        return start(self, index, scheduled_ns, on_done)
+
+    monkeypatch.setattr(PromptSender, "start", faulty)
+    with pytest.raises(ZeroDivisionError, match="in the middle of a read"):
+        await climb(simulator.base_url, requests=None, duration_seconds=60)
+    assert gc.isenabled()
+    assert asyncio.get_running_loop().get_exception_handler() is None
+
+
+async def test_every_second_is_closed_while_thousands_of_requests_end(simulator):
+    closed = []
+
+    class Watching(Silent):
+        def live(self, live):
+            closed.append(live.tokens_per_second)
+
+    run = await climb(
+        simulator.base_url,
+        concurrency=[32],
+        workload=benchcore.Synthetic(input_tokens=8, output_tokens=1),
+        requests=None,
+        duration_seconds=3,
+        progress=Watching(),
+    )
+    rows = run.levels[0].rows
+    assert [row.second for row in rows] == list(range(len(rows)))
+    assert len(rows) >= 3
+    assert any(closed[:5])
+    assert sum(row.done for row in rows) >= run.levels[0].ok * 0.9

@@ -5,14 +5,12 @@ import pytest
 from benchcore.client.records import Outcome, Record
 from benchcore.clock import NS
 from benchcore.config.climb import ClimbConfig
-from benchcore.load.level import LevelPlan, LevelRecords
+from benchcore.load.level import LevelRecords
 from benchcore.load.steady import SteadyState
 from benchcore.stages.perf.plan import Part, level_plan, max_inflight, steps
 from benchcore.stages.perf.remarks import findings, notes, overload_advice, steady_figures
 from benchcore.workload.synthetic import Synthetic
 
-OPEN = LevelPlan("r4", "open", rate=4.0)
-CLOSED = LevelPlan("c4", "closed", concurrency=4)
 STEADY = SteadyState(True, 0, 9, "fine")
 
 
@@ -30,18 +28,19 @@ def level(*records):
 
 
 def test_a_growing_queue_is_a_finding_about_the_server():
-    grows = SteadyState(False, why="in-flight grew from 2.0 to 9.0")
-    assert list(findings(OPEN, grows, level(record()))) == [
-        "server_saturated: in-flight grew from 2.0 to 9.0: "
-        "the server does not keep up with the rate"
+    grows = SteadyState(False, why="in-flight grew from 2.0 to 9.0", grows=True)
+    assert list(findings(grows, level(record()))) == [
+        "server_saturated: in-flight grew from 2.0 to 9.0: the server does not keep up with "
+        "the rate"
     ]
-    assert list(findings(CLOSED, grows, level(record()))) == []
+    falls = SteadyState(False, why="in-flight fell from 9.0 to 2.0")
+    assert list(findings(falls, level(record()))) == []
 
 
 def test_the_commonest_failures_come_first_and_no_more_than_three():
     records = [record(Outcome.TIMEOUT, "slow")] * 3 + [record(Outcome.TRUNCATED, "cut")]
     records += [record(Outcome.HTTP_ERROR, text) for text in ("a", "a", "b")]
-    assert list(findings(CLOSED, STEADY, level(*records))) == [
+    assert list(findings(STEADY, level(*records))) == [
         "3 × timeout: slow",
         "2 × http_error: a",
         "1 × truncated: cut",
@@ -49,11 +48,11 @@ def test_the_commonest_failures_come_first_and_no_more_than_three():
 
 
 def test_a_stream_without_a_reason_is_told():
-    assert list(findings(CLOSED, STEADY, level(record(finish=""), record()))) == [
+    assert list(findings(STEADY, level(record(finish=""), record()))) == [
         "1 stream(s) ended with [DONE] and no finish_reason: the server may have cut them short"
     ]
     plain = record(finish="", streamed=False)
-    assert list(findings(CLOSED, STEADY, level(plain))) == []
+    assert list(findings(STEADY, level(plain))) == []
 
 
 @pytest.mark.parametrize(
@@ -157,3 +156,9 @@ def test_the_cap_of_an_open_loop_is_what_the_process_can_hold(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (256, resource.RLIM_INFINITY))
     assert max_inflight(config) == 10_000
     assert max_inflight(ClimbConfig(rate=(1.0,), max_inflight=5)) == 5
+
+
+def test_a_bursty_schedule_has_enough_requests_for_its_window_however_it_falls():
+    for seed in range(20):
+        made = plan(rate=(1,), requests=20, warmup_requests=30, arrival="gamma:0.05", seed=seed)
+        assert len(made.schedule_ns) >= 20 + 30 + 60

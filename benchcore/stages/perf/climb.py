@@ -15,6 +15,8 @@ from typing import Any
 
 from benchcore.client.client import Client
 from benchcore.client.descriptors import ensure_descriptors
+from benchcore.client.tls import tls_context
+from benchcore.clock import NS
 from benchcore.config.climb import ClimbConfig
 from benchcore.config.slo import Slo
 from benchcore.config.target import Target
@@ -302,7 +304,7 @@ class Climb:
             url=f"{'http://localhost' if client.target.uds else client.target.base_url}/metrics",
             headers=_metrics_headers(client.target),
             uds=client.target.uds,
-            verify=client.target.verify,
+            tls=tls_context(client.target) if client.target.tls else True,
         )
         figures: list[LevelFigures] = []
         climbing: tuple[Part, int] | None = None
@@ -394,7 +396,7 @@ def _figures(level: LevelResult, slos: Sequence[Slo]) -> LevelFigures:
     broken = []
     for slo in slos:
         summary = level.metrics.get(slo.metric)
-        if summary is not None and summary.p99 * 1e9 > slo.limit_ns:
+        if summary is not None and round(summary.p99 * NS) > slo.limit_ns:
             broken.append(f"{slo} (p99 {summary.p99 * 1e3:.1f} ms)")
     throughput = level.output_token_throughput
     return LevelFigures(

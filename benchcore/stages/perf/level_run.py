@@ -8,6 +8,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,7 @@ from benchcore.stages.perf.sender import PromptSender
 TICK_SECONDS = 0.01
 ROWS_A_TICK = 24
 VISITS_A_TICK = 12
+PIECES_A_TICK = 16
 PREPARED_A_TICK = 12
 LIVE_EVERY_TICKS = 50
 SCRAPE_EVERY_SECONDS = 2.0
@@ -184,7 +186,7 @@ class LevelRun:
         self._sender.refill(ahead, ahead)
         merged_before = client.merged_reads
         scraping = asyncio.create_task(self._scrape())
-        with no_collection(), CollectorWatch(self._pauses):
+        with no_collection(), CollectorWatch(self._pauses), self._faults_end_it():
             if self._uses_heartbeat:
                 self._heartbeat.start()
             self._level.start()
@@ -201,35 +203,67 @@ class LevelRun:
         self._finish_rows()
         return self._result(client.merged_reads - merged_before)
 
+    @contextmanager
+    def _faults_end_it(self) -> Iterator[None]:
+        """Let a fault in a callback of the loop, which nobody awaits, end the level and surface."""
+        faults: list[BaseException] = []
+        before = self._loop.get_exception_handler()
+
+        def on_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            fault = context.get("exception")
+            if fault is None:
+                loop.default_exception_handler(context)
+                return
+            faults.append(fault)
+            self._over.set()
+
+        self._loop.set_exception_handler(on_fault)
+        try:
+            yield
+        finally:
+            self._loop.set_exception_handler(before)
+        if faults:
+            raise faults[0]
+
     async def _keep_house(self, ahead: int) -> None:
         """Do in small slices all that can wait, until the level is over."""
         visits: list[Record] = []
+        ended_left = pieces_left = 0
         boundary_ns = self._level.result.start_ns + NS
-        in_pass = False
+        closing = visited = False
         ticks = 0
         while not self._over.is_set():
             await asyncio.sleep(TICK_SECONDS)
             ticks += 1
             # All slices grow with what is waiting, so that none falls behind for good.
             self._sender.refill(ahead, max(PREPARED_A_TICK, self._sender.missing(ahead) // 20))
-            self._write_rows(max(ROWS_A_TICK, len(self._ended) // 20))
+            ended_left -= self._write_rows(max(ROWS_A_TICK, len(self._ended) // 20))
             for _ in range(min(max(VISITS_A_TICK, len(visits) // 20), len(visits))):
                 self._timeline.visit(visits.pop())
-            self._timeline.fold(max(16, self._timeline.waiting // 20))
+            waiting = self._timeline.waiting
+            self._timeline.fold(max(PIECES_A_TICK, waiting // 20))
+            pieces_left -= waiting - self._timeline.waiting
             now_ns = self._clock.now_ns()
-            if not in_pass and now_ns >= boundary_ns:
-                in_pass = True
+            # A second is over once all that had come by its end has been taken, no matter how
+            # much has come since.
+            if not closing and now_ns >= boundary_ns:
+                closing, visited = True, False
                 visits = [exchange.record for exchange in self._client.in_flight]
+                ended_left = len(self._ended)
                 self._fold_lags()
-            elif in_pass and not (visits or self._ended or self._timeline.waiting):
-                in_pass = False
+            elif closing and not visited and not visits and ended_left <= 0:
+                visited = True
+                pieces_left = self._timeline.waiting
+            if closing and visited and pieces_left <= 0:
+                closing = False
                 boundary_ns += NS
                 self._close_second()
                 self._sinks.flush()
             if ticks % LIVE_EVERY_TICKS == 0:
                 self._progress.live(self._live(now_ns))
 
-    def _write_rows(self, most: int) -> None:
+    def _write_rows(self, most: int) -> int:
+        """Take up to `most` requests that have ended; returns how many."""
         rows = []
         for _ in range(min(most, len(self._ended))):
             record, stage = self._ended.popleft()
@@ -247,6 +281,7 @@ class LevelRun:
                     self._progress.failure(self._step.name, record)
         if rows:
             self._sinks.requests(rows)
+        return len(rows)
 
     def _close_second(self) -> None:
         in_flight = self._level.in_flight
@@ -350,8 +385,8 @@ class LevelRun:
             collector_seconds=used.collector_seconds,
             clock_steps=self._client.stamper.clock_steps - self._steps_before,
             little_error=little,
-            planned=result.scheduled,
-            unsent=result.scheduled - result.ended.total(),
+            planned=result.scheduled if result.planned is None else result.planned,
+            unsent=0 if result.planned is None else result.planned - result.scheduled,
             unprepared=self._sender.unprepared,
         )
 
@@ -371,7 +406,9 @@ class LevelRun:
         evidence.ok = result.ended[Outcome.OK]
         evidence.failed = bad
         evidence.median_gap_seconds = metrics["icl"].p50 if "icl" in metrics else None
-        evidence.median_ttft_seconds = metrics["ttft"].p50 if "ttft" in metrics else None
+        # A plain answer has no first token: its lateness is held against the whole of it.
+        first = metrics.get("ttft") or metrics.get("e2e")
+        evidence.median_ttft_seconds = None if first is None else first.p50
         if "dispatch_lag" in metrics:
             evidence.dispatch_lag_p99_seconds = metrics["dispatch_lag"].p99
         steady = self._steady()
@@ -400,7 +437,7 @@ class LevelRun:
             steady_state=steady_figures(steady, result, everyone),
             validity=judge(evidence),
             evidence=evidence,
-            findings=list(findings(plan, steady, result)),
+            findings=list(findings(steady, result)),
             notes=list(notes(result)),
             server=columns(self._samples),
             interrupted=result.interrupted,

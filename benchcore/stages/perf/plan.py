@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,16 +100,22 @@ def level_plan(step: Step) -> LevelPlan:
             think_ns=_ns(config.think_time_seconds),
         )
     rate = step.level
-    # Long enough for a window of that many requests, whatever the draw, and for a warm-up that
-    # waits for answers: the load goes on until the last measured request has ended.
-    expected_ns = _ns(2 * (requests or 0) / rate + 30) if window_ns is None else window_ns
-    horizon_ns = warmup_ns + drain_ns + expected_ns + drain_ns
-    arrivals = stream(config.seed, "arrivals", step.name, step.repeat)
+    # The load goes on until the last measured request has ended, and the warm-up may wait for
+    # answers: the schedule has room for both, however the draw falls.
+    waits_ns = _ns(2 * (warmup_requests + (requests or 0)) / rate) + drain_ns
+    horizon_ns = warmup_ns + waits_ns + (window_ns or 0) + drain_ns
+    schedule_ns = offsets_ns(
+        Arrival.parse(config.arrival),
+        rate,
+        horizon_ns,
+        stream(config.seed, "arrivals", step.name, step.repeat),
+        fewest=warmup_requests + (requests or 0) + math.ceil(rate * config.drain_seconds),
+    )
     return LevelPlan(
         name=step.name,
         mode="open",
         rate=rate,
-        schedule_ns=offsets_ns(Arrival.parse(config.arrival), rate, horizon_ns, arrivals),
+        schedule_ns=schedule_ns,
         requests=requests,
         window_ns=window_ns,
         warmup_requests=warmup_requests,

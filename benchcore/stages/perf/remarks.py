@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.clock import NS
-from benchcore.load.level import LevelPlan, LevelRecords
+from benchcore.load.level import LevelRecords
 from benchcore.load.steady import SteadyState
 from benchcore.metrics.figures import ttft_ns
 from benchcore.metrics.percentiles import minimum_count
@@ -50,9 +50,9 @@ def steady_figures(
     }
 
 
-def findings(plan: LevelPlan, steady: SteadyState, result: LevelRecords) -> Iterator[str]:
+def findings(steady: SteadyState, result: LevelRecords) -> Iterator[str]:
     """Yield what the level shows of the server, a line each."""
-    if steady.found is False and plan.mode == "open":
+    if steady.grows:
         yield f"server_saturated: {steady.why}: the server does not keep up with the rate"
     causes: dict[str, int] = {}
     unexplained = 0
@@ -81,6 +81,8 @@ def notes(result: LevelRecords) -> Iterator[str]:
         yield f"{ok} ok requests: p99 rests on fewer than {minimum_count(0.99)}"
     if result.window_end_ns <= result.window_start_ns:
         yield "all requests were scheduled at once: a window without length has no throughput"
+    if result.exhausted:
+        yield "the drawn schedule ended before the window did: ask for a shorter warm-up"
     retries = sum(record.retried for record in result.measured)
     if retries:
         yield f"{retries} request(s) were sent again: the server had closed the connection"
