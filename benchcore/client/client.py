@@ -104,6 +104,8 @@ class Client:
         """
         try:
             await self._find()
+            if self.target.uds is None:
+                await self.stamper.ready()
         except BaseException:
             self.stamper.close()
             raise

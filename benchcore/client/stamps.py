@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -57,6 +58,35 @@ class Stamper:
                 self.kernel_wanted = False
             else:
                 self._keeper = keeper
+
+    async def ready(self, limit_seconds: float = 0.5) -> bool:
+        """Wait until the kernel stamps what arrives; returns whether it does.
+
+        It begins some milliseconds after the first socket has asked. A datagram would not show it:
+        one without a stamp is given the time of its reading.
+
+        Args:
+            limit_seconds: how long to wait for it.
+        """
+        if not self.kernel_wanted:
+            return False
+        deadline_ns = _now_ns() + int(limit_seconds * _NS)
+        try:
+            with (
+                socket.create_server(("127.0.0.1", 0)) as listener,
+                socket.create_connection(listener.getsockname()) as near,
+                listener.accept()[0] as far,
+            ):
+                self.attach(far)
+                while True:
+                    near.send(b"x")
+                    if far.recvmsg(1, 64)[1]:
+                        return True
+                    if _now_ns() > deadline_ns:
+                        return False
+                    await asyncio.sleep(0.001)
+        except OSError:  # no loopback to try it on: the reads will show
+            return False
 
     def attach(self, sock: socket.socket) -> bool:
         """Ask for stamps on `sock`; returns whether reads of it will carry one."""

@@ -114,9 +114,6 @@ class TLSConnection(Connection):
                 piece = session.ssl.read(READ_BYTES)
             except ssl.SSLWantReadError:
                 break
-            except ssl.SSLZeroReturnError:
-                how = CLOSED
-                break
             except ssl.SSLError as error:
                 how = f"TLS: {error.reason or error}"
                 break

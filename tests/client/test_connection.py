@@ -67,9 +67,7 @@ async def test_a_small_body_is_sent_at_once(wire, serve, answer, connect, post):
 async def test_an_answer_that_comes_before_the_body_was_sent_counts(
     wire, serve, connect, post, files, end
 ):
-    raw = wire.plain(
-        {"error": {"message": "too big"}}, "413 Content Too Large", "connection: close"
-    )
+    raw = wire.plain({"error": {"message": "too big"}}, "413 Content Too Large")
     hung_up, answered = threading.Event(), threading.Event()
 
     def script(peer):

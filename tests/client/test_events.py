@@ -258,6 +258,15 @@ def test_a_choice_without_a_usable_index_counts_as_the_first(index):
         assert list(record.lanes) == [0, 0, 1, 0]
 
 
+def test_a_choice_without_an_index_beside_others_is_the_first():
+    reading = read_each(
+        "chat", chat(content="a"), chat(content="x", index=1), chat(content="b", index=None)
+    )
+    record = reading.close()
+    assert list(record.lanes) == [0, 1, 0]
+    assert list(record.stamps) == [1, 2, 3]
+
+
 def test_a_running_usage_says_the_tokens_of_each_arrival():
     reading = read_each(
         "chat",

@@ -77,6 +77,12 @@ GOOD = {
         + EVENTS,
         True,
     ),
+    "an interim answer of another kind": (
+        head(b"content-type: application/json\r\n", status=b"103 Early Hints")
+        + head(LENGTH)
+        + EVENTS,
+        True,
+    ),
     "no reason phrase": (b"HTTP/1.1 200\r\n" + SSE + LENGTH + b"\r\n" + EVENTS, True),
     "other success": (head(SSE, LENGTH, status=b"201 Created") + EVENTS, True),
 }

@@ -5,7 +5,7 @@ import tracemalloc
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchcore.client.sse import EventTooLargeError, SSEParser
@@ -95,50 +95,74 @@ def test_id_and_retry_are_kept():
     assert parse(b"id: 7\n\nid\n\n") == ([], b"", None)
 
 
-parts = st.sampled_from(
+contents = st.sampled_from(
     [
         b"data: x",
-        b"data:",
+        b'data: {"a": 1}',
+        b"data:y",
         b"data",
-        b": ",
+        b"",
+        b"",
+        b": ping",
         b":",
-        b" ",
-        b"\n",
-        b"\r",
-        b"\r\n",
-        b"\n\n",
-        b"\r\n\r\n",
         b"event: error",
         b"event",
         b"id: 1",
-        b"id: \x00",
+        b"id: \0",
         b"retry: 12",
         b"retry: 1a",
-        BOM,
-        BOM[:1],
-        "é你😀".encode(),
-        "😀".encode()[:2],
-        b'data: {"a": 1}\n\n',
-        b"data: [DONE]\n\n",
-        b"\x00",
-        b"y",
+        b" data: z",
+        b"data: " + "é你😀".encode(),
+        b"data: " + "😀".encode()[:2],
+        BOM + b"data: x",
     ]
 )
-streams = st.lists(parts, max_size=24).map(b"".join)
+ends = st.sampled_from([b"\n", b"\r", b"\r\n", b"\n\n", b"\r\r", b"\r\n\r\n"])
+lines = st.tuples(contents, ends).map(b"".join)
+streams = st.tuples(
+    st.sampled_from([b"", b"", BOM, BOM[:2]]), st.lists(lines, max_size=8).map(b"".join), contents
+).map(b"".join)
 
 
+@settings(max_examples=200)
 @given(streams)
 def test_a_whole_stream_gives_what_the_slow_oracle_gives(stream):
     assert parse(stream) == oracle(stream)
 
 
+@settings(max_examples=200)
+@given(streams)
+def test_any_cutting_in_two_or_in_equal_pieces_gives_the_same_events(stream):
+    expected = oracle(stream)
+    for place in range(1, len(stream)):
+        assert parse(stream[:place], stream[place:]) == expected
+    for size in (1, 2, 3, 7):
+        assert parse(*(stream[i : i + size] for i in range(0, len(stream), size))) == expected
+
+
 @given(streams, st.lists(st.integers(0, 120)))
-@example(b"data: a\r\n\r\ndata: b\n\n", [8, 9, 10])
-@example(BOM + b"data: b\n\n", [1, 2])
 def test_any_cutting_of_a_stream_gives_the_same_events(stream, cuts):
     edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
     pieces = [stream[a:b] for a, b in pairwise(edges)]
-    assert parse(*pieces) == parse(stream)
+    assert parse(*pieces) == oracle(stream)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        # The piece behind the cut is one whole event, and yet not alone.
+        [b"data: a\n", b"data: b\n\n"],
+        [b"event: error\n", b"data: b\n\n"],
+        [b"data: a\n\ndat", b"data: b\n\n"],
+        [b"data: a\r", b"\n", b"data: b\r\n\r\n"],
+        [b"data: a\r", b"data: b\n\n", b"\ndata: c\n\n"],
+        [b"data: a\rdata: b\n\n"],
+        [b"data: a\r\r", b"data: b\n\n", b"\ndata: c\n\n"],
+        [BOM[:1], b"data: b\n\n"],
+    ],
+)
+def test_a_piece_that_looks_like_one_event(pieces):
+    assert parse(*pieces) == oracle(b"".join(pieces))
 
 
 @given(st.binary(max_size=60), st.integers(1, 7))

@@ -195,6 +195,25 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="kernel stamps are Li
 
 
 @linux
+async def test_the_kernel_is_ready_before_the_first_request(monkeypatch):
+    stamper = Stamper()
+    assert await stamper.ready() is True
+    monkeypatch.setattr(stamper, "attach", lambda sock: False)
+    assert await stamper.ready(0.005) is False
+
+    def refuse(*_):
+        raise OSError
+
+    monkeypatch.setattr(stamps.socket, "create_server", refuse)
+    assert await stamper.ready() is False
+    stamper.close()
+
+
+async def test_a_stamper_that_asks_for_none_is_never_ready():
+    assert await Stamper(kernel=False).ready() is False
+
+
+@linux
 async def test_every_read_of_forty_fresh_connections_has_a_kernel_stamp(
     wire, serve, answer, connect, post
 ):
