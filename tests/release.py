@@ -27,7 +27,8 @@ def check_wheel(path):
 
 
 def check_sdist(path):
-    names = {name.partition("/")[2] for name in tarfile.open(path).getnames()}
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile", "tests/release.py"):
         assert name in names, f"{path.name} lacks {name}"
     assert not any(name.startswith(("results/2", ".venv", ".real")) for name in names)
