@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import os
 import secrets
-import select
 import socket
 import ssl
 import time
@@ -23,8 +22,8 @@ from benchcore.client.prompt import Prompt
 from benchcore.client.records import Outcome, Phase, Record
 from benchcore.client.stamps import Stamper
 from benchcore.client.tls import TLSConnection, TLSSession, tls_context
-from benchcore.clock import NS
-from benchcore.config.target import Target, Timeouts
+from benchcore.client.watchdog import broken, overdue
+from benchcore.config.target import Target
 from benchcore.errors import ConfigError, TargetError
 from benchcore.version import __version__
 
@@ -32,10 +31,6 @@ NEVER_NS = 1 << 62
 """An instant that does not come."""
 OPENING_AT_ONCE = 16
 """Connections opened at a time: an overflowing backlog costs a whole second."""
-BROKEN_NS = NS // 200
-"""A connection that brings nothing for so long is looked at for an error."""
-GRACE_NS = NS
-"""After its proper end a stream may take this long to finish its HTTP body."""
 
 _now_ns = time.perf_counter_ns
 
@@ -407,67 +402,30 @@ class Client:
         self.stamper.tick()
         self._watchdog = self._loop.call_later(self._watch_seconds, self._watch)
         now_ns = _now_ns()
-        self._read_broken(now_ns)
+        # Their readers are not called any more: see `broken`.
+        for connection in broken(self.in_flight, now_ns):
+            connection.drain(now_ns)
         timeouts = self.target.timeouts
-        for exchange in [e for e in self.in_flight if self._overdue(e, timeouts, now_ns)]:
-            connection = exchange.connection
-            if connection is not None:
-                connection.drain(now_ns)
+        for exchange in [e for e in self.in_flight if overdue(e, timeouts, now_ns)]:
+            carrier = exchange.connection
+            if carrier is not None:
+                carrier.drain(now_ns)
             if exchange not in self.in_flight:
                 continue
-            overdue = self._overdue(exchange, timeouts, now_ns)
-            if overdue is None:
+            late = overdue(exchange, timeouts, now_ns)
+            if late is None:
                 continue
             if exchange.reader.ended_ns:
                 # It has said all: only the end of its HTTP body is missing.
-                if connection is not None:
-                    connection.abort()
-                    exchange.record.done_ns = connection.stamp_ns
-                    self.exchange_over(connection, exchange, "the stream's body has no end")
+                if carrier is not None:
+                    carrier.abort()
+                    exchange.record.done_ns = carrier.stamp_ns
+                    self.exchange_over(carrier, exchange, "the stream's body has no end")
                 continue
-            phase, limit = overdue
+            phase, limit = late
             self.cancel(
                 exchange, Outcome.TIMEOUT, phase, f"{phase.value} took longer than {limit:g} s"
             )
-
-    def _read_broken(self, now_ns: int) -> None:
-        """Read the sockets that broke while data lay in them.
-
-        libuv gives up a descriptor that has an error after one call of its reader, which was for
-        the data: nobody would read the error behind them.
-        """
-        quiet: dict[int, Connection] = {}
-        poll = select.poll()
-        for exchange in self.in_flight:
-            connection = exchange.connection
-            if connection is not None and now_ns - connection.stamp_ns > BROKEN_NS:
-                quiet[connection.descriptor] = connection
-                poll.register(connection.descriptor, 0)
-        for descriptor, _ in poll.poll(0) if quiet else ():
-            quiet[descriptor].drain(now_ns)
-
-    @staticmethod
-    def _overdue(exchange: Exchange, timeouts: Timeouts, now_ns: int) -> tuple[Phase, float] | None:
-        record = exchange.record
-        sent_ns = record.sent_ns
-        if not sent_ns:
-            return None  # connecting has its own limit
-        stamps = record.stamps
-        ended_ns = exchange.reader.ended_ns
-        if ended_ns:
-            return (Phase.TOTAL, GRACE_NS / NS) if now_ns - ended_ns > GRACE_NS else None
-        if stamps:
-            limit = timeouts.between_tokens
-            if limit is not None and now_ns - stamps[-1] > limit * NS:
-                return Phase.BETWEEN_TOKENS, limit
-        elif record.streamed:
-            limit = timeouts.first_token
-            if limit is not None and now_ns - sent_ns > limit * NS:
-                return Phase.FIRST_TOKEN, limit
-        limit = timeouts.total
-        if limit is not None and now_ns - sent_ns > limit * NS:
-            return Phase.TOTAL, limit
-        return None
 
 
 def request_ids(seed: int) -> Iterator[str]:

@@ -298,7 +298,7 @@ async def test_usage_and_done_after_the_end_are_not_between_tokens(
 async def test_a_body_that_never_ends_after_the_proper_end_is_cut_after_a_grace(
     wire, serve, connect, post, token, monkeypatch, rest
 ):
-    from benchcore.client import client as module
+    from benchcore.client import watchdog as module
 
     monkeypatch.setattr(module, "GRACE_NS", 80_000_000)
     pings = (0.03, wire.chunk(rest)) * 50 if rest else ()
@@ -314,7 +314,7 @@ async def test_a_body_that_never_ends_after_the_proper_end_is_cut_after_a_grace(
 async def test_an_error_event_before_a_silence_is_a_stream_error(
     wire, serve, connect, post, token, monkeypatch
 ):
-    from benchcore.client import client as module
+    from benchcore.client import watchdog as module
 
     monkeypatch.setattr(module, "GRACE_NS", 50_000_000)
     error = wire.chunk(wire.event({"error": {"message": "out of memory"}}))
