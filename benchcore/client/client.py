@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import secrets
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -17,6 +16,7 @@ import orjson
 from benchcore.client.connection import Connection
 from benchcore.client.descriptors import ensure_descriptors
 from benchcore.client.exchange import Exchange, Limits, Request
+from benchcore.client.ids import request_ids
 from benchcore.client.openai import PATHS, request_body
 from benchcore.client.prompt import Prompt
 from benchcore.client.records import Outcome, Phase, Record
@@ -426,16 +426,6 @@ class Client:
             self.cancel(
                 exchange, Outcome.TIMEOUT, phase, f"{phase.value} took longer than {limit:g} s"
             )
-
-
-def request_ids(seed: int) -> Iterator[str]:
-    """Yield UUIDs that count up: some servers refuse a request whose id is none.
-
-    Version 4 (RFC 9562, 5.4), whose first 60 free bits are `seed` and whose last 62 count.
-    """
-    prefix = f"{seed >> 28 & 0xFFFFFFFF:08x}-{seed >> 12 & 0xFFFF:04x}-4{seed & 0xFFF:03x}"
-    for number in itertools.count():
-        yield f"{prefix}-{0x8000 | number >> 48:04x}-{number & 0xFFFFFFFFFFFF:012x}"
 
 
 def connect_problem(error: OSError) -> str:

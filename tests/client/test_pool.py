@@ -14,7 +14,8 @@ import pytest
 from pydantic import SecretStr
 
 from benchcore.client import client as client_module
-from benchcore.client.client import OPENING_AT_ONCE, Client, request_ids
+from benchcore.client.client import OPENING_AT_ONCE, Client
+from benchcore.client.ids import request_ids
 from benchcore.client.prompt import Prompt
 from benchcore.client.records import Outcome, Phase
 from benchcore.config.target import Target
