@@ -1,7 +1,7 @@
 """Events: which events of a stream carry generated output; the hot path of a token."""
 
 from array import array
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -30,6 +30,9 @@ class StreamReader:
     with that read's stamp: where `plain` holds and one event is pending by appending the stamp to
     `stamps`, else by `commit`.
     """
+
+    content_key: ClassVar[str] = ""
+    """What holds the content of a token event; empty where no two events are alike beside it."""
 
     __slots__ = (
         "_keep_text",
@@ -87,6 +90,43 @@ class StreamReader:
     def ended(self) -> bool:
         """Whether the stream came to its proper end."""
         return self.done or (bool(self.finish_reason) and not self._unfinished)
+
+    @property
+    def single(self) -> bool:
+        """Whether there was one choice at most so far."""
+        return self._lanes_pending is None
+
+    @property
+    def speaks(self) -> bool:
+        """Whether output that is not reasoning has begun, and has not ended."""
+        return self._output_seen and not self.finish_reason
+
+    def only_token(self, message: Any) -> dict[str, Any] | None:
+        """Return what holds the content, if `message` is one more token event and nothing else.
+
+        It is that with any content that is a string and not empty. `None` where it is more, or
+        where the content is to be kept.
+        """
+        try:
+            (choice,) = message["choices"]
+            holder: dict[str, Any] = self._holder(choice)
+            if (
+                isinstance(holder[self.content_key], str)
+                and self._output_seen
+                and not self._keep_text
+                and choice.get("index", 0) == self._lane
+                and not choice.get("finish_reason")
+                and not message.get("usage")
+                and "error" not in message
+            ):
+                return holder
+        except (KeyError, TypeError, ValueError, AttributeError):
+            pass
+        return None
+
+    def _holder(self, choice: Any) -> Any:
+        """Return the part of a choice that holds its content."""
+        raise NotImplementedError
 
     def note_end(self, stamp_ns: int) -> None:
         """Note `stamp_ns` as the stream's end, if it has come to one and to none before."""
@@ -240,6 +280,8 @@ class StreamReader:
 class ChatReader(StreamReader):
     """Reads `chat.completion.chunk` events."""
 
+    content_key = "content"
+
     __slots__ = ()
 
     def event(self, data: bytes, kind: bytes) -> None:
@@ -277,6 +319,9 @@ class ChatReader(StreamReader):
         except (KeyError, TypeError, AttributeError):
             self._unshaped(message, kind)
 
+    def _holder(self, choice: Any) -> Any:
+        return choice["delta"]
+
     def _other_output(self, lane: Any, delta: dict[str, Any]) -> None:
         """Count a delta without content that carries something else that was generated."""
         if delta.get("reasoning_content") or delta.get("reasoning"):
@@ -294,6 +339,8 @@ class ChatReader(StreamReader):
 
 class CompletionsReader(StreamReader):
     """Reads `text_completion` events."""
+
+    content_key = "text"
 
     __slots__ = ()
 
@@ -326,6 +373,9 @@ class CompletionsReader(StreamReader):
                 self._unshaped(message, kind)
         except (KeyError, TypeError, AttributeError):
             self._unshaped(message, kind)
+
+    def _holder(self, choice: Any) -> Any:
+        return choice
 
 
 class ResponsesReader(StreamReader):

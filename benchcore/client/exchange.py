@@ -14,6 +14,7 @@ from benchcore.client.events import READERS, StreamReader
 from benchcore.client.openai import error_text, read_answer, read_usage
 from benchcore.client.records import Outcome, Phase, Record
 from benchcore.client.sse import SSEParser
+from benchcore.client.template import EventTemplate
 from benchcore.clock import NS
 
 if TYPE_CHECKING:
@@ -81,13 +82,14 @@ class Exchange:
         "_parser",
         "_size",
         "_streaming",
-        "_take",
+        "_template",
         "allow_empty",
         "complete",
         "connection",
         "feed",
         "keep",
         "keep_alive",
+        "on_body",
         "on_done",
         "reader",
         "record",
@@ -118,6 +120,8 @@ class Exchange:
         self.complete = False
         self.keep_alive = False
         self._begin_head()
+        self._template = EventTemplate(self.reader, self._gather)
+        self.on_body: Callable[[bytes], None] = self._template.feed
         self._parser: Any = httptools.HttpResponseParser(self)
         self.feed: Callable[[bytes], None] = self._feed_head
 
@@ -127,7 +131,6 @@ class Exchange:
         self._delimited = False
         self._streaming = False
         self._content_type = b""
-        self._take: Callable[[bytes], None] = self._gather
 
     def _feed_head(self, data: bytes) -> None:
         """Feed until the head is complete; then llhttp is fed directly."""
@@ -187,12 +190,7 @@ class Exchange:
             and not self._content_type.startswith(_NOT_STREAMS)
         ):
             self._streaming = True
-            self._take = SSEParser(self.reader.event, self._limits.event).feed
-
-    def on_body(self, body: bytes) -> None:
-        """Take a piece of the body."""
-        if not self.complete:
-            self._take(body)
+            self._template.follow(SSEParser(self.reader.event, self._limits.event))
 
     def on_message_complete(self) -> None:
         """Note the end; `100 Continue` and its like are followed by the answer proper."""
@@ -202,6 +200,7 @@ class Exchange:
             self._begin_head()
             return
         self.complete = True
+        self._template.stop()
         self.keep_alive = self._parser.should_keep_alive()
 
     def _gather(self, body: bytes) -> None:
@@ -338,7 +337,8 @@ class Exchange:
     def release(self) -> None:
         """Break the circle with llhttp: the collector is off while a load runs."""
         self._parser = None
-        self.feed = self._take = _nothing
+        self.feed = self.on_body = _nothing
+        self._template.stop()
         self.connection = None
         self.on_done = None
 

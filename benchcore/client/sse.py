@@ -24,12 +24,12 @@ class SSEParser:
         "_data",
         "_fresh",
         "_kind",
-        "_limit",
         "_on_event",
         "_pending",
         "_size",
         "_skip_lf",
         "last_event_id",
+        "limit",
         "retry_ms",
     )
 
@@ -37,7 +37,7 @@ class SSEParser:
         self, on_event: Callable[[bytes, bytes], None], limit: int = MAX_EVENT_BYTES
     ) -> None:
         self._on_event = on_event
-        self._limit = limit
+        self.limit = limit
         self._pending: bytes | bytearray = b""  # the beginning of a line whose end has not come
         self._data: list[bytes] = []
         self._size = 0
@@ -46,6 +46,11 @@ class SSEParser:
         self._skip_lf = False  # the last piece ended in CR: an LF that follows belongs to it
         self.last_event_id = b""
         self.retry_ms: int | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether all that came is done with, so that the next piece stands for itself."""
+        return not (self._pending or self._data or self._kind or self._fresh or self._skip_lf)
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece of the stream.
@@ -64,7 +69,7 @@ class SSEParser:
             and b"\r" not in piece
         ):
             self._fresh = self._skip_lf = False
-            if len(piece) > self._limit:
+            if len(piece) > self.limit:
                 raise EventTooLargeError
             self._on_event(piece[6:-2], b"")
             return
@@ -119,7 +124,7 @@ class SSEParser:
             self._line(line)
 
     def _check(self, pending: int) -> None:
-        if pending + self._size > self._limit:
+        if pending + self._size > self.limit:
             raise EventTooLargeError
 
     def _line(self, line: bytes) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from benchcore.client import template
+from benchcore.client.events import READERS
 from benchcore.client.records import Outcome
 
 FOLDER = Path(__file__).parents[1] / "real" / "captures"
@@ -96,3 +99,58 @@ async def test_a_real_running_usage_gives_the_tokens_of_each_arrival(replay):
     record = replay(raw, size=1)
     assert list(record.tokens) == [1, 1, 2, 1, 1]  # one was half a character, held back
     assert record.events is None
+
+
+STREAMED = [path for path in CAPTURES if b"text/event-stream" in path.read_bytes()]
+
+
+def chunks(raw):
+    """Cut a chunked answer behind each of its chunks, as a server sends them."""
+    *most, last = re.split(rb"(?<=\n\n\r\n)", raw)
+    return [*most, last] if last else most
+
+
+@pytest.mark.parametrize("path", STREAMED, ids=lambda path: path.stem)
+async def test_a_real_stream_is_the_same_with_an_event_template_and_without(
+    replay, path, monkeypatch
+):
+    raw = path.read_bytes()
+    asked = way(path.stem, raw)
+    ways = [[raw], chunks(raw), *([raw[:cut], raw[cut:]] for cut in range(0, len(raw), 41))]
+    found = [replay(pieces, **asked) for pieces in ways]
+    monkeypatch.setattr(template, "ATTEMPTS", 0)
+    for pieces, record in zip(ways, found, strict=True):
+        expected = replay(pieces, **asked)
+        assert essence(record) == essence(expected)
+        assert record.events == expected.events
+        assert record.lanes == expected.lanes
+        assert record.tokens == expected.tokens
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "parsed"),
+    [
+        # Parsed is the first token, or two of them, and each event that is no ordinary token.
+        ("vllm-chat-stream", 5, 5),
+        ("llama-cpp-chat-stream", 6, 4),
+        ("transformers-chat-stream", 5, 3),
+        ("transformers-cb-chat-stream", 6, 3),
+        ("vllm-completions-stream-usage", 6, 5),
+        ("llama-cpp-completions-stream-usage", 6, 4),
+        ("transformers-completions-stream-usage", 5, 3),
+        ("transformers-cb-completions-stream-usage", 5, 3),
+        # With a running usage it is each event.
+        ("vllm-chat-stream-continuous", 5, 9),
+        # And each one from where a second choice begins.
+        ("vllm-chat-stream-two", 11, 15),
+    ],
+)
+async def test_of_a_real_stream_few_events_are_parsed(replay, name, tokens, parsed, monkeypatch):
+    raw = (FOLDER / f"{name}.http").read_bytes()
+    asked = way(name, raw)
+    reader = READERS[asked["endpoint"]]
+    seen = []
+    event = reader.event
+    monkeypatch.setattr(reader, "event", lambda *given: seen.append(given) or event(*given))
+    record = replay(chunks(raw), **asked)
+    assert (record.token_events, len(seen)) == (tokens, parsed)
