@@ -13,6 +13,8 @@ from typing import Protocol
 
 NS = 1_000_000_000
 """Nanoseconds in a second."""
+NEVER_NS = 1 << 62
+"""An instant that does not come."""
 
 
 class Timer(Protocol):

@@ -13,6 +13,7 @@ import click
 
 from benchcore.cli import climb_options as options
 from benchcore.cli import values
+from benchcore.errors import InvalidRunError, TargetError
 
 if TYPE_CHECKING:
     from benchcore.config.target import Target
@@ -41,7 +42,7 @@ def climb(**given: Any) -> int:
     progress = TerminalProgress(
         sys.stderr, live=live and not given["quiet"], interval_seconds=given["progress_interval"]
     )
-    level = "error" if given["quiet"] else given["log_level"]
+    level = "warning" if given["quiet"] else given["log_level"]
     set_up(sys.stderr, level, as_json=given["log_format"] == "json", before=progress.clear)
     if given["seed"] is None:
         given["seed"] = secrets.randbelow(2**31)
@@ -89,7 +90,7 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
             output=given["output"],
             name=given["name"],
             labels=values.pairs(given["labels"]),
-            command=["benchcore", *sys.argv[1:]],
+            command=["benchcore", *_masked(sys.argv[1:])],
             kind=kind,
             tokenizer=given["tokenizer"],
             progress=progress,
@@ -108,13 +109,26 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
         LOGGER.info("results are in %s", run.folder)
     if code:
         return code
-    if not run.valid:
-        LOGGER.error("the run is invalid: it measured the load generator; see above")
-        return 4
     if run.levels and not any(level.ok for level in run.levels):
-        LOGGER.error("not one request ended ok; see the findings above")
-        return 3
+        raise TargetError("not one request ended ok; see the findings above")
+    if not run.valid:
+        raise InvalidRunError("the run is invalid: it measured the load generator; see above")
     return 0
+
+
+def _masked(args: list[str]) -> list[str]:
+    """Return the command line without the values of headers: they may be keys."""
+    masked = []
+    after = ""
+    for arg in args:
+        if after == "--header" or arg.startswith("--header="):
+            name, given, _ = arg.rpartition("--header=")[2].partition("=")
+            head = "--header=" if arg.startswith("--header=") else ""
+            masked.append(f"{head}{name}={'***' if given else ''}")
+        else:
+            masked.append(arg)
+        after = arg
+    return masked
 
 
 def _catch_signals(machine: Climb) -> list[int]:
@@ -143,14 +157,28 @@ def _print_result(run: RunResult, *, as_json: bool) -> None:
 
         sys.stdout.write(dump(run.to_json()).decode())
     else:
-        import shutil
-
         from benchcore.report.table import render
 
         color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        width = shutil.get_terminal_size((100, 24)).columns
-        sys.stdout.write(render(run, color=color, width=width))
+        sys.stdout.write(render(run, color=color))
     sys.stdout.flush()
+
+
+_OPTIONS = {
+    "slos": "slo",
+    "duration_seconds": "duration",
+    "drain_seconds": "drain",
+    "ramp_seconds": "ramp",
+    "think_time_seconds": "think_time",
+    "idle_seconds": "idle",
+    "warmup_seconds": "warmup",
+    "warmup_requests": "warmup",
+    "headers": "header",
+    "timeouts": "timeout",
+    "verify": "insecure",
+    "api_key": "api_key_env",
+}
+"""Fields whose option has another name."""
 
 
 def _validated(build: Any) -> Any:
@@ -162,7 +190,8 @@ def _validated(build: Any) -> Any:
     except ValidationError as error:
         faults = []
         for fault in error.errors(include_url=False):
-            name = "--" + "-".join(str(part) for part in fault["loc"]).replace("_", "-")
+            field = str(fault["loc"][0]) if fault["loc"] else ""
+            name = "--" + _OPTIONS.get(field, field).replace("_", "-")
             message = fault["msg"].removeprefix("Value error, ")
             faults.append(f"{name}: {message}" if fault["loc"] else message)
         raise click.UsageError("; ".join(faults)) from None
@@ -300,11 +329,10 @@ async def _print_request(target: Target, part: Part) -> int:
     """Print the first request as it would be sent, the key masked."""
     from benchcore.client.client import Client
 
+    shown = dict.fromkeys(target.headers, "***")
     if target.api_key is not None:
-        target = target.model_copy(update={"api_key": None})
-        target = target.model_copy(
-            update={"headers": {**target.headers, "authorization": "Bearer ***"}}
-        )
+        shown["authorization"] = "Bearer ***"
+    target = target.model_copy(update={"api_key": None, "headers": shown})
     client = Client(target)
     request = client.prepare(part.workload.prompt(0, "c1", 1))
     client.stamper.close()
@@ -349,7 +377,7 @@ def _warnings(target: Target) -> list[str]:
     except ValueError:
         public = "." in target.host and not target.host.endswith((".local", ".internal", ".lan"))
     if public and not target.is_loopback:
-        found.append(f"{target.host} is a public address: a load there may cost money or harm")
+        found.append(f"{target.host} may be a public address: a load there costs money, or harms")
     if target.tls and not target.verify:
         found.append("--insecure: the server's certificate is not checked; anyone may answer")
     return found

@@ -110,7 +110,7 @@ WORKLOAD = _group(
     ),
     click.option(
         "--seed",
-        type=click.IntRange(0),
+        type=click.IntRange(0, 2**63 - 1),
         default=None,
         help="Of prompts and arrivals; drawn and recorded when left out, since a server caches "
         "prompts it has seen.",

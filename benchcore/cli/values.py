@@ -70,9 +70,20 @@ def _timeouts(text: str) -> dict[str, float]:
     return found
 
 
+def _no_number(text: str) -> None:
+    raise ConfigError(f"{text} is no number of JSON")
+
+
+def _short_integer(text: str) -> int:
+    number = int(text)
+    if not -(2**63) <= number < 2**64:
+        raise ConfigError(f"{text} has more than 64 bits")
+    return number
+
+
 def _object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_no_number, parse_int=_short_integer)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{text!r} is not JSON: {error}") from None
     if not isinstance(value, dict):

@@ -23,12 +23,11 @@ from benchcore.client.records import Outcome, Phase, Record
 from benchcore.client.stamps import Stamper
 from benchcore.client.tls import TLSConnection, TLSSession, tls_context
 from benchcore.client.watchdog import broken, overdue
+from benchcore.clock import NEVER_NS
 from benchcore.config.target import Target
 from benchcore.errors import ConfigError, TargetError
 from benchcore.version import __version__
 
-NEVER_NS = 1 << 62
-"""An instant that does not come."""
 OPENING_AT_ONCE = 16
 """Connections opened at a time: an overflowing backlog costs a whole second."""
 

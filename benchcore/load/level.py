@@ -10,10 +10,10 @@ from enum import Enum
 from typing import Any, Literal, Protocol
 
 from benchcore.client.records import Outcome, Phase, Record
-from benchcore.clock import Clock, Timer
+from benchcore.clock import NEVER_NS, Clock, Timer
 from benchcore.load.closed import ClosedLoop
 from benchcore.load.inflight import InFlight
-from benchcore.load.open import NEVER_NS, OpenLoop
+from benchcore.load.open import OpenLoop
 
 
 @dataclass(frozen=True, slots=True)

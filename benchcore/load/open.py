@@ -3,10 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from benchcore.client.records import Record
-from benchcore.clock import Clock, Timer
+from benchcore.clock import NEVER_NS, Clock, Timer
 from benchcore.load.closed import Emit
-
-NEVER_NS = 1 << 62
 
 
 class OpenLoop:

@@ -54,7 +54,7 @@ class StopRules:
                 f"more than {self.failures:.1%}"
             )
         if self.slo and last.broken_slos:
-            return f"{last.name} broke {', '.join(last.broken_slos)}"
+            return f"{last.name}: {', '.join(last.broken_slos)}"
         if self.flat:
             return self._flat_reason(levels)
         return None

@@ -274,17 +274,21 @@ def rates(
     cancelled = sum(record.outcome is Outcome.CANCELLED for record in measured)
     counted = len(measured) - cancelled
     good = sum(is_good(record, slos) for record in measured)
+    everyone = [*others, *measured]
+    ended_good = sum(
+        start_ns < record.done_ns <= end_ns and is_good(record, slos) for record in everyone
+    )
     seconds = (end_ns - start_ns) / NS
     tpots = [value for record in ok if (value := PER_REQUEST["tpot"](record)) is not None]
     positive = [value for value in tpots if value > 0]
     streamed = [record for record in ok if record.streamed]
     return {
-        "throughput": throughput([*others, *measured], start_ns, end_ns),
+        "throughput": throughput(everyone, start_ns, end_ns),
         "tokens_per_second_per_user": sum(NS / value for value in positive) / len(positive)
         if positive
         else None,
         "good": good,
-        "goodput": good / seconds if seconds > 0 else None,
+        "goodput": ended_good / seconds if seconds > 0 else None,
         "goodput_ratio": good / counted if counted else None,
         "failure_rate": (counted - len(ok)) / counted if counted else None,
         "itl_kind": ("estimated" if any(map(is_estimated, streamed)) else "exact")

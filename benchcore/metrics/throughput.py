@@ -27,7 +27,7 @@ def tokens_inside(record: Record, start_ns: int, end_ns: int) -> float | None:
     if not record.streamed:
         return None
     stamps = np.frombuffer(record.stamps, dtype=np.int64)
-    inside = (stamps >= start_ns) & (stamps < end_ns)
+    inside = (stamps > start_ns) & (stamps <= end_ns)
     if not inside.any():
         return 0.0
     if record.tokens is not None:
@@ -44,7 +44,9 @@ def throughput(records: Iterable[Record], start_ns: int, end_ns: int) -> Through
     """Return the rates of a window.
 
     Requests count where they ended `ok` inside it: failing fast must not look like being fast.
-    Prompt tokens count at the first token of the answer.
+    Prompt tokens count at the first token of the answer. The window's end belongs to it and its
+    begin does not: where the N-th request is scheduled at the end of the one before, that one is
+    the N-th to have ended.
 
     Args:
         records: every request that was on its way inside the window, measured or not.
@@ -60,14 +62,14 @@ def throughput(records: Iterable[Record], start_ns: int, end_ns: int) -> Through
     streamed = False
     prompt_known = True
     for record in records:
-        if record.outcome is Outcome.OK and start_ns <= record.done_ns < end_ns:
+        if record.outcome is Outcome.OK and start_ns < record.done_ns <= end_ns:
             ended += 1
         tokens = tokens_inside(record, start_ns, end_ns)
         if tokens is None:
             continue
         streamed = True
         output += tokens
-        if start_ns <= record.first_token_ns < end_ns:
+        if start_ns < record.first_token_ns <= end_ns:
             if record.usage is None or record.usage.prompt_tokens is None:
                 # Cut off before its usage came: the length that was sent is not the server's word.
                 prompt_known = prompt_known and record.outcome is not Outcome.OK

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import ssl
+import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -125,14 +128,21 @@ def _peak(samples: list[Sample], names: tuple[str, ...], *, each: bool = False) 
     return max(seen, default=UNKNOWN)
 
 
-def columns(samples: list[Sample]) -> dict[str, float]:
-    """Return the server-side columns of a level from what was seen during its window."""
+def columns(inside: list[Sample], across: list[Sample] | None = None) -> dict[str, float]:
+    """Return the server-side columns of a level.
+
+    Args:
+        inside: samples of its window, for the gauges.
+        across: from the last sample before the window to the first after it, for the counters;
+            `None`: those inside.
+    """
     found = dict.fromkeys(COLUMNS, UNKNOWN)
+    samples = inside if across is None else across
     if not samples:
         return found
-    found["server_kv_cache_usage_max"] = _peak(samples, _KV_USAGE, each=True)
-    found["server_running_max"] = _peak(samples, RUNNING)
-    found["server_waiting_max"] = _peak(samples, WAITING)
+    found["server_kv_cache_usage_max"] = _peak(inside, _KV_USAGE, each=True)
+    found["server_running_max"] = _peak(inside, RUNNING)
+    found["server_waiting_max"] = _peak(inside, WAITING)
     preemptions = _growth(samples, _PREEMPTIONS)
     found["server_preemptions"] = UNKNOWN if preemptions is None else preemptions
     found["server_prefix_cache_hit_ratio"] = _ratio(
@@ -187,3 +197,49 @@ class ServerMetrics:
         if self.available is None:
             self.available = bool(picked)
         return picked + b"\n" if picked else None
+
+
+SCRAPE_EVERY_SECONDS = 0.5
+
+
+class Scraper:
+    """Reads a server's metrics while a level runs.
+
+    Args:
+        server: where they are.
+    """
+
+    def __init__(self, server: ServerMetrics) -> None:
+        self._server = server
+        self._samples: list[tuple[int, Sample]] = []
+        self._now = asyncio.Event()
+
+    def at_once(self) -> None:
+        """Read as soon as can be: a window opens or closes."""
+        self._now.set()
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        while self._server.available is not False:
+            self._now.clear()
+            await self.read()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._now.wait(), SCRAPE_EVERY_SECONDS)
+
+    async def read(self) -> None:
+        """Read once."""
+        text = await self._server.read()
+        if text is not None:
+            self._samples.append((time.perf_counter_ns(), parse(text)))
+
+    def columns(self, opened_ns: int, closed_ns: int) -> dict[str, float]:
+        """Return the columns of a window: gauges inside it, counters across it.
+
+        Args:
+            opened_ns: when the window opened.
+            closed_ns: when it closed.
+        """
+        before = [sample for at_ns, sample in self._samples if at_ns < opened_ns]
+        inside = [sample for at_ns, sample in self._samples if opened_ns <= at_ns <= closed_ns]
+        after = [sample for at_ns, sample in self._samples if at_ns > closed_ns]
+        return columns(inside, [*before[-1:], *inside, *after[:1]])

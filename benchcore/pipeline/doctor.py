@@ -238,7 +238,8 @@ def check_ceiling(found: Ceiling, level: LevelResult) -> Iterator[Finding]:
     yield Finding(
         "ceiling",
         f"about {found.tokens_per_second:,.0f} tokens/s ({found.cpu_per_token * 1e6:.1f} µs each), "
-        f"{found.requests_per_second:,.0f} requests/s ({found.cpu_per_request * 1e6:.0f} µs each)",
+        f"{found.requests_per_second:,.0f} requests/s ({found.cpu_per_request * 1e6:.0f} µs each), "
+        f"from what {level.output_token_throughput or 0:,.0f} tokens/s cost",
     )
     verdict = level.validity.verdict
     yield Finding(

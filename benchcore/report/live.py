@@ -10,7 +10,7 @@ from benchcore.client.records import Record
 from benchcore.metrics.level import LevelResult
 from benchcore.metrics.run import RunResult
 from benchcore.report.progress import Live
-from benchcore.report.table import milliseconds, number, percent, printable
+from benchcore.report.table import level_name, milliseconds, number, percent, printable
 
 LOGGER = logging.getLogger("benchcore")
 """Everything that is said on the way goes through it."""
@@ -39,7 +39,7 @@ def live_line(live: Live) -> str:
 def level_line(level: LevelResult) -> str:
     """Return a finished level in one line."""
     return (
-        f"{level.level}: {number(level.request_throughput)} req/s, "
+        f"{level_name(level)}: {number(level.request_throughput)} req/s, "
         f"{number(level.output_token_throughput)} tok/s, "
         f"TTFT p50 {milliseconds(level.ttft, 'p50')} p99 {milliseconds(level.ttft, 'p99')} ms, "
         f"failed {percent(level.failure_rate)}, {level.validity.verdict}"

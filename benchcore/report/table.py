@@ -52,12 +52,13 @@ def percent(value: float | None) -> str:
     return f"{value:.1%}".replace("%", " %")
 
 
-def _name(level: LevelResult) -> str:
+def level_name(level: LevelResult) -> str:
+    """Return what a level is called, with its repeat where it is not the first."""
     return level.level if level.repeat == 1 else f"{level.level} #{level.repeat}"
 
 
 _COLUMNS: tuple[tuple[str, Callable[[LevelResult], str]], ...] = (
-    ("level", _name),
+    ("level", level_name),
     ("req/s", lambda level: number(level.request_throughput)),
     ("tok/s", lambda level: number(level.output_token_throughput)),
     ("tok/s\nper user", lambda level: number(level.tokens_per_second_per_user)),
@@ -95,9 +96,11 @@ def level_table(levels: Iterable[LevelResult]) -> Table:
 def remarks(run: RunResult) -> list[str]:
     """Return what must be said below the table, a line each."""
     lines = []
+    if run.facts["target"].get("kind") == "simulator":
+        lines.append("SIMULATOR: these are the figures of the built-in simulated server")
     low = False
     for level in run.levels:
-        name = _name(level)
+        name = level_name(level)
         lines += [f"{name}: {level.validity.verdict}: {why}" for why in level.validity.reasons]
         lines += [f"{name}: {what}" for what in level.findings]
         notes = [note for note in level.notes if "p99 rests" not in note]
@@ -107,7 +110,7 @@ def remarks(run: RunResult) -> list[str]:
         low = low or any("p99" in summary.low_confidence for summary in level.metrics.values())
     if low:
         lines.append("~ rests on fewer than 459 requests, too few for a p99 at 99 % confidence")
-    estimated = [_name(level) for level in run.levels if level.itl_kind == "estimated"]
+    estimated = [level_name(level) for level in run.levels if level.itl_kind == "estimated"]
     sources = {
         source for level in run.levels for source in level.tokens.sources if source != "usage"
     }
@@ -120,18 +123,17 @@ def remarks(run: RunResult) -> list[str]:
     return lines
 
 
-def render(run: RunResult, *, color: bool, width: int = WIDTH) -> str:
+def render(run: RunResult, *, color: bool) -> str:
     """Return the whole result as text for a terminal.
 
     Args:
         run: finished or not.
         color: use ANSI colours.
-        width: of the terminal; the table takes at most 100 columns.
     """
     out = io.StringIO()
     console = Console(
         file=out,
-        width=min(max(width, 80), WIDTH),
+        width=WIDTH,  # a narrower terminal breaks lines; a narrower table would hide figures
         force_terminal=color,
         no_color=not color,
         highlight=False,

@@ -53,13 +53,15 @@ class SimulatorProcess:
             [sys.executable, "-m", "benchcore.sim"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # A Ctrl-C in the terminal is for the one who started it, and stops it in time.
+            start_new_session=True,
         )
         assert self._process.stdin is not None
-        self._process.stdin.write(_options_line(self.options))
-        self._process.stdin.flush()
         try:
+            self._process.stdin.write(_options_line(self.options))
+            self._process.stdin.flush()
             greeting = self._greeting()
-        except TargetError:
+        except BaseException:
             self.stop()
             raise
         self.base_url = greeting["base_url"]

@@ -23,6 +23,7 @@ def histogram_log(run: RunResult) -> bytes:
     """
     lines = [
         f"#[benchcore run {run.run_id}; values in nanoseconds]",
+        f"#[target: {run.facts['target']['kind']}]",
         "#[Histogram log format version 1.2]",
         '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"',
     ]

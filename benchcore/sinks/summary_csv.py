@@ -42,7 +42,7 @@ _PLAIN = (
 )
 _STATISTICS = ("avg", "min", *QUANTILES, "max", "std", "count")
 _METRIC_COLUMNS = tuple(f"{metric}_seconds_{name}" for metric in METRICS for name in _STATISTICS)
-SUMMARY_COLUMNS = (*_PLAIN, "validity", *_METRIC_COLUMNS, *SERVER_COLUMNS)
+SUMMARY_COLUMNS = (*_PLAIN, "validity", *_METRIC_COLUMNS, *SERVER_COLUMNS, "target_kind")
 """Columns of `summary.csv`."""
 
 REQUEST_COLUMNS = (
@@ -99,7 +99,7 @@ def _lines(rows: Iterable[Iterable[Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def summary_row(level: LevelResult) -> list[Any]:
+def summary_row(level: LevelResult, target_kind: str) -> list[Any]:
     """Return the row of one level, in the order of `SUMMARY_COLUMNS`."""
     row: list[Any] = [getattr(level, name) for name in _PLAIN]
     row.append(level.validity.verdict)
@@ -108,6 +108,7 @@ def summary_row(level: LevelResult) -> list[Any]:
         figures = {} if summary is None else summary.to_json()
         row.extend(figures.get(name) for name in _STATISTICS)
     row.extend(level.server[name] for name in SERVER_COLUMNS)
+    row.append(target_kind)
     return row
 
 
@@ -194,5 +195,6 @@ class SummaryCsvSink(QuietSink):
         self._write_summary(run)
 
     def _write_summary(self, run: RunResult) -> None:
-        rows = [list(SUMMARY_COLUMNS), *map(summary_row, run.levels)]
+        kind = run.facts["target"]["kind"]
+        rows = [list(SUMMARY_COLUMNS), *(summary_row(level, kind) for level in run.levels)]
         replace_file(self.folder / "summary.csv", _lines(rows))

@@ -1,8 +1,8 @@
 import pytest
 
 from benchcore.client.records import Outcome, Phase
+from benchcore.clock import NEVER_NS
 from benchcore.load.level import LevelRecords, Stage
-from benchcore.load.open import NEVER_NS
 
 MS = 1_000_000
 SECOND = 1_000 * MS

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchcore.load.open import NEVER_NS, OpenLoop
+from benchcore.clock import NEVER_NS
+from benchcore.load.open import OpenLoop
 
 MS = 1_000_000
 SECOND = 1_000 * MS

@@ -36,7 +36,7 @@ def test_only_the_last_level_is_looked_at_for_failures_and_slos():
 
 def test_a_climb_stops_where_an_slo_is_broken():
     reason = StopRules(slo=True).reason([level(broken=["ttft:500ms (p99 612.0 ms)", "x"])])
-    assert reason == "c8 broke ttft:500ms (p99 612.0 ms), x"
+    assert reason == "c8: ttft:500ms (p99 612.0 ms), x"
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,14 @@ def at(*seconds):
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({}, 2.0),  # of events at 9.5, 10, 11.5 and 12 s those in [10, 12)
+        ({}, 2.0),  # of events at 9.5, 10, 11.5 and 12 s those in (10, 12]
         ({"completion": 4}, 2.0),
         ({"completion": 20}, 10.0),
         ({"completion": 3}, 1.5),
         ({"completion": 0}, 0.0),
-        ({"events": [1, 2, 3, 4]}, 5.0),
-        ({"events": [1, 2, 3, 4], "completion": 20}, 10.0),
-        ({"tokens": [7, 5, 0, 1], "completion": 13}, 5.0),
+        ({"events": [1, 2, 3, 4]}, 7.0),
+        ({"events": [1, 2, 3, 4], "completion": 20}, 14.0),
+        ({"tokens": [7, 5, 0, 1], "completion": 13}, 1.0),
         # What was billed is what the server made, streamed or not.
         ({"completion": 20, "reasoning": 16}, 10.0),
     ],
@@ -37,7 +37,7 @@ def test_tokens_are_those_stamped_inside_scaled_to_the_usage(record, fields, exp
 
 def test_a_request_wholly_inside_counts_as_its_usage(record):
     for more in ({}, {"tokens": [61, 9, 1], "reasoning": 60}, {"reasoning": 60}):
-        one = record(at(10, 10.5, 11), completion=71, **more)
+        one = record(at(10.1, 10.5, 11), completion=71, **more)
         assert tokens_inside(one, START, END) == pytest.approx(71)
 
 
@@ -58,7 +58,7 @@ def test_a_plain_answer_tells_nothing_of_tokens(record):
 @settings(max_examples=150, deadline=None)
 def test_windows_side_by_side_lose_no_token(record, stamps, completion, cuts):
     one = record(stamps, completion=completion)
-    edges = [0, *cuts, 101]
+    edges = [-1, *cuts, 101]
     parts = [tokens_inside(one, a, b) for a, b in itertools.pairwise(edges)]
     expected = (len(stamps) if completion is None else completion) if stamps else 0
     assert sum(parts) == pytest.approx(expected)
@@ -67,22 +67,22 @@ def test_windows_side_by_side_lose_no_token(record, stamps, completion, cuts):
 def test_rates_are_per_second_of_window(record):
     records = [
         record(at(9, 10.5), done=round(10.6 * SECOND), completion=8, prompt=100),
-        record(at(10, 11), done=12 * SECOND, completion=2, prompt=30),
+        record(at(10.2, 11), done=12 * SECOND + 1, completion=2, prompt=30),
         record(at(11, 11.5), done=round(11.5 * SECOND), completion=6, prompt=10),
     ]
     # Tokens 4 + 2 + 6; ended inside the first and the third; first tokens inside: 30 + 10.
     assert throughput(records, START, END) == Throughput(1.0, 6.0, 20.0, 26.0)
 
 
-def test_an_end_counts_from_the_start_of_the_window_and_before_its_end(record):
-    ends = [START - 1, START, END - 1, END]
+def test_an_end_counts_after_the_start_of_the_window_and_up_to_its_end(record):
+    ends = [START, START + 1, END, END + 1]
     records = [record([end], done=end) for end in ends]
     assert throughput(records, START, END).requests == 1.0
 
 
 @pytest.mark.parametrize("outcome", sorted(set(Outcome) - {Outcome.OK}))
 def test_failing_is_no_throughput_of_requests_but_its_tokens_were_made(record, outcome):
-    one = record(at(10, 10.5), outcome=outcome)
+    one = record(at(10.2, 10.5), outcome=outcome)
     found = throughput([one], START, END)
     assert (found.requests, found.output_tokens) == (0.0, 1.0)
 

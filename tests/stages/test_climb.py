@@ -318,7 +318,8 @@ async def test_goodput_counts_requests_that_meet_every_slo(simulator):
 async def test_a_stop_by_slo(simulator):
     run = await climb(simulator.base_url, concurrency=[1, 2], slos=("e2e:1us",), stop_on_slo=True)
     assert len(run.levels) == 1
-    assert run.stopped.startswith("c1 broke e2e:0.001ms (p99 ")
+    assert run.levels[0].findings[0].startswith("SLO e2e:0.001ms broken: p99 ")
+    assert run.stopped.startswith("c1: e2e:0.001ms broken: p99 ")
 
 
 async def test_drops_are_counted_and_reported(simulator):

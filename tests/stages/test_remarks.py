@@ -72,12 +72,16 @@ def test_notes_tell_what_the_figures_rest_on():
     retried.retried = True
     few = level(record(), retried)
     few.window_end_ns = 0
+    few.scheduled = 2
     assert list(notes(few)) == [
         "2 ok requests: p99 rests on fewer than 459",
         "all requests were scheduled at once: a window without length has no throughput",
         "1 request(s) were sent again: the server had closed the connection",
     ]
-    assert list(notes(level(*[record()] * 459))) == []
+    many = level(*[record()] * 459)
+    many.scheduled = 459
+    assert list(notes(many)) == []
+    assert list(notes(level())) == ["nothing was scheduled inside the window"]
 
 
 def test_the_steady_state_has_figures_of_its_own():

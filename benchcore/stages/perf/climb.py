@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -232,7 +233,8 @@ class Climb:
             self._sinks.close(self.run)
         elif self.run.folder is not None:
             # It never came to a load: an empty folder would only be in the way.
-            self.run.folder.rmdir()
+            with suppress(OSError):
+                self.run.folder.rmdir()
             self.run.folder = None
 
     async def _until_interrupted(self, work: Any) -> None:
@@ -282,9 +284,9 @@ class Climb:
     def _open(self) -> None:
         run = self.run
         if run.folder is not None:
+            self._opened = True
             self._sinks.open(run, run.folder, run.options)
             raise_problems(self._sinks, run.folder)
-            self._opened = True
         self._progress.begin(run, len(self._steps))
 
     # The levels.
@@ -331,10 +333,11 @@ class Climb:
             )
             level = await self._running.run()
             self._running = None
+            figures.append(_figures(level, slos))
+            level.findings += [f"SLO {broken}" for broken in figures[-1].broken_slos]
             run.levels.append(level)
             self._sinks.level(run, level)
             self._progress.level(level)
-            figures.append(_figures(level, slos))
             if self._interrupts:
                 return
 
@@ -397,7 +400,7 @@ def _figures(level: LevelResult, slos: Sequence[Slo]) -> LevelFigures:
     for slo in slos:
         summary = level.metrics.get(slo.metric)
         if summary is not None and round(summary.p99 * NS) > slo.limit_ns:
-            broken.append(f"{slo} (p99 {summary.p99 * 1e3:.1f} ms)")
+            broken.append(f"{slo} broken: p99 {summary.p99 * 1e3:.1f} ms")
     throughput = level.output_token_throughput
     return LevelFigures(
         name=level.level,

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from array import array
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
-from benchcore.client.client import NEVER_NS, Client
+from benchcore.client.client import Client
 from benchcore.client.records import FAILED, Outcome, Record
-from benchcore.clock import NS, LoopClock
+from benchcore.clock import NEVER_NS, NS, LoopClock
 from benchcore.config.slo import Slo
+from benchcore.errors import BenchcoreError
 from benchcore.load.arrivals import Arrival
 from benchcore.load.level import Level, LevelRecords, Stage
 from benchcore.load.open import OpenLoop
@@ -29,10 +26,11 @@ from benchcore.metrics.timeline import Row, Timeline
 from benchcore.metrics.validity import Evidence, judge
 from benchcore.observe.heartbeat import Heartbeat
 from benchcore.observe.meter import CollectorWatch, Mark, mark, spent
-from benchcore.observe.server import Sample, ServerMetrics, columns, parse
+from benchcore.observe.server import Scraper, ServerMetrics
 from benchcore.report.progress import Live, Progress
 from benchcore.sinks.fanout import FanOut
 from benchcore.sinks.protocol import LevelHead, RequestRow
+from benchcore.stages.perf.guards import faults_end, no_collection
 from benchcore.stages.perf.plan import Step, level_plan
 from benchcore.stages.perf.remarks import findings, notes, steady_figures
 from benchcore.stages.perf.sender import PromptSender
@@ -43,22 +41,11 @@ VISITS_A_TICK = 12
 PIECES_A_TICK = 16
 PREPARED_A_TICK = 12
 LIVE_EVERY_TICKS = 50
-SCRAPE_EVERY_SECONDS = 2.0
 RECENT = 4096
+CONNECT_SECONDS = 5.0
+"""Connections are opened ahead for no longer than this."""
+AT_ONCE = 64
 FAILURES_TOLD = 3
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Keep the garbage collector still: what lives is frozen, what dies is freed by counting."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.unfreeze()
 
 
 class LevelRun:
@@ -91,13 +78,13 @@ class LevelRun:
         self._slos = slos
         self._sinks = sinks
         self._progress = progress
-        self._server = server
         self._e2e_seconds = e2e_seconds
         self._loop = asyncio.get_running_loop()
         self._clock = LoopClock(self._loop)
         self._plan = level_plan(step)
         self._sender = PromptSender(client, step.part.workload, step.name, step.repeat)
         self._over = asyncio.Event()
+        self._interrupted = asyncio.Event()
         self._ended: deque[tuple[Record, Stage]] = deque()
         self._heartbeat = Heartbeat(self._loop)
         self._uses_heartbeat = not client.stamper.kernel_wanted or client.target.uds is not None
@@ -109,7 +96,8 @@ class LevelRun:
         self._steps_before = 0
         self._token_reads = 0
         self._pauses: list[int] = []
-        self._samples: list[Sample] = []
+        self._scraper = Scraper(server)
+        self._stage_ns: dict[Stage, int] = {}
         self._recent_ttfts: deque[int] = deque(maxlen=RECENT)
         self._ok = 0
         self._failed = 0
@@ -128,6 +116,7 @@ class LevelRun:
 
     def interrupt(self, grace_seconds: float) -> None:
         """Send nothing more; see `Level.interrupt`."""
+        self._interrupted.set()
         self._level.interrupt(round(grace_seconds * NS))
 
     # What the level tells, in the middle of everything: as little work as can be.
@@ -140,6 +129,7 @@ class LevelRun:
 
     def _stage_changed(self, stage: Stage) -> None:
         stamper = self._client.stamper
+        self._stage_ns[stage] = self._clock.now_ns()
         if stage is Stage.WINDOW or not self._marks:
             stamper.take_lags()
             del self._heartbeat.lags[:]
@@ -149,7 +139,8 @@ class LevelRun:
             self._reads = (stamper.kernel, stamper.userspace)
             self._marks = [mark()]
             self._pauses.clear()
-        if stage is Stage.DRAIN:
+        if stage is Stage.OVER:
+            # Measured requests run on in the drain: what delays it delays them.
             self._fold_lags()
             self._measuring = False
             self._window_reads = (
@@ -157,6 +148,8 @@ class LevelRun:
                 stamper.userspace - self._reads[1],
             )
             self._marks.append(mark())
+        if stage is not Stage.OVER:
+            self._scraper.at_once()
 
     def _fold_lags(self) -> None:
         lags = self._client.stamper.take_lags()
@@ -174,56 +167,65 @@ class LevelRun:
         client, plan = self._client, self._plan
         if plan.mode == "closed":
             assert plan.concurrency is not None
-            await client.connect_ahead(plan.concurrency)
+            await self._connect_ahead(plan.concurrency)
             ahead = 2 * plan.concurrency + 32
         else:
             assert plan.rate is not None
             expected = plan.rate * (self._e2e_seconds or 1.0) * 1.5 + 8
-            await client.connect_ahead(min(int(expected), plan.max_inflight, 1024))
+            await self._connect_ahead(min(int(expected), plan.max_inflight, 1024))
             ahead = int(2 * plan.rate) + 32
             assert isinstance(self._level.driver, OpenLoop)
             client.on_due = self._level.driver.run_due
-        self._sender.refill(ahead, ahead)
+        ready = False
+        while not ready and not self._interrupted.is_set():
+            ready = self._sender.refill(ahead, AT_ONCE)
+            await asyncio.sleep(0)
         merged_before = client.merged_reads
-        scraping = asyncio.create_task(self._scrape())
-        with no_collection(), CollectorWatch(self._pauses), self._faults_end_it():
-            if self._uses_heartbeat:
-                self._heartbeat.start()
-            self._level.start()
-            start_ns = self._level.result.start_ns
-            self._timeline = Timeline(start_ns)
-            self._head = LevelHead(self._step.name, self._step.repeat, start_ns)
-            await self._keep_house(ahead)
+        scraping = asyncio.create_task(self._scraper.run())
+        try:
+            with (
+                no_collection(),
+                CollectorWatch(self._pauses),
+                faults_end(self._loop, self._over.set),
+            ):
+                if self._uses_heartbeat:
+                    self._heartbeat.start()
+                self._level.start()
+                start_ns = self._level.result.start_ns
+                self._timeline = Timeline(start_ns)
+                self._head = LevelHead(self._step.name, self._step.repeat, start_ns)
+                await self._keep_house(ahead)
+        except BaseException:
+            self._write_rows(len(self._ended))
+            scraping.cancel()
+            raise
+        finally:
             self._heartbeat.stop()
-        client.on_due, client.due_ns = None, NEVER_NS
+            client.on_due, client.due_ns = None, NEVER_NS
         client.close_idle()
         scraping.cancel()
         await asyncio.gather(scraping, return_exceptions=True)
-        await self._read_server()
+        await self._scraper.read()
         self._finish_rows()
         return self._result(client.merged_reads - merged_before)
 
-    @contextmanager
-    def _faults_end_it(self) -> Iterator[None]:
-        """Let a fault in a callback of the loop, which nobody awaits, end the level and surface."""
-        faults: list[BaseException] = []
-        before = self._loop.get_exception_handler()
-
-        def on_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-            fault = context.get("exception")
-            if fault is None:
-                loop.default_exception_handler(context)
-                return
-            faults.append(fault)
-            self._over.set()
-
-        self._loop.set_exception_handler(on_fault)
-        try:
-            yield
-        finally:
-            self._loop.set_exception_handler(before)
-        if faults:
-            raise faults[0]
+    async def _connect_ahead(self, count: int) -> None:
+        """Open connections for a while; those that are missing are opened when they are needed."""
+        opening = asyncio.ensure_future(self._client.connect_ahead(count))
+        stop = asyncio.ensure_future(self._interrupted.wait())
+        await asyncio.wait(
+            {opening, stop}, timeout=CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        stop.cancel()
+        if not opening.done():
+            opening.cancel()
+        opened = (await asyncio.gather(opening, return_exceptions=True))[0]
+        if isinstance(opened, BenchcoreError):
+            raise opened
+        if opened != count and not self._interrupted.is_set():
+            self._progress.say(
+                f"{self._step.name}: not all {count} connections could be opened ahead"
+            )
 
     async def _keep_house(self, ahead: int) -> None:
         """Do in small slices all that can wait, until the level is over."""
@@ -283,10 +285,11 @@ class LevelRun:
             self._sinks.requests(rows)
         return len(rows)
 
-    def _close_second(self) -> None:
+    def _close_second(self, share: float = 1.0) -> None:
+        """Close the next second, or the share of one that the level had of it."""
         in_flight = self._level.in_flight
         in_flight.area(self._clock.now_ns())
-        row = self._timeline.close(in_flight.mean_of_second(self._timeline.closed))
+        row = self._timeline.close(in_flight.mean_of_second(self._timeline.closed) / share)
         self._rows.append(row)
         self._sinks.second(self._head, row)
 
@@ -294,9 +297,11 @@ class LevelRun:
         self._write_rows(len(self._ended))
         while self._timeline.waiting:
             self._timeline.fold(1000)
-        seconds = (self._level.result.over_ns - self._level.result.start_ns) // NS
-        while self._timeline.closed < seconds:
+        length_ns = self._level.result.over_ns - self._level.result.start_ns
+        while self._timeline.closed < length_ns // NS:
             self._close_second()
+        if length_ns % NS:
+            self._close_second(length_ns % NS / NS)
         self._sinks.flush()
 
     def _live(self, now_ns: int) -> Live:
@@ -329,20 +334,6 @@ class LevelRun:
             failed=self._failed,
         )
 
-    # The server's own figures.
-
-    async def _scrape(self) -> None:
-        while self._server.available is not False:
-            await self._read_server()
-            await asyncio.sleep(SCRAPE_EVERY_SECONDS)
-
-    async def _read_server(self) -> None:
-        if self._level.stage is Stage.WARMUP:
-            self._samples.clear()  # the last one before the window is its beginning
-        text = await self._server.read()
-        if text is not None:
-            self._samples.append(parse(text))
-
     # The result.
 
     def _steady(self) -> SteadyState:
@@ -359,7 +350,9 @@ class LevelRun:
         window_ns = result.window_end_ns - result.window_start_ns
         used = spent(self._marks[0], self._marks[-1], self._pauses)
         little = None
-        if window_ns > NS and result.area_in_window > 0:
+        failed = sum(result.ended[outcome] for outcome in FAILED)
+        # Users that wait after failures leave too little in flight for an area to tell anything.
+        if window_ns > NS and result.area_in_window > 0 and failed < result.ended[Outcome.OK]:
             own = overlap_ns(everyone, result.window_start_ns, result.window_end_ns)
             little = abs(own - result.area_in_window) / result.area_in_window
         kernel, userspace = self._window_reads
@@ -439,7 +432,9 @@ class LevelRun:
             evidence=evidence,
             findings=list(findings(steady, result)),
             notes=list(notes(result)),
-            server=columns(self._samples),
+            server=self._scraper.columns(
+                self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
+            ),
             interrupted=result.interrupted,
             start_ns=result.start_ns,
             records=result.measured,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from dataclasses import dataclass, field
 
@@ -9,11 +10,16 @@ from benchcore.client.client import Client
 from benchcore.client.prompt import Prompt
 from benchcore.client.records import Outcome, Record
 from benchcore.errors import TargetError
+from benchcore.stages.perf.remarks import overload_advice
 from benchcore.workload.protocol import TokenCounter, Workload
 from benchcore.workload.synthetic import Synthetic
 from benchcore.workload.tokenizer import LocalTokenizer
 
 PROBE_TOKENS = 8
+PROBE_TRIES = 3
+"""A server that fails now and then is what a climb is to measure: one failure ends none."""
+PROBE_PAUSE_SECONDS = 0.2
+_FINAL = (400, 401, 403, 404, 405, 413, 422)
 
 
 @dataclass(slots=True)
@@ -78,20 +84,29 @@ async def find_model(client: Client) -> Found:
 
 
 async def try_prompt(client: Client, prompt: Prompt) -> Record:
-    """Send one real request, alone.
+    """Send one real request, alone; again where it failed for no lasting reason.
 
     Raises:
         TargetError: it does not end well; the message says how.
     """
     record = await client.send(client.prepare(prompt))
+    for _ in range(PROBE_TRIES - 1):
+        if record.outcome in (Outcome.OK, Outcome.EMPTY) or record.status in _FINAL:
+            break
+        await asyncio.sleep(PROBE_PAUSE_SECONDS)
+        record = await client.send(client.prepare(prompt))
     if record.outcome in (Outcome.OK, Outcome.EMPTY):
         return record
     target = client.target
-    advice = {
-        404: "is --endpoint right, and does it have the model?",
-        401: "--api-key-env names the variable that holds the key",
-        400: "does it take what --extra-body and the workload ask for?",
-    }.get(record.status, "see the server's log")
+    advice = (
+        {
+            404: "is --endpoint right, and does it have the model?",
+            401: "--api-key-env names the variable that holds the key",
+            400: "does it take what --extra-body and the workload ask for?",
+        }.get(record.status)
+        or overload_advice(record.error)
+        or "see the server's log"
+    )
     raise TargetError(
         f"{target.base_url}: a first {target.endpoint} request ended as {record.outcome} "
         f"({_refusal(record)}); {advice}"

@@ -79,7 +79,9 @@ def notes(result: LevelRecords) -> Iterator[str]:
     ok = result.ended[Outcome.OK]
     if ok and ok < minimum_count(0.99):
         yield f"{ok} ok requests: p99 rests on fewer than {minimum_count(0.99)}"
-    if result.window_end_ns <= result.window_start_ns:
+    if not result.scheduled:
+        yield "nothing was scheduled inside the window"
+    elif result.window_end_ns <= result.window_start_ns:
         yield "all requests were scheduled at once: a window without length has no throughput"
     if result.exhausted:
         yield "the drawn schedule ended before the window did: ask for a shorter warm-up"
