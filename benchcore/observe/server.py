@@ -213,18 +213,26 @@ class Scraper:
         self._server = server
         self._samples: list[tuple[int, Sample]] = []
         self._now = asyncio.Event()
+        self._stopped = False
 
     def at_once(self) -> None:
         """Read as soon as can be: a window opens or closes."""
         self._now.set()
 
     async def run(self) -> None:
-        """Read until cancelled."""
-        while self._server.available is not False:
+        """Read until stopped."""
+        while self._server.available is not False and not self._stopped:
             self._now.clear()
             await self.read()
+            # Not wait_for: before Python 3.12 it loses a cancellation that meets the event.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._now.wait(), SCRAPE_EVERY_SECONDS)
+                async with asyncio.timeout(SCRAPE_EVERY_SECONDS):
+                    await self._now.wait()
+
+    def stop(self) -> None:
+        """Read no more; what is being read is for the caller to cancel."""
+        self._stopped = True
+        self._now.set()
 
     async def read(self) -> None:
         """Read once."""

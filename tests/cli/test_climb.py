@@ -90,8 +90,14 @@ def test_the_simulator_is_loud_and_marks_the_run(benchcore, tmp_path):
     done = benchcore.run("climb", "--concurrency", "1", "--requests", "3", *SHORT)
     assert done.returncode == 0, done.stderr
     assert "SIMULATOR" in done.stderr.splitlines()[0]
+    assert "SIMULATOR" in done.stdout
     run = json.loads((only_folder(tmp_path / "results") / "run.json").read_bytes())
     assert run["target"]["kind"] == "simulator"
+    folder = only_folder(tmp_path / "results")
+    assert [row["target_kind"] for row in rows(folder / "summary.csv")] == ["simulator"]
+    assert "#[target: simulator]" in (folder / "histograms.hlog").read_text()
+    quiet = benchcore.run("climb", "--quiet", "--concurrency", "1", "--requests", "2", *SHORT)
+    assert "SIMULATOR" in quiet.stderr
 
 
 def test_an_open_loop_sends_its_drawn_schedule(benchcore, simulator, tmp_path):
@@ -145,6 +151,11 @@ def test_a_named_union_runs_each_part_with_its_own_load(benchcore, simulator, tm
         (("--input-tokens", "many"), 2, "length 'many'"),
         (("--header", "nothing"), 2, "KEY=VALUE"),
         (("--extra-body", "[1]"), 2, "JSON object"),
+        (("--extra-body", '{"x": NaN}'), 2, "NaN is no number of JSON"),
+        (("--extra-body", '{"x": 99999999999999999999}'), 2, "more than 64 bits"),
+        (("--seed", "99999999999999999999"), 2, "--seed"),
+        (("--rate", "1", "--think-time", "1s"), 2, "of a closed loop"),
+        (("--concurrency", "1", "--max-inflight", "4"), 2, "of an open loop"),
         (("--timeout", "soon=1"), 2, "no phase"),
         (("--base-url", "ftp://host"), 2, "is not http"),
         (("--base-url", "http://user:secret@host"), 2, "no user or password"),
@@ -408,3 +419,67 @@ def test_a_unix_socket_is_measured_with_userspace_stamps(benchcore, tmp_path):
     run = json.loads((only_folder(tmp_path / "results") / "run.json").read_bytes())
     assert run["timestamps"]["kernel"] == 0
     assert run["timestamps"]["userspace"] > 20
+
+
+def test_a_header_is_kept_out_of_the_files(benchcore, simulator, tmp_path):
+    done = benchcore.run(
+        *("climb", "--base-url", simulator.base_url, "--concurrency", "1", "--requests", "2"),
+        *("--header", "X-Key=sk-secret", "--header=Cookie=sk-secret", *SHORT),
+    )
+    assert done.returncode == 0, done.stderr
+    folder = only_folder(tmp_path / "results")
+    assert all("sk-secret" not in path.read_text() for path in folder.iterdir())
+    command = json.loads((folder / "run.json").read_bytes())["command"]
+    assert "X-Key=***" in command
+    assert "--header=Cookie=***" in command
+
+
+def test_a_server_that_dies_is_not_the_fault_of_the_run(benchcore, tmp_path):
+    from benchcore.sim import SimOptions, SimProfile, SimulatorProcess
+
+    with SimulatorProcess(SimOptions(profile=SimProfile.named("fast"))) as process:
+        done = benchcore.run(
+            *("climb", "--base-url", process.base_url, "--concurrency", "2", "--warmup", "0"),
+            *("--duration", "2s", "--before-level", f"kill -9 {process.pid}", *SHORT),
+        )
+    assert done.returncode == 3, done.stderr
+    assert "not one request ended ok" in done.stderr
+    (level,) = json.loads((only_folder(tmp_path / "results") / "run.json").read_bytes())["levels"]
+    assert level["validity"] != "invalid"
+    assert level["outcomes"].keys() == {"connect_error"}
+    assert level["failure_rate"] == 1.0
+
+
+def test_a_broken_slo_is_said_and_is_no_fault_of_the_run(benchcore, simulator):
+    done = benchcore.run(
+        *("climb", "--base-url", simulator.base_url, "--concurrency", "1", "--requests", "20"),
+        *("--slo", "ttft:1us", *SHORT),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "c1: SLO ttft:0.001ms broken: p99 " in done.stdout
+
+
+def test_an_interrupt_while_the_simulator_starts_leaves_no_process(benchcore, until):
+    import time
+
+    process = benchcore.start("climb", "--sim")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_a_window_of_n_requests_counts_n_of_them(benchcore, simulator, tmp_path):
+    done = benchcore.run(
+        *("climb", "--base-url", simulator.base_url, "--concurrency", "1", "--requests", "20"),
+        *SHORT,
+    )
+    assert done.returncode == 0, done.stderr
+    (level,) = json.loads((only_folder(tmp_path / "results") / "run.json").read_bytes())["levels"]
+    # The N-th is scheduled where the one before ends: with the last of the warm-up, N − 1 or N.
+    ended = level["request_throughput"] * level["window_seconds"]
+    assert ended == pytest.approx(round(ended))
+    assert round(ended) in (19, 20)
+    tokens = level["output_token_throughput"] * level["window_seconds"]
+    assert tokens == pytest.approx(round(ended) * 4, abs=4.01)

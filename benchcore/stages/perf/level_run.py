@@ -197,14 +197,18 @@ class LevelRun:
                 await self._keep_house(ahead)
         except BaseException:
             self._write_rows(len(self._ended))
+            self._scraper.stop()
             scraping.cancel()
             raise
         finally:
             self._heartbeat.stop()
             client.on_due, client.due_ns = None, NEVER_NS
         client.close_idle()
+        self._scraper.stop()
         scraping.cancel()
-        await asyncio.gather(scraping, return_exceptions=True)
+        (ended,) = await asyncio.gather(scraping, return_exceptions=True)
+        if isinstance(ended, Exception):
+            raise ended
         await self._scraper.read()
         self._finish_rows()
         return self._result(client.merged_reads - merged_before)
