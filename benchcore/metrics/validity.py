@@ -67,6 +67,7 @@ class Evidence:
     mean_arrival_gap_seconds: float | None = None
     cpu_share: float | None = None
     process_cpu_seconds: float | None = None
+    """Of the window alone, to hold against its tokens."""
     steal_share: float | None = None
     run_delay_share: float | None = None
     throttled_share: float | None = None

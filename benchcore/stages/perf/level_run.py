@@ -91,6 +91,7 @@ class LevelRun:
         self._lags = Histogram()
         self._measuring = False
         self._marks: list[Mark] = []
+        self._window_cpu = 0.0
         self._reads = (0, 0)
         self._window_reads = (0, 0)
         self._steps_before = 0
@@ -139,6 +140,8 @@ class LevelRun:
             self._reads = (stamper.kernel, stamper.userspace)
             self._marks = [mark()]
             self._pauses.clear()
+        if stage is Stage.DRAIN:
+            self._window_cpu = spent(self._marks[0], mark(), []).process_cpu_seconds
         if stage is Stage.OVER:
             # Measured requests run on in the drain: what delays it delays them.
             self._fold_lags()
@@ -375,7 +378,7 @@ class LevelRun:
             client_lag_max_seconds=self._lags.percentile(1.0) / NS if len(self._lags) else None,
             mean_arrival_gap_seconds=None if self._plan.rate is None else 1 / self._plan.rate,
             cpu_share=used.cpu_share,
-            process_cpu_seconds=used.process_cpu_seconds,
+            process_cpu_seconds=self._window_cpu,
             steal_share=used.steal_share,
             run_delay_share=used.run_delay_share,
             throttled_share=used.throttled_share,
