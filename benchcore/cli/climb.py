@@ -357,8 +357,7 @@ def _first_line(target: Target, parts: list[Part]) -> str:
 def _described(part: Part) -> str:
     facts = part.workload.describe()
     config = part.config
-    users = max(config.concurrency, default=0) or None
-    requests, seconds = config.window(int(users) if users else None)
+    requests, seconds = config.window(max(config.concurrency or config.rate))
     ends = [] if requests is None else [f"{requests} requests"]
     if seconds is not None:
         ends.append(f"{seconds:g} s")

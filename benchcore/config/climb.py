@@ -13,6 +13,8 @@ DEFAULT_REQUESTS = 500
 """Requests of a level where nothing else is said: enough for its p99 (459) …"""
 DEFAULT_PER_USER = 4
 """… and at least so many per user …"""
+DEFAULT_OPEN_SECONDS = 10.0
+"""… in an open loop no shorter than this …"""
 DEFAULT_WINDOW_SECONDS = 120.0
 """… but no longer than this, and then the level says that its p99 rests on too few."""
 
@@ -106,12 +108,17 @@ class ClimbConfig(BaseModel):
                 raise ValueError(f"{name} {listed} does not climb; did you mean {ordered}?")
         return self
 
-    def window(self, users: int | None) -> tuple[int | None, float | None]:
+    def window(self, level: float) -> tuple[int | None, float | None]:
         """Return how many requests, and how many seconds at most, a window has.
 
         Args:
-            users: of a closed loop.
+            level: users of a closed loop, requests per second of an open one.
         """
         if self.requests is None and self.duration_seconds is None:
-            return max(DEFAULT_REQUESTS, DEFAULT_PER_USER * (users or 0)), DEFAULT_WINDOW_SECONDS
+            if self.concurrency:
+                requests = max(DEFAULT_REQUESTS, DEFAULT_PER_USER * int(level))
+                return requests, DEFAULT_WINDOW_SECONDS
+            # A queue that only grows takes a while to show.
+            seconds = max(DEFAULT_REQUESTS / level, DEFAULT_OPEN_SECONDS)
+            return None, min(seconds, DEFAULT_WINDOW_SECONDS)
         return self.requests, self.duration_seconds

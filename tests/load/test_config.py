@@ -99,7 +99,6 @@ def test_all_that_is_wrong_is_told_at_once():
         ({}, 125, (500, 120.0)),
         ({}, 126, (504, 120.0)),
         ({}, 512, (2048, 120.0)),
-        ({}, None, (500, 120.0)),
         ({"requests": 10}, 512, (10, None)),
         ({"duration_seconds": 30}, 512, (None, 30.0)),
         ({"requests": 10, "duration_seconds": 30}, 1, (10, 30.0)),
@@ -107,6 +106,21 @@ def test_all_that_is_wrong_is_told_at_once():
 )
 def test_a_window_is_long_enough_for_its_p99_where_nothing_is_said(fields, users, expected):
     assert ClimbConfig(concurrency=(1,), **fields).window(users) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "rate", "expected"),
+    [
+        ({}, 500.0, (None, 10.0)),
+        ({}, 50.0, (None, 10.0)),
+        ({}, 10.0, (None, 50.0)),
+        ({}, 0.5, (None, 120.0)),
+        ({"requests": 10}, 500.0, (10, None)),
+        ({"duration_seconds": 3}, 500.0, (None, 3.0)),
+    ],
+)
+def test_an_open_loop_is_long_enough_for_a_queue_to_show(fields, rate, expected):
+    assert ClimbConfig(rate=(1.0,), **fields).window(rate) == expected
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def level_plan(step: Step) -> LevelPlan:
     """Return what the level does; the schedule of an open loop is drawn here, drain included."""
     config = step.part.config
     users = int(step.level) if config.concurrency else None
-    requests, window_seconds = config.window(users)
+    requests, window_seconds = config.window(step.level)
     warmup_requests = config.warmup_requests
     if warmup_requests is None:
         warmup_requests = (users or 1) if config.warmup_seconds is None else 0
