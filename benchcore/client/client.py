@@ -8,7 +8,7 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ import orjson
 from benchcore.client.connection import Connection
 from benchcore.client.descriptors import ensure_descriptors
 from benchcore.client.exchange import Exchange, Limits, Request
+from benchcore.client.head import head_end, head_lines
 from benchcore.client.ids import request_ids
 from benchcore.client.openai import PATHS, request_body
 from benchcore.client.prompt import Prompt
@@ -26,7 +27,6 @@ from benchcore.client.watchdog import broken, overdue
 from benchcore.clock import NEVER_NS
 from benchcore.config.target import Target
 from benchcore.errors import ConfigError, TargetError
-from benchcore.version import __version__
 
 OPENING_AT_ONCE = 16
 """Connections opened at a time: an overflowing backlog costs a whole second."""
@@ -226,23 +226,28 @@ class Client:
     def _head(self, method: str, path: str, request_id: str, length: int) -> bytes:
         head = self._heads.get((method, path))
         if head is None:
-            target = self.target
-            lines = {
-                "host": target.authority,
-                "user-agent": f"benchcore/{__version__}",
-                "accept": "text/event-stream" if method == "POST" else "application/json",
-                "content-type": "application/json",
-            }
-            if target.api_key is not None:
-                lines["authorization"] = f"Bearer {target.api_key.get_secret_value()}"
-            lines.update({name.lower(): value for name, value in target.headers.items()})
-            text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-            head = f"{method} {target.root}{path} HTTP/1.1\r\n{text}".encode()
-            self._heads[method, path] = head
-        return head + b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-            request_id.encode(),
-            length,
-        )
+            head = self._heads[method, path] = head_lines(self.target, method, path)
+        return head + head_end(request_id, length)
+
+    def prepare_raw(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str | None] | None = None,
+    ) -> Request:
+        """Return any request at all; its record will hold the answer as a `Reply`, unread.
+
+        Args:
+            method: of HTTP.
+            path: from the API's root, `/v1/…`.
+            body: sent as it is.
+            headers: over the usual ones, names in lower case; `None` leaves one out.
+        """
+        request_id = (headers or {}).get("x-request-id") or next(self._ids)
+        over = {name: value for name, value in (headers or {}).items() if name != "x-request-id"}
+        head = head_lines(self.target, method, path, over) + head_end(request_id, len(body))
+        return Request(head + body, request_id, endpoint=None, stream=False, raw=True)
 
     # Sending.
 

@@ -179,6 +179,14 @@ class Connection:
         if mono_ns >= self._owner.due_ns:
             self._owner.run_due()
 
+    def stop_reading(self) -> None:
+        """Read nothing more, as a slow client does; whoever measures never does that."""
+        self._loop.remove_reader(self._sock.fileno())
+
+    def go_on_reading(self) -> None:
+        """Read again."""
+        self._loop.add_reader(self._sock.fileno(), self._on_readable)
+
     @property
     def descriptor(self) -> int:
         """The socket's number among the open files."""

@@ -13,6 +13,7 @@ import orjson
 from benchcore.client.events import READERS, StreamReader
 from benchcore.client.openai import error_text, read_answer, read_usage
 from benchcore.client.records import Outcome, Phase, Record
+from benchcore.client.reply import Reply
 from benchcore.client.sse import SSEParser
 from benchcore.client.template import EventTemplate
 from benchcore.clock import NS
@@ -48,6 +49,7 @@ class Request:
         stream: whether a stream was asked for.
         asked_input_tokens: the length it was meant to have.
         asked_output_tokens: the most tokens it asked for.
+        raw: keep the answer as it comes, read nothing of it.
     """
 
     payload: bytes = field(repr=False)  # the key is in it
@@ -56,6 +58,7 @@ class Request:
     stream: bool
     asked_input_tokens: int | None = None
     asked_output_tokens: int | None = None
+    raw: bool = False
 
 
 _NOT_STREAMS = (b"application/json", b"text/html")
@@ -122,6 +125,9 @@ class Exchange:
         self._begin_head()
         self._template = EventTemplate(self.reader, self._gather)
         self.on_body: Callable[[bytes], None] = self._template.feed
+        if request.raw:
+            record.reply = Reply()
+            self.on_body = self._keep  # before the parser is made: it looks its callbacks up once
         self._parser: Any = httptools.HttpResponseParser(self)
         self.feed: Callable[[bytes], None] = self._feed_head
 
@@ -174,6 +180,10 @@ class Exchange:
             self._delimited = True
         elif name == b"transfer-encoding":
             self._delimited = b"chunked" in value.lower()
+        reply = self.record.reply
+        if reply is not None:
+            lines = reply.trailers if self._head_complete else reply.headers
+            lines.append((name.decode("latin-1"), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         """Decide how to read the body."""
@@ -184,6 +194,8 @@ class Exchange:
             return
         self._head_complete = True
         self.record.status = self.status
+        if self.record.reply is not None:
+            self.record.reply.status = self.status
         if (
             self.status < 300
             and self.request.stream
@@ -198,6 +210,8 @@ class Exchange:
             return
         if not self._head_complete:
             self._begin_head()
+            if self.record.reply is not None:
+                self.record.reply.headers.clear()
             return
         self.complete = True
         self._template.stop()
@@ -211,6 +225,14 @@ class Exchange:
             )
         else:
             self._body.append(body)
+
+    def _keep(self, body: bytes) -> None:
+        """Keep a piece of a raw answer, with its stamp."""
+        assert self.record.reply is not None
+        assert self.connection is not None
+        self._gather(body)
+        self.record.reply.pieces.append(body)
+        self.record.reply.stamps.append(self.connection.stamp_ns)
 
     # How it ended.
 
@@ -228,6 +250,11 @@ class Exchange:
             record.outcome, record.error = Outcome.CONNECT_ERROR, f"no answer: {lost}"
         elif not self._head_complete:
             record.outcome, record.error = Outcome.TRUNCATED, f"in the head of the answer: {lost}"
+        elif record.reply is not None:
+            if lost and (self._delimited or lost != CLOSED):
+                record.outcome, record.error = Outcome.TRUNCATED, f"in the body: {lost}"
+            else:
+                record.outcome = Outcome.OK
         elif not 200 <= self.status < 300:
             record.outcome, record.error = Outcome.HTTP_ERROR, self._refusal()
         elif self._streaming:

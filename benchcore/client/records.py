@@ -5,7 +5,10 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchcore.client.reply import Reply
 
 
 class Outcome(StrEnum):
@@ -109,6 +112,8 @@ class Record:
     """What was generated, where it was asked to be kept."""
     answer: Any = None
     """The whole JSON of a plain answer, where it was asked to be kept."""
+    reply: Reply | None = None
+    """The answer as it came, of a request that asked for that."""
 
     @property
     def output_tokens(self) -> int | None:

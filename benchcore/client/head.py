@@ -1,0 +1,42 @@
+"""Head: the lines of a request before its body."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchcore.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from benchcore.config.target import Target
+
+
+def head_lines(
+    target: Target, method: str, path: str, over: Mapping[str, str | None] | None = None
+) -> bytes:
+    """Return the request line and the headers that do not change from request to request.
+
+    Args:
+        target: whom it is for, with the key and the headers that go with each request.
+        method: of HTTP.
+        path: from the API's root, `/v1/…`.
+        over: headers that replace the usual ones, names in lower case; `None` leaves one out.
+    """
+    lines: dict[str, str | None] = {
+        "host": target.authority,
+        "user-agent": f"benchcore/{__version__}",
+        "accept": "text/event-stream" if method == "POST" else "application/json",
+        "content-type": "application/json",
+    }
+    if target.api_key is not None:
+        lines["authorization"] = f"Bearer {target.api_key.get_secret_value()}"
+    lines.update({name.lower(): value for name, value in target.headers.items()})
+    lines.update(over or {})
+    text = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value is not None)
+    return f"{method} {target.root}{path} HTTP/1.1\r\n{text}".encode()
+
+
+def head_end(request_id: str, length: int) -> bytes:
+    """Return the headers that are each request's own, and the empty line."""
+    return b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (request_id.encode(), length)
