@@ -1,0 +1,1 @@
+"""Functional checks: does a server speak the API that it claims?"""

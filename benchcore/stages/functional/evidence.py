@@ -1,0 +1,87 @@
+"""Evidence: what was sent and what came, to be shown and to be repeated by hand."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchcore.config.target import Target
+    from benchcore.stages.functional.heard import Heard
+
+KEEP_CHARACTERS = 20_000
+"""Of each body; a longer one is cut, and says so."""
+
+_ARGUMENT_CHARACTERS = 8_000
+
+
+def exchange(heard: Heard, target: Target, key_variable: str) -> dict[str, Any]:
+    """Return one exchange with every secret masked.
+
+    Args:
+        heard: the exchange.
+        target: whom it was with; its key and the values of its headers are secrets.
+        key_variable: the variable that holds the key, named in the `curl` line.
+    """
+    headers = {"content-type": "application/json", **dict.fromkeys(target.headers, "***")}
+    if target.api_key is not None:
+        headers["authorization"] = "Bearer ***"
+    for name, value in heard.sent_headers.items():
+        if value is None:
+            headers.pop(name, None)
+        else:
+            headers[name] = "Bearer ***" if name == "authorization" else value
+    record = heard.record
+    answer: dict[str, Any] = {"outcome": str(record.outcome), "error": record.error or None}
+    if record.reply is not None and record.reply.status:
+        answer |= {
+            "status": record.reply.status,
+            "headers": dict(record.reply.headers),
+            "body": _cut(record.reply.body.decode(errors="backslashreplace")),
+        }
+    return {
+        "request": {
+            "method": heard.method,
+            "url": _url(target, heard.path),
+            "headers": headers,
+            "body": _cut(heard.sent.decode(errors="backslashreplace")),
+        },
+        "response": answer,
+        "curl": curl(heard, target, headers, key_variable),
+    }
+
+
+def curl(heard: Heard, target: Target, headers: dict[str, str], key_variable: str) -> str:
+    """Return a line that repeats the request; the key comes from its variable."""
+    words = ["curl", "-sS", "-i", "-N"]
+    if target.uds is not None:
+        words += ["--unix-socket", target.uds]
+    if target.tls and not target.verify:
+        words.append("-k")
+    if target.ca_file is not None:
+        words += ["--cacert", target.ca_file]
+    if heard.method != "GET":
+        words += ["-X", heard.method]
+    line = shlex.join([*words, _url(target, heard.path)])
+    for name, value in headers.items():
+        if value == "Bearer ***":
+            line += f' -H "{name}: Bearer ${key_variable}"'
+        else:
+            line += " -H " + shlex.quote(f"{name}: {value}")
+    if heard.sent:
+        text = heard.sent.decode(errors="backslashreplace")
+        if len(text) > _ARGUMENT_CHARACTERS:
+            text = f"({len(heard.sent)} bytes, too long for a line)"
+        line += " --data-raw " + shlex.quote(text)
+    return line
+
+
+def _url(target: Target, path: str) -> str:
+    base = "http://localhost" if target.uds is not None else target.base_url
+    return f"{base}{path}"
+
+
+def _cut(text: str) -> str:
+    if len(text) <= KEEP_CHARACTERS:
+        return text
+    return f"{text[:KEEP_CHARACTERS]}… ({len(text)} characters)"

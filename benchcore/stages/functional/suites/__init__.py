@@ -1,0 +1,1 @@
+"""The suites, a file each; found by the entry points `benchcore.suites`."""

@@ -1,0 +1,280 @@
+"""Trial: one try of one check at a server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import orjson
+
+from benchcore.client.records import Outcome
+from benchcore.stages.functional.check import CheckFailedError, SkippedError, UnsupportedError
+from benchcore.stages.functional.heard import Heard, shown
+from benchcore.stages.functional.heard_stream import HeardStream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from benchcore.client.records import Record
+    from benchcore.stages.functional.subject import Subject
+
+CHAT: Final = "/v1/chat/completions"
+COMPLETIONS: Final = "/v1/completions"
+OMIT: Final = object()
+"""As a field's value: leave the field out of the request."""
+
+REFUSALS: Final = frozenset({400, 403, 404, 405, 415, 422, 501})
+"""Statuses by which servers say that they do not have a feature."""
+
+MAX_TOKENS: Final = 64
+
+H = TypeVar("H", bound=Heard)
+
+
+class Trial:
+    """One try of one check: sends, keeps what came, judges.
+
+    Args:
+        subject: the server.
+    """
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.exchanges: list[Heard] = []
+        self.tolerated: list[str] = []
+
+    # Sending anything.
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | Sequence[Any] | bytes | None = None,
+        headers: Mapping[str, str | None] | None = None,
+    ) -> Heard:
+        """Send a request and return what came, whatever its status.
+
+        Args:
+            method: of HTTP.
+            path: from the API's root.
+            body: JSON, or bytes that are sent as they are.
+            headers: over the usual ones, names in lower case; `None` leaves one out.
+
+        Raises:
+            CheckFailedError: no whole answer came.
+        """
+        return await self._send(Heard, method, path, body, headers or {})
+
+    async def get(self, path: str, headers: Mapping[str, str | None] | None = None) -> Heard:
+        """GET something."""
+        return await self.send("GET", path, None, headers)
+
+    async def post(
+        self,
+        path: str,
+        body: Mapping[str, Any] | Sequence[Any] | bytes,
+        headers: Mapping[str, str | None] | None = None,
+    ) -> Heard:
+        """POST something and return what came, whatever its status."""
+        return await self.send("POST", path, body, headers)
+
+    async def post_stream(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str | None] | None = None,
+    ) -> HeardStream:
+        """POST something whose answer is a stream; whatever its status."""
+        return await self._send(HeardStream, "POST", path, body, headers or {})
+
+    async def _send(
+        self,
+        form: type[H],
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | Sequence[Any] | bytes | None,
+        headers: Mapping[str, str | None],
+    ) -> H:
+        sent = b"" if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
+        client = self.subject.client
+        request = client.prepare_raw(method, path, sent, headers)
+        ended: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
+
+        def take(record: Record) -> None:
+            if not ended.done():
+                ended.set_result(record)
+
+        exchange = client.start(request, time.perf_counter_ns(), take)
+        try:
+            record = await ended
+        finally:
+            # Where the check's time is up, what has come so far is what there is to show.
+            client.cancel(exchange)
+            heard = form(method, path, sent, headers, exchange.record)
+            self.exchanges.append(heard)
+        if record.outcome is not Outcome.OK:
+            raise CheckFailedError("a whole answer", f"{record.outcome}: {record.error}")
+        return heard
+
+    # Sending what generates.
+
+    def chat_body(
+        self, messages: str | Sequence[Mapping[str, Any]], **fields: Any
+    ) -> dict[str, Any]:
+        """Return the body of a chat: greedy and short, unless the fields say otherwise.
+
+        Args:
+            messages: a conversation, or the text of a single user turn.
+            **fields: over the usual ones; `OMIT` leaves one out, `None` sends null.
+        """
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        return self._body({"messages": messages}, fields)
+
+    def completion_body(self, prompt: Any, **fields: Any) -> dict[str, Any]:
+        """Return the body of a completion: greedy and short, unless the fields say otherwise."""
+        return self._body({"prompt": prompt}, fields)
+
+    def _body(self, asked: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+        body = {
+            "model": self.subject.model,
+            **asked,
+            "max_tokens": MAX_TOKENS,
+            "temperature": 0,
+            **self.subject.target.extra_body,
+            **fields,
+        }
+        return {name: value for name, value in body.items() if value is not OMIT}
+
+    async def chat(
+        self, messages: str | Sequence[Mapping[str, Any]], optional: str = "", **fields: Any
+    ) -> Heard:
+        """Ask for a plain answer to a chat.
+
+        Args:
+            messages: a conversation, or the text of a single user turn.
+            optional: the feature whose refusal means that it is not supported.
+            **fields: of the body, as in `chat_body`.
+
+        Raises:
+            UnsupportedError: the optional feature was refused.
+            CheckFailedError: the status is not 200.
+        """
+        return self.accepted(await self.post(CHAT, self.chat_body(messages, **fields)), optional)
+
+    async def stream_chat(
+        self, messages: str | Sequence[Mapping[str, Any]], optional: str = "", **fields: Any
+    ) -> HeardStream:
+        """Ask for a streamed answer to a chat; as `chat`."""
+        body = self.chat_body(messages, **{"stream": True, **fields})
+        return self.accepted(await self.post_stream(CHAT, body), optional)
+
+    async def complete(self, prompt: Any, optional: str = "", **fields: Any) -> Heard:
+        """Ask for a plain completion; as `chat`."""
+        body = self.completion_body(prompt, **fields)
+        return self.accepted(await self.post(COMPLETIONS, body), optional)
+
+    async def stream_complete(self, prompt: Any, optional: str = "", **fields: Any) -> HeardStream:
+        """Ask for a streamed completion; as `chat`."""
+        body = self.completion_body(prompt, **{"stream": True, **fields})
+        return self.accepted(await self.post_stream(COMPLETIONS, body), optional)
+
+    # Judging.
+
+    def accepted(self, heard: H, optional: str = "") -> H:
+        """Return an answer whose status is 200.
+
+        Args:
+            heard: the answer.
+            optional: the feature whose refusal means that it is not supported.
+
+        Raises:
+            UnsupportedError: the optional feature was refused.
+            CheckFailedError: any other status.
+        """
+        if heard.status == 200:
+            return heard
+        if optional and heard.status in REFUSALS:
+            raise UnsupportedError(f"{optional} is refused: {heard.status}, {heard.problem}")
+        raise CheckFailedError("status 200", f"{heard.status}: {heard.problem}")
+
+    def refused(self, heard: Heard, what: str, statuses: Sequence[int] = ()) -> None:
+        """Demand that a request was refused by a 4xx with a body that says why.
+
+        Args:
+            heard: the answer.
+            what: the fault of the request.
+            statuses: the ones that fit; none: any 4xx.
+
+        Raises:
+            CheckFailedError: it was accepted, or refused otherwise.
+        """
+        wanted = " or ".join(map(str, statuses)) or "4xx"
+        fits = heard.status in statuses if statuses else 400 <= heard.status < 500
+        self.require(fits, f"{what} to be refused with {wanted}", f"status {heard.status}")
+        self.require(
+            isinstance(heard.find("error"), dict)
+            or isinstance(heard.find("message"), str)
+            or heard.find("detail") is not None,
+            f"{what} to be refused with a body that says why",
+            shown(heard.json),
+        )
+
+    async def healthy(self) -> None:
+        """Demand that an ordinary request is answered right after.
+
+        Raises:
+            CheckFailedError: it is not.
+        """
+        heard = await self.post(CHAT, self.chat_body("Hello", max_tokens=2))
+        self.require(heard.status == 200, "the server healthy right after", f"{heard.status}")
+
+    def require(self, holds: object, expected: str, got: object) -> None:
+        """Fail unless something holds.
+
+        Args:
+            holds: truthy where all is well.
+            expected: what should be.
+            got: what is: text as it is, all else as JSON.
+
+        Raises:
+            CheckFailedError: it does not hold.
+        """
+        if not holds:
+            raise CheckFailedError(expected, got if isinstance(got, str) else shown(got))
+
+    def prefer(self, holds: object, expected: str, got: object, tolerance: str) -> None:
+        """Fail in strict mode unless something holds; otherwise note it as tolerated.
+
+        Args:
+            holds: truthy where all is well.
+            expected: what the specification demands.
+            got: what is.
+            tolerance: why real engines may differ.
+
+        Raises:
+            CheckFailedError: it does not hold and the mode is strict.
+        """
+        if holds:
+            return
+        text = got if isinstance(got, str) else shown(got)
+        if self.subject.strict:
+            raise CheckFailedError(expected, text)
+        self.tolerated.append(f"expected {expected}; got {text}; tolerated: {tolerance}")
+
+    def skip(self, reason: str) -> None:
+        """Leave the check out.
+
+        Raises:
+            SkippedError: always.
+        """
+        raise SkippedError(reason)
+
+    def unsupported(self, reason: str) -> None:
+        """Say that the server does not have the feature.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError(reason)
