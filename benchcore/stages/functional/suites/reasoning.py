@@ -1,0 +1,5 @@
+"""Reasoning: reasoning, and where it ends."""
+
+from benchcore.stages.functional.check import Suite
+
+SUITE = Suite("reasoning", "reasoning, and where it ends")
