@@ -1,0 +1,148 @@
+"""Capabilities: what the server has, probed once before the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from benchcore.stages.functional.check import CheckFailedError
+from benchcore.stages.functional.subject import Capability
+from benchcore.stages.functional.trial import COMPLETIONS, REFUSALS, Trial
+
+if TYPE_CHECKING:
+    from benchcore.stages.functional.heard import Heard
+    from benchcore.stages.functional.subject import Subject
+
+PRECONDITIONS: Final = frozenset({"instructions", "auth", "metrics"})
+"""Without one of these a check is skipped; without another, its feature is unsupported."""
+
+WORD: Final = "zephyr"
+ECHO: Final = "Repeat exactly, and nothing else: "
+
+TOOL: Final[dict[str, Any]] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Weather of a city. 查询城市天气。",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+
+
+async def _instructions(t: Trial) -> Capability:
+    heard = await t.chat(ECHO + WORD, max_tokens=64)
+    said = heard.text()
+    return Capability(WORD in said.lower(), f"told to repeat {WORD}, it said {said[:60]!r}")
+
+
+async def _completions(t: Trial) -> Capability:
+    return _by_status(await t.post(COMPLETIONS, t.completion_body("Hello", max_tokens=2)))
+
+
+async def _tools(t: Trial) -> Capability:
+    body = t.chat_body("What is the weather in Paris?", tools=[TOOL], tool_choice="auto")
+    return _by_status(await t.post("/v1/chat/completions", body))
+
+
+async def _json_schema(t: Trial) -> Capability:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": schema}}
+    body = t.chat_body("Give me an integer.", response_format=wanted, max_tokens=16)
+    return _by_status(await t.post("/v1/chat/completions", body))
+
+
+async def _logprobs(t: Trial) -> Capability:
+    body = t.chat_body("Hello", logprobs=True, top_logprobs=1, max_tokens=2)
+    heard = await t.post("/v1/chat/completions", body)
+    if heard.status == 200:
+        there = isinstance(heard.find("choices", 0, "logprobs"), dict)
+        return Capability(there, "asked for, they " + ("came" if there else "did not come"))
+    return _by_status(heard)
+
+
+async def _several_choices(t: Trial) -> Capability:
+    heard = await t.post("/v1/chat/completions", t.chat_body("Hello", n=2, max_tokens=2))
+    if heard.status == 200:
+        count = len(heard.choices)
+        return Capability(count == 2, f"asked for 2 choices, {count} came")
+    return _by_status(heard)
+
+
+async def _usage_in_stream(t: Trial) -> Capability:
+    stream = await t.stream_chat(
+        "Hello", max_tokens=2, stream_options={"include_usage": True}, optional="stream_options"
+    )
+    there = bool(stream.usages)
+    return Capability(there, "asked for, it " + ("came" if there else "did not come"))
+
+
+async def _reasoning(t: Trial) -> Capability:
+    heard = await t.post(
+        "/v1/chat/completions",
+        t.chat_body("Is 91 a prime number?", reasoning_effort="low", max_tokens=512),
+    )
+    if heard.status != 200:
+        return _by_status(heard)
+    message = heard.message()
+    found = [key for key in t.subject.reasoning_keys if message.get(key)]
+    return Capability(bool(found), f"in {found[0]}" if found else "asked for, none came")
+
+
+async def _tokenize(t: Trial) -> Capability:
+    body = {"model": t.subject.model, "prompt": "Hello", "content": "Hello"}
+    heard = await t.post("/tokenize", body)
+    if heard.status != 200:
+        return _by_status(heard)
+    there = isinstance(heard.find("tokens"), list)
+    return Capability(there, "/tokenize " + ("gives tokens" if there else "gives no tokens"))
+
+
+async def _metrics(t: Trial) -> Capability:
+    heard = await t.get("/metrics")
+    there = heard.status == 200 and b"# TYPE" in heard.body
+    return Capability(there, f"GET /metrics: status {heard.status}")
+
+
+async def _auth(t: Trial) -> Capability:
+    heard = await t.get("/v1/models", {"authorization": None})
+    asks = heard.status in (401, 403)
+    return Capability(asks, f"without a key: status {heard.status}")
+
+
+def _by_status(heard: Heard) -> Capability:
+    if heard.status == 200:
+        return Capability(available=True, how="accepted")
+    if heard.status in REFUSALS:
+        return Capability(available=False, how=f"status {heard.status}: {heard.problem}")
+    return Capability(available=None, how=f"status {heard.status}: {heard.problem}")
+
+
+PROBES: Final[dict[str, Callable[[Trial], Awaitable[Capability]]]] = {
+    "instructions": _instructions,
+    "completions": _completions,
+    "tools": _tools,
+    "json_schema": _json_schema,
+    "logprobs": _logprobs,
+    "n": _several_choices,
+    "usage_in_stream": _usage_in_stream,
+    "reasoning": _reasoning,
+    "tokenize": _tokenize,
+    "metrics": _metrics,
+    "auth": _auth,
+}
+"""Name of a capability to what finds it out."""
+
+
+async def probe(subject: Subject) -> dict[str, Capability]:
+    """Find out what a server has; a probe that fails leaves its capability unknown."""
+    found = {}
+    for name, ask in PROBES.items():
+        try:
+            found[name] = await ask(Trial(subject))
+        except CheckFailedError as error:
+            found[name] = Capability(available=None, how=str(error))
+    return found

@@ -1,0 +1,156 @@
+"""Judge: tries a check as often as it may be tried, and says what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from benchcore.metrics.functional import CheckResult, Verdict
+from benchcore.stages.functional.capabilities import PRECONDITIONS
+from benchcore.stages.functional.check import CheckFailedError, SkippedError, UnsupportedError
+from benchcore.stages.functional.evidence import exchange
+from benchcore.stages.functional.trial import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchcore.config.functional import CheckRule
+    from benchcore.stages.functional.check import Check
+    from benchcore.stages.functional.subject import Subject
+
+TRIES: Final = 3
+"""Of a check that depends on the model."""
+
+_EVIDENCE: Final = 4
+"""Exchanges of a failing try that are kept, the last ones."""
+
+
+class Judge:
+    """Judges checks of one server.
+
+    Args:
+        subject: the server.
+        rules: what is different for some checks, by id.
+        seconds: limit of one try.
+        key_variable: the variable that holds the key, for `curl` lines.
+        clock: seconds that pass.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        rules: dict[str, CheckRule],
+        *,
+        seconds: float,
+        key_variable: str,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._subject = subject
+        self._rules = rules
+        self._seconds = seconds
+        self._key_variable = key_variable
+        self._clock = clock
+
+    async def judge(self, check: Check) -> CheckResult:
+        """Try a check and return what became of it."""
+        result = CheckResult(
+            check.case_id,
+            check.suite,
+            check.title,
+            Verdict.SKIP,
+            compat="tolerated" if self._tolerance(check) else "error",
+            tolerance=self._tolerance(check),
+        )
+        if self._left_out(check, result):
+            return result
+        begun = self._clock()
+        for _ in range(TRIES if check.model_dependent else 1):
+            result.tries += 1
+            if await self._try(check, result):
+                break
+        result.seconds = self._clock() - begun
+        if result.verdict is Verdict.FAIL:
+            self._soften(check, result)
+        elif result.verdict is Verdict.PASS and result.tries > 1:
+            result.verdict = Verdict.FLAKY
+            result.reason = f"passed {result.passed_tries} of {result.tries} tries"
+        return result
+
+    def _tolerance(self, check: Check) -> str:
+        rule = self._rules.get(check.case_id)
+        if rule is not None and rule.tolerate:
+            return rule.tolerate
+        return self._subject.dialect.tolerates.get(check.case_id, check.tolerance)
+
+    def _left_out(self, check: Check, result: CheckResult) -> bool:
+        """Return whether a check is not to be made, having said why in its result."""
+        rule = self._rules.get(check.case_id)
+        if rule is not None and rule.skip:
+            result.reason = f"left out: {rule.skip}"
+            return True
+        if check.opt_in and not self._subject.setting(check.opt_in):
+            result.reason = f"needs --{check.opt_in.replace('_', '-')}"
+            return True
+        for name in check.needs:
+            capability = self._subject.capabilities.get(name)
+            if capability is not None and capability.available is False:
+                if name not in PRECONDITIONS:
+                    result.verdict = Verdict.UNSUPPORTED
+                result.reason = f"the server has no {name}: {capability.how}"
+                return True
+        return False
+
+    async def _try(self, check: Check, result: CheckResult) -> bool:
+        """Try once; returns whether that settles it."""
+        trial = Trial(self._subject)
+        result.tolerated = trial.tolerated
+        try:
+            async with asyncio.timeout(self._seconds):
+                await check.body(trial)
+        except SkippedError as signal:
+            result.verdict, result.reason = Verdict.SKIP, str(signal)
+            return True
+        except UnsupportedError as signal:
+            result.verdict, result.reason = Verdict.UNSUPPORTED, str(signal)
+            return True
+        except CheckFailedError as signal:
+            failed = signal
+        except TimeoutError:
+            failed = CheckFailedError(f"an end within {self._seconds:g} s", "it went on")
+        else:
+            result.verdict = Verdict.PASS
+            result.passed_tries += 1
+            if trial.tolerated:
+                self._keep(trial, result)
+            return True
+        result.verdict = Verdict.FAIL
+        result.expected, result.got = failed.expected, failed.got
+        self._keep(trial, result)
+        return False
+
+    def _keep(self, trial: Trial, result: CheckResult) -> None:
+        result.evidence = [
+            exchange(heard, self._subject.target, self._key_variable)
+            for heard in trial.exchanges[-_EVIDENCE:]
+        ]
+
+    def _soften(self, check: Check, result: CheckResult) -> None:
+        """Let a failure pass where that is tolerated, or where there was nothing to check."""
+        if result.tries > 1:
+            result.reason = f"passed none of {result.tries} tries"
+        rule = self._rules.get(check.case_id)
+        allowed = rule is not None and rule.tolerate is not None
+        if self._subject.strict and not allowed:
+            return
+        if check.extension and not allowed and not self._subject.dialect.has(check.extension):
+            result.verdict = Verdict.UNSUPPORTED
+            result.reason = (
+                f"{check.extension} is not of OpenAI's API, and {self._subject.dialect.name} "
+                "is not known to have it"
+            )
+        elif result.tolerance:
+            result.verdict = Verdict.PASS
+            result.tolerated = [
+                f"expected {result.expected}; got {result.got}; tolerated: {result.tolerance}"
+            ]
