@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,8 @@ import click
 
 from benchcore.cli import climb_options as options
 from benchcore.cli import values
+from benchcore.cli.signals import catch_signals
+from benchcore.cli.target import SERVER, masked, read_target, validated, warnings
 from benchcore.errors import InvalidRunError, TargetError
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@options.TARGET
+@SERVER
+@options.REQUEST
 @options.LOAD
 @options.WORKLOAD
 @options.RULES
@@ -75,12 +77,19 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
     from benchcore.report.live import LOGGER
     from benchcore.stages.perf.climb import Climb
 
-    target = _target(given, base_url)
+    target = read_target(
+        given,
+        base_url,
+        endpoint=given["endpoint"],
+        stream=given["stream"],
+        timeouts=given["timeout"] or {},
+        allow_empty=given["allow_empty"],
+    )
     parts = _parts(given)
     if given["print_request"]:
         return asyncio.run(_print_request(target, parts[0]))
     LOGGER.info("%s", _first_line(target, parts))
-    for warning in _warnings(target):
+    for warning in warnings(target):
         LOGGER.warning("%s", warning)
 
     async def go() -> tuple[Climb, int]:
@@ -90,12 +99,12 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
             output=given["output"],
             name=given["name"],
             labels=values.pairs(given["labels"]),
-            command=["benchcore", *_masked(sys.argv[1:])],
+            command=["benchcore", *masked(sys.argv[1:])],
             kind=kind,
             tokenizer=given["tokenizer"],
             progress=progress,
         )
-        caught = _catch_signals(machine)
+        caught = catch_signals(machine.interrupt)
         try:
             await machine()
         finally:
@@ -116,39 +125,6 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
     return 0
 
 
-def _masked(args: list[str]) -> list[str]:
-    """Return the command line without the values of headers: they may be keys."""
-    masked = []
-    after = ""
-    for arg in args:
-        if after == "--header" or arg.startswith("--header="):
-            name, given, _ = arg.rpartition("--header=")[2].partition("=")
-            head = "--header=" if arg.startswith("--header=") else ""
-            masked.append(f"{head}{name}={'***' if given else ''}")
-        else:
-            masked.append(arg)
-        after = arg
-    return masked
-
-
-def _catch_signals(machine: Climb) -> list[int]:
-    """Let SIGINT and SIGTERM end the climb, saving what is measured; returns what came."""
-    from benchcore.report.live import LOGGER
-
-    caught: list[int] = []
-    loop = asyncio.get_running_loop()
-
-    def on_signal(number: int) -> None:
-        caught.append(number)
-        if len(caught) == 1:
-            LOGGER.warning("stopping: what is in flight may end; again to stop at once")
-        machine.interrupt()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal, number)
-    return caught
-
-
 def _print_result(run: RunResult, *, as_json: bool) -> None:
     if not run.levels and run.status not in ("complete", "interrupted"):
         return  # it never came to measuring: the error says why
@@ -162,64 +138,6 @@ def _print_result(run: RunResult, *, as_json: bool) -> None:
         color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
         sys.stdout.write(render(run, color=color))
     sys.stdout.flush()
-
-
-_OPTIONS = {
-    "slos": "slo",
-    "duration_seconds": "duration",
-    "drain_seconds": "drain",
-    "ramp_seconds": "ramp",
-    "think_time_seconds": "think_time",
-    "idle_seconds": "idle",
-    "warmup_seconds": "warmup",
-    "warmup_requests": "warmup",
-    "headers": "header",
-    "timeouts": "timeout",
-    "verify": "insecure",
-    "api_key": "api_key_env",
-}
-"""Fields whose option has another name."""
-
-
-def _validated(build: Any) -> Any:
-    """Build a model of ours; what pydantic finds wrong becomes one usage error."""
-    from pydantic import ValidationError
-
-    try:
-        return build()
-    except ValidationError as error:
-        faults = []
-        for fault in error.errors(include_url=False):
-            field = str(fault["loc"][0]) if fault["loc"] else ""
-            name = "--" + _OPTIONS.get(field, field).replace("_", "-")
-            message = fault["msg"].removeprefix("Value error, ")
-            faults.append(f"{name}: {message}" if fault["loc"] else message)
-        raise click.UsageError("; ".join(faults)) from None
-
-
-def _target(given: dict[str, Any], base_url: str) -> Target:
-    from benchcore.config.target import Target
-
-    variable = given["api_key_env"] or "BENCHCORE_API_KEY"
-    key = os.environ.get(variable)
-    if given["api_key_env"] and not key:
-        raise click.UsageError(f"--api-key-env: the variable {variable} is not set")
-    target: Target = _validated(
-        lambda: Target(
-            base_url,
-            model=given["model"],
-            endpoint=given["endpoint"],
-            stream=given["stream"],
-            api_key=key,
-            headers=values.pairs(given["headers"]),
-            extra_body=given["extra_body"] or {},
-            timeouts=given["timeout"] or {},
-            verify=not given["insecure"],
-            ca_file=given["ca_file"],
-            allow_empty=given["allow_empty"],
-        )
-    )
-    return target
 
 
 _LOAD_OF_FILE = {
@@ -299,7 +217,7 @@ def _config(given: dict[str, Any], load: dict[str, Any]) -> Any:
         "save_text",
         "slos",
     )
-    return _validated(lambda: ClimbConfig(**fields, **{name: given[name] for name in passed}))
+    return validated(lambda: ClimbConfig(**fields, **{name: given[name] for name in passed}))
 
 
 def _parts(given: dict[str, Any]) -> list[Part]:
@@ -363,20 +281,3 @@ def _described(part: Part) -> str:
         ends.append(f"{seconds:g} s")
     sizes = f"{facts.get('input_tokens', '?')}→{facts.get('output_tokens', '?')} tokens"
     return f"{part.name} {sizes}, {' or '.join(ends)} a level"
-
-
-def _warnings(target: Target) -> list[str]:
-    import ipaddress
-
-    found = []
-    if target.api_key is not None and not target.tls and not target.is_loopback:
-        found.append(f"the key goes to {target.host} in clear: the address is plain http")
-    try:
-        public = ipaddress.ip_address(target.host).is_global
-    except ValueError:
-        public = "." in target.host and not target.host.endswith((".local", ".internal", ".lan"))
-    if public and not target.is_loopback:
-        found.append(f"{target.host} may be a public address: a load there costs money, or harms")
-    if target.tls and not target.verify:
-        found.append("--insecure: the server's certificate is not checked; anyone may answer")
-    return found

@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from benchcore.cli import values
+from benchcore.cli.target import group
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _group(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Return several options as one decorator, in the order in which they are given."""
-
-    def add(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
-
-
-TARGET = _group(
-    click.option(
-        "--base-url",
-        envvar="BENCHCORE_BASE_URL",
-        help="The server, with or without /v1; unix:PATH for a socket. Also BENCHCORE_BASE_URL.",
-    ),
-    click.option(
-        "--sim", "simulator", is_flag=True, help="Start the built-in simulator and load that."
-    ),
-    click.option("--model", help="Model to ask for; asked of /v1/models when left out."),
+REQUEST = group(
     click.option(
         "--endpoint",
         type=click.Choice(["chat", "completions", "responses"]),
@@ -46,31 +22,14 @@ TARGET = _group(
         help="Ask for a stream of tokens; without, only e2e is measured.",
     ),
     click.option(
-        "--api-key-env",
-        metavar="NAME",
-        help="Variable that holds the key [default: BENCHCORE_API_KEY].",
-    ),
-    click.option(
-        "--extra-body", type=values.JSON_OBJECT, default=None, help="Fields of every request body."
-    ),
-    click.option(
-        "--header",
-        "headers",
-        type=values.PAIR,
-        multiple=True,
-        help="Header of every request; repeatable.",
-    ),
-    click.option(
         "--timeout",
         type=values.TIMEOUTS,
         default=None,
         help="Total, or connect=2,first_token=30,between_tokens=5,total=600.",
     ),
-    click.option("--insecure", is_flag=True, help="Do not check the server's certificate."),
-    click.option("--ca-file", type=click.Path(dir_okay=False), help="Certificates to trust."),
     click.option("--allow-empty", is_flag=True, help="An answer without output is no failure."),
 )
-WORKLOAD = _group(
+WORKLOAD = group(
     click.option(
         "--workload",
         metavar="NAME|FILE",
@@ -116,7 +75,7 @@ WORKLOAD = _group(
         "prompts it has seen.",
     ),
 )
-LOAD = _group(
+LOAD = group(
     click.option(
         "--concurrency",
         type=values.CONCURRENCY,
@@ -186,7 +145,7 @@ LOAD = _group(
         help="How long to wait for an idle server before a level [default: 60s].",
     ),
 )
-RULES = _group(
+RULES = group(
     click.option(
         "--slo",
         "slos",
@@ -219,7 +178,7 @@ RULES = _group(
     ),
     click.option("--count-failures", is_flag=True, help="Also count failures as infinitely long."),
 )
-OUTPUT = _group(
+OUTPUT = group(
     click.option(
         "--output",
         type=click.Path(path_type=Path),

@@ -14,6 +14,7 @@ from benchcore.version import __version__
 
 COMMANDS = {
     "climb": ("benchcore.cli.climb:climb", "Measure a server, level by level."),
+    "check": ("benchcore.cli.check:check", "Check whether a server speaks the API it claims."),
     "doctor": ("benchcore.cli.doctor:doctor", "Tell what this machine can drive and measure."),
     "sim": ("benchcore.cli.sim:sim", "Run the built-in simulated server."),
 }

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from benchcore.errors import ConfigError
 
@@ -91,3 +93,58 @@ def _places(
         for index, value in enumerate(node.value):
             yield (*keys, index), value.start_mark.line + 1
             yield from _places(value, (*keys, index), around)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_model(path: Path, model: type[M]) -> M:
+    """Read a YAML file as a model.
+
+    Args:
+        path: the file.
+        model: what it must be.
+
+    Raises:
+        ConfigError: it is not; a line for each fault, with file and line, place and what is wrong.
+    """
+    document = read_document(path)
+    try:
+        return model.model_validate(document.content)
+    except ValidationError as error:
+        faults = [_fault(document, model, fault) for fault in error.errors(include_url=False)]
+        raise ConfigError("\n".join(faults)) from None
+
+
+def _fault(document: Document, model: type[BaseModel], fault: Any) -> str:
+    # The names of a union's members stand in `loc` and not in the file.
+    keys = tuple(key for key in fault["loc"] if not (isinstance(key, str) and "[" in key))
+    where = f"{document.at(keys)}: {'.'.join(map(str, keys)) or 'the file'}"
+    if fault["type"] == "extra_forbidden":
+        known = _known(model, keys[:-1])
+        close = get_close_matches(str(keys[-1]), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+        return f"{where}: is not known; {hint}"
+    if fault["type"] == "missing":
+        return f"{where}: is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[:1].lower()}{message[1:]}"
+
+
+def _known(model: type[BaseModel], keys: Keys) -> list[str]:
+    """Return the fields that a model has at a place."""
+    found: Any = model
+    for key in keys:
+        if isinstance(key, int):
+            continue
+        if isinstance(found, type) and issubclass(found, BaseModel) and key in found.model_fields:
+            found = _inner(found.model_fields[key].annotation)
+    return list(found.model_fields) if hasattr(found, "model_fields") else []
+
+
+def _inner(annotation: Any) -> Any:
+    """Return the model in an annotation such as `tuple[Case, ...]` or `Case | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    models = [found for one in get_args(annotation) if (found := _inner(one)) is not None]
+    return models[0] if models else None

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from benchcore.config.document import Document, Keys, read_document
 from benchcore.config.lengths import Length
 from benchcore.errors import ConfigError
-from benchcore.config.document import Document, Keys, read_document
 from benchcore.workload.jsonl import Order
 from benchcore.workload.language import LanguageName
 from benchcore.workload.protocol import Workload

@@ -1,0 +1,273 @@
+"""The `benchcore check` command."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from pydantic import SecretStr
+
+from benchcore.cli.target import SERVER, masked, read_target, warnings
+from benchcore.errors import ResultsError, VerdictError
+
+if TYPE_CHECKING:
+    from benchcore.config.functional import FunctionalConfig
+    from benchcore.metrics.functional import FunctionalReport
+    from benchcore.stages.functional.check import Check
+
+_SIM_KEY = "key-of-the-simulator"
+_SIM_EXPIRED = "expired-key-of-the-simulator"
+_SIM_BURST = 128
+"""Twice what the simulator that is started here runs and lets wait."""
+
+
+@click.command()
+@SERVER
+@click.option("--suite", "suites", multiple=True, metavar="NAME", help="Only this; repeatable.")
+@click.option(
+    "--case", "cases", multiple=True, metavar="ID", help="Only this check; repeatable. suite.* too."
+)
+@click.option("--smoke", is_flag=True, help="Only the few checks that any server must pass.")
+@click.option(
+    "--cases-file",
+    "files",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Cases of your own, in YAML, besides; repeatable.",
+)
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="BENCHCORE_FUNCTIONAL_CONFIG",
+    help="What is left out or relaxed for this server, in YAML. Also BENCHCORE_FUNCTIONAL_CONFIG.",
+)
+@click.option("--strict", is_flag=True, help="Without tolerance for what engines differ in.")
+@click.option("--engine", metavar="NAME", help="The engine that it is; guessed when left out.")
+@click.option("--reasoning-key", metavar="NAME", help="Field in which reasoning stands.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 256),
+    default=None,
+    help="Checks at a time [default: 4].",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=None,
+    help="Limit of one check [default: 60].",
+)
+@click.option(
+    "--burst",
+    type=click.IntRange(0, 4096),
+    default=None,
+    help="Also check limits, with this many requests at once.",
+)
+@click.option(
+    "--expired-key-env", metavar="NAME", help="Variable that holds a key that has expired."
+)
+@click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
+@click.option("--list", "list_only", is_flag=True, help="List the checks and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print functional.json instead of a table.")
+@click.option("--output", default="results", show_default=True, help="Where the folder goes.")
+@click.option("--name", default="check", show_default=True, help="Name of the run.")
+@click.option("--quiet", is_flag=True, help="No line for each check.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+def check(**given: Any) -> int:
+    """Check whether a server speaks the API that it claims.
+
+    Aims at --base-url; without one, starts the built-in simulator and says so.
+    """
+    from benchcore.cli.logs import set_up
+
+    checks, config = _wanted(given)
+    if given["list_only"]:
+        return _list(checks)
+    level = "warning" if given["quiet"] else "info"
+    set_up(sys.stderr, level, as_json=given["log_format"] == "json")
+    if given["base_url"] and given["simulator"]:
+        raise click.UsageError("--sim starts a server of its own: leave --base-url out")
+    if given["base_url"]:
+        return _on_server(given, checks, config, given["base_url"], "server")
+    return _on_simulator(given, checks, config)
+
+
+def _wanted(given: dict[str, Any]) -> tuple[list[Check], FunctionalConfig]:
+    """Return the checks to make, and how."""
+    from benchcore.stages.functional.cases import check_ids, read_cases, read_config
+    from benchcore.stages.functional.catalogue import installed_suites, select
+
+    over = {
+        name: given[name]
+        for name in ("engine", "reasoning_key", "concurrency", "seconds", "burst")
+        if given[name] is not None
+    }
+    if given["strict"]:
+        over["strict"] = True
+    config = read_config(given["config"]).model_copy(update=over)
+    beside = Path() if given["config"] is None else given["config"].parent
+    files = [*(beside / name for name in config.files), *given["files"]]
+    suites = installed_suites()
+    for path in files:
+        suite = read_cases(path)
+        if suite.name in suites:
+            raise click.UsageError(f"{path}: there is a suite {suite.name} already; rename it")
+        suites[suite.name] = suite
+    check_ids(config, suites.values(), given["config"])
+    only = given["suites"] or (config.suite if isinstance(config.suite, tuple) else ())
+    checks = select(suites.values(), only=only, cases=given["cases"])
+    if given["smoke"] or (config.suite is False and not (given["suites"] or given["cases"])):
+        checks = [one for one in checks if one.smoke]
+    return checks, config
+
+
+def _list(checks: list[Check]) -> int:
+    for one in checks:
+        marks = [
+            *(["smoke"] if one.smoke else []),
+            *(["tries up to 3 times"] if one.model_dependent else []),
+            *([f"needs {', '.join(one.needs)}"] if one.needs else []),
+            *([f"with --{one.opt_in.replace('_', '-')}"] if one.opt_in else []),
+            *([f"extension {one.extension}"] if one.extension else []),
+            *([f"compat: tolerated, {one.tolerance}"] if one.tolerance else []),
+        ]
+        tail = f" [{'; '.join(marks)}]" if marks else ""
+        click.echo(f"{one.case_id:<44} {one.title}{tail}")
+    click.echo(f"{len(checks)} checks", err=True)
+    return 0
+
+
+def _on_simulator(given: dict[str, Any], checks: list[Check], config: FunctionalConfig) -> int:
+    from benchcore.report.live import LOGGER
+    from benchcore.sim.options import SimOptions
+    from benchcore.sim.process import SimulatorProcess
+    from benchcore.sim.profile import SimProfile
+
+    asked = "" if given["simulator"] else " (no --base-url was given)"
+    LOGGER.warning("SIMULATOR: this checks the built-in simulated server%s", asked)
+    options = SimOptions(
+        profile=SimProfile.named("fast", max_running=32),
+        api_key=SecretStr(_SIM_KEY),
+        expired_key=SecretStr(_SIM_EXPIRED),
+        max_waiting=32,
+    )
+    config = config.model_copy(update={"burst": config.burst or _SIM_BURST})
+    process = SimulatorProcess(options).start()
+    try:
+        return _on_server(given, checks, config, process.base_url, "simulator")
+    finally:
+        process.stop()
+
+
+def _on_server(
+    given: dict[str, Any], checks: list[Check], config: FunctionalConfig, base_url: str, kind: str
+) -> int:
+    from benchcore.cli.loop import run_loop
+    from benchcore.cli.signals import catch_signals
+    from benchcore.metrics.functional import Verdict
+    from benchcore.report.functional import result_line
+    from benchcore.report.live import LOGGER
+    from benchcore.sinks.folder import make_folder
+    from benchcore.stages.functional.functional import Functional
+    from benchcore.version import __version__
+
+    target = read_target(given, base_url)
+    expired = _expired_key(given)
+    if kind == "simulator":
+        target = target.model_copy(update={"api_key": SecretStr(_SIM_KEY)})
+        expired = _SIM_EXPIRED
+    LOGGER.info(
+        "benchcore %s: %s: %d checks, %d at a time",
+        __version__,
+        target.base_url,
+        len(checks),
+        config.concurrency,
+    )
+    for warning in warnings(target):
+        LOGGER.warning("%s", warning)
+    started = dt.datetime.now(dt.UTC)
+    folder = make_folder(Path(given["output"]), started.strftime("%Y%m%dT%H%M%SZ"), given["name"])
+
+    async def go() -> tuple[FunctionalReport, list[int]]:
+        machine = Functional(
+            target,
+            checks,
+            config,
+            kind=kind,
+            expired_key=expired,
+            key_variable=given["api_key_env"] or "BENCHCORE_API_KEY",
+            fail_fast=given["fail_fast"],
+            on_result=lambda result: LOGGER.info("%s", result_line(result)),
+        )
+        caught = catch_signals(machine.interrupt)
+        try:
+            await machine()
+        finally:
+            _save(folder, machine.report, started, ["benchcore", *masked(sys.argv[1:])])
+        return machine.report, caught
+
+    report, caught = run_loop(go())
+    _print(report, as_json=given["as_json"])
+    LOGGER.info("results are in %s", folder)
+    if caught:
+        return 128 + caught[0]
+    failed = report.count(Verdict.FAIL)
+    if failed:
+        raise VerdictError(f"{failed} of {len(report.results)} checks failed; see above")
+    if not report.passed:
+        raise VerdictError("not one check passed: there was nothing to judge; see above")
+    return 0
+
+
+def _expired_key(given: dict[str, Any]) -> str | None:
+    variable = given["expired_key_env"]
+    if variable is None:
+        return None
+    key = os.environ.get(variable)
+    if not key:
+        raise click.UsageError(f"--expired-key-env: the variable {variable} is not set")
+    return key
+
+
+def _save(folder: Path, report: FunctionalReport, started: dt.datetime, command: list[str]) -> None:
+    """Write the folder of the run.
+
+    Raises:
+        ResultsError: it cannot be written.
+    """
+    from benchcore.metrics.run import RunResult
+    from benchcore.sinks.folder import replace_file
+    from benchcore.sinks.functional import write_functional
+    from benchcore.sinks.run_json import dump
+    from benchcore.version import __version__
+
+    run = RunResult(
+        folder.name,
+        started.isoformat(),
+        {"command": command, "target": report.target, "versions": {"benchcore": __version__}},
+        status="complete" if report.status == "complete" else "interrupted",
+        ended_at=dt.datetime.now(dt.UTC).isoformat(),
+    )
+    try:
+        write_functional(folder, report)
+        replace_file(folder / "run.json", dump(run.to_json()))
+    except OSError as error:
+        raise ResultsError(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+def _print(report: FunctionalReport, *, as_json: bool) -> None:
+    if as_json:
+        from benchcore.sinks.run_json import dump
+
+        sys.stdout.write(dump(report.to_json()).decode())
+    else:
+        from benchcore.report.functional import render_functional
+
+        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        sys.stdout.write(render_functional(report, color=color))
+    sys.stdout.flush()

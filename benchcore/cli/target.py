@@ -1,0 +1,152 @@
+"""Target: the options that name a server, and the target that they make."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from benchcore.cli import values
+
+if TYPE_CHECKING:
+    from benchcore.config.target import Target
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def group(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Return several options as one decorator, in the order in which they are given."""
+
+    def add(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+SERVER = group(
+    click.option(
+        "--base-url",
+        envvar="BENCHCORE_BASE_URL",
+        help="The server, with or without /v1; unix:PATH for a socket. Also BENCHCORE_BASE_URL.",
+    ),
+    click.option(
+        "--sim", "simulator", is_flag=True, help="Start the built-in simulator and load that."
+    ),
+    click.option("--model", help="Model to ask for; asked of /v1/models when left out."),
+    click.option(
+        "--api-key-env",
+        metavar="NAME",
+        help="Variable that holds the key [default: BENCHCORE_API_KEY].",
+    ),
+    click.option(
+        "--extra-body", type=values.JSON_OBJECT, default=None, help="Fields of every request body."
+    ),
+    click.option(
+        "--header",
+        "headers",
+        type=values.PAIR,
+        multiple=True,
+        help="Header of every request; repeatable.",
+    ),
+    click.option("--insecure", is_flag=True, help="Do not check the server's certificate."),
+    click.option("--ca-file", type=click.Path(dir_okay=False), help="Certificates to trust."),
+)
+
+
+def masked(args: list[str]) -> list[str]:
+    """Return the command line without the values of headers: they may be keys."""
+    masked = []
+    after = ""
+    for arg in args:
+        if after == "--header" or arg.startswith("--header="):
+            name, given, _ = arg.rpartition("--header=")[2].partition("=")
+            head = "--header=" if arg.startswith("--header=") else ""
+            masked.append(f"{head}{name}={'***' if given else ''}")
+        else:
+            masked.append(arg)
+        after = arg
+    return masked
+
+
+_OPTIONS = {
+    "slos": "slo",
+    "duration_seconds": "duration",
+    "drain_seconds": "drain",
+    "ramp_seconds": "ramp",
+    "think_time_seconds": "think_time",
+    "idle_seconds": "idle",
+    "warmup_seconds": "warmup",
+    "warmup_requests": "warmup",
+    "headers": "header",
+    "timeouts": "timeout",
+    "verify": "insecure",
+    "api_key": "api_key_env",
+}
+"""Fields whose option has another name."""
+
+
+def validated(build: Any) -> Any:
+    """Build a model of ours; what pydantic finds wrong becomes one usage error."""
+    from pydantic import ValidationError
+
+    try:
+        return build()
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors(include_url=False):
+            field = str(fault["loc"][0]) if fault["loc"] else ""
+            name = "--" + _OPTIONS.get(field, field).replace("_", "-")
+            message = fault["msg"].removeprefix("Value error, ")
+            faults.append(f"{name}: {message}" if fault["loc"] else message)
+        raise click.UsageError("; ".join(faults)) from None
+
+
+def read_target(given: dict[str, Any], base_url: str, **fields: Any) -> Target:
+    """Make a target of the options in `SERVER`.
+
+    Args:
+        given: what the options of a command came to.
+        base_url: its address.
+        **fields: other fields of the target.
+    """
+    from benchcore.config.target import Target
+
+    variable = given["api_key_env"] or "BENCHCORE_API_KEY"
+    key = os.environ.get(variable)
+    if given["api_key_env"] and not key:
+        raise click.UsageError(f"--api-key-env: the variable {variable} is not set")
+    target: Target = validated(
+        lambda: Target(
+            base_url,
+            model=given["model"],
+            api_key=key,
+            headers=values.pairs(given["headers"]),
+            extra_body=given["extra_body"] or {},
+            verify=not given["insecure"],
+            ca_file=given["ca_file"],
+            **fields,
+        )
+    )
+    return target
+
+
+def warnings(target: Target) -> list[str]:
+    """Return what a user should be told before a target is loaded."""
+    import ipaddress
+
+    found = []
+    if target.api_key is not None and not target.tls and not target.is_loopback:
+        found.append(f"the key goes to {target.host} in clear: the address is plain http")
+    try:
+        public = ipaddress.ip_address(target.host).is_global
+    except ValueError:
+        public = "." in target.host and not target.host.endswith((".local", ".internal", ".lan"))
+    if public and not target.is_loopback:
+        found.append(f"{target.host} may be a public address: a load there costs money, or harms")
+    if target.tls and not target.verify:
+        found.append("--insecure: the server's certificate is not checked; anyone may answer")
+    return found

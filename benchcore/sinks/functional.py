@@ -1,0 +1,84 @@
+"""Functional: the checks' report as `functional.json`, and as JUnit XML for CI systems."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from benchcore.metrics.functional import CheckResult, FunctionalReport, Verdict
+from benchcore.sinks.folder import replace_file
+from benchcore.sinks.run_json import dump
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 cannot hold, not even escaped (section 2.2)."""
+
+
+def write_functional(folder: Path, report: FunctionalReport) -> None:
+    """Write `functional.json` and `junit.xml`.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    replace_file(folder / "functional.json", dump(report.to_json()))
+    replace_file(folder / "junit.xml", junit(report))
+
+
+def junit(report: FunctionalReport) -> bytes:
+    """Return a report in the JUnit XML that CI systems read: one suite element per suite.
+
+    A failure is a failure, unsupported and skip are skipped, flaky is a pass that says so.
+    """
+    root = ET.Element("testsuites", name="benchcore check", time=f"{report.seconds:.3f}")
+    _count(root, report.results)
+    for name in dict.fromkeys(result.suite for result in report.results):
+        results = [result for result in report.results if result.suite == name]
+        seconds = sum(result.seconds for result in results)
+        suite = ET.SubElement(root, "testsuite", name=name, time=f"{seconds:.3f}")
+        _count(suite, results)
+        for result in results:
+            _add(suite, result)
+    ET.indent(root)
+    text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"
+
+
+def _count(element: ET.Element, results: list[CheckResult]) -> None:
+    skipped = (Verdict.SKIP, Verdict.UNSUPPORTED)
+    element.set("tests", str(len(results)))
+    element.set("failures", str(sum(1 for one in results if one.verdict is Verdict.FAIL)))
+    element.set("errors", "0")
+    element.set("skipped", str(sum(1 for one in results if one.verdict in skipped)))
+
+
+def _add(suite: ET.Element, result: CheckResult) -> None:
+    case = ET.SubElement(
+        suite,
+        "testcase",
+        classname=f"benchcore.{result.suite}",
+        name=result.case_id,
+        time=f"{result.seconds:.3f}",
+    )
+    if result.verdict is Verdict.FAIL:
+        failure = ET.SubElement(
+            case, "failure", message=_clean(f"expected {result.expected}; got {result.got}")
+        )
+        lines = [result.title]
+        for exchange in result.evidence:
+            answer = exchange["response"]
+            lines += ["", exchange["curl"], str(answer.get("status") or answer["outcome"])]
+            lines.append(str(answer.get("body", "")))
+        failure.text = _clean("\n".join(lines))
+    elif result.verdict in (Verdict.SKIP, Verdict.UNSUPPORTED):
+        ET.SubElement(case, "skipped", message=_clean(f"{result.verdict}: {result.reason}"))
+    elif result.verdict is Verdict.FLAKY or result.tolerated:
+        ET.SubElement(case, "system-out").text = _clean(
+            "\n".join([result.reason, *result.tolerated]).strip()
+        )
+
+
+def _clean(text: str) -> str:
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
