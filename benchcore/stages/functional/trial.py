@@ -12,6 +12,7 @@ from benchcore.client.records import Outcome
 from benchcore.stages.functional.check import CheckFailedError, SkippedError, UnsupportedError
 from benchcore.stages.functional.heard import Heard, shown
 from benchcore.stages.functional.heard_stream import HeardStream
+from benchcore.stages.functional.under_way import UnderWay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,6 +117,15 @@ class Trial:
         if record.outcome is not Outcome.OK:
             raise CheckFailedError("a whole answer", f"{record.outcome}: {record.error}")
         return heard
+
+    def begin(self, path: str, body: Mapping[str, Any]) -> UnderWay:
+        """POST something and return while the answer comes; the caller ends it."""
+        client = self.subject.client
+        sent = orjson.dumps(body)
+        request = client.prepare_raw("POST", path, sent)
+        exchange = client.start(request, time.perf_counter_ns(), lambda _record: None)
+        self.exchanges.append(Heard("POST", path, sent, {}, exchange.record))
+        return UnderWay(client, exchange)
 
     # Sending what generates.
 

@@ -1,5 +1,132 @@
 """Isolation: requests that do not disturb each other."""
 
-from benchcore.stages.functional.check import Suite
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import TYPE_CHECKING, Final
+
+from benchcore.stages.functional.capabilities import ECHO
+from benchcore.stages.functional.check import CheckFailedError, Suite
+from benchcore.stages.functional.heard import shown
+from benchcore.stages.functional.trial import CHAT, Trial
+
+if TYPE_CHECKING:
+    from benchcore.stages.functional.heard import Heard
 
 SUITE = Suite("isolation", "requests that do not disturb each other")
+
+_AT_ONCE: Final = 12
+_FREED_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 0.05
+_RUNNING: Final = re.compile(
+    rb"^(?:vllm:num_requests_running|sglang:num_running_reqs|llamacpp:requests_processing)"
+    rb"(?:\{[^}]*\})? ([0-9.eE+-]+)\s*$",
+    re.MULTILINE,
+)
+
+
+@SUITE.check(
+    "prompts with a word of their own, all at once, each get their own word back",
+    needs=("instructions",),
+    alone=True,
+    model_dependent=True,
+)
+async def nonces(t: Trial) -> None:
+    """What one user asked must never be answered to another."""
+    words = [f"nonce{number * 7919 % 10007:05d}" for number in range(_AT_ONCE)]
+    answers = await asyncio.gather(*(t.chat(ECHO + word) for word in words))
+    _own(t, words, [heard.text() for heard in answers])
+
+
+def _own(t: Trial, words: list[str], texts: list[str]) -> None:
+    for word, text in zip(words, texts, strict=True):
+        others = [other for other in words if other != word and other in text]
+        t.require(word in text and not others, f"{word} and no other", shown(text))
+
+
+@SUITE.check(
+    "streams and plain answers, all at once, each get their own word back",
+    needs=("instructions",),
+    alone=True,
+    model_dependent=True,
+)
+async def mixed_nonces(t: Trial) -> None:
+    """What one user asked must never be answered to another, streamed or not."""
+    words = [f"token{number * 6101 % 10007:05d}" for number in range(_AT_ONCE)]
+    asked = [
+        t.chat(ECHO + word) if number % 2 else t.stream_chat(ECHO + word)
+        for number, word in enumerate(words)
+    ]
+    answers: list[Heard] = await asyncio.gather(*asked)
+    _own(t, words, [heard.text() for heard in answers])
+
+
+@SUITE.check("an answer is the same alone and among others, at temperature 0", alone=True)
+async def alone_and_among(t: Trial) -> None:
+    """At temperature 0 a batch changes an answer only by rounding, and a mix-up changes it all."""
+    asks = [f"Tell me of mountain number {number}." for number in range(4)]
+    alone = [(await t.chat(ask, max_tokens=4)).text() for ask in asks]
+    among = await asyncio.gather(*(t.chat(ask, max_tokens=4) for ask in asks))
+    texts = [heard.text() for heard in among]
+    same = sum(1 for one, other in zip(alone, texts, strict=True) if one == other)
+    t.prefer(
+        same == len(asks),
+        f"the same answers: {shown(alone)}",
+        shown(texts),
+        "kernels round otherwise in a batch",
+    )
+    t.require(same > 0 or set(texts) != set(alone), "answers to their own requests", shown(texts))
+
+
+async def _running(t: Trial) -> float:
+    heard = t.accepted(await t.get("/metrics"))
+    found = _RUNNING.findall(heard.body)
+    if not found:
+        t.skip("/metrics does not say how many requests are running")
+    return sum(float(value) for value in found)
+
+
+@SUITE.check(
+    "a client that disconnects in mid-stream frees its place", needs=("metrics",), alone=True
+)
+async def disconnect_frees(t: Trial) -> None:
+    """Seen in the gauge of running requests: an answer nobody reads costs everybody."""
+    before = await _running(t)
+    body = t.chat_body("Tell me a very long story.", stream=True, max_tokens=4000)
+    body["ignore_eos"] = True
+    sent = t.begin(CHAT, body)
+    try:
+        await sent.first_piece()
+    finally:
+        sent.leave()
+    deadline = time.monotonic() + _FREED_SECONDS
+    while (now := await _running(t)) > before:
+        if time.monotonic() > deadline:
+            raise CheckFailedError(
+                f"{before:g} requests running within {_FREED_SECONDS:g} s", f"{now:g}"
+            )
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+@SUITE.check("a client that stops reading does not stall the others", alone=True)
+async def slow_reader_stalls_nobody(t: Trial) -> None:
+    """Seen in the latency of another request while one stream is not read."""
+    begun = time.monotonic()
+    await t.chat("Say hello.", max_tokens=8)
+    usual = time.monotonic() - begun
+    body = t.chat_body("Tell me a very long story.", stream=True, max_tokens=4000)
+    body["ignore_eos"] = True
+    sent = t.begin(CHAT, body)
+    limit = max(5.0, 20 * usual)
+    try:
+        await sent.first_piece()
+        sent.stop_reading()
+        async with asyncio.timeout(limit):
+            await t.chat("Say hello.", max_tokens=8)
+    except TimeoutError:
+        got = f"none in {limit:.1f} s; alone it takes {usual:.2f} s"
+        raise CheckFailedError("an answer beside a stream that is not read", got) from None
+    finally:
+        sent.leave()

@@ -1,0 +1,50 @@
+"""Under way: a request that a check treats badly while its answer comes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from benchcore.stages.functional.check import CheckFailedError
+
+if TYPE_CHECKING:
+    from benchcore.client.client import Client
+    from benchcore.client.exchange import Exchange
+
+_LOOK_SECONDS: Final = 0.005
+
+
+class UnderWay:
+    """A request whose answer is coming.
+
+    Args:
+        client: sent it.
+        exchange: the request and what has come.
+    """
+
+    def __init__(self, client: Client, exchange: Exchange) -> None:
+        self._client = client
+        self._exchange = exchange
+
+    async def first_piece(self) -> None:
+        """Wait until a piece of the body has come.
+
+        Raises:
+            CheckFailedError: it ended before.
+        """
+        record = self._exchange.record
+        assert record.reply is not None
+        while not record.reply.pieces:
+            if record.outcome is not None:
+                raise CheckFailedError("a stream that begins", f"{record.outcome}: {record.error}")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def stop_reading(self) -> None:
+        """Read nothing more and keep the connection open; nothing happens where it has ended."""
+        connection = self._exchange.connection
+        if connection is not None and self._exchange.record.outcome is None:
+            connection.stop_reading()
+
+    def leave(self) -> None:
+        """Close the connection; nothing happens where the answer has ended."""
+        self._client.cancel(self._exchange)
