@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _SIM_KEY = "key-of-the-simulator"
 _SIM_EXPIRED = "expired-key-of-the-simulator"
-_SIM_BURST = 128
-"""Twice what the simulator that is started here runs and lets wait."""
+_SIM_BURST = 192
+"""Several times what the simulator that is started here runs and lets wait."""
 
 
 @click.command()
@@ -151,10 +151,10 @@ def _on_simulator(given: dict[str, Any], checks: list[Check], config: Functional
     asked = "" if given["simulator"] else " (no --base-url was given)"
     LOGGER.warning("SIMULATOR: this checks the built-in simulated server%s", asked)
     options = SimOptions(
-        profile=SimProfile.named("fast", max_running=32),
+        profile=SimProfile.named("fast", max_running=16),
         api_key=SecretStr(_SIM_KEY),
         expired_key=SecretStr(_SIM_EXPIRED),
-        max_waiting=32,
+        max_waiting=24,
     )
     config = config.model_copy(update={"burst": config.burst or _SIM_BURST})
     process = SimulatorProcess(options).start()

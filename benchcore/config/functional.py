@@ -39,6 +39,7 @@ class FunctionalConfig(BaseModel):
         reasoning_key: where its reasoning stands, where that is neither of the usual names.
         concurrency: checks at a time.
         seconds: limit of one check.
+        large_body: bytes of the body that is too large for any server.
         burst: how many requests at once the checks of limits may send.
     """
 
@@ -57,5 +58,8 @@ class FunctionalConfig(BaseModel):
     concurrency: int = Field(4, ge=1, le=256, description="checks at a time")
     seconds: float = Field(
         60.0, gt=0, allow_inf_nan=False, description="limit of one check, in seconds"
+    )
+    large_body: int = Field(
+        80 * 1024 * 1024, ge=1, description="bytes of the body that limits.too_large sends"
     )
     burst: int = Field(0, ge=0, le=4096, description="requests at once for limits; 0: not checked")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hmac
+import time
+import uuid
 from typing import TYPE_CHECKING
 
 import orjson
 from aiohttp import web
 
+from benchcore.sim.admin import Admin
 from benchcore.sim.answer import BabbleAnswerer
 from benchcore.sim.ask import ApiError
 from benchcore.sim.batching import Batch
+from benchcore.sim.breaks.catalogue import known_break
+from benchcore.sim.breaks.spoiling import SPOIL, spoil_headers, spoiling
 from benchcore.sim.engine import Engine
 from benchcore.sim.faults import FaultDice, RandomFault
 from benchcore.sim.handlers import REQUEST_ID, Handlers
@@ -21,12 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from aiohttp.typedefs import Middleware
+    from pydantic import SecretStr
 
     from benchcore.sim.options import SimOptions
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-_MAX_BODY_BYTES = 64 * 1024 * 1024
 
 
 def make_app(options: SimOptions) -> web.Application:
@@ -48,14 +52,21 @@ def make_app(options: SimOptions) -> web.Application:
         BabbleAnswerer(options.profile, options.seed),
         FaultDice(map(RandomFault.parse, options.faults), options.seed),
         truth,
+        options.max_waiting,
     )
-    key = options.api_key
-    app = web.Application(
-        client_max_size=_MAX_BODY_BYTES,
-        middlewares=[_envelopes, _authorization(None if key is None else key.get_secret_value())],
-    )
+    admin = Admin(options.profile, engine, metrics, int(time.time()))
+    middlewares = [
+        _envelopes,
+        _authorization(_bearer(options.api_key), _bearer(options.expired_key)),
+    ]
+    if options.breaks:
+        middlewares.insert(0, spoiling([known_break(name) for name in options.breaks]))
+    app = web.Application(client_max_size=options.max_body_bytes, middlewares=middlewares)
     app.add_routes(handlers.routes())
+    app.add_routes(admin.routes())
     app.on_response_prepare.append(_echo_request_id)
+    if options.breaks:
+        app.on_response_prepare.append(spoil_headers)
 
     async def lifetime(_app: web.Application) -> AsyncIterator[None]:
         yield
@@ -75,7 +86,13 @@ async def _envelopes(request: web.Request, handler: Handler) -> web.StreamRespon
     except ApiError as error:
         problem = error
     except web.HTTPException as error:
-        problem = ApiError(error.status, error.reason, kind="HTTPError")
+        allow = error.headers.get("Allow")
+        problem = ApiError(
+            error.status,
+            error.reason,
+            kind="HTTPError",
+            headers=None if allow is None else {"Allow": allow},
+        )
     return web.Response(
         status=problem.status,
         headers=problem.headers,
@@ -84,20 +101,34 @@ async def _envelopes(request: web.Request, handler: Handler) -> web.StreamRespon
     )
 
 
-def _authorization(key: str | None) -> Middleware:
-    expected = None if key is None else f"Bearer {key}".encode()
+def _bearer(key: SecretStr | None) -> bytes | None:
+    return None if key is None else f"Bearer {key.get_secret_value()}".encode()
 
+
+def _authorization(expected: bytes | None, expired: bytes | None) -> Middleware:
     @web.middleware
     async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if expected is not None and request.path.startswith("/v1/"):
+        open_door = SPOIL in request and request[SPOIL].flag("open_door")
+        if expected is not None and request.path.startswith("/v1/") and not open_door:
             given = request.headers.get("Authorization", "").encode()
+            if expired is not None and hmac.compare_digest(given, expired):
+                raise _unauthorized("the API key has expired", "expired_api_key")
             if not hmac.compare_digest(given, expected):
-                raise ApiError(401, "incorrect API key provided", kind="AuthenticationError")
+                raise _unauthorized("incorrect API key provided", "invalid_api_key")
         return await handler(request)
 
     return authorize
 
 
+def _unauthorized(message: str, code: str) -> ApiError:
+    return ApiError(
+        401,
+        message,
+        kind="AuthenticationError",
+        code=code,
+        headers={"WWW-Authenticate": "Bearer"},
+    )
+
+
 async def _echo_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    if (given := request.headers.get(REQUEST_ID)) is not None:
-        response.headers[REQUEST_ID] = given
+    response.headers[REQUEST_ID] = request.headers.get(REQUEST_ID) or str(uuid.uuid4())

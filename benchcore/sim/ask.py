@@ -23,9 +23,11 @@ class ApiError(Exception):
         *,
         kind: str = "BadRequestError",
         param: str | None = None,
+        code: str | int | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
+        self.code = status if code is None else code
         self.status = status
         self.message = message
         self.kind = kind
@@ -39,22 +41,27 @@ class ApiError(Exception):
                 "message": self.message,
                 "type": self.kind,
                 "param": self.param,
-                "code": self.status,
+                "code": self.code,
             }
         }
 
 
 @dataclass(slots=True, frozen=True)
 class Tool:
-    """The function that the answer must call."""
+    """A function that an answer may call."""
 
     name: str
+    description: str
     parameters: dict[str, Any]
 
 
 @dataclass(slots=True)
 class Ask:
-    """One request for an answer, whichever endpoint it came through."""
+    """One request for an answer, whichever endpoint it came through.
+
+    ``tool_choice`` is none, auto, required or named; ``texts`` are those of the prompts, or
+    empty where they are token ids.
+    """
 
     model: str | None
     prompts: list[list[int]]
@@ -68,8 +75,10 @@ class Ask:
     stream: bool = False
     include_usage: bool = False
     continuous_usage: bool = False
-    tool: Tool | None = None
-    named_tool: bool = False
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = "none"
+    named_tool: str | None = None
+    texts: list[str] = field(default_factory=list, repr=False)
     body: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -100,9 +109,10 @@ def read_chat(body: dict[str, Any]) -> Ask:
         ApiError: 400, with the name of the field at fault.
     """
     text = chat_text(body.get("messages"))
-    limit_key = "max_completion_tokens" if "max_completion_tokens" in body else "max_tokens"
+    newer = body.get("max_completion_tokens") is not None
+    limit_key = "max_completion_tokens" if newer else "max_tokens"
     ask = _read_common(body, [token_ids(pieces(text))], text, limit_key)
-    ask.tool, ask.named_tool = _read_tool(body)
+    _read_tools(ask, body)
     return ask
 
 
@@ -114,7 +124,8 @@ def read_completion(body: dict[str, Any]) -> Ask:
     """
     texts, prompts = _read_prompts(body.get("prompt"))
     ask = _read_common(body, prompts, "".join(texts), "max_tokens")
-    if "max_tokens" not in body:
+    ask.texts = texts
+    if body.get("max_tokens") is None:
         ask.max_tokens = _COMPLETION_DEFAULT_TOKENS
     return ask
 
@@ -253,26 +264,25 @@ def _flag(body: dict[str, Any], key: str) -> bool:
     return value
 
 
-def _read_tool(body: dict[str, Any]) -> tuple[Tool | None, bool]:
+def _read_tools(ask: Ask, body: dict[str, Any]) -> None:
+    ask.tools = tuple(_read_tool(tool) for tool in body.get("tools") or ())
     choice = body.get("tool_choice")
-    tools = body.get("tools")
-    if choice is None or choice in ("auto", "none"):
-        return None, False
-    if not isinstance(tools, list) or not tools:
-        raise ApiError(400, "tool_choice needs tools", param="tool_choice")
-    named: Any = None
     if isinstance(choice, dict):
-        named = (choice.get("function") or {}).get("name")
-    elif choice != "required":
-        raise ApiError(400, f"tool_choice {choice!r} is not known", param="tool_choice")
-    for tool in tools:
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            raise ApiError(400, "each tool must be a function with a name", param="tools")
-        if named is None or function["name"] == named:
-            parameters = function.get("parameters")
-            return (
-                Tool(function["name"], parameters if isinstance(parameters, dict) else {}),
-                named is not None,
-            )
-    raise ApiError(400, f"tool_choice names {named!r}, which is not in tools", param="tool_choice")
+        function = choice.get("function")
+        name = function.get("name") if isinstance(function, dict) else None
+        if name not in [tool.name for tool in ask.tools]:
+            message = f"tool_choice names {name!r}, which is not in tools"
+            raise ApiError(400, message, param="tool_choice")
+        ask.tool_choice, ask.named_tool = "named", name
+    elif ask.tools:
+        ask.tool_choice = choice or "auto"
+
+
+def _read_tool(tool: dict[str, Any]) -> Tool:
+    function = tool.get("function", tool)
+    parameters = function.get("parameters")
+    return Tool(
+        function["name"],
+        str(function.get("description") or ""),
+        parameters if isinstance(parameters, dict) else {},
+    )

@@ -8,6 +8,7 @@ import orjson
 
 from benchcore.sim.answer import Kind
 from benchcore.sim.dialect import DONE, Usage, event, stream_error
+from benchcore.sim.logprobs import chat_logprobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class Chat:
     """Writes chat completions and their chunks."""
 
-    __slots__ = ("_ask", "_created", "_id", "_model", "_reasoning_key")
+    __slots__ = ("_ask", "_created", "_id", "_model", "_reasoning_key", "_tops")
 
     def __init__(self, ask: Ask, profile: SimProfile, name: str, created: int) -> None:
         self._ask = ask
@@ -28,6 +29,8 @@ class Chat:
         self._reasoning_key = profile.reasoning_key
         self._id = f"chatcmpl-{name}"
         self._created = created
+        asked = ask.body.get("logprobs") is True
+        self._tops: int | None = (ask.body.get("top_logprobs") or 0) if asked else None
 
     def opening(self) -> bytes:
         """One role-only chunk per choice."""
@@ -39,25 +42,26 @@ class Chat:
     def token(
         self,
         choice: int,
-        kind: Kind,
+        answer: Answer,
+        start: int,
+        end: int,
         text: str,
         *,
-        first: bool,
         finish: str | None,
         usage: Usage | None,
     ) -> bytes:
         """A chunk with content, reasoning or a piece of a tool call."""
-        delta: dict[str, Any]
+        kind = answer.kind(start)
         if kind is Kind.CONTENT:
-            delta = {"content": text}
-        elif kind is Kind.REASONING:
-            delta = {self._reasoning_key: text}
-        else:
-            call: dict[str, Any] = {"index": 0, "function": {"arguments": text}}
-            if first:
-                call = {"index": 0, **self._call(choice, text)}
-            delta = {"tool_calls": [call]}
-        return self._chunk(choice, delta, finish, usage)
+            logprobs = self._logprobs(answer.tokens[start:end])
+            return self._chunk(choice, {"content": text}, finish, usage, logprobs)
+        if kind is Kind.REASONING:
+            return self._chunk(choice, {self._reasoning_key: text}, finish, usage)
+        number = answer.call_at(start)
+        call: dict[str, Any] = {"index": number, "function": {"arguments": text}}
+        if start == answer.calls[number].start:
+            call = {"index": number, **self._call(choice, number, answer.calls[number].name, text)}
+        return self._chunk(choice, {"tool_calls": [call]}, finish, usage)
 
     def finish(self, choice: int, answer: Answer) -> bytes:
         """An empty delta with the finish reason."""
@@ -82,35 +86,58 @@ class Chat:
             message: dict[str, Any] = {"role": "assistant", "content": answer.text}
             if answer.reasoning_tokens:
                 message[self._reasoning_key] = answer.reasoning
-            if answer.tool is not None:
+                message["content"] = answer.text or None
+            if answer.calls:
                 message["content"] = None
-                message["tool_calls"] = [self._call(index, answer.text)]
-            choices.append({"index": index, "message": message, "finish_reason": answer.finish})
+                message["tool_calls"] = [
+                    self._call(
+                        index, number, call.name, "".join(answer.tokens[call.start : call.end])
+                    )
+                    for number, call in enumerate(answer.calls)
+                ]
+            choices.append(
+                {
+                    "index": index,
+                    "message": message,
+                    "logprobs": self._logprobs(answer.content),
+                    "finish_reason": answer.finish,
+                }
+            )
         payload = {**self._head("chat.completion"), "choices": choices}
         if usage is not None:
             payload["usage"] = usage.chat()
         return orjson.dumps(payload)
 
-    def _call(self, choice: int, arguments: str) -> dict[str, Any]:
-        assert self._ask.tool is not None
+    def _call(self, choice: int, number: int, name: str, arguments: str) -> dict[str, Any]:
         return {
-            "id": f"call_{self._id[9:]}_{choice}",
+            "id": f"call_{self._id[9:]}_{choice}_{number}",
             "type": "function",
-            "function": {"name": self._ask.tool.name, "arguments": arguments},
+            "function": {"name": name, "arguments": arguments},
         }
+
+    def _logprobs(self, tokens: list[str]) -> dict[str, Any] | None:
+        return None if self._tops is None else chat_logprobs(tokens, self._tops)
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
 
     def _chunk(
-        self, choice: int, delta: dict[str, Any], finish: str | None, usage: Usage | None
+        self,
+        choice: int,
+        delta: dict[str, Any],
+        finish: str | None,
+        usage: Usage | None,
+        logprobs: dict[str, Any] | None = None,
     ) -> bytes:
+        piece: dict[str, Any] = {"index": choice, "delta": delta, "finish_reason": finish}
+        if logprobs is not None:
+            piece["logprobs"] = logprobs
         payload = {
             "id": self._id,
             "object": "chat.completion.chunk",
             "created": self._created,
             "model": self._model,
-            "choices": [{"index": choice, "delta": delta, "finish_reason": finish}],
+            "choices": [piece],
         }
         if usage is not None:
             payload["usage"] = usage.chat()

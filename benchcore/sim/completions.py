@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from benchcore.sim.dialect import DONE, Usage, event, stream_error
+from benchcore.sim.logprobs import completion_logprobs
+from benchcore.sim.text import pieces, token_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchcore.sim.answer import Answer, Kind
+    from benchcore.sim.answer import Answer
     from benchcore.sim.ask import Ask
     from benchcore.sim.profile import SimProfile
 
@@ -19,35 +21,46 @@ if TYPE_CHECKING:
 class Completions:
     """Writes text completions; reasoning is plain text here."""
 
-    __slots__ = ("_created", "_id", "_model")
+    __slots__ = ("_choices", "_created", "_echo", "_id", "_model", "_offsets", "_prompts", "_tops")
 
-    def __init__(
-        self,
-        ask: Ask,  # noqa: ARG002  the protocol's; text needs nothing of it
-        profile: SimProfile,
-        name: str,
-        created: int,
-    ) -> None:
+    def __init__(self, ask: Ask, profile: SimProfile, name: str, created: int) -> None:
         self._model = profile.model
         self._id = f"cmpl-{name}"
         self._created = created
+        self._choices = ask.choices
+        self._echo = bool(ask.body.get("echo"))
+        self._prompts = _prompt_tokens(ask) if self._echo else []
+        self._tops: int | None = ask.body.get("logprobs")
+        self._offsets: dict[int, int] = {}
 
     def opening(self) -> bytes:
-        """Nothing."""
-        return b""
+        """The prompt of each choice, where it is to be echoed."""
+        if not self._echo:
+            return b""
+        count = len(self._prompts) * self._choices
+        return b"".join(
+            self._chunk([self._choice(index, self._prompt(index), None)], None)
+            for index in range(count)
+        )
 
     def token(
         self,
         choice: int,
-        kind: Kind,  # noqa: ARG002  the protocol's; text has no kinds
+        answer: Answer,
+        start: int,
+        end: int,
         text: str,
         *,
-        first: bool,  # noqa: ARG002  likewise
         finish: str | None,
         usage: Usage | None,
     ) -> bytes:
         """A chunk with text."""
-        return self._chunk([{"index": choice, "text": text, "finish_reason": finish}], usage)
+        piece: dict[str, Any] = {"index": choice, "text": text, "finish_reason": finish}
+        if self._tops is not None:
+            offset = self._offsets.get(choice, 0)
+            piece["logprobs"] = completion_logprobs(answer.tokens[start:end], self._tops, offset)
+            self._offsets[choice] = offset + len(text)
+        return self._chunk([piece], usage)
 
     def finish(self, choice: int, answer: Answer) -> bytes:
         """An empty text with the finish reason."""
@@ -64,16 +77,22 @@ class Completions:
 
     def body(self, answers: Sequence[Answer], usage: Usage | None) -> bytes:
         """A text completion."""
-        choices = [
-            {
-                "index": index,
-                "text": answer.reasoning + answer.text,
-                "logprobs": None,
-                "finish_reason": answer.finish,
-            }
-            for index, answer in enumerate(answers)
-        ]
+        choices = []
+        for index, answer in enumerate(answers):
+            prompt = self._prompt(index) if self._echo else []
+            choices.append(self._choice(index, [*prompt, *answer.tokens], answer.finish))
         return orjson.dumps(self._payload(choices, usage))
+
+    def _prompt(self, index: int) -> list[str]:
+        """The tokens of the prompt that a choice answers."""
+        return self._prompts[index // self._choices]
+
+    def _choice(self, index: int, tokens: list[str], finish: str | None) -> dict[str, Any]:
+        logprobs = None
+        if self._tops is not None:
+            logprobs = completion_logprobs(tokens, self._tops, first_unknown=self._echo)
+        text = "".join(tokens)
+        return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish}
 
     def _chunk(self, choices: list[dict[str, Any]], usage: Usage | None) -> bytes:
         return event(self._payload(choices, usage))
@@ -89,3 +108,9 @@ class Completions:
         if usage is not None:
             payload["usage"] = usage.chat()
         return payload
+
+
+def _prompt_tokens(ask: Ask) -> list[list[str]]:
+    if ask.texts:
+        return [pieces(text) for text in ask.texts]
+    return [[token_text(number) for number in prompt] for prompt in ask.prompts]

@@ -10,7 +10,7 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchcore.sim.answer import Answer, Kind
+    from benchcore.sim.answer import Answer
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,20 +55,22 @@ class Dialect(Protocol):
     def token(
         self,
         choice: int,
-        kind: Kind,
+        answer: Answer,
+        start: int,
+        end: int,
         text: str,
         *,
-        first: bool,
         finish: str | None,
         usage: Usage | None,
     ) -> bytes:
-        """The event of one or more tokens.
+        """The event of one or more tokens of one kind, and of one call.
 
         Args:
             choice: index of the choice.
-            kind: what the tokens are part of.
-            text: the tokens.
-            first: the first event of this kind in this choice.
+            answer: what they are tokens of.
+            start: number of the first token.
+            end: number behind the last one.
+            text: the tokens' text as it is to be written.
             finish: set where this event also ends the choice.
             usage: the count so far, where every event carries it.
         """

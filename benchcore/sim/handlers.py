@@ -7,9 +7,9 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import orjson
 from aiohttp import HttpVersion11, web
 
+from benchcore.sim.admin import unknown_model
 from benchcore.sim.ask import (
     ApiError,
     Ask,
@@ -17,9 +17,11 @@ from benchcore.sim.ask import (
     read_completion,
     read_object,
     read_response,
-    read_tokenize,
 )
 from benchcore.sim.batching import Owner, Sequence
+from benchcore.sim.bounds import check_bounds
+from benchcore.sim.breaks.spoiling import SPOIL
+from benchcore.sim.breaks.spoilt_wire import SpoiltWire
 from benchcore.sim.cache import block_digests
 from benchcore.sim.chat import Chat
 from benchcore.sim.completions import Completions
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
 
     from benchcore.sim.answer import Answer, Answerer
+    from benchcore.sim.breaks.breakage import Spoil
     from benchcore.sim.engine import Engine
     from benchcore.sim.metrics import Metrics
     from benchcore.sim.profile import SimProfile
@@ -83,14 +86,17 @@ class Handlers:
         answerer: Answerer,
         dice: FaultDice,
         truth: TruthLog | None,
+        max_waiting: int | None = None,
     ) -> None:
+        self._max_waiting = max_waiting
         self._profile = profile
         self._engine = engine
         self._metrics = metrics
         self._answerer = answerer
         self._dice = dice
         self._truth = truth
-        self._created = int(time.time())
+        self._stalled = False
+        self._in_hand = 0
         self._numbers = count(1)
 
     def routes(self) -> list[web.RouteDef]:
@@ -99,12 +105,6 @@ class Handlers:
             web.post("/v1/chat/completions", self.chat),
             web.post("/v1/completions", self.completions),
             web.post("/v1/responses", self.responses),
-            web.get("/v1/models", self.models),
-            web.get("/health", self.health),
-            web.get("/version", self.version),
-            web.get("/metrics", self.metrics),
-            web.post("/tokenize", self.tokenize),
-            web.post("/reset_prefix_cache", self.reset_prefix_cache),
         ]
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
@@ -119,50 +119,6 @@ class Handlers:
         """POST /v1/responses."""
         return await self._answer(request, read_response, Responses)
 
-    async def models(self, _request: web.Request) -> web.Response:
-        """GET /v1/models."""
-        model = {
-            "id": self._profile.model,
-            "object": "model",
-            "created": self._created,
-            "owned_by": "benchcore",
-            "root": self._profile.model,
-            "max_model_len": self._profile.max_model_len,
-        }
-        return _json({"object": "list", "data": [model]})
-
-    async def health(self, _request: web.Request) -> web.Response:
-        """GET /health."""
-        return web.Response()
-
-    async def version(self, _request: web.Request) -> web.Response:
-        """GET /version."""
-        return _json({"version": "benchcore-sim"})
-
-    async def metrics(self, _request: web.Request) -> web.Response:
-        """GET /metrics."""
-        return web.Response(
-            body=self._metrics.exposition(),
-            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
-        )
-
-    async def tokenize(self, request: web.Request) -> web.Response:
-        """POST /tokenize."""
-        tokens = read_tokenize(read_object(await request.read()))
-        return _json(
-            {
-                "count": len(tokens),
-                "max_model_len": self._profile.max_model_len,
-                "tokens": tokens,
-                "token_strs": None,
-            }
-        )
-
-    async def reset_prefix_cache(self, _request: web.Request) -> web.Response:
-        """POST /reset_prefix_cache."""
-        self._engine.batch.pool.reset()
-        return web.Response()
-
     async def _answer(
         self,
         request: web.Request,
@@ -174,11 +130,19 @@ class Handlers:
             received_ns=time.monotonic_ns(),
             endpoint=request.path,
         )
+        admitted = 0
         try:
             faults = self._draw_faults(request)
             await self._fail_before_headers(request, faults)
-            ask = read(read_object(await request.read()))
+            body = read_object(await request.read())
+            if SPOIL in request:
+                body = request[SPOIL].asked(body)
+            check_bounds(body, request.path)
+            ask = read(body)
             self._check(ask)
+            self._refuse_overload()
+            self._in_hand += 1
+            admitted = 1
             dialect = make_dialect(ask, self._profile, account.request_id, int(time.time()))
             answers = self._answers(ask)
             account.prompt_tokens = ask.prompt_tokens
@@ -195,6 +159,7 @@ class Handlers:
             # and logs a traceback when it is given the exception.
             return web.Response()
         finally:
+            self._in_hand -= admitted
             if self._truth is not None:
                 self._truth.write(account)
 
@@ -224,12 +189,7 @@ class Handlers:
     def _check(self, ask: Ask) -> None:
         profile = self._profile
         if ask.model is not None and ask.model != profile.model:
-            raise ApiError(
-                404,
-                f"the model {ask.model!r} does not exist; this server has {profile.model!r}",
-                kind="NotFoundError",
-                param="model",
-            )
+            raise unknown_model(ask.model, profile.model)
         wanted = ask.max_tokens or 1
         if ask.min_tokens > wanted and ask.max_tokens is not None:
             raise ApiError(400, "min_tokens is greater than max_tokens", param="min_tokens")
@@ -240,6 +200,19 @@ class Handlers:
                 f"this model's maximum context length is {profile.max_model_len} tokens; the "
                 f"request has {longest} in the prompt and asks for {wanted}",
                 param="messages",
+            )
+
+    def _refuse_overload(self) -> None:
+        # Counted here and not in the engine's queue, which a burst enters a turn of the loop later.
+        if self._max_waiting is None:
+            return
+        if self._in_hand >= self._profile.max_running + self._max_waiting:
+            raise ApiError(
+                429,
+                f"{self._max_waiting} requests are waiting already; try again later",
+                kind="RateLimitError",
+                code="rate_limit_exceeded",
+                headers={"Retry-After": "1"},
             )
 
     def _answers(self, ask: Ask) -> list[Answer]:
@@ -268,7 +241,13 @@ class Handlers:
     def _submit(self, sequences: list[Sequence], owner: Owner) -> None:
         for sequence in sequences:
             sequence.owner = owner
+            sequence.paused = self._stalled
             self._engine.submit(sequence)
+
+    def _stall(self, spoil: Spoil | None, *, stalled: bool) -> None:
+        """Let everybody wait for one slow client, where that is the fault asked for."""
+        if spoil is not None and spoil.flag("stall_together"):
+            self._stalled = stalled
 
     def _settle(self, sequences: list[Sequence], answers: list[Answer], account: Account) -> None:
         for sequence, answer in zip(sequences, answers, strict=True):
@@ -286,13 +265,15 @@ class Handlers:
         faults: Faults,
         account: Account,
     ) -> web.StreamResponse:
-        response = web.StreamResponse(headers=_STREAM_HEADERS)
+        spoil = request.get(SPOIL)
+        status = 200 if spoil is None else spoil.status(200)
+        response = web.StreamResponse(status=status, headers=_STREAM_HEADERS)
         if request.version >= HttpVersion11:
             response.enable_chunked_encoding()
         writer = await response.prepare(request)
         assert writer is not None
         writer.send_headers()
-        wire = Wire(request, response)
+        wire = Wire(request, response) if spoil is None else SpoiltWire(request, response, spoil)
         sequences = self._sequences(ask, answers)
         stream = Stream(
             wire,
@@ -320,10 +301,16 @@ class Handlers:
                     await asyncio.sleep(faults.seconds("stall_first"))
                 self._submit(sequences, stream)
             while await stream.pause() is Pause.BLOCKED:
+                self._stall(spoil, stalled=True)
                 await writer.drain()
                 stream.unblock()
         finally:
-            self._settle(sequences, answers, account)
+            self._stall(spoil, stalled=False)
+            if spoil is None or stream.finish is not None or not spoil.flag("leak"):
+                self._settle(sequences, answers, account)
+            else:
+                for sequence in sequences:
+                    sequence.paused = True
             account.completion_tokens = stream.usage().completion_tokens
             account.finish = stream.finish or "cancelled"
         if not wire.lost:
@@ -359,7 +346,7 @@ class Handlers:
         if "empty" in faults or "role_only" in faults:
             for answer in answers:
                 answer.tokens.clear()
-                answer.reasoning_tokens, answer.tool, answer.finish = 0, None, "stop"
+                answer.reasoning_tokens, answer.calls, answer.finish = 0, (), "stop"
         if "error_event" in faults:
             raise ApiError(500, "simulated fault", kind="InternalServerError")
         usage = Usage(
@@ -372,6 +359,9 @@ class Handlers:
         if "bad_utf8" in faults:
             body = body[:-1] + b',"damage":"\xff\xfe"}'
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        if (spoil := request.get(SPOIL)) is not None:
+            body = spoil.plain(body)
+            response.set_status(spoil.status(200))
         response.content_length = len(body)
         writer = await response.prepare(request)
         assert writer is not None
@@ -393,7 +383,3 @@ class Handlers:
             if "close_after" in faults:
                 wire.close()
         return response
-
-
-def _json(payload: dict[str, Any]) -> web.Response:
-    return web.Response(body=orjson.dumps(payload), content_type="application/json")

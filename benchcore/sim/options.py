@@ -23,6 +23,12 @@ class SimOptions(BaseModel):
     certfile: Path | None = Field(None, description="serve TLS with this certificate")
     keyfile: Path | None = Field(None, description="key of the certificate")
     api_key: SecretStr | None = Field(None, description="bearer key that requests must carry")
+    expired_key: SecretStr | None = Field(None, description="bearer key that has expired")
+    max_body_bytes: int = Field(64 * 1024 * 1024, ge=1, description="a larger body gets a 413")
+    max_waiting: int | None = Field(
+        None, ge=1, description="waiting requests beyond which a new one gets a 429"
+    )
+    breaks: tuple[str, ...] = Field((), description="functional checks that shall fail, by id")
     seed: int = Field(0, description="answers, jitter and random faults")
     faults: tuple[str, ...] = Field((), description="random faults: error_event:5@0.1")
     truth: Path | None = Field(None, description="log the true send times here, as JSON lines")
@@ -33,6 +39,23 @@ class SimOptions(BaseModel):
         for fault in faults:
             RandomFault.parse(fault)
         return faults
+
+    @field_validator("breaks")
+    @classmethod
+    def _breaks_are_known(cls, breaks: tuple[str, ...]) -> tuple[str, ...]:
+        if breaks:
+            # The tables are large, and only wanted here.
+            from benchcore.sim.breaks.catalogue import known_break
+
+            for name in breaks:
+                known_break(name)
+        return breaks
+
+    @model_validator(mode="after")
+    def _expired_key_needs_a_key(self) -> Self:
+        if self.expired_key is not None and self.api_key is None:
+            raise ValueError("expired_key goes with api_key: give both")
+        return self
 
     @model_validator(mode="after")
     def _certificate_and_key(self) -> Self:

@@ -42,15 +42,17 @@ class Responses:
     def token(
         self,
         choice: int,  # noqa: ARG002  the protocol's; there is one answer
-        kind: Kind,
+        answer: Answer,
+        start: int,
+        end: int,  # noqa: ARG002  the text is what counts
         text: str,
         *,
-        first: bool,
         finish: str | None,  # noqa: ARG002  the end is an event of its own
         usage: Usage | None,  # noqa: ARG002  likewise
     ) -> bytes:
         """A delta; the first of its kind opens its output item."""
-        head = self._open(kind) if first else b""
+        kind = answer.kind(start)
+        head = self._open(kind) if start in (0, answer.reasoning_tokens) else b""
         if kind is Kind.REASONING:
             return head + self._event(
                 "response.reasoning_text.delta",

@@ -191,20 +191,19 @@ class Stream:
 
     def _event(self, choice: int, answer: Answer, available: int) -> bytes:
         start = self._written[choice]
-        kind = answer.kind(start)
-        text = answer.tokens[start]
         end = start + 1
-        while end < available and end - start < self._multi and answer.kind(end) is kind:
-            text += answer.tokens[end]
-            end += 1
+        if self._multi > 1:
+            end = answer.run_end(start, min(self._multi, available - start))
+        text = answer.tokens[start] if end == start + 1 else "".join(answer.tokens[start:end])
         self._written[choice] = end
         last = end == len(answer.tokens)
         damage = self._faults.count("bad_utf8", 0) == self._events + 1
         written = self._dialect.token(
             choice,
-            kind,
+            answer,
+            start,
+            end,
             text + "\ufffd" if damage else text,
-            first=start in (0, answer.reasoning_tokens),
             finish=answer.finish if last and self._finish_with_last else None,
             usage=self.usage() if self._continuous else None,
         )

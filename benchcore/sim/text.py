@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from functools import cache
 from typing import Final
 
 VOCABULARY_SIZE: Final = 131_072
@@ -70,3 +71,14 @@ CHINESE: Final[tuple[str, ...]] = (
     *("\u3002",) * 8,
 )
 """Tokens of a Chinese answer."""
+
+
+@cache
+def _known() -> dict[int, str]:
+    words = (*ENGLISH, *CHINESE, *(word.strip() for word in ENGLISH), *"0123456789")
+    return dict(zip(token_ids(list(words)), words, strict=True))
+
+
+def token_text(number: int) -> str:
+    """Returns the text of a token; of one that is in no word list, a made-up one."""
+    return _known().get(number) or f" t{number}"

@@ -122,6 +122,7 @@ class Functional:
             strict=self._config.strict,
             expired_key=self._expired_key,
             burst=self._config.burst,
+            large_body=self._config.large_body,
         )
         trial = Trial(subject)
         try:

@@ -36,6 +36,7 @@ class Subject:
         capabilities: by name, once they are probed.
         reasoning_keys: names under which reasoning may come.
         expired_key: a key that has expired, where one is given.
+        large_body: bytes of the body that is too large for any server.
         burst: how many requests at once a check of limits may send; 0: none.
         seconds: limit of one request.
         max_model_len: the longest context in tokens, where the server says it.
@@ -49,6 +50,7 @@ class Subject:
     reasoning_keys: tuple[str, ...] = ("reasoning_content", "reasoning")
     expired_key: str | None = field(default=None, repr=False)
     burst: int = 0
+    large_body: int = 80 * 1024 * 1024
     seconds: float = 60.0
     max_model_len: int | None = None
 

@@ -130,7 +130,7 @@ class Trial:
     # Sending what generates.
 
     def chat_body(
-        self, messages: str | Sequence[Mapping[str, Any]], **fields: Any
+        self, messages: str | Sequence[Mapping[str, Any]], /, **fields: Any
     ) -> dict[str, Any]:
         """Return the body of a chat: greedy and short, unless the fields say otherwise.
 
@@ -142,7 +142,7 @@ class Trial:
             messages = [{"role": "user", "content": messages}]
         return self._body({"messages": messages}, fields)
 
-    def completion_body(self, prompt: Any, **fields: Any) -> dict[str, Any]:
+    def completion_body(self, prompt: Any, /, **fields: Any) -> dict[str, Any]:
         """Return the body of a completion: greedy and short, unless the fields say otherwise."""
         return self._body({"prompt": prompt}, fields)
 

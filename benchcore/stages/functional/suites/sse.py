@@ -18,7 +18,7 @@ SUITE = Suite("sse", "the framing and the content of streams")
 
 _FIELDS: Final = frozenset({b"data", b"event", b"id", b"retry"})
 _SPREAD_TOKENS: Final = 64
-_FAULT: Final = "x-benchcore-fault"
+_FAULT: Final = "x-sim-fault"
 """Header by which our simulator fails on demand; any other server ignores it."""
 
 

@@ -1,0 +1,56 @@
+"""Spoiling: the middleware that lets breaks strike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from aiohttp import web
+
+from benchcore.sim.breaks.breakage import Break, Spoil
+from benchcore.sim.breaks.turn import Turn
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from aiohttp.typedefs import Middleware
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+SPOIL: Final = web.RequestKey("spoil", Spoil)
+"""Where a request keeps the breaks that strike it."""
+
+
+def spoiling(breaks: Sequence[Break]) -> Middleware:
+    """Return the middleware, to be the outermost."""
+    shared: dict[str, Any] = {}
+
+    @web.middleware
+    async def spoil(request: web.Request, handler: Handler) -> web.StreamResponse:
+        turn = Turn(request.method, request.path, request.headers, await _body(request), shared)
+        active = [one for one in breaks if one.when(turn)]
+        if not active:
+            return await handler(request)
+        spoil = request[SPOIL] = Spoil(turn, active)
+        response: web.StreamResponse = spoil.answer() or await handler(request)
+        if isinstance(response, web.Response) and not response.prepared:
+            response.set_status(spoil.status(response.status))
+            if isinstance(response.body, bytes) and response.body[:1] == b"{":
+                response.body = spoil.plain(response.body)
+        return response
+
+    return spoil
+
+
+async def spoil_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Let breaks edit the headers of a response that is about to be sent."""
+    if SPOIL in request:
+        request[SPOIL].headers(response.headers)
+
+
+async def _body(request: web.Request) -> dict[str, Any] | None:
+    try:
+        body = orjson.loads(await request.read())
+    except (orjson.JSONDecodeError, web.HTTPRequestEntityTooLarge):
+        return None
+    return body if isinstance(body, dict) else None
