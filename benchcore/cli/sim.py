@@ -53,6 +53,32 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     envvar="BENCHCORE_SIM_API_KEY",
     help="Bearer key that requests must carry (a made-up one; this server is a toy).",
 )
+@click.option(
+    "--expired-key",
+    envvar="BENCHCORE_SIM_EXPIRED_KEY",
+    help="Bearer key that is refused as expired (a made-up one too); needs --api-key.",
+)
+@click.option(
+    "--max-body-bytes",
+    type=click.IntRange(1),
+    default=64 * 1024 * 1024,
+    show_default=True,
+    help="A larger request gets a 413.",
+)
+@click.option(
+    "--max-waiting",
+    type=click.IntRange(1),
+    default=None,
+    help="Requests that may wait beside those that run; one more gets a 429 [default: no limit].",
+)
+@click.option(
+    "--break",
+    "breaks",
+    multiple=True,
+    metavar="CHECK_ID",
+    help="Be wrong in the way that this functional check catches; repeatable. "
+    "`benchcore check --list` names them.",
+)
 @click.option("--certfile", type=_FILE, help="Serve TLS with this certificate; needs --keyfile.")
 @click.option("--keyfile", type=_FILE, help="Key of the certificate.")
 def sim(
@@ -99,18 +125,23 @@ def _options(profile: str, settings: tuple[str, ...], **given: Any) -> SimOption
     try:
         figures = SimProfile.named(profile, **overrides)
     except ValidationError as error:
-        raise click.UsageError(f"--set {_one_line(error)}") from None
+        raise click.UsageError(f"--set {': '.join(_fault(error))}") from None
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     try:
         return SimOptions.model_validate({"profile": figures, **given})
     except ValidationError as error:
-        option = "--fault " if error.errors()[0]["loc"] == ("faults",) else "--"
-        raise click.UsageError(option + _one_line(error)) from None
+        raise click.UsageError(_one_line(error)) from None
+
+
+def _fault(error: ValidationError) -> tuple[str, str]:
+    """The field that the first fault is about, and what is wrong with it."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return place, first["msg"].removeprefix("Value error, ")
 
 
 def _one_line(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {message}" if place else message
+    place, message = _fault(error)
+    option = {"faults": "--fault", "breaks": "--break"}.get(place, f"--{place.replace('_', '-')}")
+    return f"{option}: {message}" if place else message

@@ -181,11 +181,9 @@ class Connection:
 
     def stop_reading(self) -> None:
         """Read nothing more, as a slow client does; whoever measures never does that."""
+        # Else the kernel would go on taking megabytes for us.
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, READ_BYTES // 16)
         self._loop.remove_reader(self._sock.fileno())
-
-    def go_on_reading(self) -> None:
-        """Read again."""
-        self._loop.add_reader(self._sock.fileno(), self._on_readable)
 
     @property
     def descriptor(self) -> int:

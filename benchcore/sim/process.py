@@ -132,6 +132,7 @@ class SimulatorProcess:
 
 def _options_line(options: SimOptions) -> bytes:
     payload = options.model_dump(mode="json")
-    if isinstance(options.api_key, SecretStr):
-        payload["api_key"] = options.api_key.get_secret_value()
+    for name in ("api_key", "expired_key"):
+        if isinstance(key := getattr(options, name), SecretStr):
+            payload[name] = key.get_secret_value()
     return json.dumps(payload).encode() + b"\n"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 if TYPE_CHECKING:
-    from aiohttp import web
     from multidict import CIMultiDict
 
     from benchcore.sim.breaks.turn import Turn
@@ -32,9 +31,8 @@ class Break:
         payload: edits the JSON of a plain answer, or of an error.
         chunk: edits the JSON of each event of a stream; a list returned takes its place.
         event: edits the bytes of each event of a stream, after `chunk`.
-        status: replaces the status.
+        status: replaces the status, or makes another of it.
         headers: edits the headers of the response.
-        answer: answers in place of the server; `None` returned: it goes on.
         hold: a stream's events are held back until its end.
         flags: faults of the engine: `open_door` (any key is good), `leak` (the place of a client
             that has left is never freed), `stall_together` (while one client does not read, nobody
@@ -46,11 +44,75 @@ class Break:
     payload: Callable[[Turn, dict[str, Any]], object] | None = None
     chunk: Callable[[Turn, dict[str, Any]], object] | None = None
     event: Callable[[Turn, bytes], bytes] | None = None
-    status: int | None = None
+    status: int | Callable[[int], int] | None = None
     headers: Callable[[Turn, CIMultiDict[str]], object] | None = None
-    answer: Callable[[Turn], web.Response | None] | None = None
     hold: bool = False
     flags: frozenset[str] = frozenset()
+
+
+def ignoring(*names: str, when: When = always) -> Break:
+    """Return the fault of a server that ignores fields.
+
+    Args:
+        names: of the fields.
+        when: which requests it strikes.
+    """
+
+    def ignore(_turn: Turn, body: dict[str, Any]) -> None:
+        for name in names:
+            body.pop(name, None)
+
+    return Break(when=when, body=ignore)
+
+
+def setting(when: When, **fields: Any) -> Break:
+    """Return the fault of a server that takes fields to be others than they are."""
+    return Break(when=when, body=lambda _turn, body: body.update(fields))
+
+
+def failing(when: When) -> Break:
+    """Return the fault of a server that fails with 500."""
+    return Break(when=when, status=500)
+
+
+def choices(payload: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the choices of an answer or a chunk; none of an error."""
+    found: list[dict[str, Any]] = payload.get("choices", [])
+    return found
+
+
+def finishing(when: When, reason: str) -> Break:
+    """Return the fault of a server that says another reason for the end, streamed or not."""
+
+    def say(_turn: Turn, payload: dict[str, Any]) -> None:
+        for choice in choices(payload):
+            if choice["finish_reason"]:
+                choice["finish_reason"] = reason
+
+    return Break(when=when, payload=say, chunk=say)
+
+
+def saying(when: When, edit: Callable[[str], str]) -> Break:
+    """Return the fault of a server that garbles the content of plain answers."""
+
+    def garble(_turn: Turn, payload: dict[str, Any]) -> None:
+        for choice in choices(payload):
+            if "message" in choice:
+                choice["message"]["content"] = edit(choice["message"]["content"] or "")
+            else:
+                choice["text"] = edit(choice["text"])
+
+    return Break(when=when, payload=garble)
+
+
+def counting(when: When, edit: Callable[[dict[str, Any]], object]) -> Break:
+    """Return the fault of a server that counts wrong, streamed or not."""
+
+    def count(_turn: Turn, payload: dict[str, Any]) -> None:
+        if payload.get("usage"):
+            edit(payload["usage"])
+
+    return Break(when=when, payload=count, chunk=count)
 
 
 class Spoil:
@@ -80,13 +142,6 @@ class Spoil:
                 one.body(self.turn, body)
         return body
 
-    def answer(self) -> web.Response | None:
-        """Return an answer in place of the server's."""
-        for one in self._breaks:
-            if one.answer is not None:
-                return one.answer(self.turn)
-        return None
-
     def plain(self, data: bytes) -> bytes:
         """Return the body of a plain answer, or of an error."""
         if not any(one.payload for one in self._breaks):
@@ -101,7 +156,7 @@ class Spoil:
         """Return the status of a response."""
         for one in self._breaks:
             if one.status is not None:
-                status = one.status
+                status = one.status(status) if callable(one.status) else one.status
         return status
 
     def headers(self, headers: CIMultiDict[str]) -> None:

@@ -44,7 +44,7 @@ _TABLES: Final[tuple[Mapping[str, Break], ...]] = (
     isolation.BREAKS,
 )
 
-BREAKS: Final[dict[str, Break]] = {name: one for table in _TABLES for name, one in table.items()}
+BREAKS: Final[Mapping[str, Break]] = {name: one for table in _TABLES for name, one in table.items()}
 """Id of a check to what makes exactly that check fail."""
 
 

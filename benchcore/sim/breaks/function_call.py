@@ -1,5 +1,158 @@
 """Breaks of the checks in `function_call`."""
 
-from benchcore.sim.breaks.breakage import Break
+from collections.abc import Callable
+from typing import Any
 
-BREAKS: dict[str, Break] = {}
+import orjson
+
+from benchcore.sim.breaks.breakage import Break, When, choices, finishing, ignoring, setting
+from benchcore.sim.breaks.turn import Turn
+
+Call = dict[str, Any]
+
+
+def _asks(ask: str, **fields: Any) -> When:
+    """Whether a chat ends in a text and has these fields, `None`: has them not."""
+    return lambda turn: (
+        turn.chat
+        and turn.ask == ask
+        and all(turn.asked(name) == value for name, value in fields.items())
+    )
+
+
+def _weather(place: str, **fields: Any) -> When:
+    return _asks(f"What is the weather in {place}?", **fields)
+
+
+def _each(edit: Callable[[Call], object]) -> Callable[[Turn, dict[str, Any]], None]:
+    """Edits each call of a plain answer."""
+
+    def change(_turn: Turn, payload: dict[str, Any]) -> None:
+        for choice in choices(payload):
+            for call in choice["message"].get("tool_calls", []):
+                edit(call)
+
+    return change
+
+
+def _pieces(edit: Callable[[Turn, Call], object]) -> Callable[[Turn, dict[str, Any]], None]:
+    """Edits each piece of a call in a stream."""
+
+    def change(turn: Turn, chunk: dict[str, Any]) -> None:
+        for choice in choices(chunk):
+            for call in choice["delta"].get("tool_calls", []):
+                edit(turn, call)
+
+    return change
+
+
+def _arguments(text: str) -> Callable[[Turn, dict[str, Any]], None]:
+    return _each(lambda call: call["function"].update(arguments=text))
+
+
+def _parsed(call: Call) -> None:
+    call["function"]["arguments"] = orjson.loads(call["function"]["arguments"])
+
+
+def _one_call(_turn: Turn, payload: dict[str, Any]) -> None:
+    for choice in choices(payload):
+        del choice["message"]["tool_calls"][1:]
+
+
+def _lose_the_brace(_turn: Turn, call: Call) -> None:
+    function = call["function"]
+    function["arguments"] = function["arguments"].replace("}", "")
+
+
+def _elsewhere(_turn: Turn, call: Call) -> None:
+    function = call["function"]
+    function["arguments"] = function["arguments"].replace("Shanghai", "Shenzhen")
+
+
+def _deaf(_turn: Turn, body: dict[str, Any]) -> None:
+    for message in body["messages"]:
+        if message["role"] == "tool":
+            message["content"] = "nothing"
+
+
+def _results(turn: Turn, content: str) -> bool:
+    return turn.chat and turn.ask == content
+
+
+_LAMP = "Make the lamp teal at level 3."
+
+BREAKS: dict[str, Break] = {
+    "function_call.choice_none": setting(
+        _weather("Paris", tool_choice="none"), tool_choice="required"
+    ),
+    "function_call.choice_auto": setting(
+        _weather("Paris", tool_choice="auto", max_tokens=200), tool_choice="none"
+    ),
+    "function_call.choice_auto_without_need": setting(
+        lambda turn: turn.ask.endswith("violet"), tool_choice="required"
+    ),
+    "function_call.choice_required": setting(
+        _asks("Hello", tool_choice="required", max_tokens=200), tool_choice="auto"
+    ),
+    "function_call.choice_named": setting(
+        lambda turn: (
+            turn.chat
+            and len(turn.asked("tools") or ()) == 2
+            and isinstance(turn.asked("tool_choice"), dict)
+        ),
+        tool_choice="required",
+    ),
+    "function_call.unknown_named": setting(
+        lambda turn: turn.asked("tool_choice", "function", "name") == "no_such_tool",
+        tool_choice="auto",
+    ),
+    "function_call.choice_without_tools": ignoring(
+        "tool_choice", when=_weather("Paris", tools=None)
+    ),
+    "function_call.says_tool_calls": finishing(_weather("Berlin", stream=None), "stop"),
+    "function_call.says_tool_calls_streamed": finishing(_weather("Berlin", stream=True), "stop"),
+    "function_call.call_shape": Break(
+        when=_weather("Paris"), payload=_each(lambda call: call.pop("type"))
+    ),
+    "function_call.arguments_are_string": Break(when=_weather("London"), payload=_each(_parsed)),
+    "function_call.arguments_fit_schema": Break(
+        when=_asks(_LAMP), payload=_arguments('{"color":"teal"}')
+    ),
+    "function_call.ref_schema": Break(
+        when=_asks("Send 2 kg to Tokyo, 100-0001."),
+        payload=_arguments('{"to":"Tokyo","weight":2}'),
+    ),
+    "function_call.no_arguments": Break(when=_asks("What time is it?"), payload=_arguments("")),
+    "function_call.parallel": Break(when=_weather("Paris and in Tokyo"), payload=_one_call),
+    "function_call.parallel_ids": Break(
+        when=_weather("London and in Berlin"), payload=_each(lambda call: call.update(id="call_0"))
+    ),
+    "function_call.parallel_off": ignoring(
+        "parallel_tool_calls", when=_weather("Paris and in Berlin")
+    ),
+    "function_call.streamed_once": Break(
+        when=_weather("Rome"),
+        chunk=_pieces(lambda _turn, call: call["function"].update(name="get_weather")),
+    ),
+    "function_call.streamed_arguments": Break(
+        when=_weather("Oslo"), chunk=_pieces(_lose_the_brace)
+    ),
+    "function_call.streamed_indices": Break(
+        when=_weather("Tokyo and in Berlin"),
+        chunk=_pieces(lambda _turn, call: call.update(index=0)),
+    ),
+    "function_call.streamed_equals_plain": Break(
+        when=_weather("Shanghai"), chunk=_pieces(_elsewhere)
+    ),
+    "function_call.result_turn": Break(
+        when=lambda turn: _results(turn, "sunny, 31 degrees"), body=_deaf
+    ),
+    "function_call.result_says_stop": finishing(lambda turn: _results(turn, "rain"), "tool_calls"),
+    "function_call.cut_says_length": finishing(_asks("Send 3 kg to Berlin, 10115."), "tool_calls"),
+    "function_call.in_chinese": Break(
+        when=lambda turn: turn.chat and "北京" in turn.ask, payload=_arguments('{"city":"??"}')
+    ),
+    "function_call.in_both_languages": Break(
+        when=lambda turn: turn.chat and "上海" in turn.ask, payload=_arguments('{"city":"??"}')
+    ),
+}

@@ -27,12 +27,13 @@ def spoiling(breaks: Sequence[Break]) -> Middleware:
 
     @web.middleware
     async def spoil(request: web.Request, handler: Handler) -> web.StreamResponse:
-        turn = Turn(request.method, request.path, request.headers, await _body(request), shared)
+        raw = await _raw(request)
+        turn = Turn(request.method, request.path, request.headers, raw, _object(raw), shared)
         active = [one for one in breaks if one.when(turn)]
         if not active:
             return await handler(request)
         spoil = request[SPOIL] = Spoil(turn, active)
-        response: web.StreamResponse = spoil.answer() or await handler(request)
+        response = await handler(request)
         if isinstance(response, web.Response) and not response.prepared:
             response.set_status(spoil.status(response.status))
             if isinstance(response.body, bytes) and response.body[:1] == b"{":
@@ -48,9 +49,16 @@ async def spoil_headers(request: web.Request, response: web.StreamResponse) -> N
         request[SPOIL].headers(response.headers)
 
 
-async def _body(request: web.Request) -> dict[str, Any] | None:
+async def _raw(request: web.Request) -> bytes:
     try:
-        body = orjson.loads(await request.read())
-    except (orjson.JSONDecodeError, web.HTTPRequestEntityTooLarge):
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        return b""
+
+
+def _object(raw: bytes) -> dict[str, Any] | None:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
         return None
     return body if isinstance(body, dict) else None

@@ -17,6 +17,7 @@ class Turn:
         method: of HTTP.
         path: of the request.
         headers: of the request.
+        raw: its body; empty where that is too large.
         body: its JSON as it was sent; `None` where it is no object.
         shared: what breaks remember from request to request.
         state: what they remember within one.
@@ -25,6 +26,7 @@ class Turn:
     method: str
     path: str
     headers: Mapping[str, str]
+    raw: bytes
     body: dict[str, Any] | None
     shared: dict[str, Any]
     state: dict[str, Any] = field(default_factory=dict)
@@ -36,6 +38,10 @@ class Turn:
             found = found.get(name) if isinstance(found, dict) else None
         return found
 
+    def has(self, name: str) -> bool:
+        """Return whether a field is there, be it null."""
+        return self.body is not None and name in self.body
+
     @property
     def stream(self) -> bool:
         """Whether a stream is asked for."""
@@ -45,6 +51,16 @@ class Turn:
     def chat(self) -> bool:
         """Whether it is a chat."""
         return self.path == "/v1/chat/completions"
+
+    @property
+    def plain_chat(self) -> bool:
+        """Whether it is a chat that is not streamed."""
+        return self.chat and self.method == "POST" and not self.stream
+
+    @property
+    def chat_stream(self) -> bool:
+        """Whether it is a chat that is streamed."""
+        return self.chat and self.stream
 
     @property
     def completion(self) -> bool:

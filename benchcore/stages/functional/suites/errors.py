@@ -24,6 +24,7 @@ async def _error(t: Trial) -> Heard:
 async def envelope(t: Trial) -> None:
     """OpenAI API, Error codes."""
     heard = await _error(t)
+    t.require(400 <= heard.status < 500, "a status of 4xx", str(heard.status))
     message = heard.at("error", "message")
     t.require(isinstance(message, str) and message, "error.message", shown(message))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from benchcore.stages.functional.capabilities import ECHO
 from benchcore.stages.functional.check import CheckFailedError, Suite
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 SUITE = Suite("isolation", "requests that do not disturb each other")
 
 _AT_ONCE: Final = 12
-_FREED_SECONDS: Final = 10.0
+_LONG: Final = 8000
+_PROMPT_ROOM: Final = 150
+_FREED_SECONDS: Final = 3.0
 _LOOK_SECONDS: Final = 0.05
 _RUNNING: Final = re.compile(
     rb"^(?:vllm:num_requests_running|sglang:num_running_reqs|llamacpp:requests_processing)"
@@ -80,6 +82,13 @@ async def alone_and_among(t: Trial) -> None:
     t.require(same > 0 or set(texts) != set(alone), "answers to their own requests", shown(texts))
 
 
+def _long(t: Trial) -> dict[str, Any]:
+    """Return a request whose answer takes long to make and to send."""
+    most = min(_LONG, (t.subject.max_model_len or _LONG) - _PROMPT_ROOM)
+    ask = "Tell me a very long story."
+    return t.chat_body(ask, stream=True, max_tokens=most, ignore_eos=True)
+
+
 async def _running(t: Trial) -> float:
     heard = t.accepted(await t.get("/metrics"))
     found = _RUNNING.findall(heard.body)
@@ -94,8 +103,7 @@ async def _running(t: Trial) -> float:
 async def disconnect_frees(t: Trial) -> None:
     """Seen in the gauge of running requests: an answer nobody reads costs everybody."""
     before = await _running(t)
-    body = t.chat_body("Tell me a very long story.", stream=True, max_tokens=4000)
-    body["ignore_eos"] = True
+    body = _long(t)
     sent = t.begin(CHAT, body)
     try:
         await sent.first_piece()
@@ -116,10 +124,9 @@ async def slow_reader_stalls_nobody(t: Trial) -> None:
     begun = time.monotonic()
     await t.chat("Say hello.", max_tokens=8)
     usual = time.monotonic() - begun
-    body = t.chat_body("Tell me a very long story.", stream=True, max_tokens=4000)
-    body["ignore_eos"] = True
+    body = _long(t)
     sent = t.begin(CHAT, body)
-    limit = max(5.0, 20 * usual)
+    limit = max(3.0, 20 * usual)
     try:
         await sent.first_piece()
         sent.stop_reading()

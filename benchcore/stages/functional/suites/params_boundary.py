@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SUITE = Suite("params_boundary", "values at the ends of what is allowed, and beyond")
 
+_ASK: Final = "Good morning"
 _HUGE_BYTES: Final = 1024 * 1024
 
 
@@ -70,8 +71,8 @@ _RANGES: Final = (
 async def _ask(t: Trial, one: _Range, value: Any) -> Heard:
     fields = {"max_tokens": 4, **one.beside, one.name: value}
     if one.completions:
-        return await t.post(COMPLETIONS, t.completion_body("Hello", **fields))
-    return await t.post(CHAT, t.chat_body("Hello", **fields))
+        return await t.post(COMPLETIONS, t.completion_body(_ASK, **fields))
+    return await t.post(CHAT, t.chat_body(_ASK, **fields))
 
 
 def _accepts(one: _Range) -> Body:

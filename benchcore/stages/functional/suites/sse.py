@@ -45,7 +45,7 @@ async def framing(t: Trial) -> None:
         t.require(not line or line.startswith(b":") or name in _FIELDS, "a legal line", repr(line))
 
 
-@SUITE.check("the last event is ended by an empty line")
+@SUITE.check("the stream ends with an empty line, so that its last event counts")
 async def last_event_ends(t: Trial) -> None:
     """HTML standard, 9.2.6: an incomplete event at the end of the stream is discarded."""
     stream = await _stream(t)
@@ -110,7 +110,7 @@ async def role_once(t: Trial) -> None:
     stream = await _stream(t)
     roles = [delta.get("role") for delta in stream.deltas()]
     t.require(roles[:1] == ["assistant"], "role assistant in the first delta", roles[:3])
-    again = sum(1 for role in roles[1:] if role)
+    again = roles[1:].count("assistant")
     t.prefer(not again, "the role once", f"{again + 1} times", "some engines repeat it")
 
 

@@ -35,7 +35,8 @@ async def total(t: Trial) -> None:
 @SUITE.check("a stream that was asked for it ends with one chunk of usage")
 async def final_chunk(t: Trial) -> None:
     """OpenAI API, stream_options.include_usage: a chunk before [DONE] with no choices."""
-    stream = await t.stream_chat(_ASK, "stream_options", **_STREAM)
+    fields = {**_STREAM, "max_tokens": 11}
+    stream = await t.stream_chat(_ASK, "stream_options", **fields)
     chunks = [chunk for chunk in stream.chunks if isinstance(chunk.get("usage"), dict)]
     t.require(chunks, "a chunk with usage", shown(stream.chunks[-2:]))
     t.prefer(

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from benchcore import SimOptions, SimProfile, Target
+from benchcore.config.functional import FunctionalConfig
+from benchcore.metrics.functional import FunctionalReport
+from benchcore.sim.server import start
+from benchcore.stages.functional.catalogue import installed_suites, select
+from benchcore.stages.functional.functional import Functional
+
+KEY = "a-key"
+EXPIRED = "a-key-of-yesterday"
+
+Check = Callable[..., Awaitable[FunctionalReport]]
+
+
+def options(*breaks: str) -> SimOptions:
+    """A simulator that is fast, and small enough for a burst to be too much for it."""
+    profile = SimProfile.named(
+        "fast",
+        max_running=8,
+        max_model_len=4096,
+        blocks=4096,
+        decode_base_seconds=0.0005,
+        decode_per_sequence_seconds=0.000_001,
+    )
+    return SimOptions(
+        profile=profile,
+        api_key=KEY,
+        expired_key=EXPIRED,
+        max_waiting=8,
+        max_body_bytes=2 * 1024 * 1024,
+        breaks=breaks,
+    )
+
+
+CONFIG = FunctionalConfig(
+    strict=True, concurrency=8, burst=40, seconds=20, large_body=3 * 1024 * 1024
+)
+
+
+@pytest.fixture
+def check_simulator() -> Check:
+    """Checks a simulator of its own, broken or not, with the whole catalogue or some of it."""
+
+    async def check(
+        *breaks: str, cases: Sequence[str] = (), config: FunctionalConfig = CONFIG
+    ) -> FunctionalReport:
+        runner, base_url = await start(options(*breaks))
+        try:
+            checks = select(installed_suites().values(), cases=cases)
+            stage = Functional(Target(base_url, api_key=KEY), checks, config, expired_key=EXPIRED)
+            return await stage()
+        finally:
+            await runner.cleanup()
+
+    return check
