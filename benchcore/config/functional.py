@@ -40,6 +40,7 @@ class FunctionalConfig(BaseModel):
         concurrency: checks at a time.
         seconds: limit of one check.
         large_body: bytes of the body that is too large for any server.
+        stall_seconds: how long the check of a slow client leaves a stream unread.
         burst: how many requests at once the checks of limits may send.
     """
 
@@ -61,5 +62,8 @@ class FunctionalConfig(BaseModel):
     )
     large_body: int = Field(
         80 * 1024 * 1024, ge=1, description="bytes of the body that limits.too_large sends"
+    )
+    stall_seconds: float = Field(
+        3.0, ge=0, allow_inf_nan=False, description="how long a stream is not read, in seconds"
     )
     burst: int = Field(0, ge=0, le=4096, description="requests at once for limits; 0: not checked")

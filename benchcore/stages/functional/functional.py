@@ -123,6 +123,7 @@ class Functional:
             expired_key=self._expired_key,
             burst=self._config.burst,
             large_body=self._config.large_body,
+            stall_seconds=self._config.stall_seconds,
         )
         trial = Trial(subject)
         try:

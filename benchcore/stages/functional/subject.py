@@ -38,7 +38,7 @@ class Subject:
         expired_key: a key that has expired, where one is given.
         large_body: bytes of the body that is too large for any server.
         burst: how many requests at once a check of limits may send; 0: none.
-        seconds: limit of one request.
+        stall_seconds: how long the check of a slow client leaves a stream unread.
         max_model_len: the longest context in tokens, where the server says it.
     """
 
@@ -51,7 +51,7 @@ class Subject:
     expired_key: str | None = field(default=None, repr=False)
     burst: int = 0
     large_body: int = 80 * 1024 * 1024
-    seconds: float = 60.0
+    stall_seconds: float = 3.0
     max_model_len: int | None = None
 
     @property

@@ -37,22 +37,30 @@ def options(*breaks: str) -> SimOptions:
     )
 
 
-CONFIG = FunctionalConfig(
-    strict=True, concurrency=8, burst=40, seconds=20, large_body=3 * 1024 * 1024
-)
+def config(**fields: object) -> FunctionalConfig:
+    """How a simulator is checked: quickly, and everything that can be."""
+    usual = {
+        "strict": True,
+        "concurrency": 8,
+        "burst": 40,
+        "seconds": 20,
+        "large_body": 3 * 1024 * 1024,
+        "stall_seconds": 0,
+    }
+    return FunctionalConfig.model_validate({**usual, **fields})
 
 
 @pytest.fixture
 def check_simulator() -> Check:
     """Checks a simulator of its own, broken or not, with the whole catalogue or some of it."""
 
-    async def check(
-        *breaks: str, cases: Sequence[str] = (), config: FunctionalConfig = CONFIG
-    ) -> FunctionalReport:
+    async def check(*breaks: str, cases: Sequence[str] = (), **fields: object) -> FunctionalReport:
         runner, base_url = await start(options(*breaks))
         try:
             checks = select(installed_suites().values(), cases=cases)
-            stage = Functional(Target(base_url, api_key=KEY), checks, config, expired_key=EXPIRED)
+            stage = Functional(
+                Target(base_url, api_key=KEY), checks, config(**fields), expired_key=EXPIRED
+            )
             return await stage()
         finally:
             await runner.cleanup()

@@ -1,6 +1,5 @@
 import pytest
 
-from benchcore.config.functional import FunctionalConfig
 from benchcore.metrics.functional import Verdict
 from benchcore.sim.breaks.catalogue import BREAKS, known_break
 from benchcore.stages.functional.catalogue import installed_suites
@@ -26,10 +25,7 @@ def test_an_unknown_break_is_refused_with_the_nearest_known_one():
 
 @pytest.mark.parametrize("strict", [True, False])
 async def test_the_simulator_passes_every_check_and_nothing_is_skipped(check_simulator, strict):
-    config = FunctionalConfig(
-        strict=strict, concurrency=8, burst=40, seconds=20, large_body=3 * 1024 * 1024
-    )
-    report = await check_simulator(config=config)
+    report = await check_simulator(strict=strict)
     wrong = [result.to_json() for result in report.results if result.verdict is not Verdict.PASS]
     assert wrong == []
     assert [result.case_id for result in report.results if result.tolerated] == []
@@ -39,7 +35,9 @@ async def test_the_simulator_passes_every_check_and_nothing_is_skipped(check_sim
 
 @pytest.mark.parametrize("case_id", IDS)
 async def test_the_break_of_a_check_makes_exactly_that_check_fail(check_simulator, case_id):
-    report = await check_simulator(case_id)
+    # A stream that is not read fills the buffers between client and server only with time.
+    slow = {"stall_seconds": 3} if case_id == "isolation.slow_reader_stalls_nobody" else {}
+    report = await check_simulator(case_id, **slow)
     assert failed(report) == [case_id]
     (result,) = [one for one in report.results if one.case_id == case_id]
     assert result.expected
