@@ -1,18 +1,18 @@
 """Events: which events of a stream carry generated output; the hot path of a token."""
 
 from array import array
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import orjson
 
-from benchcore.client.openai import error_text, read_usage
+from benchcore.client.openai import MOST_TOKENS, error_text, generated, plain_text, read_usage
 from benchcore.client.records import Outcome, Record
 from benchcore.config.target import Endpoint
 
 _loads = orjson.loads
 _DecodeError = orjson.JSONDecodeError
 _MOST_CHOICES = 1024
-_MOST_TOKENS = 1 << 53
 
 
 _NO_LANE = object()
@@ -36,12 +36,12 @@ class StreamReader:
 
     __slots__ = (
         "_keep_text",
+        "_kept",
         "_lane",
         "_lanes_pending",
         "_output_seen",
         "_record",
         "_said_tokens",
-        "_text",
         "_tokens_known",
         "_unfinished",
         "_usage",
@@ -62,7 +62,7 @@ class StreamReader:
         self._record = record
         self.stamps = record.stamps
         self._keep_text = keep_text
-        self._text: list[Any] = []
+        self._kept: dict[tuple[int, str], list[str]] = {}  # by choice and kind
         self.pending = 0
         self.plain = False
         self._lane: Any = None  # the only choice seen so far
@@ -163,6 +163,11 @@ class StreamReader:
         else:
             self.fail(Outcome.PROTOCOL_ERROR, f"an event is no object: {str(message)[:80]}")
 
+    def _keep(self, lane: Any, pieces: Iterable[tuple[str, Any]]) -> None:
+        """Keep what was generated of a choice: kinds, and what they hold."""
+        for kind, piece in pieces:
+            self._kept.setdefault((_index(lane), kind), []).append(plain_text(piece))
+
     def _output(self) -> None:
         """Note the first output that is not reasoning: the next commit is of the careful kind."""
         self._output_seen = True
@@ -249,7 +254,7 @@ class StreamReader:
         if (
             self._lanes_pending is not None
             or not isinstance(said, int)
-            or not 0 <= said < _MOST_TOKENS
+            or not 0 <= said < MOST_TOKENS
         ):
             # It counts all choices together, or has a gap: it tells nothing of this arrival.
             self._tokens_known = False
@@ -271,10 +276,8 @@ class StreamReader:
         record.token_events = len(record.stamps) if record.events is None else sum(record.events)
         record.reasoning_events = self.reasoning_events
         if self._keep_text:
-            record.text = "".join(
-                piece if isinstance(piece, str) else orjson.dumps(piece).decode()
-                for piece in self._text
-            )
+            record.text = "".join(self._kept.get((0, "content"), ()))
+            record.texts = ["".join(pieces) for pieces in self._kept.values()]
 
 
 class ChatReader(StreamReader):
@@ -301,8 +304,8 @@ class ChatReader(StreamReader):
                     if content:
                         if not self._output_seen:
                             self._output()
-                        if self._keep_text and not lane:
-                            self._text.append(content)
+                        if self._keep_text:
+                            self._keep(lane, generated(delta))
                         if lane == self._lane:
                             self.pending += 1
                         else:
@@ -331,6 +334,8 @@ class ChatReader(StreamReader):
                 self._output()
         else:
             return
+        if self._keep_text:
+            self._keep(lane, generated(delta))
         if lane == self._lane:
             self.pending += 1
         else:
@@ -362,8 +367,8 @@ class CompletionsReader(StreamReader):
                         self.pending += 1
                     else:
                         self._other_lane(lane)
-                    if self._keep_text and not lane:
-                        self._text.append(text)
+                    if self._keep_text:
+                        self._keep(lane, (("content", text),))
                 if choice.get("finish_reason"):
                     self._finish(lane, choice["finish_reason"])
             usage = message.get("usage")
@@ -403,8 +408,10 @@ class ResponsesReader(StreamReader):
                 self._output()
             self._lane = 0
             self.pending += 1
-            if self._keep_text and name == "response.output_text.delta":
-                self._text.append(delta)
+            if self._keep_text:
+                said = name == "response.output_text.delta"
+                item = 0 if said else message.get("output_index")
+                self._keep(item, (("content" if said else name, delta),))
         elif name in ("response.completed", "response.incomplete"):
             self.done = True
             response = message.get("response")

@@ -1,6 +1,6 @@
 """OpenAI: what the three endpoints are asked, and what their answers mean."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -10,7 +10,8 @@ from benchcore.client.prompt import Prompt
 from benchcore.client.records import Usage
 from benchcore.config.target import Endpoint
 
-_MOST_TOKENS = 1 << 53
+MOST_TOKENS = 1 << 53
+"""A count of tokens beyond this is none."""
 
 PATHS: dict[Endpoint, str] = {
     "chat": "/v1/chat/completions",
@@ -86,7 +87,7 @@ def read_usage(raw: Any) -> Usage | None:
 
 
 def _is_count(value: Any) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value < _MOST_TOKENS
+    return type(value) is int and 0 <= value < MOST_TOKENS
 
 
 def error_text(raw: Any) -> str:
@@ -135,7 +136,7 @@ def read_answer(endpoint: Endpoint, answer: Any) -> Answer:
             texts = [message.get("content") for message in messages]
             generated = any(message.get(name) for message in messages for name in _OUTPUT_FIELDS)
         reason = choices[0].get("finish_reason") if choices else None
-        return Answer(_plain_text(texts[0]) if texts else "", generated, str(reason or ""))
+        return Answer(plain_text(texts[0]) if texts else "", generated, str(reason or ""))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no {endpoint} answer: {error!r} in {str(answer)[:120]}") from None
 
@@ -150,10 +151,69 @@ def _read_response(answer: Any) -> Answer:
         generated = generated or any(said) or kind not in ("message", "reasoning")
         if kind == "message":
             texts += [part.get("text") for part in parts]
-    return Answer("".join(map(_plain_text, texts)), generated, str(answer.get("status") or ""))
+    return Answer("".join(map(plain_text, texts)), generated, str(answer.get("status") or ""))
 
 
-def _plain_text(content: Any) -> str:
+def generated(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what a chat message, or a delta of one, holds that was generated.
+
+    Each with its kind: the pieces of one kind make one text. Where a server gives the reasoning
+    under both names, it is yielded once.
+    """
+    for kind in ("content", "refusal"):
+        if part.get(kind):
+            yield kind, part[kind]
+    reasoning = part.get("reasoning_content") or part.get("reasoning")
+    if reasoning:
+        yield "reasoning", reasoning
+    calls = part.get("tool_calls")
+    for place, call in enumerate(calls if isinstance(calls, list) else ()):
+        if isinstance(call, dict):
+            yield from _called(f"call {call.get('index', place)}", call.get("function"))
+    yield from _called("call", part.get("function_call"))
+
+
+def _called(kind: str, function: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(function, dict):
+        for field in ("name", "arguments"):
+            if function.get(field):
+                yield f"{kind} {field}", function[field]
+
+
+def answer_texts(answer: Any) -> list[str]:
+    """Return every text that was generated in the JSON of a plain answer of any endpoint.
+
+    Raises:
+        ValueError: it has the shape of none.
+    """
+    try:
+        if "output" in answer:
+            return list(_response_texts(answer["output"]))
+        return [
+            plain_text(piece)
+            for choice in answer["choices"]
+            for _, piece in (
+                generated(choice["message"]) if "message" in choice else (("", choice.get("text")),)
+            )
+            if piece
+        ]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no answer: {error!r} in {str(answer)[:120]}") from None
+
+
+def _response_texts(items: Any) -> Iterator[str]:
+    for item in items:
+        for part in item.get("content") or item.get("summary") or ():
+            said = part.get("text") or part.get("refusal")
+            if said:
+                yield plain_text(said)
+        for field in ("name", "arguments"):
+            if item.get(field):
+                yield plain_text(item[field])
+
+
+def plain_text(content: Any) -> str:
+    """Return content as text: what is none, such as a list of parts, as its JSON."""
     if isinstance(content, str):
         return content
     return orjson.dumps(content).decode() if content else ""

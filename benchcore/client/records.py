@@ -110,6 +110,10 @@ class Record:
     streamed: bool = True
     text: str | None = None
     """What was generated, where it was asked to be kept."""
+    texts: list[str] | None = None
+    """All of it, each choice and kind (content, reasoning, a call) a text of its own; likewise."""
+    counted_tokens: int | None = None
+    """Output tokens by a tokenizer of ours, where the answer had no usage."""
     answer: Any = None
     """The whole JSON of a plain answer, where it was asked to be kept."""
     reply: Reply | None = None
@@ -117,9 +121,11 @@ class Record:
 
     @property
     def output_tokens(self) -> int | None:
-        """Output tokens: the server's usage, else the count of token events, else unknown."""
+        """Output tokens: the server's usage, a tokenizer's count, token events, or unknown."""
         if self.usage is not None and self.usage.completion_tokens is not None:
             return self.usage.completion_tokens
+        if self.counted_tokens is not None:
+            return self.counted_tokens
         return self.token_events if self.streamed else None
 
     @property
@@ -127,4 +133,6 @@ class Record:
         """Where `output_tokens` comes from."""
         if self.usage is not None and self.usage.completion_tokens is not None:
             return TokenCountSource.USAGE
+        if self.counted_tokens is not None:
+            return TokenCountSource.TOKENIZER
         return TokenCountSource.EVENTS if self.streamed else None

@@ -427,12 +427,6 @@ def test_content_that_is_no_text_is_counted_and_kept_as_json():
     assert record.text == '[{"type":"text"}]b'
 
 
-def test_text_is_kept_only_where_asked():
-    reading = Reading("chat", keep_text=False)
-    reading.read(1, chat(content="a"))
-    assert reading.close().text is None
-
-
 @pytest.mark.parametrize(
     ("kind", "status", "reason"),
     [
@@ -518,3 +512,73 @@ def test_no_json_makes_a_reader_raise(endpoint, reads, kind):
     assert list(record.stamps) == sorted(record.stamps)
     for other in (record.events, record.lanes, record.tokens):
         assert other is None or len(other) == len(record.stamps)
+
+
+def test_all_that_was_generated_is_kept_apart_by_choice_and_kind():
+    def call(place, **function):
+        return {"tool_calls": [{"index": place, "function": function}]}
+
+    record = read_each(
+        "chat",
+        chat(role="assistant", content=""),
+        chat(reasoning_content="thi", reasoning="thi"),
+        chat(reasoning_content="nk"),
+        chat(content="a", reasoning_content="!"),
+        chat(content="b", index=1),
+        chat(content="c"),
+        chat(**call(0, name="look", arguments="")),
+        chat(**call(0, arguments='{"x"')),
+        chat(**call(1, name="hear")),
+        chat(**call(0, arguments=":1}")),
+        chat(refusal="no"),
+        chat(function_call={"name": "old"}),
+        chat(tool_calls="odd"),
+        chat("stop"),
+    ).close()
+    assert record.text == "ac"
+    assert sorted(record.texts) == sorted(
+        ["think!", "ac", "b", "look", '{"x":1}', "hear", "no", "old"]
+    )
+
+
+def test_texts_of_completions_are_kept_by_choice():
+    record = read_each(
+        "completions",
+        {"choices": [{"index": 0, "text": "a"}, {"index": 1, "text": "x"}]},
+        {"choices": [{"index": 0, "text": "b"}]},
+    ).close()
+    assert (record.text, record.texts) == ("ab", ["ab", "x"])
+
+
+def test_texts_of_a_response_are_kept_by_item_and_kind():
+    def delta(kind, item, text):
+        return {"type": f"response.{kind}.delta", "output_index": item, "delta": text}
+
+    record = read_each(
+        "responses",
+        delta("reasoning_text", 0, "hm"),
+        delta("output_text", 1, "a"),
+        delta("output_text", 1, "b"),
+        delta("function_call_arguments", 2, "{"),
+        delta("function_call_arguments", 3, "["),
+        delta("function_call_arguments", 2, "}"),
+    ).close()
+    assert (record.text, record.texts) == ("ab", ["hm", "ab", "{}", "["])
+
+
+def test_texts_are_kept_only_where_asked():
+    reading = Reading("chat", keep_text=False)
+    reading.read(1, chat(content="a"), chat(reasoning="b"))
+    record = reading.close()
+    assert (record.text, record.texts) == (None, None)
+
+
+def test_output_tokens_are_the_servers_before_they_are_counted_by_anybody_else():
+    record = read_each("chat", chat(content="a b c")).close()
+    assert (record.output_tokens, record.token_count_source) == (1, TokenCountSource.EVENTS)
+    record.counted_tokens = 3
+    assert (record.output_tokens, record.token_count_source) == (3, TokenCountSource.TOKENIZER)
+    record.usage = Usage(completion_tokens=4)
+    assert (record.output_tokens, record.token_count_source) == (4, TokenCountSource.USAGE)
+    record.usage = Usage(prompt_tokens=4)
+    assert record.output_tokens == 3

@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from benchcore.client.openai import Answer, error_text, read_answer, read_usage, request_body
+from benchcore.client.openai import (
+    Answer,
+    answer_texts,
+    error_text,
+    read_answer,
+    read_usage,
+    request_body,
+)
 from benchcore.client.prompt import Prompt
 from benchcore.client.records import Usage
 
@@ -202,3 +209,45 @@ def test_what_a_plain_answer_says(endpoint, answer, expected):
 def test_an_answer_without_the_shape_of_its_endpoint_is_refused(endpoint, answer):
     with pytest.raises(ValueError, match=f"no {endpoint} answer"):
         read_answer(endpoint, answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "texts"),
+    [
+        ({"choices": [{"message": {"content": "a"}}, {"message": {"content": "b"}}]}, ["a", "b"]),
+        ({"choices": [{"message": {"content": None, "reasoning": "hm"}}]}, ["hm"]),
+        (
+            {
+                "choices": [
+                    {
+                        "message": {
+                            "content": "",
+                            "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}, 5],
+                        }
+                    }
+                ]
+            },
+            ["f", "{}"],
+        ),
+        ({"choices": [{"text": "a"}, {"text": ""}, {"text": None}]}, ["a"]),
+        ({"choices": []}, []),
+        (
+            {
+                "output": [
+                    {"type": "reasoning", "summary": [{"text": "hm"}]},
+                    {"type": "message", "content": [{"text": "a"}, {"refusal": "no"}]},
+                    {"type": "function_call", "name": "f", "arguments": "{}"},
+                ]
+            },
+            ["hm", "a", "no", "f", "{}"],
+        ),
+    ],
+)
+def test_every_text_of_a_plain_answer(answer, texts):
+    assert answer_texts(answer) == texts
+
+
+@pytest.mark.parametrize("answer", [None, 5, {}, {"choices": 5}, {"choices": [5]}, {"output": [5]}])
+def test_what_is_no_answer_has_no_texts(answer):
+    with pytest.raises(ValueError, match="no answer"):
+        answer_texts(answer)
