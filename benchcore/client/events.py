@@ -15,7 +15,8 @@ _DecodeError = orjson.JSONDecodeError
 _MOST_CHOICES = 1024
 
 
-_NO_LANE = object()
+_UNSEEN = object()
+_SEVERAL = object()
 
 
 def _index(lane: Any) -> int:
@@ -65,7 +66,7 @@ class StreamReader:
         self._kept: dict[tuple[int, str], list[str]] = {}  # by choice and kind
         self.pending = 0
         self.plain = False
-        self._lane: Any = None  # the only choice seen so far
+        self._lane: Any = _UNSEEN  # the only choice so far; a null is the index of one, too
         self._lanes_pending: dict[Any, int] | None = None  # per choice, once there are several
         self._unfinished: set[Any] = set()
         self._output_seen = False
@@ -184,7 +185,7 @@ class StreamReader:
         self.pending += 1
         pending = self._lanes_pending
         if pending is None:
-            if self._lane is None:
+            if self._lane is _UNSEEN:
                 self._lane = lane
                 self._unfinished.add(lane)
                 return
@@ -192,8 +193,8 @@ class StreamReader:
                 return
             self._record.lanes = array("q", [self._lane]) * len(self.stamps)
             pending = self._lanes_pending = {self._lane: self.pending - 1}
-            # Of none from now on: every event of several choices is counted here.
-            self._lane = _NO_LANE
+            # Equal to none from now on: every event of several choices is counted here.
+            self._lane = _SEVERAL
             self.plain = False
         if lane not in pending:
             self._unfinished.add(lane)

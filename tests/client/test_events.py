@@ -582,3 +582,12 @@ def test_output_tokens_are_the_servers_before_they_are_counted_by_anybody_else()
     assert (record.output_tokens, record.token_count_source) == (4, TokenCountSource.USAGE)
     record.usage = Usage(prompt_tokens=4)
     assert record.output_tokens == 3
+
+
+def test_a_choice_without_a_number_is_the_first():
+    reading = Reading("chat", keep_text=False)
+    reading.read(1, chat(content="a", index=None))
+    reading.read(2, chat(content="b", index=1))
+    reading.read(3, chat(content="c", index=None))
+    record = reading.close()
+    assert list(record.lanes) == [0, 1, 0]
