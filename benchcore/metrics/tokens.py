@@ -1,6 +1,28 @@
 """Tokens: how many of a request's output tokens came over the wire, and how many came first."""
 
+from collections.abc import Callable
+
+from benchcore.client.openai import answer_texts
 from benchcore.client.records import Record
+
+
+def count_output(record: Record, count: Callable[[str], int]) -> None:
+    """Count the output tokens of a request by a tokenizer, where the server billed none.
+
+    The texts of each choice and kind are counted apart and added up. What leaves no text is not
+    in it: the end of the sequence, the marks around reasoning and tool calls.
+
+    Args:
+        record: its texts are kept, or the JSON of its plain answer; else nothing happens.
+        count: returns the number of tokens of a text.
+    """
+    if record.usage is not None and record.usage.completion_tokens is not None:
+        return
+    texts = record.texts
+    if not record.streamed:
+        texts = None if record.answer is None else answer_texts(record.answer)
+    if texts is not None:
+        record.counted_tokens = sum(map(count, texts))
 
 
 def hidden_tokens(record: Record) -> int:

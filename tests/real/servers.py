@@ -245,6 +245,8 @@ SERVERS = {
                 "--enforce-eager",
                 *("--max-model-len", "4096"),
                 *("--max-num-seqs", "64"),
+                "--enable-auto-tool-choice",
+                *("--tool-call-parser", "hermes"),
                 *("--host", "127.0.0.1"),
                 *("--port", "{port}"),
             ),

@@ -66,7 +66,7 @@ def _lose_the_brace(_turn: Turn, call: Call) -> None:
 
 def _elsewhere(_turn: Turn, call: Call) -> None:
     function = call["function"]
-    function["arguments"] = function["arguments"].replace("Shanghai", "Shenzhen")
+    function["arguments"] = function["arguments"].replace("level", "lever")
 
 
 def _deaf(_turn: Turn, body: dict[str, Any]) -> None:
@@ -119,8 +119,8 @@ BREAKS: dict[str, Break] = {
         when=_asks(_LAMP), payload=_arguments('{"color":"teal"}')
     ),
     "function_call.ref_schema": Break(
-        when=_asks("Send 2 kg to Tokyo, 100-0001."),
-        payload=_arguments('{"to":"Tokyo","weight":2}'),
+        when=_asks("Send 2 kg to Japan, first floor."),
+        payload=_arguments('{"to":"Japan","weight":2}'),
     ),
     "function_call.no_arguments": Break(when=_asks("What time is it?"), payload=_arguments("")),
     "function_call.parallel": Break(when=_weather("Paris and in Tokyo"), payload=_one_call),
@@ -131,24 +131,26 @@ BREAKS: dict[str, Break] = {
         "parallel_tool_calls", when=_weather("Paris and in Berlin")
     ),
     "function_call.streamed_once": Break(
-        when=_weather("Rome"),
-        chunk=_pieces(lambda _turn, call: call["function"].update(name="get_weather")),
+        when=_asks("Make the lamp amber at level 1."),
+        chunk=_pieces(lambda _turn, call: call["function"].update(name="set_lamp")),
     ),
     "function_call.streamed_arguments": Break(
-        when=_weather("Oslo"), chunk=_pieces(_lose_the_brace)
+        when=_asks("Make the lamp teal at level 2."), chunk=_pieces(_lose_the_brace)
     ),
     "function_call.streamed_indices": Break(
         when=_weather("Tokyo and in Berlin"),
         chunk=_pieces(lambda _turn, call: call.update(index=0)),
     ),
     "function_call.streamed_equals_plain": Break(
-        when=_weather("Shanghai"), chunk=_pieces(_elsewhere)
+        when=_asks("Make the lamp amber at level 2."), chunk=_pieces(_elsewhere)
     ),
     "function_call.result_turn": Break(
         when=lambda turn: _results(turn, "sunny, 31 degrees"), body=_deaf
     ),
     "function_call.result_says_stop": finishing(lambda turn: _results(turn, "rain"), "tool_calls"),
-    "function_call.cut_says_length": finishing(_asks("Send 3 kg to Berlin, 10115."), "tool_calls"),
+    "function_call.cut_says_length": finishing(
+        _asks("Send 3 kg to Germany, second floor."), "tool_calls"
+    ),
     "function_call.in_chinese": Break(
         when=lambda turn: turn.chat and "北京" in turn.ask, payload=_arguments('{"city":"??"}')
     ),

@@ -81,7 +81,7 @@ async def suffix(t: Trial) -> None:
     t.require("return y" not in heard.text(), "a text without the suffix", heard.text())
 
 
-@SUITE.check("best_of gives n of them", needs=_NEEDS)
+@SUITE.check("best_of gives n of them", needs=(*_NEEDS, "n"))
 async def best_of(t: Trial) -> None:
     """OpenAI API, Create completion: best_of generates server-side and returns the best n."""
     heard = await t.complete(_PROMPT, "best_of", best_of=3, n=2, temperature=0.8, max_tokens=4)
