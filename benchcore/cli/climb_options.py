@@ -65,7 +65,10 @@ WORKLOAD = group(
         help="Ask for exactly --output-tokens, where the server takes it.",
     ),
     click.option(
-        "--tokenizer", type=click.Path(), help="A local tokenizer.json that counts prompt tokens."
+        "--tokenizer",
+        type=click.Path(),
+        help="A local tokenizer.json: counts prompt tokens, and output tokens where the server "
+        "sends no usage.",
     ),
     click.option(
         "--seed",

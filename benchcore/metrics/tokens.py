@@ -3,26 +3,38 @@
 from collections.abc import Callable
 
 from benchcore.client.openai import answer_texts
-from benchcore.client.records import Record
+from benchcore.client.records import Outcome, Record
 
 
-def count_output(record: Record, count: Callable[[str], int]) -> None:
-    """Count the output tokens of a request by a tokenizer, where the server billed none.
+def unbilled_texts(record: Record) -> list[str] | None:
+    """Return the texts of a request whose output tokens the server did not bill.
+
+    `None` where it did, where its texts were not kept, and of a plain answer that is none.
+    """
+    if record.usage is not None and record.usage.completion_tokens is not None:
+        return None
+    if record.streamed:
+        return record.texts
+    if record.outcome is not Outcome.OK or record.answer is None:
+        return None
+    try:
+        return answer_texts(record.answer)
+    except ValueError:
+        return None
+
+
+def count_output(record: Record, texts: list[str], count: Callable[[str], int]) -> None:
+    """Count the output tokens of a request by a tokenizer.
 
     The texts of each choice and kind are counted apart and added up. What leaves no text is not
     in it: the end of the sequence, the marks around reasoning and tool calls.
 
     Args:
-        record: its texts are kept, or the JSON of its plain answer; else nothing happens.
+        record: is told.
+        texts: what it generated.
         count: returns the number of tokens of a text.
     """
-    if record.usage is not None and record.usage.completion_tokens is not None:
-        return
-    texts = record.texts
-    if not record.streamed:
-        texts = None if record.answer is None else answer_texts(record.answer)
-    if texts is not None:
-        record.counted_tokens = sum(map(count, texts))
+    record.counted_tokens = sum(map(count, texts))
 
 
 def hidden_tokens(record: Record) -> int:

@@ -147,3 +147,9 @@ def test_the_time_on_the_way_is_what_lies_inside_the_window(record, fields, expe
 def test_times_on_the_way_add_up(record):
     records = [record(sent=START, done=START + 5), record(sent=START + 3, done=END + 3)]
     assert overlap_ns(records, START, END) == 5 + (END - START - 3)
+
+
+def test_tokens_that_a_tokenizer_counted_are_shared_out_over_the_events(record):
+    found = record([10, 20, 30, 40])
+    found.counted_tokens = 6
+    assert tokens_inside(found, 10, 30) == 3.0

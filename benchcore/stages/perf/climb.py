@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import platform
 import re
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +29,14 @@ from benchcore.report.progress import Progress, Silent
 from benchcore.sinks.fanout import FanOut, installed_sinks
 from benchcore.sinks.folder import make_folder
 from benchcore.sinks.protocol import LevelHead, RequestRow, SinkOptions
+from benchcore.stages.perf.facts import target_facts, versions
 from benchcore.stages.perf.level_run import LevelRun
 from benchcore.stages.perf.plan import Part, Step, steps
 from benchcore.stages.perf.probe import Found, find_model, fit, settle
-from benchcore.version import __version__
+from benchcore.stages.perf.tally import Tally
 from benchcore.workload.protocol import Workload
 from benchcore.workload.synthetic import Synthetic
+from benchcore.workload.tokenizer import LocalTokenizer
 
 IDLE_POLL_SECONDS = 0.2
 PAUSE_SECONDS = 0.5
@@ -95,31 +95,6 @@ def _stamp_of(started_at: str) -> str:
     return re.sub(r"[-:]", "", started_at)
 
 
-def _versions() -> dict[str, str]:
-    found = {"benchcore": __version__, "python": platform.python_version()}
-    for package in ("uvloop", "httptools", "orjson", "numpy", "hdrhistogram", "aiohttp"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def target_facts(target: Target, kind: str) -> dict[str, Any]:
-    """Return what `run.json` says of the target; no key, no header's value."""
-    return {
-        "kind": kind,
-        "base_url": target.base_url,
-        "model": target.model,
-        "endpoint": target.endpoint,
-        "stream": target.stream,
-        "tls": {"verified": target.verify, "ca_file": target.ca_file} if target.tls else None,
-        "timeouts": target.timeouts.model_dump(),
-        "header_names": sorted(target.headers),
-        "extra_body": target.extra_body,
-    }
-
-
 class Climb:
     """A climb that can be interrupted.
 
@@ -131,7 +106,7 @@ class Climb:
         labels: the user's own facts.
         command: how it was called, for `run.json`.
         kind: `server`, or `simulator`.
-        tokenizer: a local tokenizer file.
+        tokenizer: a local tokenizer file, for prompts and for answers without usage.
         progress: told how it goes.
     """
 
@@ -166,6 +141,7 @@ class Climb:
             lambda problem: self._progress.say(f"the results cannot be written: {problem}"),
         )
         first = self._parts[0].config
+        self._tally = Tally(self._sinks, keep_text=first.save_text)
         self.run = ClimbRun(
             run_id="",
             started_at="",
@@ -177,7 +153,7 @@ class Climb:
                 "workload": {},
                 "load": {},
                 "seeds": {"seed": first.seed},
-                "versions": _versions(),
+                "versions": versions(),
                 "host": host_facts(),
             },
             options=SinkOptions(save_events=first.save_events, save_text=first.save_text),
@@ -212,7 +188,9 @@ class Climb:
         config = self._parts[0].config
         try:
             async with Client(
-                self._target, kernel_stamps=config.kernel_stamps, keep=config.save_text
+                self._target,
+                kernel_stamps=config.kernel_stamps,
+                keep=config.save_text or self._tokenizer is not None,
             ) as client:
                 await self._until_interrupted(self._prepare(client))
                 if not self._interrupts:
@@ -256,6 +234,8 @@ class Climb:
         found = await find_model(client)
         client.target = self._target = self._target.model_copy(update={"model": found.model})
         counter = await settle(client, found, self._tokenizer)
+        if isinstance(counter, LocalTokenizer):
+            self._tally.count = counter.tokens
         described = []
         for place, part in enumerate(self._parts):
             workload = await fit(client, found, part.workload, counter)
@@ -327,6 +307,7 @@ class Climb:
                 step,
                 slos=slos,
                 sinks=self._sinks,
+                tally=self._tally,
                 progress=self._progress,
                 server=server,
                 e2e_seconds=None if self._found is None else self._found.e2e_seconds,
@@ -418,6 +399,7 @@ async def climb(
     workload: Workload | None = None,
     output: str | Path | None = None,
     name: str = "climb",
+    tokenizer: str | Path | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> ClimbRun:
@@ -430,6 +412,7 @@ async def climb(
         workload: what to ask; synthetic prompts when left out.
         output: where to write a run folder while it runs; `None`: nowhere.
         name: of the run.
+        tokenizer: a `tokenizer.json`, or its folder: counts prompts, and answers without usage.
         progress: told how it goes.
         settings: further fields of `ClimbConfig`, such as `duration_seconds=60`.
 
@@ -443,5 +426,6 @@ async def climb(
         [Part(workload.name, workload, config)],
         output=None if output is None else Path(output),
         name=name,
+        tokenizer=None if tokenizer is None else str(tokenizer),
         progress=progress,
     )()

@@ -32,8 +32,9 @@ from benchcore.sinks.fanout import FanOut
 from benchcore.sinks.protocol import LevelHead, RequestRow
 from benchcore.stages.perf.guards import faults_end, no_collection
 from benchcore.stages.perf.plan import Step, level_plan
-from benchcore.stages.perf.remarks import findings, notes, steady_figures
+from benchcore.stages.perf.remarks import findings, how_far, notes, steady_figures
 from benchcore.stages.perf.sender import PromptSender
+from benchcore.stages.perf.tally import Tally
 
 TICK_SECONDS = 0.01
 ROWS_A_TICK = 24
@@ -55,7 +56,8 @@ class LevelRun:
         client: open, its target settled.
         step: which level.
         slos: of a good request.
-        sinks: take rows as they come.
+        sinks: take seconds as they come.
+        tally: takes requests as they end.
         progress: told how it stands.
         server: the target's `/metrics`.
         e2e_seconds: how long one request took, alone; `None`: unknown.
@@ -68,6 +70,7 @@ class LevelRun:
         *,
         slos: list[Slo],
         sinks: FanOut,
+        tally: Tally,
         progress: Progress,
         server: ServerMetrics,
         e2e_seconds: float | None,
@@ -77,6 +80,7 @@ class LevelRun:
         self._config = step.part.config
         self._slos = slos
         self._sinks = sinks
+        self._tally = tally
         self._progress = progress
         self._e2e_seconds = e2e_seconds
         self._loop = asyncio.get_running_loop()
@@ -119,6 +123,8 @@ class LevelRun:
         """Send nothing more; see `Level.interrupt`."""
         self._interrupted.set()
         self._level.interrupt(round(grace_seconds * NS))
+        if grace_seconds <= 0:
+            self._tally.give_up()
 
     # What the level tells, in the middle of everything: as little work as can be.
 
@@ -200,6 +206,7 @@ class LevelRun:
                 await self._keep_house(ahead)
         except BaseException:
             self._write_rows(len(self._ended))
+            self._tally.give_up()
             self._scraper.stop()
             scraping.cancel()
             raise
@@ -213,6 +220,8 @@ class LevelRun:
         if isinstance(ended, Exception):
             raise ended
         await self._scraper.read()
+        self._write_rows(len(self._ended))
+        await self._tally.finish()
         self._finish_rows()
         return self._result(client.merged_reads - merged_before)
 
@@ -247,6 +256,7 @@ class LevelRun:
             # All slices grow with what is waiting, so that none falls behind for good.
             self._sender.refill(ahead, max(PREPARED_A_TICK, self._sender.missing(ahead) // 20))
             ended_left -= self._write_rows(max(ROWS_A_TICK, len(self._ended) // 20))
+            self._tally.slice()
             for _ in range(min(max(VISITS_A_TICK, len(visits) // 20), len(visits))):
                 self._timeline.visit(visits.pop())
             waiting = self._timeline.waiting
@@ -288,8 +298,7 @@ class LevelRun:
                 self._failed += 1
                 if self._failed <= FAILURES_TOLD:
                     self._progress.failure(self._step.name, record)
-        if rows:
-            self._sinks.requests(rows)
+        self._tally.write(rows)
         return len(rows)
 
     def _close_second(self, share: float = 1.0) -> None:
@@ -301,7 +310,6 @@ class LevelRun:
         self._sinks.second(self._head, row)
 
     def _finish_rows(self) -> None:
-        self._write_rows(len(self._ended))
         while self._timeline.waiting:
             self._timeline.fold(1000)
         length_ns = self._level.result.over_ns - self._level.result.start_ns
@@ -312,25 +320,13 @@ class LevelRun:
         self._sinks.flush()
 
     def _live(self, now_ns: int) -> Live:
-        level, plan = self._level, self._plan
-        result = level.result
-        share = None
-        if level.stage is Stage.WINDOW:
-            elapsed = now_ns - result.window_start_ns
-            shares = []
-            if plan.requests:
-                shares.append(result.scheduled / plan.requests)
-            if plan.window_ns:
-                shares.append(elapsed / plan.window_ns)
-            share = max(shares, default=None)
-        eta = None
-        if share is not None and share > 0.02:
-            eta = (now_ns - result.window_start_ns) / NS * (1 - share) / share
+        level = self._level
+        share, eta = how_far(level, now_ns)
         ttfts = sorted(self._recent_ttfts)
         return Live(
             level=self._step.name,
             stage=level.stage.value,
-            elapsed_seconds=(now_ns - result.start_ns) / NS,
+            elapsed_seconds=(now_ns - level.result.start_ns) / NS,
             done_share=share,
             eta_seconds=eta,
             in_flight=level.in_flight.now,

@@ -224,7 +224,8 @@ async def settle(client: Client, found: Found, tokenizer: str | None) -> TokenCo
     usage = record.usage
     found.usage = usage is not None and usage.completion_tokens is not None
     if client.target.stream and not found.usage:
-        found.notes.append("the server reports no usage: tokens are counted as events")
+        how = "as events" if tokenizer is None else "by the tokenizer"
+        found.notes.append(f"the server reports no usage: tokens are counted {how}")
     billed = usage.prompt_tokens if usage is not None else None
     return await find_counter(client, found, tokenizer, probe_text, billed)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.clock import NS
-from benchcore.load.level import LevelRecords
+from benchcore.load.level import Level, LevelRecords, Stage
 from benchcore.load.steady import SteadyState
 from benchcore.metrics.figures import ttft_ns
 from benchcore.metrics.percentiles import minimum_count
@@ -14,6 +14,25 @@ from benchcore.metrics.summary import summarize
 from benchcore.metrics.throughput import throughput
 
 CAUSES_TOLD = 3
+
+
+def how_far(level: Level, now_ns: int) -> tuple[float | None, float | None]:
+    """Return the share of its window that a level has done, and the seconds that are left of it.
+
+    `None` before and after the window, and while it is too early to tell.
+    """
+    if level.stage is not Stage.WINDOW:
+        return None, None
+    elapsed_ns = now_ns - level.result.window_start_ns
+    shares = []
+    if level.plan.requests:
+        shares.append(level.result.scheduled / level.plan.requests)
+    if level.plan.window_ns:
+        shares.append(elapsed_ns / level.plan.window_ns)
+    share = max(shares, default=None)
+    if share is None or share <= 0.02:
+        return share, None
+    return share, elapsed_ns / NS * (1 - share) / share
 
 
 def steady_figures(
