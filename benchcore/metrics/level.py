@@ -12,10 +12,21 @@ from benchcore.clock import NS
 from benchcore.config.slo import Slo
 from benchcore.metrics.figures import PER_REQUEST, dispatch_lag_ns, is_good
 from benchcore.metrics.gaps import is_estimated, token_gaps
-from benchcore.metrics.summary import Summary, chunk_pool, summarize, summarize_pool
+from benchcore.metrics.summary import (
+    Summary,
+    chunk_pool,
+    infinite_throughout,
+    summarize,
+    summarize_pool,
+)
 from benchcore.metrics.throughput import Throughput, throughput
 from benchcore.metrics.timeline import Row
 from benchcore.metrics.validity import Evidence, Validity
+
+FAILURES_COUNT_IN = tuple(name for name in PER_REQUEST if name not in ("send", "connect"))
+"""The figures in which a failure may count as infinite: not what sending and connecting took."""
+OF_PLAIN_ANSWERS = ("first_byte", "e2e", "e2e_from_schedule")
+"""Those of them that an answer has which is not streamed."""
 
 
 @dataclass(slots=True)
@@ -75,6 +86,8 @@ class LevelResult:
     findings: list[str]
     notes: list[str]
     server: dict[str, float]
+    infinite: tuple[str, ...] = ()
+    """Figures that no request has, where each failed and failures count as infinite."""
     interrupted: bool = False
     start_ns: int = 0
     records: list[Record] = field(default_factory=list, repr=False)
@@ -202,7 +215,8 @@ class LevelResult:
                 if not name.startswith("reads_")
             },
             "server": self.server,
-            "metrics": {name: summary.to_json() for name, summary in self.metrics.items()},
+            "metrics": {name: summary.to_json() for name, summary in self.metrics.items()}
+            | {name: infinite_throughout() for name in self.infinite},
         }
 
 
@@ -244,7 +258,7 @@ def latencies(
     found: dict[str, Summary | None] = {}
     for name, figure in PER_REQUEST.items():
         values = [value for record in ok if (value := figure(record)) is not None]
-        late = failures if name not in ("send", "connect") else None
+        late = failures if name in FAILURES_COUNT_IN else None
         found[name] = summarize(values, late)
     found["icl"] = summarize_pool(ok, chunk_pool)
     found["itl"] = summarize_pool(ok, token_gaps)
@@ -252,6 +266,21 @@ def latencies(
         lags = [value for record in measured if (value := dispatch_lag_ns(record)) is not None]
         found["dispatch_lag"] = summarize(lags)
     return {name: summary for name, summary in found.items() if summary is not None}
+
+
+def infinite_figures(
+    measured: Sequence[Record], failures: int | None, *, stream: bool
+) -> tuple[str, ...]:
+    """Return the figures of which failures leave nothing: not one request was `ok`.
+
+    Args:
+        measured: the requests scheduled inside the window.
+        failures: how many failed or were dropped; `None` where they do not count as infinite.
+        stream: streams were asked for.
+    """
+    if not failures or any(record.outcome is Outcome.OK for record in measured):
+        return ()
+    return FAILURES_COUNT_IN if stream else OF_PLAIN_ANSWERS
 
 
 def rates(

@@ -96,6 +96,20 @@ class Summary:
         return found
 
 
+def infinite_throughout() -> dict[str, Any]:
+    """Return `metrics.<name>` of a figure that no request has, each having failed."""
+    names = list(QUANTILES)
+    unknown = dict.fromkeys(("avg", "min", "max", "std", *names))
+    return {
+        "count": 0,
+        **unknown,
+        "low_confidence": low_confidence(0),
+        "intervals_95": {},
+        "with_failures": dict.fromkeys(names),
+        "infinite": names,
+    }
+
+
 def summarize(values_ns: Sequence[float], failures: int | None = None) -> Summary | None:
     """Summarize a figure that each request has one of; `None` where there is none.
 

@@ -6,7 +6,14 @@ import pytest
 from benchcore.client.records import FAILED, Outcome
 from benchcore.config.slo import Slo
 from benchcore.metrics.figures import METRICS
-from benchcore.metrics.level import LevelResult, TokenCounts, count_tokens, latencies, rates
+from benchcore.metrics.level import (
+    LevelResult,
+    TokenCounts,
+    count_tokens,
+    infinite_figures,
+    latencies,
+    rates,
+)
 from benchcore.metrics.run import SCHEMA_VERSION, RunResult
 from benchcore.metrics.throughput import Throughput
 from benchcore.metrics.validity import Evidence, Validity
@@ -124,6 +131,52 @@ def test_failures_count_as_infinite_where_they_are_asked_to(record):
     # How long sending took is no latency of the server's.
     assert found["send"].with_failures is None
     assert found["connect"].with_failures is None
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (
+            True,
+            {
+                *("ttft", "ttft_from_schedule", "ttfo", "first_byte", "tpot", "e2e"),
+                "e2e_from_schedule",
+            },
+        ),
+        (False, {"first_byte", "e2e", "e2e_from_schedule"}),
+    ],
+)
+def test_where_not_one_request_was_ok_every_percentile_is_infinite(record, stream, expected):
+    measured = [
+        record([SECOND + 1], outcome=Outcome.TRUNCATED, streamed=stream),
+        record(outcome=Outcome.DROPPED, sent=0),
+    ]
+    infinite = infinite_figures(measured, 2, stream=stream)
+    assert set(infinite) == expected
+    told = result(infinite=infinite).to_json()["metrics"]
+    json.dumps(told, allow_nan=False)
+    assert set(told) == expected
+    percentiles = ["p50", "p75", "p90", "p95", "p99", "p999"]
+    for figure in told.values():
+        assert figure["count"] == 0
+        assert figure["with_failures"] == dict.fromkeys(percentiles)
+        assert figure["infinite"] == figure["low_confidence"] == percentiles
+        assert {figure[name] for name in ("avg", "min", "max", "std", *percentiles)} == {None}
+
+
+def test_nothing_is_infinite_throughout_while_one_request_is_ok_or_none_failed(record):
+    failed = record(outcome=Outcome.TIMEOUT)
+    cancelled = record(outcome=Outcome.CANCELLED)
+    assert infinite_figures([record([SECOND + 1]), failed], 1, stream=True) == ()
+    assert infinite_figures([cancelled], 0, stream=True) == ()
+    assert infinite_figures([failed], None, stream=True) == ()
+
+
+def test_pooled_figures_have_no_percentiles_with_failures(record):
+    measured = [record([SECOND + MS, SECOND + 2 * MS]), record(outcome=Outcome.TIMEOUT)]
+    found = latencies(measured, open_loop=False, failures=1)
+    assert found["icl"].with_failures is None
+    assert found["itl"].with_failures is None
 
 
 def test_dispatch_lag_is_of_an_open_loop_and_of_all_that_was_sent(record):

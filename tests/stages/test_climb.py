@@ -315,6 +315,20 @@ async def test_goodput_counts_requests_that_meet_every_slo(simulator):
     assert run.levels[0].goodput == 0.0
 
 
+async def test_where_every_request_fails_the_figures_are_infinite(server, tmp_path):
+    class Breaking(Silent):
+        def begin(self, run, levels):
+            server.status = 500
+
+    run = await climb(server.url, count_failures=True, progress=Breaking(), output=tmp_path)
+    (level,) = run.levels
+    assert (level.ok, level.failed) == (0, 10)
+    (told,) = json.loads((run.folder / "run.json").read_text())["levels"]
+    assert told["metrics"]["ttft"]["with_failures"]["p50"] is None
+    assert "p50" in told["metrics"]["ttft"]["infinite"]
+    assert "itl" not in told["metrics"]
+
+
 async def test_a_stop_by_slo(simulator):
     run = await climb(simulator.base_url, concurrency=[1, 2], slos=("e2e:1us",), stop_on_slo=True)
     assert len(run.levels) == 1

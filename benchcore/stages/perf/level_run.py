@@ -19,7 +19,7 @@ from benchcore.load.open import OpenLoop
 from benchcore.load.steady import SteadyState, closed_steady, open_steady
 from benchcore.metrics.figures import ttft_ns
 from benchcore.metrics.histograms import Histogram
-from benchcore.metrics.level import LevelResult, count_tokens, latencies, rates
+from benchcore.metrics.level import LevelResult, count_tokens, infinite_figures, latencies, rates
 from benchcore.metrics.percentiles import nearest_rank
 from benchcore.metrics.throughput import overlap_ns
 from benchcore.metrics.timeline import Row, Timeline
@@ -393,11 +393,8 @@ class LevelRun:
             outcome.value: result.ended[outcome] for outcome in Outcome if result.ended[outcome]
         }
         bad = sum(result.ended[outcome] for outcome in FAILED) + result.ended[Outcome.DROPPED]
-        metrics = latencies(
-            result.measured,
-            open_loop=plan.mode == "open",
-            failures=bad if config.count_failures else None,
-        )
+        failures = bad if config.count_failures else None
+        metrics = latencies(result.measured, open_loop=plan.mode == "open", failures=failures)
         evidence = self._evidence(result, everyone, merged)
         evidence.ok = result.ended[Outcome.OK]
         evidence.failed = bad
@@ -438,6 +435,7 @@ class LevelRun:
             server=self._scraper.columns(
                 self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
             ),
+            infinite=infinite_figures(result.measured, failures, stream=self._client.target.stream),
             interrupted=result.interrupted,
             start_ns=result.start_ns,
             records=result.measured,
