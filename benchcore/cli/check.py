@@ -250,7 +250,7 @@ def _save(folder: Path, report: FunctionalReport, started: dt.datetime, command:
         folder.name,
         started.isoformat(),
         {"command": command, "target": report.target, "versions": {"benchcore": __version__}},
-        status="complete" if report.status == "complete" else "interrupted",
+        status=report.status,
         ended_at=dt.datetime.now(dt.UTC).isoformat(),
     )
     try:

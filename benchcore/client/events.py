@@ -174,6 +174,13 @@ class StreamReader:
         self._output_seen = True
         self.plain = False
 
+    def _beside(self, message: Any, kind: bytes) -> None:
+        """Take what stands beside the choices: a usage, an error."""
+        if message.get("usage"):
+            self._said_usage(message["usage"])
+        if kind == b"error" or "error" in message:
+            self._unshaped(message, kind)
+
     def _said_usage(self, usage: Any) -> None:
         self._usage = usage
         self._usage_is_new = True
@@ -315,11 +322,8 @@ class ChatReader(StreamReader):
                         self._other_output(lane, delta)
                 if choice.get("finish_reason"):
                     self._finish(lane, choice["finish_reason"])
-            usage = message.get("usage")
-            if usage:
-                self._said_usage(usage)
-            if kind == b"error" or "error" in message:
-                self._unshaped(message, kind)
+            if message.get("usage") or kind == b"error" or "error" in message:
+                self._beside(message, kind)
         except (KeyError, TypeError, AttributeError):
             self._unshaped(message, kind)
 
@@ -372,11 +376,8 @@ class CompletionsReader(StreamReader):
                         self._keep(lane, (("content", text),))
                 if choice.get("finish_reason"):
                     self._finish(lane, choice["finish_reason"])
-            usage = message.get("usage")
-            if usage:
-                self._said_usage(usage)
-            if kind == b"error" or "error" in message:
-                self._unshaped(message, kind)
+            if message.get("usage") or kind == b"error" or "error" in message:
+                self._beside(message, kind)
         except (KeyError, TypeError, AttributeError):
             self._unshaped(message, kind)
 

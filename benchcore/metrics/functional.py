@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from benchcore.metrics.run import Status
+
 SCHEMA_VERSION = 1
 
 
@@ -91,7 +93,7 @@ class FunctionalReport:
         target: its address and model.
         capabilities: name to `{available, how}`; `available` is `None` where it is not known.
         results: in the order of the catalogue.
-        status: `complete`, or `interrupted` where checks were left out.
+        status: `running`, `complete`, `interrupted` where checks were left out, or `failed`.
         seconds: how long it took.
     """
 
@@ -100,7 +102,7 @@ class FunctionalReport:
     target: dict[str, Any]
     capabilities: dict[str, dict[str, Any]] = field(default_factory=dict)
     results: list[CheckResult] = field(default_factory=list)
-    status: str = "running"
+    status: Status = "running"
     seconds: float = 0.0
 
     def count(self, *verdicts: Verdict) -> int:

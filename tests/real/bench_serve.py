@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from servers import MODEL, MODELS, OFFLINE, SERVERS, VLLM, RealServerError, started
+from servers import KEY, MODEL, MODELS, OFFLINE, SERVERS, VLLM, RealServerError, started
 
 ENDPOINTS = {
     "chat": ("openai-chat", "/v1/chat/completions"),
@@ -75,7 +75,7 @@ def bench(options: argparse.Namespace, base_url: str) -> dict[str, object]:
     options.output.unlink(missing_ok=True)
     done = subprocess.run(
         command(options, base_url),
-        env={**os.environ, **OFFLINE},
+        env={**os.environ, **OFFLINE, "OPENAI_API_KEY": KEY},
         stdout=sys.stderr,
         check=False,
     )

@@ -1,20 +1,23 @@
-"""Runs `benchcore climb` against real servers and checks the run folder of each.
+"""Runs `benchcore climb` and `benchcore check` against real servers and looks at what they find.
 
     python tests/real/run.py [NAME ...] [--output DIR] [--benchcore PROGRAM]
 
-Each server is installed if it has to be, started, climbed and stopped. One line per server goes to
-stdout; what `climb` prints goes to stderr. Exits with 1 if any server or run folder is not as it
-should be.
+Each server is installed if it has to be, started, climbed, checked and stopped. The checks that
+fail must be those of `findings.yaml`, which says of each why that is the server's fault. One line
+per server goes to stdout; what benchcore prints goes to stderr. Exits with 1 if any server or run
+folder is not as it should be.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from servers import REAL, SERVERS, RealServerError, Server, started
+import yaml
+from servers import HERE, KEY, REAL, SERVERS, RealServerError, Server, started
 
 LEVELS = {"c1": 1, "c4": 4}
 REQUESTS = 20
@@ -30,8 +33,8 @@ FAILURES = (
 )
 
 
-def climb(program: str, server: Server, base_url: str, output: Path) -> Path:
-    """Runs the climb and returns its run folder.
+def run(program: str, arguments: list[str], output: Path, codes: tuple[int, ...]) -> Path:
+    """Runs benchcore and returns its run folder.
 
     Raises:
         RealServerError: It failed, or left not exactly one new run folder.
@@ -39,14 +42,30 @@ def climb(program: str, server: Server, base_url: str, output: Path) -> Path:
     output.mkdir(parents=True, exist_ok=True)
     before = set(output.iterdir())
     done = subprocess.run(
-        [program, *server.climb(base_url, output)], stdout=sys.stderr, check=False
+        [program, *arguments],
+        stdout=sys.stderr,
+        check=False,
+        env={**os.environ, "BENCHCORE_API_KEY": KEY},
     )
-    if done.returncode:
-        raise RealServerError(f"benchcore climb ended with {done.returncode}")
+    if done.returncode not in codes:
+        raise RealServerError(f"benchcore {arguments[0]} ended with {done.returncode}")
     new = [path for path in output.iterdir() if path not in before and path.is_dir()]
-    if len(new) != 1 or not new[0].name.endswith(f"-real-{server.name}"):
+    if len(new) != 1:
         raise RealServerError(f"expected one new run folder in {output}, not {new}")
     return new[0]
+
+
+def findings(server: Server, folder: Path) -> list[str]:
+    """In what the failed checks differ from those that are known."""
+    report = json.loads((folder / "functional.json").read_text())
+    failed = {one["case_id"] for one in report["results"] if one["verdict"] == "fail"}
+    known = yaml.safe_load((HERE / "findings.yaml").read_text())[server.name]
+    always = {case for group in known["always"] for case in group["checks"]}
+    sometimes = {case for group in known.get("sometimes", ()) for case in group["checks"]}
+    return [
+        *(f"{case} failed" for case in sorted(failed - always - sometimes)),
+        *(f"{case} did not fail" for case in sorted(always - failed)),
+    ]
 
 
 def faults(server: Server, folder: Path, run: dict[str, Any]) -> list[str]:
@@ -105,7 +124,7 @@ def line(server: Server, ready_seconds: float, run: dict[str, Any], wrong: list[
 
 def main() -> int:
     beside = Path(sys.executable).with_name("benchcore")
-    parser = argparse.ArgumentParser(description="benchcore climb against real servers")
+    parser = argparse.ArgumentParser(description="benchcore climb and check against real servers")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SERVERS))
     parser.add_argument("--output", type=Path, default=REAL / "results")
     parser.add_argument("--benchcore", default=str(beside), help="the program to run")
@@ -119,10 +138,13 @@ def main() -> int:
         try:
             server.environment.install()
             with started(server) as running:
-                folder = climb(options.benchcore, server, running.base_url, options.output)
-            run = json.loads((folder / "run.json").read_text())
-            wrong = faults(server, folder, run)
-            print(line(server, running.ready_seconds, run, wrong), flush=True)
+                climb = server.climb(running.base_url, options.output)
+                folder = run(options.benchcore, climb, options.output, (0,))
+                check = server.check(running.base_url, options.output)
+                checked = run(options.benchcore, check, options.output, (0, 5))
+            result = json.loads((folder / "run.json").read_text())
+            wrong = faults(server, folder, result) + findings(server, checked)
+            print(line(server, running.ready_seconds, result, wrong), flush=True)
         except RealServerError as error:
             wrong = [str(error)]
             print(f"{name}: WRONG: {error}", flush=True)

@@ -32,6 +32,8 @@ HERE = Path(__file__).resolve().parent
 REAL = HERE.parents[1] / ".real"
 MODELS = REAL / "models"
 MODEL = "tiny-llama"
+KEY = "a-key-for-tests"
+"""What those servers ask for that can."""
 
 OFFLINE = {
     "DO_NOT_TRACK": "1",
@@ -147,6 +149,17 @@ class Server:
             *("--name", f"real-{self.name}"),
         ]
 
+    def check(self, base_url: str, output: Path) -> list[str]:
+        """The arguments of `benchcore` for the functional checks of this server."""
+        return [
+            "check",
+            *("--base-url", base_url),
+            *(("--model", self.model) if self.needs_model else ()),
+            *("--output", str(output)),
+            *("--name", f"check-{self.name}"),
+            "--quiet",
+        ]
+
 
 TRANSFORMERS = Environment(
     name="transformers",
@@ -174,6 +187,7 @@ LLAMA_CPP_SERVER = (
     *("--model", "tiny.gguf"),
     *("--model_alias", MODEL),
     *("--n_ctx", "4096"),
+    *("--api_key", KEY),
     *("--host", "127.0.0.1"),
     *("--port", "{port}"),
 )
@@ -247,6 +261,12 @@ SERVERS = {
                 *("--max-num-seqs", "64"),
                 "--enable-auto-tool-choice",
                 *("--tool-call-parser", "hermes"),
+                # A random model would go on with white space for ever.
+                *(
+                    "--structured-outputs-config",
+                    '{"backend": "xgrammar", "disable_any_whitespace": true}',
+                ),
+                *("--api-key", KEY),
                 *("--host", "127.0.0.1"),
                 *("--port", "{port}"),
             ),

@@ -88,6 +88,7 @@ class Functional:
             await asyncio.wait([self._running])
             if not self._running.cancelled():
                 self._running.result()
+            self.report.status = "complete" if len(results) == len(self._checks) else "interrupted"
         finally:
             self._running.cancel()
             self._finish(results, time.perf_counter() - begun)
@@ -188,5 +189,6 @@ class Functional:
                 check.case_id, check.suite, check.title, Verdict.SKIP, reason=_STOPPED
             )
         self.report.results = [results[check.case_id] for check in self._checks]
-        self.report.status = "interrupted" if left else "complete"
+        if self.report.status == "running":
+            self.report.status = "failed"
         self.report.seconds = seconds

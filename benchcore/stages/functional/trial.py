@@ -223,12 +223,14 @@ class Trial:
         wanted = " or ".join(map(str, statuses)) or "4xx"
         fits = heard.status in statuses if statuses else 400 <= heard.status < 500
         self.require(fits, f"{what} to be refused with {wanted}", f"status {heard.status}")
-        self.require(
-            isinstance(heard.find("error"), dict)
-            or isinstance(heard.find("message"), str)
-            or heard.find("detail") is not None,
-            f"{what} to be refused with a body that says why",
+        error = heard.find("error")
+        said = error or heard.find("message") or heard.find("detail")
+        self.require(said, f"{what} to be refused with a body that says why", shown(heard.json))
+        self.prefer(
+            isinstance(error, dict),
+            f"{what} to be refused with an object error",
             shown(heard.json),
+            "engines and the gateways before them have envelopes of their own",
         )
 
     async def healthy(self) -> None:

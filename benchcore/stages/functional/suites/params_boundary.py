@@ -23,7 +23,10 @@ _HUGE_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class _Range:
-    """A numeric parameter: the ends that are accepted, and what lies one step beyond."""
+    """A numeric parameter: the ends that are accepted, and what lies one step beyond.
+
+    `tolerance` is for what lies beyond, `unknown` for engines that do not look at it at all.
+    """
 
     name: str
     good: tuple[Any, ...]
@@ -32,6 +35,7 @@ class _Range:
     extension: bool = False
     completions: bool = False
     tolerance: str = ""
+    unknown: str = ""
 
 
 _LOOSE: Final = "engines allow a wider range than OpenAI"
@@ -64,6 +68,7 @@ _RANGES: Final = (
         {"temperature": 1},
         completions=True,
         tolerance="several engines ignore best_of",
+        unknown="several engines ignore best_of",
     ),
 )
 
@@ -118,6 +123,7 @@ for _one in _RANGES:
         f"{_one.name}_type",
         f"{_one.name} that is text is refused, never a 5xx",
         _refuses_type(_one),
+        tolerance=_one.unknown,
         **_options,
     )
 
