@@ -60,8 +60,6 @@ class Client:
         self.stamper = Stamper(kernel=kernel_stamps)
         self.due_ns = NEVER_NS
         self.on_due: Callable[[], None] | None = None
-        self.retries = 0
-        """Requests sent again because the server had closed the connection they were sent on."""
         self.in_flight: dict[Exchange, None] = {}
         """Exchanges that have begun and not ended, oldest first."""
         self.merged_reads = 0
@@ -375,7 +373,6 @@ class Client:
         record = exchange.record
         if lost and record.reused and not record.first_byte_ns and not record.retried:
             record.retried = True
-            self.retries += 1
             exchange.connection = None
             self._open_for(exchange)
             return
