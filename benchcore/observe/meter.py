@@ -31,14 +31,13 @@ class Mark:
 class Spent:
     """What was spent between two marks; shares between 0 and 1, `None`: unknown."""
 
-    seconds: float
     cpu_share: float
     process_cpu_seconds: float
     steal_share: float | None
     throttled_share: float | None
     run_delay_share: float | None
     collector_seconds: float
-    collections: int
+    """The longest pause of the garbage collector."""
 
 
 def _jiffies() -> tuple[int, int] | None:
@@ -123,12 +122,10 @@ def spent(before: Mark, after: Mark, pauses_ns: list[int]) -> Spent:
     if before.run_delay_ns is not None and after.run_delay_ns is not None:
         delay = (after.run_delay_ns - before.run_delay_ns) / wall_ns
     return Spent(
-        seconds=wall_ns * 1e-9,
         cpu_share=(after.thread_cpu_ns - before.thread_cpu_ns) / wall_ns,
         process_cpu_seconds=(after.process_cpu_ns - before.process_cpu_ns) * 1e-9,
         steal_share=steal,
         throttled_share=throttled,
         run_delay_share=delay,
         collector_seconds=max(pauses_ns, default=0) * 1e-9,
-        collections=len(pauses_ns),
     )

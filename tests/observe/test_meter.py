@@ -14,14 +14,12 @@ AFTER = Mark(9 * SECOND, 3 * SECOND, 5 * SECOND, (30, 1400), 700_000, 8 * SECOND
 
 def test_what_was_spent_lies_between_two_marks():
     found = spent(BEFORE, AFTER, [2_000_000, 7_000_000])
-    assert found.seconds == 4.0
     assert found.cpu_share == 0.5
     assert found.process_cpu_seconds == 3.0
     assert found.steal_share == 20 / 400
     assert found.throttled_share == pytest.approx(0.05)
     assert found.run_delay_share == 0.25
     assert found.collector_seconds == pytest.approx(0.007)
-    assert found.collections == 2
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
@@ -32,7 +30,7 @@ def test_what_the_machine_does_not_say_is_unknown(place):
     assert found.steal_share is None
     assert found.throttled_share is None
     assert found.run_delay_share is None
-    assert (found.collector_seconds, found.collections) == (0.0, 0)
+    assert found.collector_seconds == 0.0
 
 
 def test_two_marks_at_once_divide_by_nothing():
@@ -68,7 +66,6 @@ def test_work_between_two_marks_shows():
     while time.thread_time_ns() < end:
         pass
     found = spent(before, mark(), [])
-    assert found.seconds > 0
     assert 0 < found.cpu_share <= 1.1
     assert found.process_cpu_seconds >= 0.005
 
