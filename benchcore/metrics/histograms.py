@@ -77,15 +77,6 @@ class Histogram:
         found: NDArray[np.int64] = base + sub_bucket - hdr.sub_bucket_half_count
         return found
 
-    def merge(self, other: "Histogram") -> None:
-        """Add the counts of another."""
-        self._counts += other._counts
-        self.hdr.total_count += other.hdr.total_count
-        self.hdr.min_value = min(self.hdr.min_value, other.hdr.min_value)
-        self.hdr.max_value = max(self.hdr.max_value, other.hdr.max_value)
-        self.out_of_range += other.out_of_range
-        self.total += other.total
-
     def percentile(self, quantile: float) -> int:
         """Return the nearest-rank percentile in ns: the top of its bucket, within min and max.
 

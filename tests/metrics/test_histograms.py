@@ -78,18 +78,6 @@ def test_weights_of_values_outside_the_range_are_told_too():
     assert len(histogram) == 17
 
 
-@given(st.lists(inside, max_size=30), st.lists(inside, max_size=30))
-@settings(max_examples=40, deadline=None)
-def test_merging_adds_the_counts(one, other):
-    merged, second = Histogram(), Histogram()
-    merged.add(array(one))
-    second.add(array([*other, 1]))
-    merged.merge(second)
-    assert_same(merged, by_the_library([*one, *other, LOWEST_NS]))
-    assert merged.total == sum(one) + sum(other) + LOWEST_NS
-    assert merged.out_of_range == 1
-
-
 @given(st.lists(inside, min_size=1, max_size=60), st.sampled_from([*QUANTILES.values(), 0.0, 1.0]))
 @settings(max_examples=80, deadline=None)
 def test_a_percentile_has_the_nearest_rank_and_three_digits(values, quantile):
