@@ -96,14 +96,6 @@ class WorkloadSpec:
     parts: list[WorkloadPart]
 
 
-def list_workloads() -> dict[str, str]:
-    """Return the workloads that ship with benchcore: name and description."""
-    found = {}
-    for path in sorted(_folder().glob("*.yaml")):
-        found[path.stem] = _validated(read_document(path)).description
-    return found
-
-
 def load_workload(name_or_path: str | Path, **overrides: Any) -> WorkloadSpec:
     """Load a workload that ships with benchcore, a YAML file, or a file of JSON lines.
 

@@ -7,7 +7,7 @@ import yaml
 from benchcore.errors import ConfigError
 from benchcore.workload import named
 from benchcore.workload.jsonl import PromptFile
-from benchcore.workload.named import list_workloads, load_workload
+from benchcore.workload.named import load_workload
 from benchcore.workload.synthetic import Synthetic
 
 SHIPPED = {
@@ -54,21 +54,19 @@ def test_year1_is_the_union_of_the_three():
     assert [content(part) for part in spec.parts] == list(SHIPPED.values())
 
 
-def test_the_shipped_workloads_are_listed_with_a_line_each():
-    listed = list_workloads()
-    assert list(listed) == ["long", "short", "stress", "year1"]
-    assert listed["stress"] == "256 tokens in, 256 out, 10 requests all at once"
+def test_a_shipped_workload_is_described_in_a_line():
+    assert load_workload("stress").description == "256 tokens in, 256 out, 10 requests all at once"
 
 
 def test_packed_data_is_found_before_the_folder_of_a_checkout(monkeypatch, tmp_path):
     package = tmp_path / "benchcore"
     (tmp_path / "workloads").mkdir()
-    (tmp_path / "workloads" / "beside.yaml").write_text("description: a checkout")
+    (tmp_path / "workloads" / "mine.yaml").write_text("description: a checkout")
     monkeypatch.setattr(named.resources, "files", lambda name: package)
-    assert list_workloads() == {"beside": "a checkout"}
+    assert load_workload("mine").description == "a checkout"
     (package / "_data" / "workloads").mkdir(parents=True)
-    (package / "_data" / "workloads" / "packed.yaml").write_text("description: a wheel")
-    assert list_workloads() == {"packed": "a wheel"}
+    (package / "_data" / "workloads" / "mine.yaml").write_text("description: a wheel")
+    assert load_workload("mine").description == "a wheel"
 
 
 def test_an_unknown_name_lists_what_there_is_and_the_nearest():
