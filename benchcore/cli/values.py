@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import click
 
+from benchcore.config.levels import check_climbs
 from benchcore.config.slo import parse_duration_ns
 from benchcore.errors import ConfigError
 
@@ -47,9 +47,7 @@ def _levels(text: str, read: Callable[[str], float]) -> tuple[Any, ...]:
         raise ConfigError(f"{text!r} is not a list of numbers such as 1,8,64") from None
     if any(not 0 < level < float("inf") for level in levels):
         raise ConfigError(f"{text!r}: every level is above 0")
-    if any(after <= before for before, after in pairwise(levels)):
-        ordered = ",".join(f"{level:g}" for level in sorted(set(levels)))
-        raise ConfigError(f"{text!r} does not climb; did you mean {ordered}?")
+    check_climbs(levels)
     return levels
 
 

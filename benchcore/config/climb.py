@@ -1,11 +1,11 @@
 """Climb: which levels, how long, and when to stop."""
 
-from itertools import pairwise
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from benchcore.config.arrival import Arrival
+from benchcore.config.levels import check_climbs
 from benchcore.config.slo import Slo
 from benchcore.errors import ConfigError
 
@@ -102,10 +102,10 @@ class ClimbConfig(BaseModel):
         if self.rate and (self.ramp_seconds is not None or self.think_time_seconds):
             raise ValueError("ramp and think time are of a closed loop: an open one has a schedule")
         for name, levels in (("concurrency", self.concurrency), ("rate", self.rate)):
-            if any(after <= before for before, after in pairwise(levels)):
-                listed = ",".join(f"{level:g}" for level in levels)
-                ordered = ",".join(f"{level:g}" for level in sorted(set(levels)))
-                raise ValueError(f"{name} {listed} does not climb; did you mean {ordered}?")
+            try:
+                check_climbs(levels)
+            except ConfigError as error:
+                raise ValueError(f"{name} {error}") from None
         return self
 
     def window(self, level: float) -> tuple[int | None, float | None]:
