@@ -210,3 +210,24 @@ async def test_long_answers_are_counted_when_the_level_is_over(
     rows = rows_of(run.folder)
     assert {found["token_count_source"] for found in rows} == {"tokenizer"}
     assert {record.text for record in run.levels[0].records} == {None}
+
+
+@pytest.mark.integration
+async def test_short_answers_are_counted_while_the_level_runs(simulator, by_words, monkeypatch):
+    left = []
+    finish = Tally.finish
+
+    async def noting(self):
+        left.append(len(self))
+        await finish(self)
+
+    monkeypatch.setattr(Tally, "finish", noting)
+    run = await climb(
+        simulator.base_url,
+        tokenizer=by_words,
+        requests=None,
+        duration_seconds=0.5,
+        think_time_seconds=0.01,
+    )
+    assert run.levels[0].tokens.sources == {"tokenizer": run.levels[0].ok}
+    assert left[0] < run.levels[0].ok / 2
