@@ -61,6 +61,7 @@ class Check:
         extension: the field or route, not of OpenAI's API, that it is about; where the engine is
             not known to offer it, a failure means that it is not supported.
         alone: other requests would disturb it.
+        harsh: may keep a weak server busy for long: made last of all, one by one.
         smoke: one of the few that are always made.
         opt_in: the setting without which it is not made.
     """
@@ -73,6 +74,7 @@ class Check:
     tolerance: str = ""
     extension: str = ""
     alone: bool = False
+    harsh: bool = False
     smoke: bool = False
     opt_in: str = ""
 

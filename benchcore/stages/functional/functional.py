@@ -176,10 +176,13 @@ class Functional:
 
         async with asyncio.TaskGroup() as group:
             for check in self._checks:
-                if not check.alone:
+                if not (check.alone or check.harsh):
                     group.create_task(make(check))
         for check in self._checks:
-            if check.alone:
+            if check.alone and not check.harsh:
+                await make(check)
+        for check in self._checks:
+            if check.harsh:
                 await make(check)
 
     def _finish(self, results: dict[str, CheckResult], seconds: float) -> None:

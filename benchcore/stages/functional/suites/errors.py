@@ -89,7 +89,7 @@ async def wrong_method(t: Trial) -> None:
     )
 
 
-@SUITE.check("a conversation longer than the context is refused with 400, never a 5xx")
+@SUITE.check("a conversation longer than the context is refused with 400, never a 5xx", harsh=True)
 async def over_long(t: Trial) -> None:
     """OpenAI API, Error codes: context_length_exceeded."""
     length = t.subject.max_model_len

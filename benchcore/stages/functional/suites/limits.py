@@ -13,7 +13,7 @@ from benchcore.stages.functional.trial import CHAT, Trial
 SUITE = Suite("limits", "sizes, bursts and the ids of requests")
 
 
-@SUITE.check("a body that is too large is refused with a 4xx, or answered; never a 5xx", alone=True)
+@SUITE.check("a body that is too large is refused with a 4xx, or answered; never a 5xx", harsh=True)
 async def too_large(t: Trial) -> None:
     """RFC 9110, 15.5.14: content too large."""
     body = t.chat_body("x", max_tokens=1, x_padding="y" * t.subject.large_body)
