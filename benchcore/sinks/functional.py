@@ -1,4 +1,4 @@
-"""Functional: the checks' report as `functional.json`, and as JUnit XML for CI systems."""
+"""Functional: the checks' report as JSON, as JUnit XML and in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 from benchcore.metrics.functional import CheckResult, FunctionalReport, Verdict
 from benchcore.sinks.folder import replace_file
+from benchcore.sinks.functional_metrics import functional_metrics
 from benchcore.sinks.run_json import dump
 
 if TYPE_CHECKING:
@@ -18,13 +19,16 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_functional(folder: Path, report: FunctionalReport) -> None:
-    """Write `functional.json` and `junit.xml`.
+    """Write `functional.json`, `junit.xml` and `functional.prom`.
 
     Raises:
         OSError: they cannot be written.
     """
+    from prometheus_client import generate_latest
+
     replace_file(folder / "functional.json", dump(report.to_json()))
     replace_file(folder / "junit.xml", junit(report))
+    replace_file(folder / "functional.prom", generate_latest(functional_metrics(report)))
 
 
 def junit(report: FunctionalReport) -> bytes:

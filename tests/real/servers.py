@@ -187,7 +187,6 @@ LLAMA_CPP_SERVER = (
     *("--model", "tiny.gguf"),
     *("--model_alias", MODEL),
     *("--n_ctx", "4096"),
-    *("--api_key", KEY),
     *("--host", "127.0.0.1"),
     *("--port", "{port}"),
 )
