@@ -313,7 +313,8 @@ def free_port() -> int:
 def answers(url: str, body: dict[str, object] | None = None) -> bool:
     """Whether a GET, or a POST of `body`, is answered with 200."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
+    request = urllib.request.Request(url, data, headers)
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
             response.read()

@@ -50,6 +50,23 @@ class Break:
     flags: frozenset[str] = frozenset()
 
 
+def asking(ask: str | None = None, **fields: Any) -> When:
+    """Return whether a chat ends in a text and has some fields.
+
+    Args:
+        ask: the text; one that ends in `…` is how it begins; `None`: any.
+        **fields: of the body; `None`: is null or not there.
+    """
+
+    def fits(turn: Turn) -> bool:
+        said = ask is None or turn.ask == ask
+        if ask is not None and ask.endswith("…"):
+            said = turn.ask.startswith(ask[:-1])
+        return turn.chat and said and all(turn.asked(key) == one for key, one in fields.items())
+
+    return fits
+
+
 def ignoring(*names: str, when: When = always) -> Break:
     """Return the fault of a server that ignores fields.
 

@@ -5,23 +5,14 @@ from typing import Any
 
 import orjson
 
-from benchcore.sim.breaks.breakage import Break, When, choices, finishing, ignoring, setting
+from benchcore.sim.breaks.breakage import Break, When, asking, choices, finishing, ignoring, setting
 from benchcore.sim.breaks.turn import Turn
 
 Call = dict[str, Any]
 
 
-def _asks(ask: str, **fields: Any) -> When:
-    """Whether a chat ends in a text and has these fields, `None`: has them not."""
-    return lambda turn: (
-        turn.chat
-        and turn.ask == ask
-        and all(turn.asked(name) == value for name, value in fields.items())
-    )
-
-
 def _weather(place: str, **fields: Any) -> When:
-    return _asks(f"What is the weather in {place}?", **fields)
+    return asking(f"What is the weather in {place}?", **fields)
 
 
 def _each(edit: Callable[[Call], object]) -> Callable[[Turn, dict[str, Any]], None]:
@@ -75,10 +66,6 @@ def _deaf(_turn: Turn, body: dict[str, Any]) -> None:
             message["content"] = "nothing"
 
 
-def _results(turn: Turn, content: str) -> bool:
-    return turn.chat and turn.ask == content
-
-
 _LAMP = "Make the lamp teal at level 3."
 
 BREAKS: dict[str, Break] = {
@@ -92,7 +79,7 @@ BREAKS: dict[str, Break] = {
         lambda turn: turn.ask.endswith("violet"), tool_choice="required"
     ),
     "function_call.choice_required": setting(
-        _asks("Hello", tool_choice="required", max_tokens=200), tool_choice="auto"
+        asking("Hello", tool_choice="required", max_tokens=200), tool_choice="auto"
     ),
     "function_call.choice_named": setting(
         lambda turn: (
@@ -116,13 +103,13 @@ BREAKS: dict[str, Break] = {
     ),
     "function_call.arguments_are_string": Break(when=_weather("London"), payload=_each(_parsed)),
     "function_call.arguments_fit_schema": Break(
-        when=_asks(_LAMP), payload=_arguments('{"color":"teal"}')
+        when=asking(_LAMP), payload=_arguments('{"color":"teal"}')
     ),
     "function_call.ref_schema": Break(
-        when=_asks("Send 2 kg to Japan, first floor."),
+        when=asking("Send 2 kg to Japan, first floor."),
         payload=_arguments('{"to":"Japan","weight":2}'),
     ),
-    "function_call.no_arguments": Break(when=_asks("What time is it?"), payload=_arguments("")),
+    "function_call.no_arguments": Break(when=asking("What time is it?"), payload=_arguments("")),
     "function_call.parallel": Break(when=_weather("Paris and in Tokyo"), payload=_one_call),
     "function_call.parallel_ids": Break(
         when=_weather("London and in Berlin"), payload=_each(lambda call: call.update(id="call_0"))
@@ -131,25 +118,23 @@ BREAKS: dict[str, Break] = {
         "parallel_tool_calls", when=_weather("Paris and in Berlin")
     ),
     "function_call.streamed_once": Break(
-        when=_asks("Make the lamp amber at level 1."),
+        when=asking("Make the lamp amber at level 1."),
         chunk=_pieces(lambda _turn, call: call["function"].update(name="set_lamp")),
     ),
     "function_call.streamed_arguments": Break(
-        when=_asks("Make the lamp teal at level 2."), chunk=_pieces(_lose_the_brace)
+        when=asking("Make the lamp teal at level 2."), chunk=_pieces(_lose_the_brace)
     ),
     "function_call.streamed_indices": Break(
         when=_weather("Tokyo and in Berlin"),
         chunk=_pieces(lambda _turn, call: call.update(index=0)),
     ),
     "function_call.streamed_equals_plain": Break(
-        when=_asks("Make the lamp amber at level 2."), chunk=_pieces(_elsewhere)
+        when=asking("Make the lamp amber at level 2."), chunk=_pieces(_elsewhere)
     ),
-    "function_call.result_turn": Break(
-        when=lambda turn: _results(turn, "sunny, 31 degrees"), body=_deaf
-    ),
-    "function_call.result_says_stop": finishing(lambda turn: _results(turn, "rain"), "tool_calls"),
+    "function_call.result_turn": Break(when=asking("sunny, 31 degrees"), body=_deaf),
+    "function_call.result_says_stop": finishing(asking("rain"), "tool_calls"),
     "function_call.cut_says_length": finishing(
-        _asks("Send 3 kg to Germany, second floor."), "tool_calls"
+        asking("Send 3 kg to Germany, second floor."), "tool_calls"
     ),
     "function_call.in_chinese": Break(
         when=lambda turn: turn.chat and "北京" in turn.ask, payload=_arguments('{"city":"??"}')

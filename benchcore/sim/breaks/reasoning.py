@@ -5,6 +5,7 @@ from typing import Any
 from benchcore.sim.breaks.breakage import (
     Break,
     When,
+    asking,
     choices,
     failing,
     finishing,
@@ -19,12 +20,7 @@ _KEY = "reasoning_content"
 
 def _asks(number: int, **fields: Any) -> When:
     """Whether a chat asks whether a number is prime, and has these fields."""
-    ask = f"Is {number} a prime number?"
-    return lambda turn: (
-        turn.chat
-        and turn.ask == ask
-        and all(turn.asked(name) == value for name, value in fields.items())
-    )
+    return asking(f"Is {number} a prime number?", **fields)
 
 
 def _thoughtless(_turn: Turn, payload: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from benchcore.sim.breaks.breakage import (
     Break,
     When,
+    asking,
     choices,
     counting,
     failing,
@@ -14,18 +15,9 @@ from benchcore.sim.breaks.breakage import (
 )
 from benchcore.sim.breaks.turn import Turn
 
-_STORY = "Tell me a story about a lighthouse."
-
-
-def _asks(**fields: Any) -> When:
-    """Whether a chat has these fields, `None`: has them not."""
-    return lambda turn: (
-        turn.chat and all(turn.asked(name) == value for name, value in fields.items())
-    )
-
 
 def _story(**fields: Any) -> When:
-    return lambda turn: turn.ask == _STORY and _asks(**fields)(turn)
+    return asking("Tell me a story about a lighthouse.", **fields)
 
 
 def _same_index(_turn: Turn, payload: dict[str, Any]) -> None:
@@ -91,19 +83,19 @@ BREAKS: dict[str, Break] = {
     "sampling.max_completion_tokens": ignoring(
         "max_completion_tokens", when=_story(max_completion_tokens=5)
     ),
-    "sampling.ignore_eos": ignoring("ignore_eos", when=_asks(max_tokens=90)),
-    "sampling.min_tokens": ignoring("min_tokens", when=_asks(min_tokens=80)),
-    "sampling.n_choices": Break(when=_asks(n=3, stream=None), payload=_same_index),
-    "sampling.n_choices_streamed": Break(when=_asks(n=3, stream=True), chunk=_same_index),
-    "sampling.n_finishes_streamed": Break(when=_asks(n=2, stream=True), chunk=_finish_twice),
-    "sampling.n_is_billed": counting(_asks(n=4), lambda usage: usage.update(completion_tokens=6)),
-    "sampling.stop_string": ignoring("stop", when=_asks(stop="5")),
-    "sampling.stop_array": setting(_asks(stop=["9", "6"]), stop=["9"]),
-    "sampling.stop_spans_tokens": ignoring("stop", when=_asks(stop=["4, 5, 6"])),
-    "sampling.stop_says_stop": finishing(_asks(stop=["8"]), "length"),
-    "sampling.stop_streamed": setting(_asks(stop=["3, 4, 5"]), stop=[" 4, 5"]),
+    "sampling.ignore_eos": ignoring("ignore_eos", when=asking(max_tokens=90)),
+    "sampling.min_tokens": ignoring("min_tokens", when=asking(min_tokens=80)),
+    "sampling.n_choices": Break(when=asking(n=3, stream=None), payload=_same_index),
+    "sampling.n_choices_streamed": Break(when=asking(n=3, stream=True), chunk=_same_index),
+    "sampling.n_finishes_streamed": Break(when=asking(n=2, stream=True), chunk=_finish_twice),
+    "sampling.n_is_billed": counting(asking(n=4), lambda usage: usage.update(completion_tokens=6)),
+    "sampling.stop_string": ignoring("stop", when=asking(stop="5")),
+    "sampling.stop_array": setting(asking(stop=["9", "6"]), stop=["9"]),
+    "sampling.stop_spans_tokens": ignoring("stop", when=asking(stop=["4, 5, 6"])),
+    "sampling.stop_says_stop": finishing(asking(stop=["8"]), "length"),
+    "sampling.stop_streamed": setting(asking(stop=["3, 4, 5"]), stop=[" 4, 5"]),
     "sampling.stop_prefix_kept": Break(
-        when=_asks(stop=["17, 99"]), chunk=_lose_what_looked_like_a_stop
+        when=asking(stop=["17, 99"]), chunk=_lose_what_looked_like_a_stop
     ),
     "sampling.stop_token_ids": ignoring("stop_token_ids"),
     "sampling.greedy_repeats": Break(when=_story(max_tokens=12), body=_another_seed),
@@ -116,13 +108,14 @@ BREAKS: dict[str, Break] = {
     "sampling.min_p": ignoring("min_p", when=_story(min_p=1)),
     "sampling.logit_bias_forces": ignoring("logit_bias", when=_story(max_tokens=6)),
     "sampling.logit_bias_bans": ignoring(
-        "logit_bias", when=lambda turn: turn.ask == _STORY and turn.asked("max_tokens") == 8
+        "logit_bias",
+        when=_story(max_tokens=8),
     ),
-    "sampling.penalties": failing(_asks(presence_penalty=0.5)),
-    "sampling.repetition_penalty": failing(_asks(repetition_penalty=1.1)),
+    "sampling.penalties": failing(asking(presence_penalty=0.5)),
+    "sampling.repetition_penalty": failing(asking(repetition_penalty=1.1)),
     "sampling.beam_search": ignoring("use_beam_search", when=_story(use_beam_search=True)),
-    "sampling.length_penalty": failing(_asks(length_penalty=1.2)),
-    "sampling.early_stopping": failing(_asks(early_stopping=True)),
+    "sampling.length_penalty": failing(asking(length_penalty=1.2)),
+    "sampling.early_stopping": failing(asking(early_stopping=True)),
     "sampling.logprobs_shape": Break(when=_story(top_logprobs=3), payload=_impossible),
     "sampling.logprobs_count": Break(when=_story(top_logprobs=1), payload=_too_few),
     "sampling.top_logprobs": Break(when=_story(top_logprobs=4), payload=_least_likely_first),

@@ -2,21 +2,12 @@
 
 from typing import Any
 
-from benchcore.sim.breaks.breakage import Break, When, counting, setting
+from benchcore.sim.breaks.breakage import Break, When, asking, counting, setting
 from benchcore.sim.breaks.turn import Turn
 
 
-def _asks(ask: str, **fields: Any) -> When:
-    """Whether a chat begins with a text and has these fields, `None`: has them not."""
-    return lambda turn: (
-        turn.chat
-        and turn.ask.startswith(ask)
-        and all(turn.asked(name) == value for name, value in fields.items())
-    )
-
-
 def _mountains(**fields: Any) -> When:
-    return _asks("Name four mountains.", **fields)
+    return asking("Name four mountains.", **fields)
 
 
 def _one_less(usage: dict[str, Any]) -> None:
@@ -56,9 +47,11 @@ BREAKS: dict[str, Break] = {
         _mountains(max_tokens=6, stream=True), stream_options={"include_usage": True}
     ),
     "usage.stream_equals_plain": counting(_mountains(max_tokens=12, stream=True), _one_less),
-    "usage.grows": counting(_asks("the old harbour"), lambda usage: usage.update(prompt_tokens=5)),
-    "usage.same_prompt": Break(when=_asks("Tell me of the island"), payload=_cached_are_free),
-    "usage.cached": counting(_asks("Tell me of the valley."), _too_many_cached),
-    "usage.reasoning": counting(_asks("Is 89 a prime number?"), _too_much_thought),
+    "usage.grows": counting(
+        asking("the old harbour…"), lambda usage: usage.update(prompt_tokens=5)
+    ),
+    "usage.same_prompt": Break(when=asking("Tell me of the island…"), payload=_cached_are_free),
+    "usage.cached": counting(asking("Tell me of the valley.…"), _too_many_cached),
+    "usage.reasoning": counting(asking("Is 89 a prime number?…"), _too_much_thought),
     "usage.continuous": Break(when=_mountains(max_tokens=10), chunk=_downwards),
 }
