@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 import re
-import string
 from typing import TYPE_CHECKING, Final
 
 from benchcore.sim.ask import ApiError
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
-_CLASSES: Final = {
-    "d": string.digits,
-    "w": string.ascii_letters + string.digits + "_",
-    "s": " ",
-    "D": string.ascii_letters,
-    "W": " -",
-    "S": string.ascii_letters + string.digits,
+    _Write = Callable[[], str]
+    _Ranges = tuple[tuple[str, str], ...]
+
+_ANY: Final = (("a", "z"), ("A", "Z"), ("0", "9"))
+_CLASSES: Final[dict[str, _Ranges]] = {
+    "d": (("0", "9"),),
+    "w": (*_ANY, ("_", "_")),
+    "s": ((" ", " "),),
 }
-_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r"}
-_ANY: Final = string.ascii_letters + string.digits
-_UNBOUNDED: Final = 3
-"""Of `*`, `+` and `{m,}`: how many more than the least are drawn at most."""
+_CONTROLS: Final = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "a": "\a"}
+_CODES: Final = {"x": 2, "u": 4, "U": 8}
+_EDGES: Final = frozenset("AZbB")
+_CANDIDATES: Final = "".join(map(chr, range(32, 127))) + "é中"
+"""What a negated class is drawn from."""
+_GROUP: Final = re.compile(r"\?(?::|P<\w+>)")
+_BOUNDS: Final = re.compile(r"\{(\d*)(?:(,)(\d*))?\}")
+_SPREAD: Final = 3
+"""Repetitions that are drawn beyond the least."""
+_TRIES: Final = 64
+_MOST_WRITTEN: Final = 100_000
 
 
-def matching(pattern: object, draw: random.Random, param: str) -> str:
+def matching(
+    pattern: object, draw: random.Random, param: str, least: int = 0, most: int | None = None
+) -> str:
     """Returns a text that a regular expression matches whole.
 
-    Literals, escapes, classes, groups, alternation and the quantifiers are understood.
+    Literals, escapes, classes, groups, alternation, quantifiers and anchors are understood.
 
     Args:
         pattern: the expression.
         draw: what is drawn at random.
         param: named where the expression is at fault.
+        least: characters that the text must have.
+        most: characters that it may have.
 
     Raises:
         ApiError: 400, it does not compile, or uses what is not understood.
@@ -42,111 +54,173 @@ def matching(pattern: object, draw: random.Random, param: str) -> str:
         raise ApiError(400, "a regular expression must be a string", param=param)
     try:
         compiled = re.compile(pattern)
-    except re.error as error:
-        raise ApiError(
-            400, f"the regular expression does not compile: {error}", param=param
-        ) from None
-    text = _Writer(pattern, draw).write()
-    if compiled.fullmatch(text) is None:
-        raise ApiError(400, f"the regular expression {pattern!r} is not understood", param=param)
-    return text
+    except (re.error, OverflowError, RecursionError) as error:
+        message = f"the regular expression does not compile: {error}"
+        raise ApiError(400, message, param=param) from None
+    try:
+        write = _Reader(pattern, draw, max(_SPREAD, least)).read()
+        for _ in range(_TRIES):
+            text = write()
+            fits = least <= len(text) and (most is None or len(text) <= most)
+            if fits and compiled.fullmatch(text) is not None and _encodes(text):
+                return text
+    except (_NotUnderstoodError, RecursionError):
+        pass
+    raise ApiError(400, f"the regular expression {pattern!r} is not understood", param=param)
 
 
-class _Writer:
-    """Reads an expression from left to right and writes what matches."""
+def _encodes(text: str) -> bool:
+    """Whether a text holds no half of a surrogate pair."""
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
-    def __init__(self, pattern: str, draw: random.Random) -> None:
-        self._rest = pattern
+
+class _NotUnderstoodError(Exception):
+    """The expression is beyond what is written here."""
+
+
+class _Reader:
+    """Turns an expression that compiles into a function that writes a text for it."""
+
+    def __init__(self, pattern: str, draw: random.Random, spread: int) -> None:
+        self._pattern = pattern
+        self._place = 0
         self._draw = draw
+        self._spread = spread
+        self._written = 0
 
-    def write(self) -> str:
-        """Returns one of the alternatives up to the end of the group."""
+    def read(self) -> _Write:
+        """Reads the alternatives up to the end of the group or of the expression."""
         found = [self._sequence()]
-        while self._rest.startswith("|"):
-            self._rest = self._rest[1:]
+        while self._skip("|"):
             found.append(self._sequence())
-        return self._draw.choice(found)
 
-    def _sequence(self) -> str:
-        text = ""
-        while self._rest and self._rest[0] not in "|)":
-            before = self._rest
-            piece = self._atom()
-            atom = before[: len(before) - len(self._rest)]
-            low, high = self._quantifier()
-            count = self._draw.randint(low, high)
-            pieces = [piece]
-            after = self._rest
-            while len(pieces) < count:  # each repetition draws anew
-                self._rest = atom
-                pieces.append(self._atom())
-            self._rest = after
-            text += "".join(pieces[:count])
-        return text
+        def write() -> str:
+            return self._draw.choice(found)()
 
-    def _take(self, count: int = 1) -> str:
-        taken, self._rest = self._rest[:count], self._rest[count:]
-        return taken
+        return found[0] if len(found) == 1 else write
 
-    def _atom(self) -> str:
+    def _sequence(self) -> _Write:
+        found = []
+        while self._place < len(self._pattern) and self._pattern[self._place] not in "|)":
+            found.append(self._repeated(self._atom()))
+        return lambda: "".join([write() for write in found])
+
+    def _repeated(self, write: _Write) -> _Write:
+        """Reads the quantifier behind an atom, if there is one."""
+        low, high = 1, 1
+        if self._skip("?"):
+            low = 0
+        elif self._skip("*"):
+            low, high = 0, self._spread
+        elif self._skip("+"):
+            high = self._spread
+        elif (found := _BOUNDS.match(self._pattern, self._place)) and found[0] != "{}":
+            self._place = found.end()
+            low = int(found[1] or 0)
+            high = low + self._spread
+            if not found[2]:
+                high = low
+            elif found[3]:
+                high = min(high, int(found[3]))
+        else:
+            return write
+        _ = self._skip("?") or self._skip("+")  # lazy or possessive, it matches much the same
+        return lambda: "".join([self._counted(write) for _ in range(self._draw.randint(low, high))])
+
+    def _counted(self, write: _Write) -> str:
+        self._written += 1
+        if self._written > _MOST_WRITTEN:
+            raise _NotUnderstoodError
+        return write()
+
+    def _skip(self, sign: str) -> bool:
+        found = self._pattern.startswith(sign, self._place)
+        self._place += found
+        return found
+
+    def _take(self) -> str:
+        self._place += 1
+        return self._pattern[self._place - 1]
+
+    def _atom(self) -> _Write:
         char = self._take()
         match char:
             case "(":
-                if self._rest.startswith("?:"):
-                    self._take(2)
-                elif self._rest.startswith("?P<"):
-                    self._take(self._rest.index(">") + 1)
-                text = self.write()
-                self._take()
-                return text
+                return self._group()
             case "[":
-                return self._draw.choice(self._set())
+                return self._set()
             case ".":
-                return self._draw.choice(_ANY)
+                return self._one_of(_ANY)
             case "^" | "$":
-                return ""
+                return str
+            case "\\" if self._pattern[self._place] in _EDGES:
+                self._place += 1
+                return str
             case "\\":
-                return self._draw.choice(self._escape())
+                return self._one_of(self._escape())
             case _:
-                return char
+                return lambda: char
 
-    def _escape(self) -> str:
+    def _group(self) -> _Write:
+        if (found := _GROUP.match(self._pattern, self._place)) is not None:
+            self._place = found.end()
+        elif self._pattern.startswith("?", self._place):
+            raise _NotUnderstoodError
+        write = self.read()
+        self._place += 1
+        return write
+
+    def _escape(self) -> _Ranges:
+        """Reads what is behind a backslash, as ranges of characters."""
         char = self._take()
-        if char in "AbBZ":
-            return " " if char == "B" else "\0"
-        return _CLASSES.get(char) or _ESCAPES.get(char, char)
-
-    def _set(self) -> str:
-        negated = self._rest.startswith("^")
-        if negated:
-            self._take()
-        chars = ""
-        while not chars or not self._rest.startswith("]"):
-            char = self._take()
-            if char == "\\":
-                chars += self._escape()
-            elif self._rest[:1] == "-" and self._rest[1:2] not in ("]", ""):
-                self._take()
-                chars += "".join(map(chr, range(ord(char), ord(self._take()) + 1)))
-            else:
-                chars += char
-        self._take()
-        if not negated:
-            return chars
-        return "".join(char for char in _ANY + " -" if char not in chars) or "~"
-
-    def _quantifier(self) -> tuple[int, int]:
-        low, high = 1, 1
-        if self._rest[:1] in ("?", "*", "+"):
-            sign = self._take()
-            low = 1 if sign == "+" else 0
-            high = 1 if sign == "?" else low + _UNBOUNDED
-        elif (found := re.match(r"\{(\d+)(,(\d*))?\}", self._rest)) is not None:
-            self._take(found.end())
-            low = int(found[1])
-            high = low if found[2] is None else int(found[3]) if found[3] else low + _UNBOUNDED
+        if char in _CLASSES:
+            return _CLASSES[char]
+        if char.lower() in _CLASSES:
+            return _without(_CLASSES[char.lower()])
+        if char in _CODES:
+            digits = self._pattern[self._place : self._place + _CODES[char]]
+            self._place += len(digits)
+            char = chr(int(digits, 16))
+        elif char.isalnum() and char not in _CONTROLS:
+            raise _NotUnderstoodError  # a reference back, an octal code
         else:
-            return low, high
-        if self._rest[:1] in ("?", "+"):
-            self._take()
-        return low, high
+            char = _CONTROLS.get(char, char)
+        return ((char, char),)
+
+    def _set(self) -> _Write:
+        negated = self._skip("^")
+        ranges = self._item()
+        while not self._skip("]"):
+            ranges += self._item()
+        return self._one_of(_without(ranges) if negated else ranges)
+
+    def _item(self) -> _Ranges:
+        """Reads a character, a class or a range within square brackets."""
+        found = self._end()
+        if not self._pattern.startswith("-", self._place) or self._pattern[self._place + 1] == "]":
+            return found
+        self._place += 1
+        return ((found[0][0], self._end()[0][1]),)
+
+    def _end(self) -> _Ranges:
+        """Reads one end of a range, or what stands alone."""
+        char = self._take()
+        return self._escape() if char == "\\" else ((char, char),)
+
+    def _one_of(self, ranges: _Ranges) -> _Write:
+        if not ranges:
+            raise _NotUnderstoodError
+
+        def write() -> str:
+            first, last = self._draw.choice(ranges)
+            return chr(self._draw.randint(ord(first), ord(last)))
+
+        return write
+
+
+def _without(ranges: _Ranges) -> _Ranges:
+    return tuple(
+        (char, char)
+        for char in _CANDIDATES
+        if not any(first <= char <= last for first, last in ranges)
+    )

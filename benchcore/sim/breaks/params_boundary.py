@@ -19,7 +19,7 @@ _ENDS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "top_logprobs": (5, (-1, 21)),
     "seed": (2**31 - 1, ()),
     "min_p": (1, (-0.1, 1.1)),
-    "top_k": (1, (-2,)),
+    "top_k": (50, (-2,)),
     "repetition_penalty": (2, (-1,)),
     "min_tokens": (2, (-1,)),
     "logprobs": (5, (-1,)),

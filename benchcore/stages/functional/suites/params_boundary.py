@@ -38,6 +38,7 @@ class _Range:
     unknown: str = ""
 
 
+_OFF: Final = "engines take any number below 1 for no limit"
 _LOOSE: Final = "engines allow a wider range than OpenAI"
 
 _RANGES: Final = (
@@ -57,7 +58,7 @@ _RANGES: Final = (
     ),
     _Range("seed", (0, 2**31 - 1), (), {"temperature": 1}),
     _Range("min_p", (0, 1), (-0.1, 1.1), extension=True),
-    _Range("top_k", (-1, 1), (-2,), extension=True),
+    _Range("top_k", (1, 50), (-2,), extension=True, tolerance=_OFF),
     _Range("repetition_penalty", (0.5, 2), (-1,), extension=True),
     _Range("min_tokens", (0, 2), (-1,), {"max_tokens": 4}, extension=True),
     _Range("logprobs", (0, 5), (-1,), completions=True),

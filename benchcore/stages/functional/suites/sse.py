@@ -205,11 +205,9 @@ async def empty_choices(t: Trial) -> None:
 async def spread_in_time(t: Trial) -> None:
     """OpenAI API, stream: sent as it becomes available."""
     stream = await _stream(t, max_tokens=_SPREAD_TOKENS)
-    stamps = sorted({event.stamp_ns for event in stream.events})
+    t.require(stream.events, "events", stream.body[:200].decode(errors="replace"))
     begun = stream.record.sent_ns
-    got = f"{len(stream.events)} events in {len(stamps)} arrivals"
-    t.require(len(stamps) >= min(4, len(stream.events) // 4), "several arrivals", got)
-    first, last = stamps[0] - begun, stamps[-1] - begun
+    first, last = (stream.events[at].stamp_ns - begun for at in (0, -1))
     got = f"the first event after {first / 1e6:.1f} ms of {last / 1e6:.1f} ms"
     t.require(first < 0.8 * last, "the first event well before the last", got)
 
