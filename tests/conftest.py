@@ -15,6 +15,21 @@ def simulator():
         yield process
 
 
+@pytest.fixture
+def simulator_with():
+    """Starts fast simulators with options of their own, stopped at the end."""
+    started = []
+
+    def start(**options):
+        profile = SimProfile.named("fast")
+        started.append(SimulatorProcess(SimOptions(profile=profile, **options)).start())
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.stop()
+
+
 class Benchcore:
     """Runs the command line as a process."""
 
@@ -29,11 +44,11 @@ class Benchcore:
     def command(self, *args):
         return [sys.executable, "-m", "benchcore", *map(str, args)]
 
-    def run(self, *args, **kwargs):
+    def run(self, *args, env=None, **kwargs):
         return subprocess.run(
             self.command(*args),
             cwd=self.folder,
-            env=self.environment,
+            env={**self.environment, **(env or {})},
             capture_output=True,
             text=True,
             timeout=60,
