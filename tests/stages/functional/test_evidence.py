@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 
 import pytest
 
@@ -53,6 +54,7 @@ def models(owner):
     return ("200 OK", "", json.dumps({"data": [{"id": "m", "owned_by": owner}]}).encode())
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 async def test_the_curl_line_sends_the_same_again_with_the_key_of_the_variable():
     body = {"text": "it's 'quoted' $HOME \\ 你好", "n": 1}
     async with Server(
