@@ -120,7 +120,7 @@ def _options(profile: str, settings: tuple[str, ...], **given: Any) -> SimOption
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
-            raise click.UsageError(f"--set {setting}: write FIELD=VALUE")
+            raise click.UsageError("--set " + ": ".join(filter(None, _fault(error)))) from None
         overrides[name] = value
     try:
         figures = SimProfile.named(profile, **overrides)
