@@ -120,12 +120,12 @@ def _options(profile: str, settings: tuple[str, ...], **given: Any) -> SimOption
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
-            raise click.UsageError("--set " + ": ".join(filter(None, _fault(error)))) from None
+            raise click.UsageError(f"--set {setting}: write FIELD=VALUE")
         overrides[name] = value
     try:
         figures = SimProfile.named(profile, **overrides)
     except ValidationError as error:
-        raise click.UsageError(f"--set {': '.join(_fault(error))}") from None
+        raise click.UsageError("--set " + ": ".join(filter(None, _fault(error)))) from None
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     try:

@@ -134,10 +134,10 @@ class BabbleAnswerer:
         text = guided_text(ask.body, draw)
         least = ask.min_tokens - reasoning
         if text is not None:
-            content = pieces(text)
+            content = _tokens(text)
             finish = "stop" if len(content) <= room else "length"
         elif (text := obeyed(said)) is not None:
-            content = pieces(text)
+            content = _tokens(text)
             wanted = room if ask.ignore_eos else least
             content += draw.choices(vocabulary, k=max(0, wanted - len(content)))
             finish = "length" if ask.ignore_eos or len(content) > room else "stop"
@@ -150,7 +150,7 @@ class BabbleAnswerer:
         cut = _cut(content, ask, least)
         if cut is not None:
             content, finish = cut, "stop"
-        return Answer(thoughts + content, finish, reasoning)
+        return Answer(thoughts + content if thoughts else content, finish, reasoning)
 
     def _natural(self, draw: random.Random) -> int:
         profile = self._profile
@@ -210,6 +210,11 @@ def _calling(thoughts: list[str], calls: list[tuple[str, str]], room: int) -> An
     return Answer(thoughts + tokens[:room], finish, len(thoughts), tuple(made))
 
 
+def _tokens(text: str) -> list[str]:
+    """Cuts text into tokens; to say nothing is a token too, that of the end."""
+    return pieces(text) or [""]
+
+
 def _starting_bare(tokens: list[str]) -> list[str]:
     """Drops the space before the first word."""
     if tokens:
@@ -227,7 +232,7 @@ def _biased(
         if value >= _CERTAIN:
             return [token_text(int(name))] * room, "length"
     banned = {int(name) for name, value in bias.items() if value <= -_CERTAIN}
-    instead = next(word for word in ENGLISH if token_ids([word])[0] not in banned)
+    instead = next((word for word in ENGLISH if token_ids([word])[0] not in banned), "…")
     ids = token_ids(tokens)
     kept = [
         instead if number in banned else token for token, number in zip(tokens, ids, strict=True)

@@ -53,7 +53,9 @@ class Chat:
         """A chunk with content, reasoning or a piece of a tool call."""
         kind = answer.kind(start)
         if kind is Kind.CONTENT:
-            logprobs = self._logprobs(answer.tokens[start:end])
+            if self._tops is None:
+                return self._chunk(choice, {"content": text}, finish, usage)
+            logprobs = chat_logprobs(answer.tokens[start:end], self._tops)
             return self._chunk(choice, {"content": text}, finish, usage, logprobs)
         if kind is Kind.REASONING:
             return self._chunk(choice, {self._reasoning_key: text}, finish, usage)

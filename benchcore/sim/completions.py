@@ -38,6 +38,7 @@ class Completions:
         if not self._echo:
             return b""
         count = len(self._prompts) * self._choices
+        self._offsets = {index: len("".join(self._prompt(index))) for index in range(count)}
         return b"".join(
             self._chunk([self._choice(index, self._prompt(index), None)], None)
             for index in range(count)

@@ -17,23 +17,22 @@ _TOKEN: Final = re.compile(
     r"(?P<space>(?:\s|\#[^\n]*|//[^\n]*|%[^\n]*|->[ \t]*\w+)+)"
     r'|(?P<text>"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\')'
     r"|(?P<name>[A-Za-z_][\w-]*)"
-    r"|(?P<times>\{\d+(?:,\d*)?\})"
+    r"|(?P<times>\{\d{1,6}(?:,\d*)?\})"
     r"|(?P<regex>/(?:[^/\\\n]|\\.)+/)"
     r"|(?P<set>\[(?:[^\]\\\n]|\\.)+\])"
     r"|(?P<sign>[|()?*+])"
 )
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 _CONTROLS: Final = {"n": "\n", "t": "\t", "r": "\r"}
-_DEEP: Final = 16
-"""Rules within rules, from which on the shortest way out is taken."""
 _MOST_STEPS: Final = 10_000
 
 
 def derived(grammar: object, draw: random.Random, param: str) -> str:
     """Returns a text of a grammar in EBNF or in Lark's notation.
 
-    Of alternatives the first is taken, and nothing is repeated that need not be. Literals, rules,
-    groups, `?`, `*`, `+`, `{m,n}`, classes `[a-z]` and Lark's `/patterns/` are understood.
+    Of alternatives the first is taken, in a rule within itself the shortest, and nothing is
+    repeated that need not be. Literals, rules, groups, `?`, `*`, `+`, `{m,n}`, classes `[a-z]`
+    and Lark's `/patterns/` are understood.
 
     Args:
         grammar: rules `name ::= …` or `name: …`, one of them `root` or `start`.
@@ -45,21 +44,23 @@ def derived(grammar: object, draw: random.Random, param: str) -> str:
     """
     if not isinstance(grammar, str):
         raise ApiError(400, "a grammar must be a string", param=param)
-    heads = list(_HEAD.finditer(grammar))
-    ends = [head.start() for head in heads[1:]] + [len(grammar)]
     try:
-        rules = {
-            head[1]: _Reader(grammar[head.end() : end]).read()
-            for head, end in zip(heads, ends, strict=False)
-        }
-        start = next((name for name in ("root", "start") if name in rules), None)
-        if start is None:
-            raise _NotUnderstoodError("it has no rule root or start")
-        return _Writer(rules, draw, param).rule(start, 0)
+        return _Writer(_rules(grammar), draw, param).start()
     except _NotUnderstoodError as fault:
         raise ApiError(400, f"the grammar is not understood: {fault}", param=param) from None
     except RecursionError:
         raise ApiError(400, "the grammar is nested too deeply", param=param) from None
+
+
+def _rules(grammar: str) -> dict[str, _Either]:
+    heads = list(_HEAD.finditer(grammar))
+    ends = [head.start() for head in heads] + [len(grammar)]
+    if _Reader(grammar[: ends[0]], "").read() != _NOTHING:
+        raise _NotUnderstoodError("it does not begin with a rule")
+    return {
+        head[1]: _Reader(grammar[head.end() : end], head[2]).read()
+        for head, end in zip(heads, ends[1:], strict=True)
+    }
 
 
 class _NotUnderstoodError(Exception):
@@ -90,17 +91,19 @@ class _Times:
 
 
 _Node = str | _Either | _Rule | _Pattern | _Times
+_NOTHING: Final = _Either(((),))
 
 
 class _Reader:
     """Reads the right side of a rule."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, sign: str) -> None:
         self._tokens: list[tuple[str, str]] = []
         place = 0
         while place < len(text):
             found = _TOKEN.match(text, place)
-            if found is None:
+            # In Lark, where a rule is `name: …`, square brackets are no class but an optional part.
+            if found is None or (found["set"] and sign == ":"):
                 raise _NotUnderstoodError(repr(text[place : place + 40]))
             place = found.end()
             if found.lastgroup not in (None, "space"):
@@ -163,13 +166,19 @@ class _Writer:
         self._steps = 0
         self._heights = self._measured()
 
-    def rule(self, name: str, depth: int) -> str:
-        """Returns a text of a rule."""
+    def start(self) -> str:
+        """Returns a text of the grammar."""
+        name = next((name for name in ("root", "start") if name in self._rules), None)
+        if name is None:
+            raise _NotUnderstoodError("it has no rule root or start")
+        return self._rule(name, frozenset(), short=False)
+
+    def _rule(self, name: str, within: frozenset[str], *, short: bool) -> str:
         if self._heights.get(name) is None:
             raise _NotUnderstoodError(f"the rule {name} leads nowhere")
-        return self._text(self._rules[name], depth)
+        return self._text(self._rules[name], within | {name}, short=short or name in within)
 
-    def _text(self, node: _Node, depth: int) -> str:
+    def _text(self, node: _Node, within: frozenset[str], *, short: bool) -> str:
         self._steps += 1
         if self._steps > _MOST_STEPS:
             raise _NotUnderstoodError("its texts are too long")
@@ -177,17 +186,17 @@ class _Writer:
             case str():
                 return node
             case _Rule(name):
-                return self.rule(name, depth + 1)
+                return self._rule(name, within, short=short)
             case _Pattern(expression):
                 return matching(expression, self._draw, self._param)
             case _Times(inner, count):
-                return "".join([self._text(inner, depth) for _ in range(count)])
+                return "".join([self._text(inner, within, short=short) for _ in range(count)])
             case _Either(rows):
                 open_rows = [row for row in rows if self._row_height(row) is not None]
                 row = open_rows[0]
-                if depth >= _DEEP:
+                if short:
                     row = min(open_rows, key=lambda row: self._row_height(row) or 0)
-                return "".join([self._text(inner, depth) for inner in row])
+                return "".join([self._text(inner, within, short=short) for inner in row])
 
     def _measured(self) -> dict[str, int]:
         """Returns of each rule that leads to a text how deep the rules in it are nested."""

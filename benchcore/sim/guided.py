@@ -19,6 +19,7 @@ _OBJECT: Final = {
     "properties": {"answer": {"type": "string"}},
     "required": ["answer"],
 }
+_KINDS: Final = ("json", "regex", "choice", "grammar", "json_object")
 _AT_TOP: Final = {
     "guided_json": "json",
     "guided_regex": "regex",
@@ -45,12 +46,8 @@ def guided_text(body: dict[str, Any], draw: random.Random) -> str | None:
         if body.get(name) is not None:
             return _text(kind, body[name], draw, name)
     structured = body.get("structured_outputs")
-    if isinstance(structured, dict):
-        for kind in ("json", "regex", "choice", "grammar"):
-            if structured.get(kind) is not None:
-                return _text(kind, structured[kind], draw, "structured_outputs")
-        if structured.get("json_object"):
-            return _text("json", _OBJECT, draw, "structured_outputs")
+    if structured is not None:
+        return _structured(structured, draw)
     wanted = body.get("response_format")
     if not isinstance(wanted, dict) or wanted.get("type") == "text":
         return None
@@ -60,6 +57,19 @@ def guided_text(body: dict[str, Any], draw: random.Random) -> str | None:
     if not isinstance(inner, dict) or not isinstance(inner.get("schema"), dict):
         raise ApiError(400, "json_schema must be an object with a schema", param="response_format")
     return _text("json", inner["schema"], draw, "response_format")
+
+
+def _structured(given: Any, draw: random.Random) -> str:
+    """Reads `structured_outputs` of vLLM: exactly one form."""
+    given = given if isinstance(given, dict) else {}
+    kinds = [kind for kind in _KINDS if given.get(kind) not in (None, False)]
+    if len(kinds) != 1:
+        message = f"structured_outputs must be an object of one of {', '.join(_KINDS)}"
+        raise ApiError(400, message, param="structured_outputs")
+    kind = kinds[0]
+    if kind == "json_object":
+        return _text("json", _OBJECT, draw, "structured_outputs")
+    return _text(kind, given[kind], draw, "structured_outputs")
 
 
 def _text(kind: str, form: Any, draw: random.Random, param: str) -> str:
@@ -78,4 +88,4 @@ def _text(kind: str, form: Any, draw: random.Random, param: str) -> str:
                 raise ApiError(400, "a choice must be a list of texts, not empty", param=param)
             return str(form[0])
         case _:
-            return derived(form, param)
+            return derived(form, draw, param)

@@ -54,12 +54,15 @@ def matching(
         raise ApiError(400, "a regular expression must be a string", param=param)
     try:
         compiled = re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as error:
+    except (re.error, ValueError, OverflowError, RecursionError) as error:
         message = f"the regular expression does not compile: {error}"
         raise ApiError(400, message, param=param) from None
     try:
-        write = _Reader(pattern, draw, max(_SPREAD, least)).read()
-        for _ in range(_TRIES):
+        reader = _Reader(pattern, draw, max(_SPREAD, least))
+        write = reader.read()
+        for attempt in range(_TRIES):
+            # Chance seldom gives one certain length: every other time the counts are set.
+            reader.times = least - attempt // 2 if attempt % 2 else None
             text = write()
             fits = least <= len(text) and (most is None or len(text) <= most)
             if fits and compiled.fullmatch(text) is not None and _encodes(text):
@@ -87,6 +90,7 @@ class _Reader:
         self._draw = draw
         self._spread = spread
         self._written = 0
+        self.times: int | None = None
 
     def read(self) -> _Write:
         """Reads the alternatives up to the end of the group or of the expression."""
@@ -125,7 +129,12 @@ class _Reader:
         else:
             return write
         _ = self._skip("?") or self._skip("+")  # lazy or possessive, it matches much the same
-        return lambda: "".join([self._counted(write) for _ in range(self._draw.randint(low, high))])
+
+        def repeat() -> str:
+            times = self._draw.randint(low, high) if self.times is None else self.times
+            return "".join([self._counted(write) for _ in range(min(max(low, times), high))])
+
+        return repeat
 
     def _counted(self, write: _Write) -> str:
         self._written += 1

@@ -45,6 +45,7 @@ class Stream:
         "_answers",
         "_available",
         "_continuous",
+        "_damaged",
         "_dialect",
         "_engine",
         "_events",
@@ -87,6 +88,7 @@ class Stream:
         self._include_usage = include_usage and "no_usage" not in faults
         self._continuous = continuous_usage and "no_usage" not in faults
         self._finish_with_last = finish_with_last_token
+        self._damaged = faults.count("bad_utf8", 0)
         self._multi = faults.count("multi_token", 1)
         self._group = max(self._multi, faults.count("merge", 1))
         self._available = [0] * len(answers)
@@ -197,7 +199,7 @@ class Stream:
         text = answer.tokens[start] if end == start + 1 else "".join(answer.tokens[start:end])
         self._written[choice] = end
         last = end == len(answer.tokens)
-        damage = self._faults.count("bad_utf8", 0) == self._events + 1
+        damage = self._damaged == self._events + 1
         written = self._dialect.token(
             choice,
             answer,

@@ -67,12 +67,19 @@ def _mentioned(tool: Tool, text: str) -> bool:
 
 def _arguments(tool: Tool, text: str, draw: random.Random, *, one: bool) -> list[str]:
     """Returns the arguments of each call of a tool: one per city that is named."""
-    properties = tool.parameters.get("properties")
-    place = next((name for name in _PLACES if name in (properties or {})), None)
+    place = next((name for name in _PLACES if _is_text(tool, name)), None)
     places = sorted((name for name in _CITIES if name in text), key=text.index) or ["Paris"]
     if place is None:
         known: list[dict[str, str]] = [{}]
     else:
         known = [{place: name} for name in (places[:1] if one else places)]
-    schema = {"type": "object", **tool.parameters}
+    # Last, so that arguments are an object whatever the schema says or leaves out.
+    schema = {**tool.parameters, "type": "object"}
     return [orjson.dumps(example(schema, draw, each, "tools")).decode() for each in known]
+
+
+def _is_text(tool: Tool, name: str) -> bool:
+    """Whether a property of a tool's arguments is there and is a text."""
+    properties = tool.parameters.get("properties")
+    inner = properties.get(name) if isinstance(properties, dict) else None
+    return isinstance(inner, dict) and inner.get("type") in (None, "string") and "$ref" not in inner

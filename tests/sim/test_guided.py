@@ -1,0 +1,470 @@
+from __future__ import annotations
+
+import json
+import random
+import re
+import sys
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from benchcore.sim.ask import ApiError
+from benchcore.sim.example import example
+from benchcore.sim.grammar import derived
+from benchcore.sim.pattern import matching
+
+AGAINST = "Repeat exactly, and nothing else: this is no JSON"
+
+# JSON Schemas of the subset that is understood, each of which some value is valid against.
+
+PATTERNS = ["^[a-z]{2,5}$", r"\d{3}-\d{4}", "^(red|green)+$", r"[A-Z]\w*", "^v[0-9]+(\\.[0-9]+)?$"]
+
+
+@st.composite
+def strings(draw):
+    least = draw(st.integers(0, 30))
+    return {
+        "type": "string",
+        **draw(
+            st.sampled_from(
+                [
+                    {},
+                    {"minLength": least},
+                    {"minLength": least, "maxLength": least + draw(st.integers(0, 9))},
+                    {"pattern": draw(st.sampled_from(PATTERNS))},
+                    {"pattern": r"^\w+$", "minLength": least + 1, "maxLength": least + 5},
+                ]
+            )
+        ),
+    }
+
+
+@st.composite
+def integers(draw):
+    low, step = draw(st.integers(-1000, 1000)), draw(st.integers(1, 9))
+    high = low + 2 * step + draw(st.integers(0, 99))
+    lower = draw(st.sampled_from([{}, {"minimum": low}, {"exclusiveMinimum": low}]))
+    upper = draw(st.sampled_from([{}, {"maximum": high}, {"exclusiveMaximum": high}]))
+    multiple = draw(st.sampled_from([{}, {"multipleOf": step}]))
+    return {"type": "integer", **lower, **upper, **multiple}
+
+
+@st.composite
+def numbers(draw):
+    low = draw(st.floats(-1e6, 1e6))
+    high = low + draw(st.floats(0.001, 10))
+    lower = draw(st.sampled_from([{}, {"minimum": low}, {"exclusiveMinimum": low}]))
+    upper = draw(st.sampled_from([{}, {"maximum": high}, {"exclusiveMaximum": high}]))
+    return {"type": "number", **lower, **upper}
+
+
+NAMES = st.sampled_from(["name", "city", "age", "tags", "owner", "$ref", "größe", "a/b~c"])
+LEAVES = st.one_of(
+    strings(),
+    integers(),
+    numbers(),
+    st.just({"type": "boolean"}),
+    st.just({"type": "null"}),
+    st.just({"type": ["string", "null"]}),
+    st.just({}),
+    st.just(True),
+    st.lists(st.one_of(st.text(max_size=5), st.integers(-9, 9), st.none()), min_size=1).map(
+        lambda values: {"enum": values}
+    ),
+    st.integers().filter(lambda value: abs(value) < 2**53).map(lambda value: {"const": value}),
+)
+
+
+@st.composite
+def objects(draw, inner):
+    properties = draw(st.dictionaries(NAMES, inner, max_size=4))
+    schema = {"type": "object", "properties": properties}
+    if properties:
+        schema["required"] = draw(st.lists(st.sampled_from(sorted(properties)), unique=True))
+    return {**schema, **draw(st.sampled_from([{}, {"additionalProperties": False}]))}
+
+
+@st.composite
+def arrays(draw, inner):
+    least = draw(st.integers(0, 3))
+    bounds = draw(st.sampled_from([{}, {"minItems": least}, {"maxItems": least}]))
+    return {"type": "array", "items": draw(inner), **bounds}
+
+
+def combined(inner):
+    several = st.lists(inner, min_size=1, max_size=3)
+    return st.one_of(
+        objects(inner),
+        arrays(inner),
+        several.map(lambda options: {"anyOf": options}),
+        inner.map(lambda one: {"allOf": [one], "description": "the same again"}),
+        st.lists(objects(st.just({"type": "string"})), min_size=1, max_size=3).map(
+            lambda parts: {
+                "allOf": [
+                    {key: value for key, value in part.items() if key != "additionalProperties"}
+                    for part in parts
+                ]
+            }
+        ),
+    )
+
+
+SCHEMAS = st.recursive(LEAVES, combined, max_leaves=12).filter(lambda schema: schema is not True)
+
+
+@settings(max_examples=300, deadline=None)
+@given(SCHEMAS, st.integers(0, 1000))
+def test_an_example_of_a_schema_is_valid(schema, seed):
+    value = json.loads(json.dumps(example(schema, random.Random(seed))))
+    Draft202012Validator(schema).validate(value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SCHEMAS, objects(SCHEMAS), st.sampled_from(["$defs", "definitions"]))
+def test_an_example_follows_references(inner, outer, place):
+    outer["properties"]["first"] = {"$ref": f"#/{place}/it"}
+    outer["properties"]["more"] = {"type": "array", "items": {"$ref": f"#/{place}/it"}}
+    schema = {**outer, place: {"it": inner}}
+    value = example(schema, random.Random(0))
+    Draft202012Validator(schema).validate(value)
+    assert {"first", "more"} <= value.keys()
+
+
+KEYWORDS = (
+    "type properties required items minimum maximum multipleOf minLength enum const anyOf oneOf "
+    "allOf not pattern minItems uniqueItems if then"
+)
+
+
+REFUSED = object()
+
+
+def made(make, *given):
+    """What is made of something, or that it is refused as every bad request must be."""
+    try:
+        return make(*given, param="here")
+    except ApiError as error:
+        if (error.status, error.param) == (400, "here"):
+            return REFUSED
+        raise
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(), st.text(max_size=3)),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3),
+            st.dictionaries(
+                st.sampled_from([*KEYWORDS.split(), "$ref", "$id", "$anchor"]),
+                inner | st.sampled_from(["object", "string", "array", "#", "#/items", "http://x"]),
+                max_size=4,
+            ),
+        ),
+        max_leaves=10,
+    )
+)
+def test_whatever_is_given_as_a_schema_there_is_a_valid_example_or_a_refusal(schema):
+    try:
+        schema = json.loads(json.dumps(schema, allow_nan=False))
+    except ValueError:
+        return  # NaN is no JSON
+    value = made(example, schema, random.Random(0))
+    if value is not REFUSED:
+        Draft202012Validator(schema).validate(value)
+
+
+def test_all_properties_are_given_and_what_is_asked_of_them_is_kept():
+    schema = {
+        "type": "object",
+        "properties": {
+            "deep": {"type": "object", "properties": {"list": {"type": "array", "minItems": 2}}},
+            "one": {"oneOf": [{"type": "number"}, {"type": "integer"}, {"type": "string"}]},
+            "pair": {"prefixItems": [{"const": 1}, {"const": 2}], "items": False},
+            "set": {
+                "type": "array",
+                "items": {"enum": [1, 2, 3]},
+                "minItems": 3,
+                "uniqueItems": True,
+            },
+            "tenths": {"type": "number", "multipleOf": 0.5, "minimum": 0.1, "maximum": 0.9},
+        },
+        "required": ["extra"],
+        "additionalProperties": {"type": "integer", "minimum": 7, "maximum": 7},
+    }
+    value = example(schema, random.Random(3))
+    Draft202012Validator(schema).validate(value)
+    assert list(value) == ["deep", "one", "pair", "set", "tenths", "extra"]
+    assert len(value["deep"]["list"]) == 2
+    assert isinstance(value["one"], str)
+    assert value["pair"] == [1, 2]
+    assert sorted(value["set"]) == [1, 2, 3]
+    assert value["tenths"] == 0.5
+    assert value["extra"] == 7
+
+
+def test_known_values_are_used_only_where_they_fit():
+    schema = {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string"},
+            "inner": {"type": "object", "properties": {"city": {"enum": ["X", "Y"]}}},
+            "list": {"type": "object", "properties": {"city": {"type": "string", "maxLength": 2}}},
+        },
+    }
+    value = example(schema, random.Random(0), {"city": "Paris"})
+    Draft202012Validator(schema).validate(value)
+    assert value["city"] == "Paris"
+    assert "Paris" not in json.dumps([value["inner"], value["list"]])
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {
+            "type": "object",
+            "properties": {"value": {"type": "integer"}, "next": {"$ref": "#"}},
+            "required": ["value"],
+        },
+        {
+            "$ref": "#/$defs/node",
+            "$defs": {
+                "node": {
+                    "type": "object",
+                    "properties": {
+                        "children": {"type": "array", "items": {"$ref": "#/$defs/node"}},
+                        "left": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
+                    },
+                    "required": ["children", "left"],
+                    "additionalProperties": False,
+                }
+            },
+        },
+    ],
+)
+def test_a_schema_that_refers_to_itself_has_an_example(schema):
+    value = example(schema, random.Random(0))
+    Draft202012Validator(schema).validate(value)
+    assert len(json.dumps(value)) < 2000
+
+
+DOUBLING = {
+    f"d{n}": {"type": "array", "items": {"$ref": f"#/$defs/d{n + 1}"}, "minItems": 2}
+    for n in range(40)
+}
+
+
+def nested(depth):
+    schema = {"type": "integer"}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        None,
+        True,
+        "object",
+        ["object"],
+        {"type": "gibberish"},
+        {"type": "object", "properties": []},
+        {"type": "integer", "minimum": "3"},
+        {"type": "integer", "minimum": 5, "maximum": 3},
+        {"type": "object", "properties": {"a": {"type": "integer"}}, "required": "a"},
+        {"enum": []} | {"type": "string"},
+        {"type": "string", "enum": [1]},
+        {"type": "string", "pattern": "("},
+        {"type": "string", "pattern": r"(a)\1"},
+        {"type": "string", "pattern": "^a{3}$", "minLength": 9},
+        {"type": "string", "minLength": 10**9},
+        {"type": "array", "minItems": 10**9},
+        {"$ref": "#/nowhere"},
+        {"$ref": "#anchor"},
+        {"$ref": "http://127.0.0.1:9/schema"},
+        {"type": "string", "anyOf": [{"$ref": "http://127.0.0.1:9/schema"}]},
+        {"$ref": "#"},
+        {"allOf": [{"$ref": "#"}], "not": {}},
+        {"$ref": "#/$defs/d0", "$defs": {**DOUBLING, "d40": {"type": "integer"}}},
+        {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]},
+        {"not": {"type": "string"}, "type": "string"},
+        {"type": "integer", "minimum": 1e300},
+        nested(240),
+        nested(400),
+    ],
+)
+def test_a_schema_that_nothing_can_be_made_of_is_refused_at_once(schema):
+    before = time.process_time()
+    assert made(example, schema, random.Random(0)) is REFUSED
+    assert time.process_time() - before < 1
+
+
+# Regular expressions: each strategy gives one that Python's re compiles.
+
+ATOMS = st.one_of(
+    st.text("abc019 _-:,é中", min_size=1, max_size=3).map(re.escape),
+    st.sampled_from(
+        [r"\d", r"\w", r"\s", r"\D", r"\W", r"\S", ".", r"\.", r"\n", r"\t", r"\x41", r"é"]
+    ),
+    st.sampled_from(
+        ["[abc]", "[^abc]", "[a-z0-9]", "[^a-z]", r"[\w.-]", r"[^\d\s]", "[]a]", "[^]a]", "[a-]"]
+    ),
+    st.sampled_from([r"[\]\\]", r"[\d-]", "[一-龥]", r"[\x30-\x39]"]),
+)
+QUANTIFIERS = st.sampled_from(["", "?", "*", "+", "{2}", "{1,3}", "{2,}", "{,2}", "*?", "+?"])
+
+
+def composed(inner):
+    return st.one_of(
+        st.lists(inner, min_size=1, max_size=3).map("".join),
+        st.lists(inner, min_size=1, max_size=3).map(lambda found: f"(?:{'|'.join(found)})"),
+        st.tuples(inner, QUANTIFIERS).map(lambda found: f"({found[0]}){found[1]}"),
+        inner.map(lambda one: f"(?P<name_{abs(hash(one)) % 10**9}>{one})?"),
+    )
+
+
+def compiles(pattern):
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
+
+
+REGEXES = st.recursive(st.tuples(ATOMS, QUANTIFIERS).map("".join), composed, max_leaves=8).filter(
+    compiles
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(REGEXES, st.booleans(), st.integers(0, 1000))
+def test_what_is_made_of_a_regular_expression_matches_it_whole(pattern, anchored, seed):
+    if anchored:
+        pattern = f"^(?:{pattern})$"
+    text = matching(pattern, random.Random(seed), "here")
+    assert re.fullmatch(pattern, text) is not None
+    text.encode()
+
+
+@pytest.mark.filterwarnings("ignore:Possible")  # re's, of a set that it may read otherwise one day
+@settings(max_examples=300, deadline=None)
+@given(st.text(r"ab(|)[]{}^$*+?\.-1,:<>Pxuw", max_size=12))
+def test_whatever_is_given_as_a_regular_expression_there_is_a_match_or_a_refusal(pattern):
+    text = made(matching, pattern, random.Random(0))
+    assert text is REFUSED or re.fullmatch(pattern, text) is not None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "least", "most"),
+    [("^[a-z]+$", 10, 10), (r"\w*", 25, 30), ("(ab)*", 4, 4), ("a{2,50}", 40, None), ("a*", 0, 1)],
+)
+def test_a_match_has_the_length_that_is_asked_for(pattern, least, most):
+    for seed in range(20):
+        text = matching(pattern, random.Random(seed), "here", least, most)
+        assert least <= len(text) <= (most or sys.maxsize)
+        assert re.fullmatch(pattern, text)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        7,
+        "(",
+        "*",
+        r"(a)\1",
+        "(?=a)a",
+        "(?i)a",
+        "a{1000000}",
+        "a{99999999999}",
+        "a{" + "9" * 5000 + "}",
+        "(((a{100}){100}){100})",
+        r"[^\s\S]",
+        r"\ud800",
+        "(" * 3000 + ")" * 3000,
+    ],
+)
+def test_a_regular_expression_that_is_bad_or_not_understood_is_refused_at_once(pattern):
+    before = time.process_time()
+    assert made(matching, pattern, random.Random(0)) is REFUSED
+    assert time.process_time() - before < 1
+
+
+@pytest.mark.parametrize(
+    ("grammar", "text"),
+    [
+        ('root ::= "left" | "right"', "left"),
+        ('  root   ::= "a" b?\n\n  b ::= "b"', "a"),
+        (
+            'root ::= "SELECT " column\n  " FROM " table\ncolumn ::= "a"\ntable ::= "t"',
+            "SELECT a FROM t",
+        ),
+        ('root ::= ("x" | "(" | ")") "y"', "xy"),
+        ('root ::= (("a" | "b") "c" | "d")+ e* # why\ne ::= "e"', "ac"),
+        (r'root ::= "say \"hi\"\n" ' + "'\"'", 'say "hi"\n"'),
+        ('root ::= "a"{3} "b"{2,} "c"{0,9}', "aaabb"),
+        ('sum ::= sum "+" one | one\none ::= "1"\nroot ::= sum', "1+1"),
+        ('root ::= wrong | right\nright ::= "r"\nwrong ::= "(" wrong ")"', "r"),
+        ('?start: "a" word -> thing\nword: "b"\n  | "c"\n%ignore " "\n// done', "ab"),
+        ('start: "{" [x] "}"', None),
+        ("root ::=", ""),
+        ('two-words ::= "2"\nroot ::= two-words', "2"),
+    ],
+)
+def test_a_grammar_derives_its_first_alternatives(grammar, text):
+    if text is None:
+        with pytest.raises(ApiError, match="not understood"):
+            derived(grammar, random.Random(0), "here")
+    else:
+        assert derived(grammar, random.Random(0), "here") == text
+
+
+@pytest.mark.parametrize(
+    ("grammar", "pattern"),
+    [
+        ("root ::= [0-9]+ [^a-z\\]]", r"[0-9][^a-z\]]"),
+        ("start: /[a-f]{4}/ END\nEND: /\\d\\//", r"[a-f]{4}\d/"),
+    ],
+)
+def test_a_grammar_may_hold_classes_and_patterns(grammar, pattern):
+    assert re.fullmatch(pattern, derived(grammar, random.Random(0), "here"))
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        7,
+        "",
+        "this is no grammar",
+        'x ::= "a"',
+        'here and there\nroot ::= "a"',
+        'root ::= "a" b',
+        "root ::= root",
+        'root ::= ("a"',
+        'root ::= "a")',
+        "root ::= *",
+        'root ::= "a',
+        "root ::= a &",
+        "root ::= [z-a]",
+        'root ::= "a"{999999}',
+        "root ::= " + "(" * 3000 + '"a"' + ")" * 3000,
+        "\n".join(
+            ["root ::= r0", *(f"r{n} ::= r{n + 1} r{n + 1}" for n in range(40)), 'r40 ::= "a"']
+        ),
+    ],
+)
+def test_a_grammar_that_is_bad_or_not_understood_is_refused_at_once(grammar):
+    before = time.process_time()
+    assert made(derived, grammar, random.Random(0)) is REFUSED
+    assert time.process_time() - before < 1
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("ab:=\n\"'|()[]{}*+?/\\ 1,-#%", max_size=30))
+def test_whatever_is_given_as_a_grammar_there_is_a_text_or_a_refusal(rest):
+    for head in ("root ::= ", "start: "):
+        text = made(derived, head + rest, random.Random(0))
+        assert text is REFUSED or isinstance(text, str)
