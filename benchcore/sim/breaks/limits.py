@@ -13,7 +13,7 @@ def _burst(turn: Turn) -> bool:
 def _after_a_burst(turn: Turn) -> bool:
     if _burst(turn):
         turn.shared["burst"] = True
-    return turn.ask == "Hello" and "burst" in turn.shared
+    return turn.ask == "Are you well?" and "burst" in turn.shared
 
 
 def _bare(_turn: Turn, payload: dict[str, Any]) -> None:
