@@ -148,11 +148,12 @@ class HeardStream(Heard):
                 for value, seen in (
                     (piece.get("id"), call.ids),
                     (piece.get("type"), call.types),
-                    (function.get("name"), call.names),
+                    (dig(function, (), dict).get("name"), call.names),
                 ):
                     if value:
-                        seen.append(value)
-                call.arguments += function.get("arguments") or ""
+                        seen.append(str(value))
+                arguments = function.get("arguments") or ""
+                call.arguments += dig(arguments, (), str)
         return [found[index] for index in sorted(found)]
 
 

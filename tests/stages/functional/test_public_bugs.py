@@ -117,3 +117,37 @@ async def test_what_engines_legitimately_differ_in_fails_only_in_strict_mode():
     ]
     strict = await judged("sse.role_once", "role_in_every_chunk", strict=True)
     assert (strict.verdict, strict.got) == (Verdict.FAIL, "3 times")
+
+
+@pytest.mark.parametrize(
+    ("case_id", "event", "got"),
+    [
+        ("sse.nothing_after_finish", b'{"choices": [{"index": 0, "delta": "x"}]}', '"x"'),
+        ("sse.one_finish", b'{"choices": {"index": 0}}', '{"index":0}'),
+        ("smoke.streamed_chat", b'{"choices": ["x"]}', '["x"]'),
+        (
+            "function_call.streamed_arguments",
+            (
+                b'{"choices": [{"index": 0, "finish_reason": "stop", "delta": {"tool_calls": '
+                b'[{"index": 0, "function": {"arguments": {"city": "Paris"}}}]}}]}'
+            ),
+            '{"city":"Paris"}',
+        ),
+        (
+            "function_call.streamed_indices",
+            b'{"choices": [{"index": 0, "delta": {"tool_calls": [{"index": "0"}]}}]}',
+            '"0"',
+        ),
+    ],
+)
+async def test_a_chunk_of_another_shape_fails_the_check_and_not_the_run(
+    case_id, event, got, tmp_path, monkeypatch
+):
+    stream = b"data: " + event + b"\n\ndata: [DONE]\n\n"
+    (tmp_path / "odd.http").write_bytes(
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n"
+        b"content-length: %d\r\n\r\n%b" % (len(stream), stream)
+    )
+    monkeypatch.setitem(globals(), "WIRE", tmp_path)
+    result = await judged(case_id, "odd")
+    assert (result.verdict, result.got) == (Verdict.FAIL, got)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from benchcore.stages.functional.check import CheckFailedError, Suite
-from benchcore.stages.functional.heard import shown
+from benchcore.stages.functional.heard import dig, shown
 from benchcore.stages.functional.heard_stream import DONE
 from benchcore.stages.functional.trial import CHAT, Trial
 
@@ -136,7 +136,7 @@ async def nothing_after_finish(t: Trial) -> None:
     stream = await _stream(t)
     ended = False
     for piece in stream.of(0):
-        said = (piece.get("delta") or {}).get("content")
+        said = (dig(piece, ("delta",), (dict, type(None))) or {}).get("content")
         t.require(not (ended and said), "no content behind the finish_reason", shown(piece))
         ended = ended or bool(piece.get("finish_reason"))
 
@@ -220,7 +220,7 @@ async def error_event(t: Trial) -> None:
     if stream.status == 200 and not stream.errors and stream.finishes():
         t.skip("no way is known to make this server fail in mid-stream")
     t.require(stream.errors, "an event with error", shown(stream.chunks[-2:]))
-    message = (stream.errors[0].get("error") or {}).get("message")
+    message = dig(stream.errors[0], ("error", "message"), None)
     t.require(isinstance(message, str) and message, "error.message", shown(stream.errors[0]))
 
 
