@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help climb test check bench test-real format lock release clean
+.PHONY: help climb test check bench test-real format schema lock release clean
 
 help:
 	@echo "make climb      measure the built-in simulator: the main job, end to end"
@@ -13,6 +13,7 @@ help:
 	@echo "make bench      measure benchcore itself, as ratios; a few minutes"
 	@echo "make test-real  install real servers and measure them; half an hour and 4 GB"
 	@echo "make format     put the code into its form"
+	@echo "make schema     write the JSON Schemas of what users write into docs/schema"
 	@echo "make lock       resolve the dependencies anew (needs uv)"
 	@echo "make release    build and check what would be published"
 	@echo "make clean      remove the environment and what was built"
@@ -51,6 +52,9 @@ test-real: $(VENV)/.run
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format --quiet .
+
+schema: $(VENV)/.run
+	$(BIN)/python tests/schema.py
 
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade -o requirements.lock

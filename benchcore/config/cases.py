@@ -5,10 +5,40 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 Status = Annotated[int, Field(ge=100, le=599)] | Literal["4xx", "5xx"]
 """A status, or a whole class of them."""
+
+_TEXT = {"type": "string"}
+
+
+def _several(value: Any) -> Any:
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+Texts = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_several),
+    WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}),
+]
+"""A text, or several."""
+
+_ONE_STATUS = {"anyOf": [{"type": "integer"}, {"enum": ["4xx", "5xx"]}]}
+Statuses = Annotated[
+    tuple[Status, ...],
+    BeforeValidator(_several),
+    WithJsonSchema({"anyOf": [*_ONE_STATUS["anyOf"], {"type": "array", "items": _ONE_STATUS}]}),
+]
+"""A status, or several of which one fits."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*\Z")
 _STEP = re.compile(r"[^.\[\]]+")
@@ -35,18 +65,13 @@ class Expect(_Model):
 
     status: Status = Field(200, description="status of the answer")
     content: str | None = Field(None, description="the whole content, ends stripped")
-    contains: tuple[str, ...] = Field((), description="texts that stand in the content")
+    contains: Texts = Field((), description="texts that stand in the content")
     matches: str | None = Field(None, description="regular expression found in the content")
-    finish_reason: tuple[str, ...] = Field((), description="reasons of which one is given")
+    finish_reason: Texts = Field((), description="reasons of which one is given")
     json_schema: dict[str, Any] | None = Field(None, description="schema of the content")
     tool_call: str | None = Field(None, description="name of a tool that is called")
     max_completion_tokens: int | None = Field(None, ge=0, description="most tokens counted")
     fields: dict[str, Any] = Field(default_factory=dict, description="JSON at places")
-
-    @field_validator("contains", "finish_reason", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
     @field_validator("matches")
     @classmethod
@@ -69,15 +94,10 @@ class ExpectError(_Model):
         code: the code that it gives.
     """
 
-    status: tuple[Status, ...] = Field(("4xx",), description="statuses of which one is given")
+    status: Statuses = Field(("4xx",), description="statuses of which one is given")
     contains: str | None = Field(None, description="text in the message, any case")
     param: str | None = Field(None, description="the parameter that it names")
     code: str | int | None = Field(None, description="the code that it gives")
-
-    @field_validator("status", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return value if isinstance(value, (list, tuple)) else (value,)
 
 
 class _Named(_Model):
