@@ -306,7 +306,9 @@ class Handlers:
                 stream.unblock()
         finally:
             self._stall(spoil, stalled=False)
-            if spoil is None or stream.finish is not None or not spoil.flag("leak"):
+            # Whether our own write or aiohttp notices first that the client has gone is a race.
+            gone = stream.finish in (None, "cancelled")
+            if spoil is None or not gone or not spoil.flag("leak"):
                 self._settle(sequences, answers, account)
             else:
                 for sequence in sequences:

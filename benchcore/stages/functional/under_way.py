@@ -39,6 +39,12 @@ class UnderWay:
                 raise CheckFailedError("a stream that begins", f"{record.outcome}: {record.error}")
             await asyncio.sleep(_LOOK_SECONDS)
 
+    def events(self) -> int:
+        """Return how many events have come: lines of data, which the server may cut anywhere."""
+        reply = self._exchange.record.reply
+        assert reply is not None
+        return reply.body.count(b"data:")
+
     def stop_reading(self) -> None:
         """Read nothing more and keep the connection open; nothing happens where it has ended."""
         connection = self._exchange.connection
