@@ -1,0 +1,1 @@
+"""Accuracy evals: does the server answer as well as its model should?"""
