@@ -15,6 +15,8 @@ from benchcore.version import __version__
 COMMANDS = {
     "climb": ("benchcore.cli.climb:climb", "Measure a server, level by level."),
     "check": ("benchcore.cli.check:check", "Check whether a server speaks the API it claims."),
+    "eval": ("benchcore.cli.eval:evaluate", "Score a server's answers to a task's questions."),
+    "compare": ("benchcore.cli.compare:compare", "Compare two evals question by question."),
     "doctor": ("benchcore.cli.doctor:doctor", "Tell what this machine can drive and measure."),
     "sim": ("benchcore.cli.sim:sim", "Run the built-in simulated server."),
 }

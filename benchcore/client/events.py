@@ -286,6 +286,7 @@ class StreamReader:
         if self._keep_text:
             record.text = "".join(self._kept.get((0, "content"), ()))
             record.texts = ["".join(pieces) for pieces in self._kept.values()]
+            record.refused = any("refusal" in kind for _, kind in self._kept)
 
 
 class ChatReader(StreamReader):

@@ -180,6 +180,8 @@ class Exchange:
             self._delimited = True
         elif name == b"transfer-encoding":
             self._delimited = b"chunked" in value.lower()
+        elif name == b"retry-after":
+            self.record.retry_after = value.decode("latin-1").strip()
         reply = self.record.reply
         if reply is not None:
             lines = reply.trailers if self._head_complete else reply.headers
@@ -319,7 +321,8 @@ class Exchange:
             return
         record.usage = read_usage(answer.get("usage"))
         record.finish_reason = said.finish_reason
-        record.text = said.text if self.keep else None
+        if self.keep:
+            record.text, record.refused = said.text, said.refused
         if said.generated or self.allow_empty:
             record.outcome = Outcome.OK
         else:

@@ -111,11 +111,13 @@ class Answer:
         text: the text of its first choice.
         generated: whether there is output of any kind: text, reasoning, a refusal, a tool call.
         finish_reason: of its first choice; empty where it gives none.
+        refused: whether the model declined, in a field of its own.
     """
 
     text: str
     generated: bool
     finish_reason: str
+    refused: bool = False
 
 
 def read_answer(endpoint: Endpoint, answer: Any) -> Answer:
@@ -128,6 +130,7 @@ def read_answer(endpoint: Endpoint, answer: Any) -> Answer:
         if endpoint == "responses":
             return _read_response(answer)
         choices = answer["choices"]
+        refused = False
         if endpoint == "completions":
             texts = [choice.get("text") for choice in choices]
             generated = any(texts)
@@ -135,23 +138,27 @@ def read_answer(endpoint: Endpoint, answer: Any) -> Answer:
             messages = [choice["message"] for choice in choices]
             texts = [message.get("content") for message in messages]
             generated = any(message.get(name) for message in messages for name in _OUTPUT_FIELDS)
+            refused = any(message.get("refusal") for message in messages)
         reason = choices[0].get("finish_reason") if choices else None
-        return Answer(plain_text(texts[0]) if texts else "", generated, str(reason or ""))
+        text = plain_text(texts[0]) if texts else ""
+        return Answer(text, generated, str(reason or ""), refused)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no {endpoint} answer: {error!r} in {str(answer)[:120]}") from None
 
 
 def _read_response(answer: Any) -> Answer:
     texts = []
-    generated = False
+    generated = refused = False
     for item in answer["output"]:
         kind = item.get("type")
         parts = item.get("content") or item.get("summary") or ()
         said = [part.get("text") or part.get("refusal") for part in parts]
         generated = generated or any(said) or kind not in ("message", "reasoning")
+        refused = refused or any(part.get("refusal") for part in parts)
         if kind == "message":
             texts += [part.get("text") for part in parts]
-    return Answer("".join(map(plain_text, texts)), generated, str(answer.get("status") or ""))
+    text = "".join(map(plain_text, texts))
+    return Answer(text, generated, str(answer.get("status") or ""), refused)
 
 
 def generated(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

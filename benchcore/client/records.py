@@ -82,6 +82,8 @@ class Record:
     phase: Phase | None = None
     status: int = 0
     error: str = ""
+    retry_after: str = ""
+    """What a refusal said in `Retry-After`: seconds or a date."""
     finish_reason: str = ""
 
     connect_ns: int = 0
@@ -114,6 +116,8 @@ class Record:
     """All of it, each choice and kind (content, reasoning, a call) a text of its own; likewise."""
     counted_tokens: int | None = None
     """Output tokens by a tokenizer of ours, where the answer had no usage."""
+    refused: bool = False
+    """Whether the model declined in a field of its own, where texts were asked to be kept."""
     answer: Any = None
     """The whole JSON of a plain answer, where it was asked to be kept."""
     reply: Reply | None = None

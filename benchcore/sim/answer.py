@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from benchcore.sim.ability import attempt
 from benchcore.sim.conversation import read_conversation
 from benchcore.sim.guided import guided_text
 from benchcore.sim.obedience import obeyed
@@ -49,13 +50,14 @@ class Answer:
     """The tokens of one choice, and why they end.
 
     The first ``reasoning_tokens`` are reasoning; the rest is content, or the arguments of the
-    ``calls``.
+    ``calls``. ``worth`` says what a question's answer is worth, see `ability`.
     """
 
     tokens: list[str]
     finish: str
     reasoning_tokens: int = 0
     calls: tuple[Call, ...] = ()
+    worth: str = ""
 
     def kind(self, index: int) -> Kind:
         """What the token at ``index`` is part of."""
@@ -131,6 +133,12 @@ class BabbleAnswerer:
         said = read_conversation(ask.body, _prompt_text(ask, prompt))
         if ask.tools and (calls := wanted_calls(ask, said, draw)):
             return _calling(thoughts, calls, room)
+        tried = attempt(said.user, self._profile, ask.batch, draw)
+        if tried is not None:
+            content = _tokens(tried.text)[:room]
+            whole = tried.worth != "cut" and len(content) == len(_tokens(tried.text))
+            finish = "stop" if whole else "length"
+            return Answer(thoughts + content, finish, reasoning, (), tried.worth)
         text = guided_text(ask.body, draw)
         least = ask.min_tokens - reasoning
         if text is not None:

@@ -60,7 +60,7 @@ class Ask:
     """One request for an answer, whichever endpoint it came through.
 
     ``tool_choice`` is none, auto, required or named; ``texts`` are those of the prompts, or
-    empty where they are token ids.
+    empty where they are token ids; ``batch`` is how many requests are in hand with this one.
     """
 
     model: str | None
@@ -78,6 +78,7 @@ class Ask:
     tools: tuple[Tool, ...] = ()
     tool_choice: str = "none"
     named_tool: str | None = None
+    batch: int = 1
     texts: list[str] = field(default_factory=list, repr=False)
     body: dict[str, Any] = field(default_factory=dict, repr=False)
 

@@ -143,9 +143,11 @@ class Handlers:
             self._refuse_overload()
             self._in_hand += 1
             admitted = 1
+            ask.batch = account.batch = self._in_hand
             dialect = make_dialect(ask, self._profile, account.request_id, int(time.time()))
             answers = self._answers(ask)
             account.prompt_tokens = ask.prompt_tokens
+            account.worth = answers[0].worth
             account.finish = "cancelled"
             if ask.stream:
                 return await self._stream(request, ask, dialect, answers, faults, account)

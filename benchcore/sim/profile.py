@@ -55,6 +55,29 @@ class SimProfile(BaseModel):
         description="put finish_reason in the last token's chunk, as vLLM does, not in its own",
     )
 
+    ability: float | None = Field(
+        None, ge=0, le=1, description="fraction of known questions answered right; else it babbles"
+    )
+    ability_unparsable: float = Field(
+        0.0, ge=0, le=1, description="fraction of them answered without an answer"
+    )
+    ability_cut: float = Field(
+        0.0, ge=0, le=1, description="fraction of them cut off in the middle"
+    )
+    ability_batch: int | None = Field(
+        None, ge=1, description="requests in hand above which ability_beyond is in force"
+    )
+    ability_beyond: float = Field(
+        0.0, ge=0, le=1, description="fraction answered right above ability_batch"
+    )
+
+    @model_validator(mode="after")
+    def _fractions_fit(self) -> Self:
+        most = max(self.ability or 0.0, self.ability_beyond if self.ability_batch else 0.0)
+        if most + self.ability_unparsable + self.ability_cut > 1:
+            raise ValueError("ability, ability_unparsable and ability_cut are more than 1 together")
+        return self
+
     @model_validator(mode="after")
     def _one_sequence_always_fits(self) -> Self:
         if self.blocks * self.block_tokens < self.max_model_len:

@@ -16,7 +16,8 @@ class Account:
     """What happened to one request; times are CLOCK_MONOTONIC nanoseconds.
 
     ``writes_ns`` has one stamp per token event, taken immediately before the write that
-    carried it; events of one write share their stamp.
+    carried it; events of one write share their stamp. ``worth`` is what the answer to a question
+    is worth, ``batch`` how many requests were in hand.
     """
 
     request_id: str
@@ -30,6 +31,8 @@ class Account:
     cached_tokens: int = 0
     preemptions: int = 0
     finish: str | None = None
+    worth: str = ""
+    batch: int = 0
 
     def line(self) -> bytes:
         """The account as one line of JSON."""
@@ -48,6 +51,8 @@ class Account:
                     "cached_tokens": self.cached_tokens,
                     "preemptions": self.preemptions,
                     "finish": self.finish,
+                    "worth": self.worth or None,
+                    "batch": self.batch,
                 }
             )
             + b"\n"

@@ -1,0 +1,396 @@
+"""The `benchcore eval` command."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchcore.cli import values
+from benchcore.cli.target import SERVER, masked, read_target, validated, warnings
+from benchcore.errors import ConfigError, ResultsError, VerdictError
+
+if TYPE_CHECKING:
+    from benchcore.config.eval import EvalConfig
+    from benchcore.metrics.accuracy import AccuracyReport, Sample
+    from benchcore.stages.accuracy.task import Question, Task
+
+_SIM_ABILITY = 0.8
+
+
+@click.command("eval")
+@click.argument("name", metavar="[TASK]", required=False)
+@SERVER
+@click.option("--endpoint", type=click.Choice(["chat", "completions", "responses"]), default="chat")
+@click.option("--stream/--no-stream", default=True, help="Ask for a stream of tokens.")
+@click.option("--timeout", type=values.TIMEOUTS, default=None, help="Total, or by phase.")
+@click.option("--variant", metavar="NAME", help="Of the task: diamond, main, extended; de,fr; …")
+@click.option(
+    "--data",
+    metavar="FILE|DIR|builtin",
+    envvar="BENCHCORE_DATA",
+    help="The questions; fetched from their public place when left out. Also BENCHCORE_DATA.",
+)
+@click.option("--preset", type=click.Choice(["debug", "full"]), help="A few rows, or all of them.")
+@click.option("--limit", type=click.IntRange(1), default=None, help="Ask so many questions.")
+@click.option("--n-repeats", type=click.IntRange(1), default=None, help="Ask each so often.")
+@click.option(
+    "--extraction",
+    type=click.Choice(["robust", "simple-evals"]),
+    default=None,
+    help="How the answer is found [default: robust].",
+)
+@click.option("--temperature", type=click.FloatRange(0), default=None, help="[default: 0]")
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=None)
+@click.option(
+    "--max-tokens", type=click.IntRange(1), default=None, help="Of an answer [default: 4096]."
+)
+@click.option("--system", metavar="TEXT", help="A system turn before each question.")
+@click.option("--few-shot", type=click.IntRange(0), default=None, help="Solved questions before.")
+@click.option("--few-shot-data", metavar="FILE", help="Where they are.")
+@click.option(
+    "--concurrency", type=click.IntRange(1), default=None, help="At a time [default: 16]."
+)
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), default=None, help="Instead: a second."
+)
+@click.option(
+    "--retries", type=click.IntRange(0), default=None, help="After passing faults [default: 4]."
+)
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), default=None, help="Fail below this score."
+)
+@click.option("--save-text", is_flag=True, help="Keep questions and answers in samples.jsonl.")
+@click.option("--show-text", is_flag=True, help="And show them in report.html.")
+@click.option(
+    "--resume",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Go on with the run in this folder.",
+)
+@click.option("--retry-errors", is_flag=True, help="With --resume: ask errors again.")
+@click.option("--list", "list_only", is_flag=True, help="List the tasks and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print accuracy.json instead of a table.")
+@click.option("--output", default="results", show_default=True, help="Where the folder goes.")
+@click.option("--name", "run_name", default=None, help="Name of the run [default: eval-TASK].")
+@click.option("--quiet", is_flag=True, help="No line for each sample.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+def evaluate(**given: Any) -> int:
+    """Ask a task's questions and score the answers [default task: gpqa].
+
+    TASK is one of --list, or a YAML file of one's own. Aims at --base-url; without one, starts the
+    built-in simulator and says so.
+    """
+    from benchcore.cli.logs import set_up
+
+    if given["list_only"]:
+        return _list()
+    level = "warning" if given["quiet"] else "info"
+    set_up(sys.stderr, level, as_json=given["log_format"] == "json")
+    if given["base_url"] and given["simulator"]:
+        raise click.UsageError("--sim starts a server of its own: leave --base-url out")
+    if given["retry_errors"] and given["resume"] is None:
+        raise click.UsageError("--retry-errors goes with --resume")
+    if given["base_url"] or given["resume"] is not None:
+        return _on_server(_planned(given), given, given["base_url"], "server")
+    return _on_simulator(given)
+
+
+def _list() -> int:
+    from benchcore.stages.accuracy.catalogue import find_task, tasks
+
+    for name in tasks():
+        task = find_task(name)
+        variants = f" [{', '.join(task.variants)}]" if task.variants else ""
+        click.echo(f"{name:<10} {task.title}{variants}")
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is to be asked.
+
+    Args:
+        task: whose questions.
+        config: how.
+        questions: in order.
+        data: where they are from.
+        done: samples that there are already.
+        folder: of the run that is gone on with.
+        base_url: of its server.
+    """
+
+    task: Task
+    config: EvalConfig
+    questions: list[Question]
+    data: dict[str, Any]
+    done: list[Sample]
+    folder: Path | None = None
+    base_url: str | None = None
+
+
+def _config(given: dict[str, Any]) -> EvalConfig:
+    from benchcore.config.eval import PRESETS, EvalConfig
+
+    names = (
+        "variant",
+        "limit",
+        "n_repeats",
+        "extraction",
+        "temperature",
+        "top_p",
+        "max_tokens",
+        "system",
+        "few_shot",
+        "concurrency",
+        "rate",
+        "retries",
+        "min_score",
+    )
+    own = {name: given[name] for name in names if given[name] is not None}
+    if given["rate"] is not None and given["concurrency"] is not None:
+        raise click.UsageError("--concurrency and --rate are two kinds of load: give one")
+    fields = {**PRESETS.get(given["preset"] or "", {}), **own}
+    fields["keep_text"] = given["save_text"] or given["show_text"]
+    config: EvalConfig = validated(lambda: EvalConfig.model_validate(fields))
+    return config
+
+
+def _planned(given: dict[str, Any]) -> _Plan:
+    """Return what is to be asked: anew, or what an earlier run left."""
+    from benchcore.config.eval import EvalConfig
+    from benchcore.sinks.accuracy import read_accuracy, read_samples
+    from benchcore.stages.accuracy.accuracy import without_errors
+
+    if given["resume"] is None:
+        config = _config(given)
+        return asyncio.run(
+            _plan(given["name"] or "gpqa", config, given["data"], given["few_shot_data"])
+        )
+    folder: Path = given["resume"]
+    before = read_accuracy(folder)
+    config = validated(lambda: EvalConfig.model_validate(before["config"]))
+    data = before["data"]
+    plan = asyncio.run(_plan(data["task"], config, data["given"], data["few_shot_given"]))
+    if plan.data["files"] != data["files"]:
+        raise ConfigError(f"--resume {folder}: the questions are not those of the run; see --data")
+    done = read_samples(folder)
+    return _Plan(
+        plan.task,
+        config,
+        plan.questions,
+        data,
+        without_errors(done) if given["retry_errors"] else done,
+        folder,
+        given["base_url"] or before["target"]["base_url"],
+    )
+
+
+async def _plan(name: str, config: EvalConfig, data: str | None, shots: str | None) -> _Plan:
+    from benchcore.stages.accuracy.catalogue import find_task
+    from benchcore.stages.accuracy.custom import custom_task, is_custom
+    from benchcore.stages.accuracy.data import shot_rows, task_rows
+
+    task = custom_task(Path(name)) if is_custom(name) else find_task(name)
+    task.check(config)
+    variant = task.variant(config)
+    rows = await task_rows(task, variant, data)
+    solved = await shot_rows(task, variant, shots, config.few_shot)
+    questions = task.questions(rows.rows, config, solved.rows)
+    if not questions:
+        raise ConfigError(f"task {task.name}: the data hold no question of variant {variant!r}")
+    facts = {
+        "task": name,
+        "given": data,
+        "few_shot_given": shots,
+        "files": rows.facts,
+        "few_shot_files": solved.facts,
+    }
+    return _Plan(task, config, questions, facts, [])
+
+
+def _on_simulator(given: dict[str, Any]) -> int:
+    from benchcore.report.live import LOGGER
+    from benchcore.sim.options import SimOptions
+    from benchcore.sim.process import SimulatorProcess
+    from benchcore.sim.profile import SimProfile
+    from benchcore.stages.accuracy.data import BUILTIN
+
+    asked = "" if given["simulator"] else " (no --base-url was given)"
+    LOGGER.warning("SIMULATOR: this scores the built-in simulated server%s", asked)
+    given["data"] = given["data"] or BUILTIN
+    plan = _planned(given)
+    profile = SimProfile.named("fast", ability=_SIM_ABILITY)
+    process = SimulatorProcess(SimOptions(profile=profile)).start()
+    try:
+        return _on_server(plan, given, process.base_url, "simulator")
+    finally:
+        process.stop()
+
+
+def _on_server(plan: _Plan, given: dict[str, Any], base_url: str | None, kind: str) -> int:
+    from benchcore.cli.loop import run_loop
+    from benchcore.cli.signals import catch_signals
+    from benchcore.report.accuracy import sample_line
+    from benchcore.report.live import LOGGER
+    from benchcore.sinks.folder import make_folder
+    from benchcore.stages.accuracy.accuracy import Accuracy
+    from benchcore.version import __version__
+
+    address = base_url or plan.base_url
+    assert address is not None
+    target = read_target(
+        given,
+        address,
+        endpoint=given["endpoint"],
+        stream=given["stream"],
+        timeouts=given["timeout"] or {},
+    )
+    load = f"{plan.config.rate:g} a second" if plan.config.rate else None
+    LOGGER.info(
+        "benchcore %s: %s: %s, %d samples, %s",
+        __version__,
+        target.base_url,
+        plan.task.name,
+        len(plan.questions) - len(plan.done),
+        load or f"{plan.config.concurrency} at a time",
+    )
+    for warning in warnings(target):
+        LOGGER.warning("%s", warning)
+    started = dt.datetime.now(dt.UTC)
+    folder = plan.folder
+    if folder is None:
+        name = given["run_name"] or f"eval-{plan.task.name}"
+        folder = make_folder(Path(given["output"]), started.strftime("%Y%m%dT%H%M%SZ"), name)
+    files = _Files(folder, started, show_text=given["show_text"])
+
+    async def go() -> tuple[AccuracyReport, list[int]]:
+        def take(sample: Sample) -> None:
+            files.write(sample)
+            done = len(machine.report.samples)
+            LOGGER.info("%s", sample_line(sample, done, machine.report.planned))
+
+        machine = Accuracy(
+            target,
+            plan.task,
+            plan.questions,
+            plan.config,
+            data=plan.data,
+            kind=kind,
+            done=plan.done,
+            on_ready=files.begin,
+            on_sample=take,
+        )
+        caught = catch_signals(machine.interrupt)
+        try:
+            await machine()
+        finally:
+            files.finish(machine.report)
+        return machine.report, caught
+
+    report, caught = run_loop(go())
+    _print(report, as_json=given["as_json"])
+    LOGGER.info("results are in %s", folder)
+    if caught:
+        return 128 + caught[0]
+    return _verdict(report)
+
+
+def _verdict(report: AccuracyReport) -> int:
+    if not any(sample.score is not None for sample in report.samples):
+        raise VerdictError("not one sample was answered: there is nothing to judge; see above")
+    if report.ok is False:
+        assert report.score is not None
+        raise VerdictError(
+            f"{report.task}: the score {report.score.score:.4f} is below {report.min_score:g}"
+        )
+    return 0
+
+
+class _Files:
+    """The files of a run."""
+
+    def __init__(self, folder: Path, started: dt.datetime, *, show_text: bool) -> None:
+        from benchcore.sinks.accuracy import SampleFile
+
+        self._folder = folder
+        self._started = started
+        self._show_text = show_text
+        self._samples: SampleFile | None = None
+
+    def begin(self, report: AccuracyReport) -> None:
+        """Write what is known before anything is asked; samples of before stand in place."""
+        from benchcore.sinks.accuracy import SampleFile, write_samples
+
+        try:
+            write_samples(self._folder, report.samples)
+            self._samples = SampleFile(self._folder)
+            self._write(report)
+        except OSError as error:
+            raise self._fault(error) from None
+
+    def write(self, sample: Sample) -> None:
+        """Append a sample."""
+        assert self._samples is not None
+        try:
+            self._samples.write(sample)
+        except OSError as error:
+            raise self._fault(error) from None
+
+    def finish(self, report: AccuracyReport) -> None:
+        """Write the whole; a run that never began leaves no folder."""
+        if self._samples is None:
+            if not any(self._folder.iterdir()):
+                self._folder.rmdir()
+            return
+        from benchcore.report.accuracy_html import accuracy_page
+        from benchcore.sinks.folder import replace_file
+
+        try:
+            self._samples.close()
+            self._write(report)
+            page = accuracy_page(report, show_text=self._show_text)
+            replace_file(self._folder / "report.html", page.encode())
+        except OSError as error:
+            raise self._fault(error) from None
+
+    def _write(self, report: AccuracyReport) -> None:
+        from benchcore.metrics.run import RunResult
+        from benchcore.sinks.accuracy import write_accuracy
+        from benchcore.sinks.folder import replace_file
+        from benchcore.sinks.run_json import dump
+        from benchcore.stages.perf.facts import versions
+
+        command = ["benchcore", *masked(sys.argv[1:])]
+        facts = {"command": command, "target": report.target, "versions": versions()}
+        run = RunResult(self._folder.name, self._started.isoformat(), facts, status=report.status)
+        if report.status != "running":
+            run.ended_at = dt.datetime.now(dt.UTC).isoformat()
+        write_accuracy(self._folder, report)
+        replace_file(self._folder / "run.json", dump(run.to_json()))
+
+    def _fault(self, error: OSError) -> ResultsError:
+        return ResultsError(
+            f"{self._folder}: cannot be written ({error.strerror}); free some room and go on with "
+            "--resume"
+        )
+
+
+def _print(report: AccuracyReport, *, as_json: bool) -> None:
+    if as_json:
+        from benchcore.sinks.run_json import dump
+
+        sys.stdout.write(dump(report.to_json()).decode())
+    else:
+        from benchcore.report.accuracy import render_accuracy
+
+        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        sys.stdout.write(render_accuracy(report, color=color))
+    sys.stdout.flush()

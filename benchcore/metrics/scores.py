@@ -1,0 +1,228 @@
+"""Scores: a mean of scores with what it is worth, and the difference of two of them."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any, Final
+
+CONFIDENCE: Final = 0.95
+_NORMAL: Final = NormalDist()
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean score and how well it is known.
+
+    Args:
+        score: the mean, 0 to 1.
+        stderr: its standard error; `None`: of fewer than two questions there is none.
+        low: lower end of the 95 % interval.
+        high: its upper end.
+        n: scores.
+        questions: questions that they are of: fewer where there are repeats.
+    """
+
+    score: float
+    stderr: float | None
+    low: float
+    high: float
+    n: int
+    questions: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as an object of `accuracy.json`."""
+        return {
+            "score": self.score,
+            "stderr": self.stderr,
+            "interval": [self.low, self.high],
+            "n": self.n,
+            "questions": self.questions,
+        }
+
+
+def estimate(scores: Sequence[float], questions: Sequence[Hashable]) -> Estimate | None:
+    """Return the mean of scores with its standard error and 95 % interval.
+
+    Answers to one question resemble one another, so the standard error is clustered by question:
+    sqrt(G/(G-1) · Σ_g (Σ_i (s_gi - mean))²) / n over G questions (Cameron and Miller 2015, section
+    II; Miller 2024, "Adding error bars to evals", section 2.2). The interval is Wilson's (1927) for
+    the effective number of answers n/deff, as Korn and Graubard (1998) do it for surveys: it stays
+    within 0 and 1 and keeps its promise near them, where mean ± 1.96 · stderr does not.
+
+    Args:
+        scores: each from 0 to 1.
+        questions: what each is an answer to, hashable, as many.
+
+    Returns:
+        `None` where there are no scores.
+    """
+    n = len(scores)
+    if not n:
+        return None
+    mean = math.fsum(scores) / n
+    residuals: dict[Hashable, float] = defaultdict(float)
+    for score, question in zip(scores, questions, strict=True):
+        residuals[question] += score - mean
+    groups = len(residuals)
+    stderr = None
+    if groups > 1:
+        squares = math.fsum(residual * residual for residual in residuals.values())
+        stderr = math.sqrt(groups / (groups - 1) * squares) / n
+    quantile = _NORMAL.inv_cdf((1 + CONFIDENCE) / 2)
+    if groups < n and groups > 1:
+        # The variance between questions is itself estimated, from so many of them.
+        quantile = student_t((1 + CONFIDENCE) / 2, groups - 1)
+    low, high = _wilson(mean, _effective(mean, stderr, n, groups), quantile)
+    return Estimate(mean, stderr, low, high, n, groups)
+
+
+def _effective(mean: float, stderr: float | None, n: int, groups: int) -> float:
+    """Return how many independent answers tell as much."""
+    spread = mean * (1 - mean)
+    if stderr is None or spread <= 0 or stderr <= 0:
+        # All alike: nothing tells whether repeats would have differed.
+        return float(groups)
+    independent = spread / (n - 1)
+    return n * independent / (stderr * stderr)
+
+
+def _wilson(mean: float, n: float, quantile: float) -> tuple[float, float]:
+    square = quantile * quantile
+    middle = (mean + square / (2 * n)) / (1 + square / n)
+    half = quantile / (1 + square / n) * math.sqrt(mean * (1 - mean) / n + square / (4 * n * n))
+    # At the ends the exact bound is 0 or 1; rounding must not put the mean outside.
+    return min(max(middle - half, 0.0), mean), max(min(middle + half, 1.0), mean)
+
+
+def student_t(probability: float, freedom: int) -> float:
+    """Return a quantile of Student's t distribution.
+
+    Exact for one and two degrees of freedom, else the expansion 26.7.5 of Abramowitz and Stegun
+    (1964), whose error at 0.975 is below 0.02 from three degrees on and 0.001 from five.
+
+    Args:
+        probability: between 0 and 1.
+        freedom: degrees of freedom, 1 or more.
+    """
+    if freedom == 1:
+        return math.tan(math.pi * (probability - 0.5))
+    if freedom == 2:
+        return (2 * probability - 1) / math.sqrt(2 * probability * (1 - probability))
+    z = _NORMAL.inv_cdf(probability)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + math.fsum(term / freedom**power for power, term in enumerate(terms, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much better one run is than another, on the questions that both answered.
+
+    Args:
+        difference: mean of the second minus mean of the first, -1 to 1.
+        low: lower end of the 95 % interval.
+        high: its upper end.
+        questions: questions that both answered.
+        left_out: questions that only one of them answered.
+        better: questions on which the second is better.
+        worse: questions on which the first is better.
+        p: of McNemar's exact test; `None` where a question has several answers or part scores.
+    """
+
+    difference: float
+    low: float
+    high: float
+    questions: int
+    left_out: int
+    better: int
+    worse: int
+    p: float | None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference is more than chance, at 95 %: by McNemar where there is one."""
+        if self.p is not None:
+            return self.p < 1 - CONFIDENCE
+        return self.low > 0 or self.high < 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as an object of JSON."""
+        return {
+            "difference": self.difference,
+            "interval": [self.low, self.high],
+            "questions": self.questions,
+            "left_out": self.left_out,
+            "better": self.better,
+            "worse": self.worse,
+            "mcnemar_p": self.p,
+            "significant": self.significant,
+        }
+
+
+def paired_difference(
+    first: Mapping[str, Sequence[float]], second: Mapping[str, Sequence[float]]
+) -> Difference | None:
+    """Compare two runs question by question.
+
+    The interval is that of Agresti and Min (2005) for paired proportions, half an answer added to
+    each of the four cells, written for means of repeats as well; single right-or-wrong answers are
+    tested by McNemar's exact test besides.
+
+    Args:
+        first: scores of one run, by question.
+        second: those of the other.
+
+    Returns:
+        `None` where no question is in both.
+    """
+    shared = sorted(first.keys() & second.keys())
+    if not shared:
+        return None
+    gains = [_mean(second[name]) - _mean(first[name]) for name in shared]
+    n = len(shared)
+    total, squares = math.fsum(gains), math.fsum(gain * gain for gain in gains)
+    middle = total / (n + 2)
+    stderr = math.sqrt(max((squares + 1) / (n + 2) - middle * middle, 0.0) / (n + 2))
+    quantile = student_t((1 + CONFIDENCE) / 2, n + 1)
+    better = sum(1 for gain in gains if gain > 0)
+    worse = sum(1 for gain in gains if gain < 0)
+    single = all(
+        len(run[name]) == 1 and run[name][0] in (0.0, 1.0)
+        for run in (first, second)
+        for name in shared
+    )
+    mean = total / n
+    return Difference(
+        difference=mean,
+        low=max(min(middle - quantile * stderr, mean), -1.0),
+        high=min(max(middle + quantile * stderr, mean), 1.0),
+        questions=n,
+        left_out=len(first.keys() ^ second.keys()),
+        better=better,
+        worse=worse,
+        p=mcnemar(worse, better) if single else None,
+    )
+
+
+def _mean(scores: Sequence[float]) -> float:
+    return math.fsum(scores) / len(scores)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the two-sided p value of McNemar's exact test (McNemar 1947, binomial form).
+
+    Args:
+        only_first: questions that only the first run has right.
+        only_second: questions that only the second has right.
+    """
+    n = only_first + only_second
+    tail = sum(math.comb(n, k) for k in range(min(only_first, only_second) + 1))
+    return min(1.0, tail / 2 ** (n - 1)) if n else 1.0

@@ -1,0 +1,106 @@
+"""Accuracy: an eval's folder, with a line for each sample as soon as it is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from benchcore.errors import ConfigError
+from benchcore.metrics.accuracy import AccuracyReport, Sample
+from benchcore.sinks.accuracy_metrics import accuracy_metrics
+from benchcore.sinks.folder import GrowingFile, replace_file
+from benchcore.sinks.run_json import dump
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+SAMPLES = "samples.jsonl"
+ACCURACY = "accuracy.json"
+
+
+class SampleFile:
+    """`samples.jsonl`, which grows by whole lines.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = GrowingFile(folder / SAMPLES)
+
+    def write(self, sample: Sample) -> None:
+        """Write a sample at once.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._file.write(orjson.dumps(sample.to_json(), option=orjson.OPT_APPEND_NEWLINE))
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def write_samples(folder: Path, samples: list[Sample]) -> None:
+    """Write `samples.jsonl` anew.
+
+    Raises:
+        OSError: it cannot be written; the old one is as it was.
+    """
+    lines = [orjson.dumps(one.to_json(), option=orjson.OPT_APPEND_NEWLINE) for one in samples]
+    replace_file(folder / SAMPLES, b"".join(lines))
+
+
+def write_accuracy(folder: Path, report: AccuracyReport) -> None:
+    """Write `accuracy.json` and `accuracy.prom`.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    from prometheus_client import generate_latest
+
+    replace_file(folder / ACCURACY, dump(report.to_json()))
+    replace_file(folder / "accuracy.prom", generate_latest(accuracy_metrics(report)))
+
+
+def read_samples(folder: Path) -> list[Sample]:
+    """Return the samples of a run; what a killed run left of a last line is passed over.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
+    path = folder / SAMPLES
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    found = []
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+        try:
+            found.append(Sample.from_json(orjson.loads(line)))
+        except (orjson.JSONDecodeError, ValueError) as error:
+            raise ConfigError(f"{path}:{number}: is no sample: {error}") from None
+    return found
+
+
+def read_accuracy(folder: Path) -> dict[str, Any]:
+    """Return what `accuracy.json` holds.
+
+    Raises:
+        ConfigError: it is not there, or is not what it should be.
+    """
+    path = folder / ACCURACY
+    try:
+        found = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; name the folder of an eval") from None
+    except orjson.JSONDecodeError as error:
+        raise ConfigError(f"{path}: is not JSON: {error}") from None
+    if not isinstance(found, dict) or not isinstance(found.get("task"), str):
+        raise ConfigError(f"{path}: is not of an eval")
+    return found

@@ -1,0 +1,141 @@
+"""Accuracy: the stage that asks a task's questions and scores the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from benchcore.client.client import Client
+from benchcore.errors import ConfigError
+from benchcore.metrics.accuracy import AccuracyReport, Sample, SampleOutcome
+from benchcore.stages.accuracy.sampling import Sampler
+from benchcore.stages.accuracy.task import Question, Task, sha256
+from benchcore.stages.perf.facts import target_facts
+from benchcore.stages.perf.probe import find_model
+
+if TYPE_CHECKING:
+    from benchcore.config.eval import EvalConfig
+    from benchcore.config.target import Target
+
+
+class Accuracy:
+    """Asks a task's questions and scores the answers.
+
+    Args:
+        target: the server.
+        task: what is asked.
+        questions: in the order of asking.
+        config: how.
+        data: where the questions are from, for `accuracy.json`.
+        kind: `server` or `simulator`.
+        done: samples of an earlier, unfinished run of the same questions: they are not asked again.
+        on_ready: told once the server is known, before anything is asked.
+        on_sample: told of each new sample as soon as it is there.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        task: Task,
+        questions: Sequence[Question],
+        config: EvalConfig,
+        *,
+        data: dict[str, object] | None = None,
+        kind: str = "server",
+        done: Sequence[Sample] = (),
+        on_ready: Callable[[AccuracyReport], None] = lambda _report: None,
+        on_sample: Callable[[Sample], None] = lambda _sample: None,
+    ) -> None:
+        self._target = target.model_copy(update={"allow_empty": True})
+        self._task = task
+        self._config = config
+        self._kind = kind
+        self._on_ready = on_ready
+        self._on_sample = on_sample
+        self._running: asyncio.Task[None] | None = None
+        self._left = remaining(questions, done, config)
+        self.report = AccuracyReport(
+            task=task.name,
+            variant=task.variant(config),
+            config=config.model_dump(mode="json"),
+            data=data or {},
+            target=target_facts(target, kind),
+            samples=list(done),
+            planned=len(questions),
+            min_score=config.min_score,
+        )
+
+    async def __call__(self) -> AccuracyReport:
+        """Ask, and return the report; what is interrupted leaves a report of what was asked.
+
+        Raises:
+            TargetError: the server is not there, or has gone.
+        """
+        begun = time.perf_counter()
+        self._running = asyncio.create_task(self._run())
+        try:
+            await asyncio.wait([self._running])
+            if not self._running.cancelled():
+                self._running.result()
+            whole = len(self.report.samples) == self.report.planned
+            self.report.status = "complete" if whole else "interrupted"
+        finally:
+            self._running.cancel()
+            self._finish(time.perf_counter() - begun)
+        return self.report
+
+    def interrupt(self) -> None:
+        """Stop; what was not asked can be asked later."""
+        if self._running is not None:
+            self._running.cancel()
+
+    async def _run(self) -> None:
+        async with Client(self._target, keep=True) as client:
+            found = await find_model(client)
+            client.target = client.target.model_copy(update={"model": found.model})
+            self.report.target = target_facts(client.target, self._kind)
+            self.report.notes += found.notes
+            self._on_ready(self.report)
+            await Sampler(client, self._task, self._config, self._take).ask(self._left)
+
+    def _take(self, sample: Sample) -> None:
+        self.report.samples.append(sample)
+        self._on_sample(sample)
+
+    def _finish(self, seconds: float) -> None:
+        report = self.report
+        report.samples.sort(key=lambda sample: sample.index)
+        report.figures = self._task.figures(report.samples)
+        report.seconds = seconds
+        if report.status == "running":
+            report.status = "failed"
+
+
+def remaining(
+    questions: Sequence[Question], done: Sequence[Sample], config: EvalConfig
+) -> list[Question]:
+    """Return the questions that have no sample yet.
+
+    Raises:
+        ConfigError: a sample is of another question than the one at its place.
+    """
+    by_index = {question.index: question for question in questions}
+    asked = set()
+    for sample in done:
+        question = by_index.get(sample.index)
+        text = "" if question is None else sha256(question.messages(config.system))
+        if text != sample.prompt_sha256:
+            raise ConfigError(
+                f"sample {sample.index} is not of these questions; has the data changed since?"
+            )
+        if sample.index in asked:
+            raise ConfigError(f"sample {sample.index} is there twice")
+        asked.add(sample.index)
+    return [question for question in questions if question.index not in asked]
+
+
+def without_errors(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the samples that need not be asked again where errors are."""
+    return [sample for sample in samples if sample.outcome is not SampleOutcome.ERROR]

@@ -1,0 +1,105 @@
+"""Expressions: mathematical answers, found in a text and compared by what they mean."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import re
+import threading
+from typing import Any, Final
+
+from benchcore.errors import ConfigError
+from benchcore.stages.accuracy.reasoning import without_reasoning
+
+_BOX: Final = re.compile(r"\\f?box(?:ed)?\s*\{")
+_SAID: Final = re.compile(r"answer\W{0,6}?:[ \t]*([^\n]*)", re.IGNORECASE)
+_SIMPLE: Final = re.compile(r"(?i)Answer\s*:\s*([^\n]+)")
+_SECONDS: Final = 5
+_LONGEST: Final = 1000
+"""An answer longer than this is none: symbols would be searched in it for ever."""
+
+
+def needs_math_verify() -> None:
+    """Refuse to begin where expressions cannot be compared.
+
+    Raises:
+        ConfigError: math-verify is not installed.
+    """
+    if importlib.util.find_spec("math_verify") is None:
+        raise ConfigError("comparing expressions needs math-verify; pip install 'benchcore[math]'")
+
+
+def final_expression(text: str) -> str | None:
+    r"""Return the expression that an answer comes down to; `None`: there is none.
+
+    The last `\boxed{…}` counts, or what follows the last `Answer:` on its line, if that is later.
+    """
+    clean = without_reasoning(text)
+    boxed, place = _last_box(clean)
+    said = None
+    for match in _SAID.finditer(clean):
+        if match.start() > place and _trimmed(match[1]):
+            said = _trimmed(match[1])
+    if said is not None:
+        inner, _ = _last_box(said)
+        return inner or said
+    return boxed
+
+
+def simple_evals_expression(text: str) -> str | None:
+    """Return the expression by simple-evals' rule: what follows the first `Answer:`, as it is."""
+    found = _SIMPLE.search(text)
+    return found[1] if found else None
+
+
+def _last_box(text: str) -> tuple[str | None, int]:
+    found, place = None, -1
+    for match in _BOX.finditer(text):
+        inner = _balanced(text, match.end())
+        if inner is not None and inner.strip():
+            found, place = inner.strip(), match.start()
+    return found, place
+
+
+def _balanced(text: str, start: int) -> str | None:
+    """Return what stands from `start` to the brace that closes it; `None`: nothing does."""
+    depth = 1
+    for place in range(start, min(len(text), start + _LONGEST)):
+        if text[place] == "{":
+            depth += 1
+        elif text[place] == "}":
+            depth -= 1
+            if not depth:
+                return text[start:place]
+    return None
+
+
+def _trimmed(text: str) -> str:
+    text = text.strip().strip("*").strip()
+    for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+        if text.startswith(left) and text.endswith(right) and len(text) > len(left + right):
+            text = text[len(left) : -len(right)].strip()
+    return text.removesuffix(".").strip()
+
+
+def equal_expressions(target: str, given: str) -> bool:
+    """Return whether two expressions mean the same; what cannot be read equals only itself.
+
+    Args:
+        target: the right one, LaTeX without `$`.
+        given: the one found.
+    """
+    target, given = _trimmed(target), _trimmed(given)
+    if target.replace(" ", "") == given.replace(" ", ""):
+        return True
+    if not given or len(given) > _LONGEST:
+        return False
+    from math_verify import parse, verify
+
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+    # Its limit of time is an alarm of the process, which only the main thread can set.
+    main = threading.current_thread() is threading.main_thread()
+    seconds: Any = _SECONDS if main else None
+    one = parse(f"${target}$", parsing_timeout=seconds)
+    other = parse(f"${given}$", parsing_timeout=seconds)
+    return bool(one and other and verify(one, other, timeout_seconds=seconds))

@@ -1,0 +1,236 @@
+"""Letters: the choice that a model names in what it says."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+from typing import Final
+
+from benchcore.stages.accuracy.reasoning import without_reasoning
+
+_MARKUP: Final = (
+    "**",
+    "$\\boxed{",
+    "}$",
+    "\\$",
+    "$\\text{",
+    "$",
+    "\\mathrm{",
+    "\\{",
+    "\\text",
+    "\\(",
+    "\\mathbf{",
+    "{",
+    "\\boxed",
+)
+"""What simple-evals takes out of an answer to MMLU, in its order."""
+_WORDS: Final = (
+    "Answer",
+    "উত্তর",
+    "उत्तर",
+    "Antwort",
+    "답변",
+    "정답",
+    "답",
+    "答案",
+    "答",
+    "الإجابة",
+    "الجواب",
+    "إجابة",
+    "Respuesta",
+    "Risposta",
+    "答え",
+    "回答",
+    "解答",
+    "Jawaban",
+    "Réponse",
+    "Resposta",
+    "Jibu",
+)
+"""`Answer` in the languages in which simple-evals looks for it."""
+_OTHER_LETTERS: Final = dict(zip("أبجدঅবডঢ", "ABCDABCD", strict=True))
+
+
+@cache
+def _first(letters: str) -> re.Pattern[str]:
+    return re.compile(rf"Answer[ \t]*:[ \t]*\$?([{letters}])", re.IGNORECASE)
+
+
+def first_letter(text: str, letters: str = "ABCD") -> str | None:
+    """Return the letter by simple-evals' rule for GPQA: the first `Answer: X`, as it is written.
+
+    Nothing is normalised: `answer: b` gives `b`, which is not the `B` that it is compared with, and
+    `Answer: Because` gives `B`; both as there (`ANSWER_PATTERN_MULTICHOICE` in its `common.py`).
+    """
+    found = _first(letters).search(text)
+    return found[1] if found else None
+
+
+@cache
+def _plain() -> tuple[re.Pattern[str], ...]:
+    letters = "ABCD\uff21\uff22\uff23\uff24" + "".join(_OTHER_LETTERS)
+    return tuple(
+        re.compile(rf"{word}\s*[:\uff1a][ \t]*([{letters}])", re.IGNORECASE) for word in _WORDS
+    )
+
+
+def plain_letter(text: str) -> str | None:
+    """Return the letter by simple-evals' rule for MMLU: some markup is taken out first.
+
+    Then the first `Answer: X` counts, or, where there is none, the same in another language.
+    """
+    for markup in _MARKUP:
+        text = text.replace(markup, "")
+    for pattern in _plain():
+        found = pattern.search(text)
+        if found:
+            letter = unicodedata.normalize("NFKC", found[1])
+            return _OTHER_LETTERS.get(letter, letter)
+    return None
+
+
+# What the robust rule reads.
+_UNWRAP: Final = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|rm|bf)"
+    r" ?\{([^{}]{0,200})\}"
+)
+_BOX: Final = re.compile(r"\\f?box(?:ed)? ?\{ ?([^{}]{0,200})\}")
+_NOISE: Final = re.compile(
+    r"\*+|`+|~~|__+|\$+|\\[()\[\]]|\\[,;!]|^[ \t]*#+[ \t]*|^[ \t]*>+", re.MULTILINE
+)
+_OPENED: Final = "[(\\[{<\"'\u201c\u2018\u300c\u3010]"
+_CLOSED: Final = "[)\\]}>\"'\u201d\u2019\u300d\u3011]"
+_FOLLOWS_A: Final = "because|since|as|is|due|for|with|by"
+_NEGATED: Final = re.compile(
+    r"(?:\bnot|n't|\bnever|\bneither|\bnor|不|不是|不选)\s*\Z", re.IGNORECASE
+)
+
+
+@cache
+def _statements(letters: str) -> tuple[re.Pattern[str], ...]:
+    # `A` and `I` are words too: before another word they are taken only in brackets.
+    words = "".join(letter for letter in letters if letter in "AI")
+    plain = "".join(letter for letter in letters if letter not in "AI")
+    bare = rf"[{plain}](?!\w)" if plain else r"(?!)"
+    if words:
+        bare += rf"|[{words}](?!\w)(?! [^\W\d_])|[{words}](?= (?:{_FOLLOWS_A})\b)"
+    small = rf"[{letters.lower()}](?=[ \t]*(?:[.,;:!)\]}}]|$))"
+    shut = rf"{_OPENED}{{1,3}} ?(?P<shut>[{letters}{letters.lower()}]) ?{_CLOSED}{{1,3}}"
+    letter = rf"(?:{shut}|{_OPENED}{{0,3}}(?P<bare>{bare})|(?P<small>{small}))"
+    upper = (
+        rf"(?:{_OPENED}{{1,3}} ?(?P<shut>[{letters}]) ?{_CLOSED}{{1,3}}"
+        rf"|{_OPENED}{{0,3}}(?P<bare>{bare}))"
+    )
+    says = r"(?:(?:is|are|be|was|would|should|must|will|seems|appears|to|the|:|=|-|–|—|→) ?)*"
+    kind = r"(?:(?:option|choice|letter|answer|statement) ?:? ?)?"
+    other = "|".join(word for word in _WORDS if word not in ("Answer", "答案"))
+    flags = re.MULTILINE
+    insensitive = r"(?i:{})"
+    answer = insensitive.format(
+        rf"\b(?:answer|option|choice|solution|conclusion)s?(?: (?:choice|option|letter|number))?"
+        rf"(?: \([^)\n]{{0,40}}\))? ?{says}(?:(?:clearly|therefore|thus|likely|most likely|"
+        rf"definitely|indeed|probably) ?)?{kind}"
+    )
+    return (
+        re.compile(rf"{answer}\n?[ ]?{letter}", flags),
+        re.compile(
+            insensitive.format(
+                r"\b(?:choose|chose|select|pick|go with|going with|opt for|goes with) "
+                r"(?:the )?"
+            )
+            + insensitive.format(kind)
+            + upper,
+            flags,
+        ),
+        re.compile(
+            rf"(?:\b|(?<=[(\[])){upper}{_CLOSED}{{0,3}} (?i:is|seems|appears|must be|should be) "
+            rf"(?i:(?:to be )?(?:the )?(?:most )?(?:correct|right|best|answer|accurate))\b",
+            flags,
+        ),
+        re.compile(
+            rf"(?:答案|正确选项|正确答案|选项|故选|应选|选择|选)"
+            rf"(?: ?(?:应该|应|是|为|選|选|项|:)){{0,4}} ?{letter}",
+            flags,
+        ),
+        re.compile(rf"(?:{other}) ?: ?{letter}", flags | re.IGNORECASE),
+    )
+
+
+@cache
+def _also(letters: str) -> re.Pattern[str]:
+    joined = rf"{_CLOSED}{{0,3}}\.? ?(?:,|/|&|\+|and|or|und|oder|和|或|、) ?"
+    named = r"(?:and |or )?(?:option |choice )?"
+    return re.compile(rf"{joined}{named}{_OPENED}{{0,3}}[{letters}](?!\w)(?! [a-z])", re.IGNORECASE)
+
+
+@cache
+def _listed(letters: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"^ *(?:[-•] *)?{_OPENED}{{0,3}} ?([{letters}]) ?{_CLOSED}{{0,3}}"
+        rf"[).:,\]]+{_CLOSED}{{0,3}}(?: .*)?$",
+        re.MULTILINE,
+    )
+
+
+@cache
+def _alone(letters: str) -> re.Pattern[str]:
+    return re.compile(
+        rf" *{_OPENED}{{0,3}} ?([{letters}{letters.lower()}]) ?"
+        rf"{_CLOSED}{{0,3}}[.。!]?{_CLOSED}{{0,3}} *\Z"
+    )
+
+
+def robust_letter(text: str, letters: str = "ABCD") -> str | None:
+    r"""Return the letter that an answer comes down to, in upper case; `None`: none, or two.
+
+    Reasoning, Markdown and LaTeX are taken out. The last statement counts: `the answer is C`,
+    `Option C is correct`, `\boxed{C}`, `答案是 C`, and the same in other languages; where there is
+    none, a last line that is nothing but a letter, or a letter and its choice.
+    """
+    clean = _cleaned(without_reasoning(text))
+    found = [(match.start(1), match) for match in re.finditer(r"\x02(.{0,200}?)\x03", clean)]
+    last, place = None, -1
+    for start, match in found:
+        inner = _alone(letters).match(match[1]) or re.match(
+            rf" *\(?([{letters}])\)?[ .:)]", f"{match[1]} "
+        )
+        if inner and start > place:
+            last, place = inner[1].upper(), match.end()
+    plain = clean.replace("\x02", "(").replace("\x03", ")")
+    for pattern in _statements(letters):
+        for match in pattern.finditer(plain):
+            if match.end() <= place or _NEGATED.search(
+                plain[max(0, match.start() - 12) : match.start()]
+            ):
+                continue
+            letter = next(group for group in match.groups() if group)
+            several = _also(letters).match(plain, match.end())
+            last, place = (None if several else letter.upper()), match.end()
+    if place >= 0:
+        return last
+    return _of_the_last_line(plain, letters)
+
+
+def _cleaned(text: str) -> str:
+    text = unicodedata.normalize("NFKC", text)
+    for _ in range(3):
+        text = _UNWRAP.sub(r"\1", text)
+    text = _BOX.sub("\x02\\1\x03", text)
+    text = _NOISE.sub("", text)
+    return re.sub(r"[ \t\xa0]+", " ", text)
+
+
+def _of_the_last_line(text: str, letters: str) -> str | None:
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return None
+    alone = _alone(letters).match(lines[-1])
+    if alone:
+        # A small letter is one only where nothing else is said.
+        letter = alone[1]
+        return letter.upper() if letter in letters or len(lines) == 1 else None
+    listed = {match[1] for match in _listed(letters).finditer(text)}
+    named = _listed(letters).match(lines[-1])
+    # A list of the choices, said again, names none of them.
+    return named[1] if named and len(listed) == 1 else None

@@ -1,0 +1,176 @@
+"""Numbers: the number that a model comes to in what it says."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from fractions import Fraction
+from typing import Final
+
+from benchcore.stages.accuracy.reasoning import without_reasoning
+
+_STRICT: Final = re.compile(r"#### (-?[0-9.,]+)")
+_DIGITS: Final = r"(?:\d{1,3}(?:[, \u202f]\d{3})+(?![\d])|\d+)"
+_NUMBER: Final = re.compile(
+    rf"(?<![\w.])(?P<sign>-)? ?\$? ?(?P<digits>{_DIGITS}(?:\.\d+)?|\.\d+)"
+    rf"(?P<power>[eE][+-]?\d{{1,3}})?(?: ?/ ?(?P<below>\d+))?"
+)
+_FRACTION: Final = re.compile(r"(-?) ?\\[dt]?frac ?\{ ?(-?\d+) ?\} ?\{ ?(\d+) ?\}")
+_UNWRAP: Final = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox) ?\{([^{}]{0,200})\}")
+_BOX: Final = re.compile(r"\\f?box(?:ed)? ?\{([^{}]{0,200})\}")
+_NOISE: Final = re.compile(r"\*\*+|`+|\\[()\[\]]|\\[,;!:]|\\\$|\\%|\\ |\{,\}")
+_SAID: Final = re.compile(
+    r"(?:####|(?:\banswer|\bantwort|\brespuesta|\bréponse|\bresposta|\bответ|\bjibu|答案|答え|উত্তর|"  # noqa: RUF001  languages
+    r"సమాధానం|คำตอบ)(?: is| are| was| would be|是|为|は)? ?[:=]?)",
+    re.IGNORECASE,
+)
+"""The word for `Answer` in the languages of MGSM."""
+_MOST_DIGITS: Final = 400
+
+
+def strict_number(text: str) -> str | None:
+    """Return the number after the first `#### `, in its plain form; `None`: there is none.
+
+    The rule of lm-evaluation-harness' `strict-match` for GSM8K.
+    """
+    found = _STRICT.search(text)
+    return normal_number(found[1]) if found else None
+
+
+def flexible_number(text: str) -> str | None:
+    """Return the last number in a text, in its plain form; `None`: there is none.
+
+    What lm-evaluation-harness calls `flexible-extract`, with thousands and fractions understood.
+    """
+    found = None
+    for match in _NUMBER.finditer(_cleaned(text)):
+        found = _value(match) or found
+    return found
+
+
+def answer_number(text: str) -> str | None:
+    r"""Return the number that an answer comes down to, in its plain form; `None`: there is none.
+
+    Reasoning and markup are taken out. The last `\boxed{…}`, `Answer: …`, `the answer is …` or
+    `#### …` counts; where there is none, the last number.
+    """
+    clean = _cleaned(without_reasoning(text))
+    best, place = None, -1
+    for match in re.finditer(r"\x02([^\x02\x03]{0,200})\x03", clean):
+        value = _first_number(match[1])
+        if value is not None:
+            best, place = value, match.start()
+    plain = clean.replace("\x02", " ").replace("\x03", " ")
+    for match in _SAID.finditer(plain):
+        if match.start() > place:
+            value = _first_number(plain[match.end() : match.end() + 200].lstrip().split("\n")[0])
+            if value is not None:
+                best, place = value, match.start()
+    return best if best is not None else flexible_number(plain)
+
+
+def mgsm_number(text: str, prefix: str) -> str:
+    """Return the number after the last `prefix`, by simple-evals' rule for MGSM; empty: none.
+
+    Args:
+        text: of the answer.
+        prefix: the word for `Answer` in its language.
+    """
+    before, found, after = text.rpartition(prefix)
+    del before
+    if not found:
+        return ""
+    numbers = re.findall(r"\d+\.?\d*", after.replace(",", ""))
+    return str(numbers[-1]).rstrip(".") if numbers else ""
+
+
+def mgsm_equal(target: str, prediction: str) -> bool:
+    """Return whether a number is the right one, by simple-evals' rule for MGSM."""
+    if "." in prediction:
+        prediction = prediction.rstrip("0").rstrip(".")
+    return target.replace(",", "") == prediction.replace(",", "")
+
+
+def normal_number(text: str) -> str | None:
+    """Return a number in its plain form: no commas, no sign of a currency, no zeros at its end.
+
+    A fraction stays one, `3/4`. `None`: it is no number.
+    """
+    clean = _cleaned(text).strip().rstrip(".,").replace("+", "", 1).strip(" $€£%")
+    match = _NUMBER.fullmatch(clean)
+    return _value(match) if match else None
+
+
+def equal_numbers(one: str, other: str) -> bool:
+    """Return whether two texts are the same number, exactly; what is no number equals nothing."""
+    left, right = normal_number(one), normal_number(other)
+    return left is not None and right is not None and Fraction(left) == Fraction(right)
+
+
+def _first_number(text: str) -> str | None:
+    """Return the number of a text that says one thing: of `12 × 3 = 36`, what is right of it."""
+    head = text.rpartition("=")[2] if "=" in text else text
+    match = _NUMBER.search(head)
+    return _value(match) if match else None
+
+
+def _cleaned(text: str) -> str:
+    # Not NFKC for all: a half as one sign would become 1/2, behind a 1 that stands before it.
+    text = "".join(
+        unicodedata.normalize("NFKC", char) if "\uff00" <= char <= "\uffef" else char
+        for char in text
+    )
+    text = text.translate(_SIGNS)
+    for _ in range(2):
+        text = _UNWRAP.sub(r"\1", text)
+    text = _FRACTION.sub(r"\1\2/\3", text)
+    text = _BOX.sub("\x02\\1\x03", text)
+    return re.sub(r"[ \t]+", " ", _NOISE.sub("", text))
+
+
+_SIGNS: Final = {
+    0x2212: "-",
+    0x2013: "-",
+    0x2044: "/",
+    0x00A0: " ",
+    0x2009: " ",
+    0x066C: ",",
+    **{
+        start + digit: str(digit)
+        for start in (0x0660, 0x06F0, 0x0966, 0x09E6, 0x0C66, 0x0E50)
+        for digit in range(10)
+    },
+}
+"""Signs and digits of other scripts."""
+
+
+def _value(match: re.Match[str]) -> str | None:
+    digits = re.sub(r"[, \u202f]", "", match["digits"])
+    power, below = match["power"] or "", match["below"]
+    if len(digits) > _MOST_DIGITS or (below and len(below) > _MOST_DIGITS):
+        return None  # a model that counts on and on
+    value = Fraction(f"{digits}{power}") * (-1 if match["sign"] else 1)
+    if below is not None:
+        if not int(below):
+            return None
+        value /= int(below)
+    return _plain(value)
+
+
+def _plain(value: Fraction) -> str:
+    """Return a value as decimals where they end, else as a fraction."""
+    below, tens = value.denominator, 0
+    while below % 10 == 0:
+        below //= 10
+        tens += 1
+    for prime in (2, 5):
+        while below % prime == 0:
+            below //= prime
+            tens += 1
+    if below != 1:
+        return f"{value.numerator}/{value.denominator}"
+    scaled = abs(value.numerator) * 10**tens // value.denominator
+    text = str(scaled).rjust(tens + 1, "0")
+    whole, part = (text[:-tens], text[-tens:].rstrip("0")) if tens else (text, "")
+    sign = "-" if value < 0 else ""
+    return f"{sign}{whole}.{part}" if part else f"{sign}{whole}"

@@ -1,0 +1,190 @@
+"""Sampling: asks the questions of a task, several at a time, and makes a sample of each answer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from benchcore.client.prompt import Prompt
+from benchcore.client.records import FAILED, Outcome, Record
+from benchcore.clock import NS
+from benchcore.config.arrival import Arrival
+from benchcore.errors import ResultsError, TargetError
+from benchcore.load.arrivals import offsets_ns
+from benchcore.metrics.accuracy import Sample, SampleOutcome
+from benchcore.stages.accuracy.retry import again
+from benchcore.stages.accuracy.task import Question, Task, sha256
+
+if TYPE_CHECKING:
+    from benchcore.client.client import Client
+    from benchcore.config.eval import EvalConfig
+    from benchcore.config.target import Endpoint
+
+CUT: Final = frozenset({"length", "max_tokens", "incomplete", "max_output_tokens"})
+"""Finish reasons of an answer that was cut at the limit of tokens."""
+_GONE: Final = frozenset({Outcome.CONNECT_ERROR, Outcome.TRUNCATED})
+_PATIENCE: Final = 8
+"""Questions in a row that found no server, after all their tries, before the run gives up."""
+
+
+def question_prompt(question: Question, config: EvalConfig, endpoint: Endpoint) -> Prompt:
+    """Return what is sent for a question."""
+    extra: dict[str, Any] = {"temperature": config.temperature}
+    if config.top_p is not None:
+        extra["top_p"] = config.top_p
+    if endpoint == "completions":
+        return Prompt(
+            text=question.plain(config.system), output_tokens=config.max_tokens, extra=extra
+        )
+    messages = question.messages(config.system)
+    return Prompt(messages=messages, output_tokens=config.max_tokens, extra=extra)
+
+
+def sample_of(question: Question, record: Record, task: Task, config: EvalConfig) -> Sample:
+    """Return what became of a question, from the record of its last try; the text must be kept."""
+    sample = Sample(
+        index=question.index,
+        question=question.key,
+        repeat=question.repeat,
+        group=question.group,
+        target=question.target,
+        facts=dict(question.facts),
+        finish_reason=record.finish_reason,
+        truncated=record.finish_reason in CUT,
+        tries=1,
+        prompt_sha256=sha256(question.messages(config.system)),
+    )
+    if record.usage is not None:
+        sample.input_tokens = record.usage.prompt_tokens
+        sample.reasoning_tokens = record.usage.reasoning_tokens
+    if config.keep_text:
+        sample.prompt = question.messages(config.system)
+    if record.outcome not in (Outcome.OK, Outcome.EMPTY):
+        assert record.outcome is not None
+        status = f" {record.status}" if record.status >= 400 else ""
+        sample.error = f"{record.outcome.value}{status}: {record.error}"
+        return sample
+    sample.output_tokens = record.output_tokens
+    sample.seconds = (record.done_ns - record.sent_ns) / NS
+    text = record.text or ""
+    sample.answer_sha256 = sha256(text)
+    if config.keep_text:
+        sample.answer = text
+    if record.refused or record.finish_reason == "content_filter":
+        sample.outcome, sample.score = SampleOutcome.REFUSED, 0.0
+        return sample
+    score(sample, question, text, task, config)
+    return sample
+
+
+def score(sample: Sample, question: Question, text: str, task: Task, config: EvalConfig) -> None:
+    """Write into a sample what its answer is worth."""
+    judgement = task.judge(question, text, config)
+    sample.extracted, sample.score = judgement.extracted, judgement.score
+    sample.details = judgement.details
+    sample.outcome = SampleOutcome.SCORED if judgement.answered else SampleOutcome.NO_ANSWER
+
+
+class Sampler:
+    """Asks questions.
+
+    Args:
+        client: sends; it keeps texts.
+        task: judges.
+        config: how it is asked.
+        on_sample: takes each sample as soon as it is there.
+        sleep: waits; replaced in tests.
+        seed: of the waits before another try, and of the arrivals.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        task: Task,
+        config: EvalConfig,
+        on_sample: Callable[[Sample], None],
+        *,
+        sleep: Callable[[float], Any] = asyncio.sleep,
+        seed: int = 0,
+    ) -> None:
+        self._client = client
+        self._task = task
+        self._config = config
+        self._on_sample = on_sample
+        self._sleep = sleep
+        self._draw = random.Random(seed)
+        self._gone = 0
+        self._fault: TargetError | ResultsError | None = None
+
+    async def ask(self, questions: Sequence[Question]) -> None:
+        """Ask questions: so many at a time, or so many a second.
+
+        Raises:
+            TargetError: the server has gone.
+            ResultsError: a sample could not be written.
+        """
+        if self._config.rate is not None:
+            await self._ask_at_rate(questions, self._config.rate)
+        else:
+            await self._ask_in_turn(questions)
+        if self._fault is not None:
+            raise self._fault
+
+    async def _ask_in_turn(self, questions: Sequence[Question]) -> None:
+        left = iter(questions)
+
+        async def user() -> None:
+            for question in left:
+                await self._ask_one(question)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._config.concurrency, len(questions))):
+                group.create_task(user())
+
+    async def _ask_at_rate(self, questions: Sequence[Question], rate: float) -> None:
+        arrival = Arrival.parse("poisson")
+        due = offsets_ns(arrival, rate, 0, self._draw, fewest=len(questions))
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+
+        async def later(question: Question, offset_ns: int) -> None:
+            await self._sleep(max(0.0, start + offset_ns / NS - loop.time()))
+            await self._ask_one(question)
+
+        async with asyncio.TaskGroup() as group:
+            for question, offset_ns in zip(questions, due, strict=True):
+                group.create_task(later(question, offset_ns))
+
+    async def _ask_one(self, question: Question) -> None:
+        if self._fault is not None:
+            return
+        prompt = question_prompt(question, self._config, self._client.target.endpoint)
+        retried: list[str] = []
+        while True:
+            record = await self._client.send(self._client.prepare(prompt))
+            more = again(record, len(retried) + 1, self._config.retries, self._draw, time.time())
+            if more is None:
+                break
+            retried.append(more.why)
+            await self._sleep(more.seconds)
+        sample = sample_of(question, record, self._task, self._config)
+        sample.tries, sample.retried = len(retried) + 1, retried
+        self._watch(record)
+        try:
+            self._on_sample(sample)
+        except ResultsError as error:
+            # Answers that cannot be kept need not be asked for.
+            self._fault = error
+
+    def _watch(self, record: Record) -> None:
+        """Give up where the server has gone: each question left would only be one more error."""
+        gone = record.outcome in _GONE and not record.first_token_ns
+        self._gone = self._gone + 1 if gone and record.outcome in FAILED else 0
+        if self._gone >= _PATIENCE:
+            self._fault = TargetError(
+                f"{self._client.target.base_url} has gone: {self._gone} questions in a row found "
+                f"no server ({record.error}); start it again and go on with --resume"
+            )

@@ -1,0 +1,221 @@
+"""Task: what an eval asks, and how an answer to it is judged."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from benchcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchcore.config.eval import EvalConfig
+    from benchcore.metrics.accuracy import Sample
+    from benchcore.stages.accuracy.source import Source
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question, ready to be asked once.
+
+    Args:
+        index: its place in the order of asking, from 0.
+        key: the same for the same question in every repeat, order and run.
+        repeat: which repeat, from 0.
+        text: the user turn.
+        target: the right answer, as short as the task has it.
+        group: what it is counted with besides, such as a subject.
+        facts: what judging it needs, kept with the sample.
+        shots: solved questions before it, each a user turn and an answer.
+    """
+
+    index: int
+    key: str
+    repeat: int
+    text: str
+    target: str
+    group: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    shots: tuple[tuple[str, str], ...] = ()
+
+    def messages(self, system: str | None) -> list[dict[str, str]]:
+        """Return it as a conversation, with a system turn where there is one."""
+        turns = [] if system is None else [{"role": "system", "content": system}]
+        for asked, answered in self.shots:
+            turns.append({"role": "user", "content": asked})
+            turns.append({"role": "assistant", "content": answered})
+        return [*turns, {"role": "user", "content": self.text}]
+
+    def plain(self, system: str | None) -> str:
+        """Return it as one text, for an endpoint without turns."""
+        parts = [] if system is None else [system]
+        parts += [f"{asked}\n{answered}" for asked, answered in self.shots]
+        return "\n\n".join([*parts, self.text])
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What an answer is worth.
+
+    Args:
+        score: 0 to 1.
+        extracted: the answer that was found in the text.
+        answered: whether there is one.
+        details: what else is known, such as which instructions were followed.
+    """
+
+    score: float
+    extracted: str | None = None
+    answered: bool = True
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+NO_ANSWER = Judgement(0.0, answered=False)
+
+
+class Task:
+    """A kind of eval; a package of one's own offers one by the entry point `benchcore.tasks`.
+
+    A task turns the rows of its data into questions, and judges an answer. It sends nothing.
+    """
+
+    name: str
+    title: str
+    variants: tuple[str, ...] = ()
+    """Those that it knows, its usual one first."""
+    repeats: int = 1
+    """How often each question is asked where the user does not say."""
+    extractions: tuple[str, ...] = ("robust",)
+    builtin: str | None = None
+    """Its test set in `workloads/eval`, where it has one."""
+
+    def sources(self, variant: str) -> tuple[Source, ...]:
+        """Return the public files that hold its questions."""
+        raise ConfigError(f"task {self.name}: give its questions with --data (variant {variant!r})")
+
+    def own_data(self) -> Path | None:
+        """Return the file that the task itself names, where it does."""
+        return None
+
+    def shot_sources(self, variant: str) -> tuple[Source, ...]:
+        """Return the public files that hold solved questions."""
+        del variant
+        raise ConfigError(f"task {self.name}: give solved questions with --few-shot-data")
+
+    def check(self, config: EvalConfig) -> None:
+        """Refuse what the task cannot do.
+
+        Raises:
+            ConfigError: a setting is not for it, or a package that it needs is missing.
+        """
+        if self.variants and config.variant and config.variant not in self.variants:
+            raise ConfigError(
+                f"task {self.name} has no variant {config.variant!r}; "
+                f"it has {', '.join(self.variants)}"
+            )
+        if config.extraction not in self.extractions:
+            raise ConfigError(
+                f"task {self.name} has no extraction {config.extraction!r}; "
+                f"it has {', '.join(self.extractions)}"
+            )
+
+    def variant(self, config: EvalConfig) -> str:
+        """Return the variant in force."""
+        return config.variant or (self.variants[0] if self.variants else "")
+
+    def limited(self, rows: Sequence[Row], config: EvalConfig, draw: random.Random) -> list[Row]:
+        """Return the rows that are asked: the first ones, where there is a limit."""
+        del draw
+        return list(rows[: config.limit])
+
+    def questions(
+        self, rows: Sequence[Row], config: EvalConfig, shots: Sequence[Row] = ()
+    ) -> list[Question]:
+        """Return the questions in the order of asking: all rows, and all again for each repeat.
+
+        Raises:
+            ConfigError: a row lacks a column, or holds what cannot be.
+        """
+        repeats = config.n_repeats or (1 if config.limit is not None else self.repeats)
+        draw = random.Random(0)
+        chosen = self.limited(rows, config, draw)
+        solved = tuple(self.solved(row) for row in shots)
+        made: list[Question] = []
+        for repeat in range(repeats):
+            keys = _Keys()
+            for number, row in enumerate(chosen, 1):
+                try:
+                    text, target, facts = self.ask(row, draw)
+                    key, group = keys.key(self.said(row)), self.group(row)
+                except KeyError as error:
+                    raise ConfigError(
+                        f"task {self.name}: row {number} has no column {error}; it has "
+                        f"{', '.join(map(str, row))}"
+                    ) from None
+                except (TypeError, ValueError, IndexError) as error:
+                    raise ConfigError(f"task {self.name}: row {number}: {error}") from None
+                made.append(Question(len(made), key, repeat, text, target, group, facts, solved))
+        return made
+
+    def ask(self, row: Row, draw: random.Random) -> tuple[str, str, dict[str, Any]]:
+        """Return the user turn of a row, the right answer, and the facts that judging needs.
+
+        Args:
+            row: of the data.
+            draw: the one generator of the run; what is drawn here must stand in the facts.
+        """
+        raise NotImplementedError
+
+    def solved(self, row: Row) -> tuple[str, str]:
+        """Return a row as a solved question: the user turn, and an answer in the wanted form."""
+        raise ConfigError(f"task {self.name} takes no solved questions (row {row!r:.60})")
+
+    def said(self, row: Row) -> str:
+        """Return the text by which a question is known, whatever the order of its choices."""
+        raise NotImplementedError
+
+    def group(self, row: Row) -> str:
+        """Return what a row is counted with besides."""
+        del row
+        return ""
+
+    def judge(self, question: Question, answer: str, config: EvalConfig) -> Judgement:
+        """Return what an answer is worth; an answer of any text whatever raises nothing."""
+        raise NotImplementedError
+
+    def figures(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """Return what is said besides the score, over completed samples."""
+        del samples
+        return {}
+
+
+class _Keys:
+    """Makes keys of questions; a text that is there twice has two."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+
+    def key(self, text: str) -> str:
+        digest = sha256(text)[:16]
+        count = self._seen[digest] = self._seen.get(digest, 0) + 1
+        return digest if count == 1 else f"{digest}-{count}"
+
+
+def sha256(text: Any) -> str:
+    """Return the SHA-256 of a text, or of the JSON of anything else, in hexadecimal."""
+    data = text.encode(errors="surrogatepass") if isinstance(text, str) else orjson.dumps(text)
+    return hashlib.sha256(data).hexdigest()
+
+
+def mean_of(samples: Sequence[Sample], name: str) -> dict[str, float]:
+    """Return the mean of a detail over the samples that have it; nothing where none has."""
+    values = [float(sample.details[name]) for sample in samples if name in sample.details]
+    return {name: sum(values) / len(values)} if values else {}

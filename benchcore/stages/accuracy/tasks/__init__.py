@@ -1,0 +1,1 @@
+"""The tasks that benchcore comes with, one a module."""
