@@ -1,0 +1,1 @@
+"""Rules that check whether an answer followed an instruction of IFEval."""
