@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from benchcore.client.prompt import Prompt
     from benchcore.client.records import Outcome, Phase, Record, Usage
     from benchcore.config.climb import ClimbConfig
+    from benchcore.config.eval import EvalConfig
     from benchcore.config.lengths import Length
     from benchcore.config.target import Target, Timeouts
     from benchcore.errors import (
@@ -29,25 +30,31 @@ if TYPE_CHECKING:
         UsageError,
         VerdictError,
     )
+    from benchcore.metrics.accuracy import AccuracyReport
     from benchcore.metrics.level import LevelResult
     from benchcore.metrics.summary import Summary
     from benchcore.metrics.validity import Validity
     from benchcore.sim.options import SimOptions
     from benchcore.sim.process import SimulatorProcess
     from benchcore.sim.profile import SimProfile
+    from benchcore.stages.accuracy.accuracy import evaluate
+    from benchcore.stages.accuracy.task import Judgement, Task
     from benchcore.stages.perf.climb import ClimbRun, climb
     from benchcore.workload.jsonl import PromptFile
     from benchcore.workload.named import load_workload
     from benchcore.workload.synthetic import Synthetic
 
 _HOMES = {
+    "AccuracyReport": "metrics.accuracy",
     "BenchcoreError": "errors",
     "CapacityError": "errors",
     "Client": "client.client",
     "ClimbConfig": "config.climb",
     "ClimbRun": "stages.perf.climb",
     "ConfigError": "errors",
+    "EvalConfig": "config.eval",
     "InvalidRunError": "errors",
+    "Judgement": "stages.accuracy.task",
     "Length": "config.lengths",
     "LevelResult": "metrics.level",
     "LockError": "errors",
@@ -64,23 +71,28 @@ _HOMES = {
     "Synthetic": "workload.synthetic",
     "Target": "config.target",
     "TargetError": "errors",
+    "Task": "stages.accuracy.task",
     "Timeouts": "config.target",
-    "UsageError": "errors",
     "Usage": "client.records",
+    "UsageError": "errors",
     "Validity": "metrics.validity",
     "VerdictError": "errors",
     "climb": "stages.perf.climb",
+    "evaluate": "stages.accuracy.accuracy",
     "load_workload": "workload.named",
 }
 
 __all__ = [
+    "AccuracyReport",
     "BenchcoreError",
     "CapacityError",
     "Client",
     "ClimbConfig",
     "ClimbRun",
     "ConfigError",
+    "EvalConfig",
     "InvalidRunError",
+    "Judgement",
     "Length",
     "LevelResult",
     "LockError",
@@ -97,6 +109,7 @@ __all__ = [
     "Synthetic",
     "Target",
     "TargetError",
+    "Task",
     "Timeouts",
     "Usage",
     "UsageError",
@@ -104,6 +117,7 @@ __all__ = [
     "VerdictError",
     "__version__",
     "climb",
+    "evaluate",
     "load_workload",
 ]
 

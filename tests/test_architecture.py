@@ -66,13 +66,16 @@ def test_imports_point_down(path, room):
 
 def test_the_public_surface_is_this():
     assert benchcore.__all__ == [
+        "AccuracyReport",
         "BenchcoreError",
         "CapacityError",
         "Client",
         "ClimbConfig",
         "ClimbRun",
         "ConfigError",
+        "EvalConfig",
         "InvalidRunError",
+        "Judgement",
         "Length",
         "LevelResult",
         "LockError",
@@ -89,6 +92,7 @@ def test_the_public_surface_is_this():
         "Synthetic",
         "Target",
         "TargetError",
+        "Task",
         "Timeouts",
         "Usage",
         "UsageError",
@@ -96,6 +100,7 @@ def test_the_public_surface_is_this():
         "VerdictError",
         "__version__",
         "climb",
+        "evaluate",
         "load_workload",
     ]
     assert benchcore.__all__ == sorted(benchcore.__all__)

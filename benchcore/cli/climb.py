@@ -12,6 +12,7 @@ import click
 
 from benchcore.cli import climb_options as options
 from benchcore.cli import values
+from benchcore.cli.climb_eval import SIM_ABILITY, Evaluation, read_evaluation
 from benchcore.cli.signals import catch_signals
 from benchcore.cli.target import SERVER, masked, read_target, validated, warnings
 from benchcore.errors import InvalidRunError, TargetError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @options.REQUEST
 @options.LOAD
 @options.WORKLOAD
+@options.EVAL
 @options.RULES
 @options.OUTPUT
 def climb(**given: Any) -> int:
@@ -46,6 +48,10 @@ def climb(**given: Any) -> int:
     )
     level = "warning" if given["quiet"] else given["log_level"]
     set_up(sys.stderr, level, as_json=given["log_format"] == "json", before=progress.clear)
+    if given["eval_task"] is not None and given["workload"] is not None:
+        raise click.UsageError("--eval brings its own questions: leave --workload out")
+    if given["eval_settings"] and given["eval_task"] is None:
+        raise click.UsageError("--eval-set goes with --eval")
     if given["seed"] is None:
         given["seed"] = secrets.randbelow(2**31)
     if given["base_url"] and not given["simulator"]:
@@ -57,15 +63,21 @@ def climb(**given: Any) -> int:
 
 def _on_simulator(given: dict[str, Any], progress: Any) -> int:
     from benchcore.report.live import LOGGER
+    from benchcore.sim.options import SimOptions
     from benchcore.sim.process import SimulatorProcess
+    from benchcore.sim.profile import SimProfile
 
+    options = SimOptions()
+    if given["eval_task"] is not None:
+        given["eval_data"] = given["eval_data"] or "builtin"
+        options = SimOptions(profile=SimProfile.named("default", ability=SIM_ABILITY))
     given["input_tokens"] = given["input_tokens"] or (None if given["workload"] else "128")
     given["output_tokens"] = given["output_tokens"] or (None if given["workload"] else "16")
     asked = "" if given["simulator"] else " (no --base-url was given)"
     LOGGER.warning("SIMULATOR: these are the figures of the built-in simulated server%s", asked)
     if given["print_request"]:
         return _on_server(given, "http://127.0.0.1", "simulator", progress)
-    process = SimulatorProcess().start()
+    process = SimulatorProcess(options).start()
     try:
         return _on_server(given, process.base_url, "simulator", progress)
     finally:
@@ -85,7 +97,8 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
         timeouts=given["timeout"] or {},
         allow_empty=given["allow_empty"],
     )
-    parts = _parts(given)
+    evaluation = None if given["eval_task"] is None else read_evaluation(given)
+    parts = _parts(given) if evaluation is None else [_eval_part(given, evaluation)]
     if given["print_request"]:
         return asyncio.run(_print_request(target, parts[0]))
     LOGGER.info("%s", _first_line(target, parts))
@@ -102,13 +115,18 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
             command=["benchcore", *masked(sys.argv[1:])],
             kind=kind,
             tokenizer=given["tokenizer"],
+            grader=None if evaluation is None else evaluation.grader,
             progress=progress,
         )
+        if evaluation is not None:
+            evaluation.run = machine.run
         caught = catch_signals(machine.interrupt)
         try:
             await machine()
         finally:
             progress.clear()
+            if evaluation is not None:
+                evaluation.close()
             _print_result(machine.run, as_json=given["as_json"])
         return machine, 128 + caught[0] if caught else 0
 
@@ -218,6 +236,15 @@ def _config(given: dict[str, Any], load: dict[str, Any]) -> Any:
         "slos",
     )
     return validated(lambda: ClimbConfig(**fields, **{name: given[name] for name in passed}))
+
+
+def _eval_part(given: dict[str, Any], evaluation: Evaluation) -> Part:
+    from benchcore.stages.perf.plan import Part
+
+    questions = evaluation.questions
+    # Each question once a level, unless the user says otherwise.
+    load = {"requests": len(questions)}
+    return Part(questions.name, questions, _config(given, load))
 
 
 def _parts(given: dict[str, Any]) -> list[Part]:

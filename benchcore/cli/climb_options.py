@@ -224,3 +224,25 @@ OUTPUT = group(
         show_default=True,
     ),
 )
+EVAL = group(
+    click.option(
+        "--eval",
+        "eval_task",
+        metavar="TASK",
+        help="Ask this task's questions and score the answers of each level; see benchcore eval.",
+    ),
+    click.option(
+        "--eval-data",
+        metavar="FILE|DIR|builtin",
+        envvar="BENCHCORE_DATA",
+        help="The questions; fetched when left out. Also BENCHCORE_DATA.",
+    ),
+    click.option(
+        "--eval-set",
+        "eval_settings",
+        type=values.PAIR,
+        multiple=True,
+        metavar="FIELD=VALUE",
+        help="How they are asked, such as limit=50 or max_tokens=512; repeatable.",
+    ),
+)

@@ -6,22 +6,20 @@ import asyncio
 import datetime as dt
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchcore.cli import values
+from benchcore.cli.climb_eval import SIM_ABILITY
 from benchcore.cli.target import SERVER, masked, read_target, validated, warnings
 from benchcore.errors import ConfigError, ResultsError, VerdictError
 
 if TYPE_CHECKING:
     from benchcore.config.eval import EvalConfig
     from benchcore.metrics.accuracy import AccuracyReport, Sample
-    from benchcore.stages.accuracy.task import Question, Task
-
-_SIM_ABILITY = 0.8
+    from benchcore.stages.accuracy.plan import EvalPlan
 
 
 @click.command("eval")
@@ -113,29 +111,6 @@ def _list() -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is to be asked.
-
-    Args:
-        task: whose questions.
-        config: how.
-        questions: in order.
-        data: where they are from.
-        done: samples that there are already.
-        folder: of the run that is gone on with.
-        base_url: of its server.
-    """
-
-    task: Task
-    config: EvalConfig
-    questions: list[Question]
-    data: dict[str, Any]
-    done: list[Sample]
-    folder: Path | None = None
-    base_url: str | None = None
-
-
 def _config(given: dict[str, Any]) -> EvalConfig:
     from benchcore.config.eval import PRESETS, EvalConfig
 
@@ -163,26 +138,27 @@ def _config(given: dict[str, Any]) -> EvalConfig:
     return config
 
 
-def _planned(given: dict[str, Any]) -> _Plan:
+def _planned(given: dict[str, Any]) -> EvalPlan:
     """Return what is to be asked: anew, or what an earlier run left."""
     from benchcore.config.eval import EvalConfig
     from benchcore.sinks.accuracy import read_accuracy, read_samples
     from benchcore.stages.accuracy.accuracy import without_errors
+    from benchcore.stages.accuracy.plan import EvalPlan, plan_eval
 
     if given["resume"] is None:
         config = _config(given)
         return asyncio.run(
-            _plan(given["name"] or "gpqa", config, given["data"], given["few_shot_data"])
+            plan_eval(given["name"] or "gpqa", config, given["data"], given["few_shot_data"])
         )
     folder: Path = given["resume"]
     before = read_accuracy(folder)
     config = validated(lambda: EvalConfig.model_validate(before["config"]))
     data = before["data"]
-    plan = asyncio.run(_plan(data["task"], config, data["given"], data["few_shot_given"]))
+    plan = asyncio.run(plan_eval(data["task"], config, data["given"], data["few_shot_given"]))
     if plan.data["files"] != data["files"]:
         raise ConfigError(f"--resume {folder}: the questions are not those of the run; see --data")
     done = read_samples(folder)
-    return _Plan(
+    return EvalPlan(
         plan.task,
         config,
         plan.questions,
@@ -191,29 +167,6 @@ def _planned(given: dict[str, Any]) -> _Plan:
         folder,
         given["base_url"] or before["target"]["base_url"],
     )
-
-
-async def _plan(name: str, config: EvalConfig, data: str | None, shots: str | None) -> _Plan:
-    from benchcore.stages.accuracy.catalogue import find_task
-    from benchcore.stages.accuracy.custom import custom_task, is_custom
-    from benchcore.stages.accuracy.data import shot_rows, task_rows
-
-    task = custom_task(Path(name)) if is_custom(name) else find_task(name)
-    task.check(config)
-    variant = task.variant(config)
-    rows = await task_rows(task, variant, data)
-    solved = await shot_rows(task, variant, shots, config.few_shot)
-    questions = task.questions(rows.rows, config, solved.rows)
-    if not questions:
-        raise ConfigError(f"task {task.name}: the data hold no question of variant {variant!r}")
-    facts = {
-        "task": name,
-        "given": data,
-        "few_shot_given": shots,
-        "files": rows.facts,
-        "few_shot_files": solved.facts,
-    }
-    return _Plan(task, config, questions, facts, [])
 
 
 def _on_simulator(given: dict[str, Any]) -> int:
@@ -227,7 +180,7 @@ def _on_simulator(given: dict[str, Any]) -> int:
     LOGGER.warning("SIMULATOR: this scores the built-in simulated server%s", asked)
     given["data"] = given["data"] or BUILTIN
     plan = _planned(given)
-    profile = SimProfile.named("fast", ability=_SIM_ABILITY)
+    profile = SimProfile.named("fast", ability=SIM_ABILITY)
     process = SimulatorProcess(SimOptions(profile=profile)).start()
     try:
         return _on_server(plan, given, process.base_url, "simulator")
@@ -235,7 +188,7 @@ def _on_simulator(given: dict[str, Any]) -> int:
         process.stop()
 
 
-def _on_server(plan: _Plan, given: dict[str, Any], base_url: str | None, kind: str) -> int:
+def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind: str) -> int:
     from benchcore.cli.loop import run_loop
     from benchcore.cli.signals import catch_signals
     from benchcore.report.accuracy import sample_line

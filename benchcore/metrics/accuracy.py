@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
-from benchcore.metrics.run import Status
-from benchcore.metrics.scores import Estimate, estimate
+from benchcore.metrics.scores import Difference, Estimate, estimate
+from benchcore.metrics.status import Status
 
 SCHEMA_VERSION = 1
 FEWEST = 30
@@ -301,4 +301,37 @@ class AccuracyReport:
             "target": self.target,
             "origin": self.origin,
             "remarks": self.remarks(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LevelAccuracy:
+    """What the answers of one level of a climb were worth.
+
+    Args:
+        task: whose questions were asked.
+        score: over all samples of the level, errors as 0; `None`: there are none.
+        counts: how many became what.
+        difference: from the first level, question by question; `None`: it is the first, or the two
+            have no question in common.
+    """
+
+    task: str
+    score: Estimate | None
+    counts: Tally
+    difference: Difference | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `accuracy` of a level in `run.json`."""
+        counts = self.counts
+        return {
+            "task": self.task,
+            **({"score": None} if self.score is None else self.score.to_json()),
+            "n": counts.n,
+            "completed": counts.completed,
+            "truncated": counts.truncated,
+            "no_answer": counts.no_answer,
+            "refused": counts.refused,
+            "errors": counts.errors,
+            "against_first": None if self.difference is None else self.difference.to_json(),
         }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from benchcore.metrics.run import Status
+from benchcore.metrics.status import Status
 
 SCHEMA_VERSION = 1
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from benchcore.client.records import FAILED, Outcome, Record, Usage
 from benchcore.clock import NS
 from benchcore.config.slo import Slo
+from benchcore.metrics.accuracy import LevelAccuracy
 from benchcore.metrics.figures import PER_REQUEST, dispatch_lag_ns, is_good
 from benchcore.metrics.gaps import is_estimated, token_gaps
 from benchcore.metrics.summary import (
@@ -89,6 +90,8 @@ class LevelResult:
     infinite: tuple[str, ...] = ()
     """Figures that no request has, where each failed and failures count as infinite."""
     interrupted: bool = False
+    accuracy: LevelAccuracy | None = None
+    """What its answers were worth, where a task's questions were asked."""
     start_ns: int = 0
     records: list[Record] = field(default_factory=list, repr=False)
     rows: list[Row] = field(default_factory=list, repr=False)
@@ -215,6 +218,7 @@ class LevelResult:
                 if not name.startswith("reads_")
             },
             "server": self.server,
+            **({} if self.accuracy is None else {"accuracy": self.accuracy.to_json()}),
             "metrics": {name: summary.to_json() for name, summary in self.metrics.items()}
             | {name: infinite_throughout() for name in self.infinite},
         }

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from benchcore.metrics.level import LevelResult
+from benchcore.metrics.status import Status
 
 SCHEMA_VERSION = 1
-
-Status = Literal["running", "complete", "interrupted", "failed"]
 
 
 @dataclass(slots=True)

@@ -93,6 +93,56 @@ def level_table(levels: Iterable[LevelResult]) -> Table:
     return table
 
 
+def accuracy_table(levels: Iterable[LevelResult]) -> Table:
+    """Return what the answers of some levels were worth, each held against the first."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in (
+        "level",
+        "score",
+        "± stderr",
+        "95 % interval",
+        "samples",
+        "no answer",
+        "cut off",
+    ):
+        table.add_column(header, justify="left" if header == "level" else "right")
+    table.add_column("errors", justify="right")
+    table.add_column("against the first level", justify="right")
+    for level in levels:
+        found = level.accuracy
+        if found is None:
+            continue
+        score, counts, difference = found.score, found.counts, found.difference
+        stderr = None if score is None else score.stderr
+        against = Text("–")
+        if difference is not None:
+            style = "bold red" if difference.significant and difference.difference < 0 else ""
+            limits = f"{difference.low:+.3f} to {difference.high:+.3f}"
+            against = Text(f"{difference.difference:+.4f} ({limits})", style)
+        table.add_row(
+            level_name(level),
+            "–" if score is None else f"{score.score:.4f}",
+            "–" if stderr is None else f"{stderr:.4f}",
+            "–" if score is None else f"{score.low:.3f}–{score.high:.3f}",
+            str(counts.n),
+            str(counts.no_answer),
+            str(counts.truncated),
+            str(counts.errors),
+            against,
+        )
+    return table
+
+
+def _worse(level: LevelResult) -> list[str]:
+    """Return that answers are worse than at the first level, where that is more than chance."""
+    found = level.accuracy
+    one = None if found is None else found.difference
+    if one is None or not one.significant or one.difference >= 0:
+        return []
+    lost = f"{-one.difference:.4f} ({one.worse} questions lost, {one.better} won)"
+    return [f"{level_name(level)}: answers are worse than at the first level by {lost}"]
+
+
 def remarks(run: RunResult) -> list[str]:
     """Return what must be said below the table, a line each."""
     lines = []
@@ -103,6 +153,7 @@ def remarks(run: RunResult) -> list[str]:
         name = level_name(level)
         lines += [f"{name}: {level.validity.verdict}: {why}" for why in level.validity.reasons]
         lines += [f"{name}: {what}" for what in level.findings]
+        lines += _worse(level)
         notes = [note for note in level.notes if "p99 rests" not in note]
         lines += [f"{name}: {note}" for note in notes]
         if level.dropped:
@@ -144,6 +195,9 @@ def render(run: RunResult, *, color: bool) -> str:
         console.print(level_table(run.levels))
     else:
         console.print("nothing was measured")
+    if any(level.accuracy is not None for level in run.levels):
+        console.print()
+        console.print(accuracy_table(run.levels))
     found = remarks(run)
     if found:
         console.print()

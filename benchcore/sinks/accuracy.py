@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -14,7 +14,6 @@ from benchcore.sinks.run_json import dump
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Any
 
 SAMPLES = "samples.jsonl"
 ACCURACY = "accuracy.json"
@@ -30,13 +29,18 @@ class SampleFile:
     def __init__(self, folder: Path) -> None:
         self._file = GrowingFile(folder / SAMPLES)
 
-    def write(self, sample: Sample) -> None:
+    def write(self, sample: Sample, **beside: Any) -> None:
         """Write a sample at once.
+
+        Args:
+            sample: with what came of it.
+            **beside: what else its line says, such as the level of a climb.
 
         Raises:
             OSError: it cannot be written.
         """
-        self._file.write(orjson.dumps(sample.to_json(), option=orjson.OPT_APPEND_NEWLINE))
+        entry = {**beside, **sample.to_json()}
+        self._file.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE))
         self._file.flush()
 
     def close(self) -> None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from benchcore.client.client import Client
+from benchcore.config.eval import EvalConfig
+from benchcore.config.target import Target
 from benchcore.errors import ConfigError
 from benchcore.metrics.accuracy import AccuracyReport, Sample, SampleOutcome
+from benchcore.stages.accuracy.plan import plan_eval
 from benchcore.stages.accuracy.sampling import Sampler
 from benchcore.stages.accuracy.task import Question, Task, sha256
 from benchcore.stages.perf.facts import target_facts
 from benchcore.stages.perf.probe import find_model
-
-if TYPE_CHECKING:
-    from benchcore.config.eval import EvalConfig
-    from benchcore.config.target import Target
 
 
 class Accuracy:
@@ -139,3 +138,23 @@ def remaining(
 def without_errors(samples: Sequence[Sample]) -> list[Sample]:
     """Return the samples that need not be asked again where errors are."""
     return [sample for sample in samples if sample.outcome is not SampleOutcome.ERROR]
+
+
+async def evaluate(
+    target: Target | str, task: str | Task = "gpqa", *, data: str | None = None, **settings: Any
+) -> AccuracyReport:
+    """Ask a task's questions and return what the answers were worth.
+
+    Args:
+        target: the server, or its address.
+        task: its name, the name of a YAML file, or the task itself.
+        data: a file, a folder, `builtin`; `None`: it is fetched from its public place.
+        settings: fields of `EvalConfig`, such as `limit=50`.
+
+    Raises:
+        BenchcoreError: see `benchcore.errors`; pydantic's ValidationError for a bad setting.
+    """
+    config = EvalConfig.model_validate(settings)
+    plan = await plan_eval(task, config, data)
+    target = Target(target) if isinstance(target, str) else target
+    return await Accuracy(target, plan.task, plan.questions, config, data=plan.data)()

@@ -30,6 +30,7 @@ from benchcore.sinks.fanout import FanOut, installed_sinks
 from benchcore.sinks.folder import make_folder
 from benchcore.sinks.protocol import LevelHead, RequestRow, SinkOptions
 from benchcore.stages.perf.facts import target_facts, versions
+from benchcore.stages.perf.grader import Grader
 from benchcore.stages.perf.level_run import LevelRun
 from benchcore.stages.perf.plan import Part, Step, steps
 from benchcore.stages.perf.probe import Found, find_model, fit, settle
@@ -107,6 +108,7 @@ class Climb:
         command: how it was called, for `run.json`.
         kind: `server`, or `simulator`.
         tokenizer: a local tokenizer file, for prompts and for answers without usage.
+        grader: says what the answers of each level were worth, where that is wanted.
         progress: told how it goes.
     """
 
@@ -121,8 +123,10 @@ class Climb:
         command: Sequence[str] = (),
         kind: str = "server",
         tokenizer: str | None = None,
+        grader: Grader | None = None,
         progress: Progress | None = None,
     ) -> None:
+        self._grader = grader
         self._target = target
         self._parts = list(parts)
         self._steps = list(steps(self._parts))
@@ -141,7 +145,7 @@ class Climb:
             lambda problem: self._progress.say(f"the results cannot be written: {problem}"),
         )
         first = self._parts[0].config
-        self._tally = Tally(self._sinks, keep_text=first.save_text)
+        self._tally = Tally(self._sinks, keep_text=first.save_text or grader is not None)
         self.run = ClimbRun(
             run_id="",
             started_at="",
@@ -190,7 +194,7 @@ class Climb:
             async with Client(
                 self._target,
                 kernel_stamps=config.kernel_stamps,
-                keep=config.save_text or self._tokenizer is not None,
+                keep=config.save_text or self._tokenizer is not None or self._grader is not None,
             ) as client:
                 await self._until_interrupted(self._prepare(client))
                 if not self._interrupts:
@@ -311,8 +315,12 @@ class Climb:
                 progress=self._progress,
                 server=server,
                 e2e_seconds=None if self._found is None else self._found.e2e_seconds,
+                grader=self._grader,
             )
             level = await self._running.run()
+            if self._grader is not None and not config.save_text:
+                for record in level.records:
+                    record.text = record.answer = None
             self._running = None
             figures.append(_figures(level, slos))
             level.findings += [f"SLO {broken}" for broken in figures[-1].broken_slos]

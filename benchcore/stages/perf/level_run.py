@@ -17,6 +17,7 @@ from benchcore.load.arrivals import Arrival
 from benchcore.load.level import Level, LevelRecords, Stage
 from benchcore.load.open import OpenLoop
 from benchcore.load.steady import SteadyState, closed_steady, open_steady
+from benchcore.metrics.accuracy import LevelAccuracy
 from benchcore.metrics.figures import ttft_ns
 from benchcore.metrics.histograms import Histogram
 from benchcore.metrics.level import LevelResult, count_tokens, infinite_figures, latencies, rates
@@ -30,6 +31,7 @@ from benchcore.observe.server import Scraper, ServerMetrics
 from benchcore.report.progress import Live, Progress
 from benchcore.sinks.fanout import FanOut
 from benchcore.sinks.protocol import LevelHead, RequestRow
+from benchcore.stages.perf.grader import Grader
 from benchcore.stages.perf.guards import faults_end, no_collection
 from benchcore.stages.perf.plan import Step, level_plan
 from benchcore.stages.perf.remarks import findings, how_far, notes, steady_figures
@@ -61,6 +63,7 @@ class LevelRun:
         progress: told how it stands.
         server: the target's `/metrics`.
         e2e_seconds: how long one request took, alone; `None`: unknown.
+        grader: says what the answers were worth, where that is wanted.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class LevelRun:
         progress: Progress,
         server: ServerMetrics,
         e2e_seconds: float | None,
+        grader: Grader | None = None,
     ) -> None:
         self._client = client
         self._step = step
@@ -87,6 +91,9 @@ class LevelRun:
         self._clock = LoopClock(self._loop)
         self._plan = level_plan(step)
         self._sender = PromptSender(client, step.part.workload, step.name, step.repeat)
+        self._grader = grader
+        if grader is not None:
+            self._sender.numbers = {}
         self._over = asyncio.Event()
         self._interrupted = asyncio.Event()
         self._ended: deque[tuple[Record, Stage]] = deque()
@@ -223,7 +230,21 @@ class LevelRun:
         self._write_rows(len(self._ended))
         await self._tally.finish()
         self._finish_rows()
-        return self._result(client.merged_reads - merged_before)
+        found = self._result(client.merged_reads - merged_before)
+        found.accuracy = await self._grade()
+        return found
+
+    async def _grade(self) -> LevelAccuracy | None:
+        numbers = self._sender.numbers
+        if self._grader is None or numbers is None:
+            return None
+        asked = [
+            (numbers[record.request_id], record)
+            for record in self._level.result.measured
+            if record.request_id in numbers
+        ]
+        step = self._step
+        return await self._grader.grade(step.name, step.repeat, asked)
 
     async def _connect_ahead(self, count: int) -> None:
         """Open connections for a while; those that are missing are opened when they are needed."""

@@ -32,13 +32,18 @@ class PromptSender:
         self._ready: deque[Request] = deque()
         self._next = 0
         self._most = 1 << 30
+        self.numbers: dict[str, int] | None = None
+        """By request, the number of its prompt; filled where somebody wants to know."""
         self.unprepared = 0
         """Requests that had to be made at the moment they were due."""
 
     def _prepare(self) -> Request:
         index = self._next
         self._next += 1
-        return self._client.prepare(self._workload.prompt(index, *self._path))
+        request = self._client.prepare(self._workload.prompt(index, *self._path))
+        if self.numbers is not None:
+            self.numbers[request.request_id] = index
+        return request
 
     def missing(self, ahead: int) -> int:
         """Return how many requests are missing until `ahead` are ready."""
