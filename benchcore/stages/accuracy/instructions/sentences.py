@@ -66,11 +66,9 @@ def _ends(text: str) -> Iterator[int]:
     chunks = list(_CHUNK.finditer(text))
     texts = [*(chunk[0] for chunk in chunks[1:]), ""]
     for chunk, following in zip(chunks, texts, strict=False):
-        end = -1
         for wide in _FULL_WIDTH.finditer(text, chunk.start(), chunk.end()):
-            end = wide.end()
-            yield end
-        if end != chunk.end() and _is_last(chunk[0], following):
+            yield wide.end()
+        if _is_last(chunk[0], following):
             yield chunk.end()
 
 
@@ -78,8 +76,8 @@ def _is_last(chunk: str, following: str) -> bool:
     closed = chunk.rstrip(_CLOSING)
     word = closed.rstrip(_STOPS)
     stop = closed[len(word) :]
-    if not stop or not following:
-        return bool(stop)
+    if not stop:
+        return False
     if "!" in stop or "?" in stop:
         return True
     word = word.lstrip(_OPENING).lower()
