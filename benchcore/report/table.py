@@ -107,7 +107,7 @@ def accuracy_table(levels: Iterable[LevelResult]) -> Table:
     ):
         table.add_column(header, justify="left" if header == "level" else "right")
     table.add_column("errors", justify="right")
-    table.add_column("against the first level", justify="right")
+    table.add_column("against the first", justify="right", no_wrap=True)
     for level in levels:
         found = level.accuracy
         if found is None:
@@ -118,7 +118,7 @@ def accuracy_table(levels: Iterable[LevelResult]) -> Table:
         if difference is not None:
             style = "bold red" if difference.significant and difference.difference < 0 else ""
             limits = f"{difference.low:+.3f} to {difference.high:+.3f}"
-            against = Text(f"{difference.difference:+.4f} ({limits})", style)
+            against = Text(f"{difference.difference:+.3f} ({limits})", style)
         table.add_row(
             level_name(level),
             "–" if score is None else f"{score.score:.4f}",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 CUT: Final = frozenset({"length", "max_tokens", "incomplete", "max_output_tokens"})
 """Finish reasons of an answer that was cut at the limit of tokens."""
+LONGEST_EXTRACTED: Final = 80
 _GONE: Final = frozenset({Outcome.CONNECT_ERROR, Outcome.TRUNCATED})
 _PATIENCE: Final = 8
 """Questions in a row that found no server, after all their tries, before the run gives up."""
@@ -84,6 +85,9 @@ def score(sample: Sample, question: Question, text: str, task: Task, config: Eva
     """Write into a sample what its answer is worth."""
     judgement = task.judge(question, text, config)
     sample.extracted, sample.score = judgement.extracted, judgement.score
+    if judgement.extracted is not None and not config.keep_text:
+        # A task that takes all of an answer must not bring its text into the folder.
+        sample.extracted = judgement.extracted[:LONGEST_EXTRACTED]
     sample.details = judgement.details
     sample.outcome = SampleOutcome.SCORED if judgement.answered else SampleOutcome.NO_ANSWER
 
