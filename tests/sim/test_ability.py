@@ -22,7 +22,7 @@ def tried(prompt, profile, batch=1, seed=0):
         ("6 × 7 = ?", "Answer: 42", "Answer: 43"),
         ("After ####, as in #### 1. 6 × 7 = ?", "#### 42", "#### 43"),
         ('in the format of "Antwort:" only. 6 × 7 = ?', "Antwort: 42", "Antwort: 43"),
-        ("以 \"答案: \" 的形式 6 × 7 = ?", "答案: 42", "答案: 43"),
+        ('以 "答案: " 的形式 6 × 7 = ?', "答案: 42", "答案: 43"),
         (CHOICES, "Answer: C", "Answer: A"),
     ],
 )
@@ -33,7 +33,9 @@ def test_an_able_model_is_right_and_another_wrong(prompt, right, wrong):
     assert tried(prompt, LOST).worth == "wrong"
 
 
-@pytest.mark.parametrize("prompt", ["", "Tell me a story.", "12 + 30 = 42", "1 + 1 = ?\nA) 3\nB) 4"])
+@pytest.mark.parametrize(
+    "prompt", ["", "Tell me a story.", "12 + 30 = 42", "1 + 1 = ?\nA) 3\nB) 4"]
+)
 def test_what_it_cannot_know_it_leaves(prompt):
     assert tried(prompt, ABLE) is None
 
@@ -48,7 +50,10 @@ def test_without_an_ability_it_knows_nothing():
         ("Do not use any commas.", "Rivers carry water to the sea"),
         ("Write in all lowercase letters.", "rivers carry water to the sea"),
         ("Include the word harbour.", "Rivers carry water to the sea harbour"),
-        ("At least this: exactly 3 bullet points", "* Rivers carry water to the sea\n* and on\n* and on"),
+        (
+            "At least this: exactly 3 bullet points",
+            "* Rivers carry water to the sea\n* and on\n* and on",
+        ),
         ("at least 9 words", "Rivers carry water to the sea on on on"),
         ("End with the phrase: the end.", "Rivers carry water to the sea\nthe end"),
     ],

@@ -66,7 +66,11 @@ def test_reasoning_is_taken_out(text, left):
     assert without_reasoning(text) == left
 
 
-@given(st.text(alphabet=st.sampled_from("ABCDabcd ()[]{}*$\\:.\n,answerisboxed答案选") | st.characters()))
+@given(
+    st.text(
+        alphabet=st.sampled_from("ABCDabcd ()[]{}*$\\:.\n,answerisboxed答案选") | st.characters()
+    )
+)
 def test_any_text_gives_a_letter_or_none(text):
     assert robust_letter(text) in (None, "A", "B", "C", "D")
     assert first_letter(text) in (None, *"ABCDabcd")
@@ -75,7 +79,21 @@ def test_any_text_gives_a_letter_or_none(text):
 
 @pytest.mark.parametrize(
     "piece",
-    ["answer ", "(", "\\boxed{", "answer is ", " ", "A) ", "**", "the ", "选", "\n", "A", "- ", "\\text{"],
+    [
+        "answer ",
+        "(",
+        "\\boxed{",
+        "answer is ",
+        " ",
+        "A) ",
+        "**",
+        "the ",
+        "选",
+        "\n",
+        "A",
+        "- ",
+        "\\text{",
+    ],
 )
 def test_a_long_text_of_one_piece_is_read_to_its_end(piece):
     # A pattern that steps back over what it has read would not come to an end here.

@@ -138,6 +138,8 @@ def test_any_text_gives_a_number_or_none(text):
         assert found is None or normal_number(found) == found
 
 
-@pytest.mark.parametrize("piece", ["1 ", "1,", "(", "answer ", "####", "\\boxed{", "1/", "-", " ", "1 234 "])
+@pytest.mark.parametrize(
+    "piece", ["1 ", "1,", "(", "answer ", "####", "\\boxed{", "1/", "-", " ", "1 234 "]
+)
 def test_a_long_text_of_one_piece_is_read_to_its_end(piece):
     assert answer_number(piece * (60_000 // len(piece)) + "\nAnswer: 42") == "42"

@@ -29,7 +29,7 @@ def test_a_field_longer_than_the_librarys_limit(tmp_path):
 
 
 def test_tsv_has_no_quotes_and_may_have_no_first_line(tmp_path):
-    rows = read(tmp_path / "mgsm_de.tsv", '"a" b\t1,000\n'.encode(), ("question", "answer"), "de")
+    rows = read(tmp_path / "mgsm_de.tsv", b'"a" b\t1,000\n', ("question", "answer"), "de")
     assert rows.rows == [{"question": '"a" b', "answer": "1,000", "group": "de"}]
     assert read(tmp_path / "y.tsv", b"q\ta\n1\t2\n").rows == [{"q": "1", "a": "2"}]
 

@@ -1,0 +1,301 @@
+"""Sampling against a real server on loopback that does as it is told."""
+
+import asyncio
+import json
+
+import pytest
+from aiohttp import web
+
+from benchcore import Target
+from benchcore.errors import ConfigError, ResultsError, TargetError
+from benchcore.metrics.accuracy import Sample, SampleOutcome, tally
+from benchcore.stages.accuracy.accuracy import Accuracy, remaining, without_errors
+from benchcore.stages.accuracy.sampling import Sampler
+from benchcore.stages.accuracy.task import Question
+
+pytestmark = pytest.mark.accuracy
+
+
+class Server:
+    """Answers by a function of how often a question has been asked; notes every request."""
+
+    def __init__(self):
+        self.bodies = []
+        self.times = {}
+        self.most = self.now = 0
+        self.act = lambda _text, _times: "Answer: B"
+
+    async def models(self, _request):
+        return web.json_response({"data": [{"id": "m"}]})
+
+    async def chat(self, request):
+        body = await request.json()
+        self.bodies.append(body)
+        text = body["messages"][-1]["content"]
+        self.times[text] = self.times.get(text, 0) + 1
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            answer = self.act(text, self.times[text])
+            if asyncio.iscoroutine(answer):
+                answer = await answer
+        finally:
+            self.now -= 1
+        if isinstance(answer, web.Response):
+            return answer
+        if answer is None:
+            request.transport.close()
+            return web.Response()
+        if isinstance(answer, str):
+            answer = {"message": {"content": answer}, "finish_reason": "stop"}
+        return web.json_response(
+            {
+                "choices": [{"index": 0, **answer}],
+                "usage": {"prompt_tokens": 7, "completion_tokens": 3},
+            }
+        )
+
+
+@pytest.fixture
+async def server():
+    found = Server()
+    app = web.Application()
+    app.add_routes(
+        [web.get("/v1/models", found.models), web.post("/v1/chat/completions", found.chat)]
+    )
+    runner = web.AppRunner(app, handler_cancellation=True)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    found.url = f"http://{host}:{port}"
+    yield found
+    await runner.cleanup()
+
+
+@pytest.fixture
+def ask(server, asked, monkeypatch):
+    """Evaluates some of mmlu's questions; waits take no time and are noted."""
+    waits = []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+
+    init = Sampler.__init__
+    monkeypatch.setattr(
+        Sampler, "__init__", lambda *args, **given: init(*args, **given, sleep=sleep)
+    )
+
+    async def go(done=(), on_sample=lambda _sample: None, **fields):
+        task, config, questions = await asked("mmlu", **{"limit": 5, **fields})
+        target = Target(server.url, stream=False)
+        machine = Accuracy(target, task, questions, config, done=done, on_sample=on_sample)
+        go.machine, go.questions, go.config = machine, questions, config
+        return await machine()
+
+    go.waits = waits
+    return go
+
+
+async def test_what_is_sent_is_the_question_and_the_settings(server, ask):
+    report = await ask(temperature=0.5, top_p=0.9, max_tokens=77, system="Be brief.")
+    assert len(server.bodies) == 5
+    body = server.bodies[0]
+    assert {name: body[name] for name in ("model", "temperature", "top_p", "max_tokens")} == {
+        "model": "m",
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "max_tokens": 77,
+    }
+    assert [turn["role"] for turn in body["messages"]] == ["system", "user"]
+    assert report.target["model"] == "m"
+    sample = report.samples[0]
+    assert (sample.input_tokens, sample.output_tokens, sample.tries) == (7, 3, 1)
+    assert sample.seconds > 0
+    assert (sample.prompt, sample.answer) == (None, None)
+    assert len(sample.prompt_sha256) == len(sample.answer_sha256) == 64
+
+
+async def test_texts_are_kept_only_where_that_is_asked(server, ask):
+    report = await ask(keep_text=True, limit=1)
+    assert report.samples[0].answer == "Answer: B"
+    assert report.samples[0].prompt == server.bodies[0]["messages"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "score", "truncated"),
+    [
+        ("No idea.", SampleOutcome.NO_ANSWER, 0.0, False),
+        ("", SampleOutcome.NO_ANSWER, 0.0, False),
+        (
+            {"message": {"content": "No"}, "finish_reason": "length"},
+            SampleOutcome.NO_ANSWER,
+            0.0,
+            True,
+        ),
+        (
+            {"message": {"content": None, "refusal": "I must not."}, "finish_reason": "stop"},
+            SampleOutcome.REFUSED,
+            0.0,
+            False,
+        ),
+        (
+            {"message": {"content": "Answer: B"}, "finish_reason": "content_filter"},
+            SampleOutcome.REFUSED,
+            0.0,
+            False,
+        ),
+    ],
+)
+async def test_what_is_no_answer_is_counted_on_its_own_and_never_asked_again(
+    server, ask, answer, outcome, score, truncated
+):
+    server.act = lambda _text, _times: answer
+    report = await ask(limit=2)
+    assert [(one.outcome, one.score, one.truncated, one.tries) for one in report.samples] == [
+        (outcome, score, truncated, 1)
+    ] * 2
+    assert len(server.bodies) == 2
+
+
+async def test_a_400_is_an_error_and_no_wrong_answer(server, ask):
+    refusal = {"error": {"message": "too long", "type": "x", "param": None, "code": None}}
+    server.act = lambda _text, _times: web.json_response(refusal, status=400)
+    report = await ask(limit=3)
+    assert {(one.outcome, one.score, one.error) for one in report.samples} == {
+        (SampleOutcome.ERROR, None, "http_error 400: too long")
+    }
+    assert (tally(report.samples).errors, len(server.bodies)) == (3, 3)
+    found = report.to_json()
+    assert (found["score"], found["score_completed"], found["errors"]) == (0.0, None, 3)
+
+
+async def test_passing_faults_are_tried_again_and_counted(server, ask):
+    def busy_twice(_text, times):
+        return "Answer: B" if times > 2 else web.Response(status=503, text="busy")
+
+    server.act = busy_twice
+    report = await ask(limit=2, concurrency=1)
+    assert [one.tries for one in report.samples] == [3, 3]
+    assert report.samples[0].retried == ["503: busy", "503: busy"]
+    assert tally(report.samples).retries == 4
+    assert len(ask.waits) == 4
+
+
+async def test_retry_after_is_waited_for(server, ask):
+    def later(_text, times):
+        headers = {"Retry-After": "11"}
+        return "Answer: B" if times > 1 else web.Response(status=429, headers=headers)
+
+    server.act = later
+    await ask(limit=2)
+    assert ask.waits == [11.0, 11.0]
+
+
+async def test_a_broken_connection_is_tried_again_and_tries_end(server, ask):
+    server.act = lambda _text, _times: None
+    report = await ask(limit=2, retries=2)
+    assert [one.tries for one in report.samples] == [3, 3]
+    assert {one.outcome for one in report.samples} == {SampleOutcome.ERROR}
+
+
+async def test_a_server_that_has_gone_ends_the_run_and_what_was_answered_stays(server, ask):
+    server.act = lambda _text, _times: "Answer: B" if len(server.bodies) <= 20 else None
+    with pytest.raises(TargetError, match="has gone: 8 questions in a row found no server"):
+        await ask(limit=60, concurrency=1, retries=0)
+    report = ask.machine.report
+    assert report.status == "failed"
+    assert tally(report.samples).completed == 20
+    assert tally(report.samples).errors == 8
+
+
+async def test_samples_that_cannot_be_written_end_the_run(server, ask):
+    def full(_sample):
+        raise ResultsError("full")
+
+    with pytest.raises(ResultsError, match="full"):
+        await ask(limit=50, concurrency=1, on_sample=full)
+    assert len(server.bodies) == 1
+
+
+async def test_so_many_are_asked_at_a_time(server, ask):
+    async def slowly(_text, _times):
+        await asyncio.sleep(0.01)
+        return "Answer: B"
+
+    server.act = slowly
+    report = await ask(limit=30, concurrency=7)
+    assert server.most == 7
+    assert len(report.samples) == 30
+
+
+async def test_at_a_rate_all_are_asked(server, ask):
+    report = await ask(limit=20, rate=1000.0)
+    assert len(report.samples) == 20
+    assert len(ask.waits) == 20
+    assert [one.index for one in report.samples] == list(range(20))
+
+
+async def test_what_was_asked_is_not_asked_again(server, ask):
+    whole = await ask(limit=10)
+    asked_of = {body["messages"][-1]["content"] for body in server.bodies}
+    assert len(asked_of) == 10
+    server.bodies.clear()
+    report = await ask(limit=10, done=whole.samples[:6])
+    assert len(server.bodies) == 4
+    assert [one.index for one in report.samples] == list(range(10))
+    assert report.score == whole.score
+
+
+async def test_samples_of_other_questions_are_refused(server, ask, asked):
+    whole = await ask(limit=3)
+    _, config, others = await asked("gsm8k", limit=3)
+    with pytest.raises(ConfigError, match="sample 0 is not of these questions"):
+        remaining(others, whole.samples, config)
+    with pytest.raises(ConfigError, match="sample 0 is there twice"):
+        remaining(ask.questions, [whole.samples[0]] * 2, ask.config)
+
+
+async def test_an_interrupt_keeps_what_was_answered(server, ask):
+    async def then_stop(_text, _times):
+        if len(server.bodies) == 4:
+            ask.machine.interrupt()
+            await asyncio.Event().wait()
+        return "Answer: B"
+
+    server.act = then_stop
+    report = await ask(limit=10, concurrency=1)
+    assert (report.status, len(report.samples)) == ("interrupted", 3)
+    assert "3 of 10 samples were made: the run is interrupted" in report.remarks()
+
+
+def test_a_sample_survives_its_file():
+    sample = Sample(
+        3,
+        "key",
+        1,
+        "g",
+        "B",
+        {"permutation": [1, 0]},
+        SampleOutcome.SCORED,
+        extracted="B",
+        score=1.0,
+        retried=["503: busy"],
+        prompt=[{"role": "user", "content": "?"}],
+        answer="B",
+    )
+    line = json.loads(json.dumps(sample.to_json()))
+    assert Sample.from_json(line) == sample
+    with pytest.raises(ValueError, match="it is no sample"):
+        Sample.from_json({"index": 1})
+
+
+def test_errors_can_be_asked_again():
+    good = Sample(0, "a", 0, "", "B", outcome=SampleOutcome.SCORED, score=0.0)
+    bad = Sample(1, "b", 0, "", "B")
+    assert without_errors([good, bad]) == [good]
+
+
+def test_a_question_as_one_text():
+    question = Question(0, "k", 0, "What?", "B", shots=(("1+1?", "2"),))
+    assert question.plain("Sys.") == "Sys.\n\n1+1?\n2\n\nWhat?"
