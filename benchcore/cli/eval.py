@@ -138,6 +138,28 @@ def _config(given: dict[str, Any]) -> EvalConfig:
     return config
 
 
+_OF_THE_RUN = (
+    "name",
+    "variant",
+    "preset",
+    "limit",
+    "n_repeats",
+    "extraction",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "system",
+    "few_shot",
+    "few_shot_data",
+    "run_name",
+    "save_text",
+    "show_text",
+)
+"""What a run that is gone on with has from its beginning."""
+_OF_THE_REST = ("concurrency", "rate", "retries", "min_score")
+"""What may be another for the rest of it."""
+
+
 def _planned(given: dict[str, Any]) -> EvalPlan:
     """Return what is to be asked: anew, or what an earlier run left."""
     from benchcore.config.eval import EvalConfig
@@ -151,8 +173,15 @@ def _planned(given: dict[str, Any]) -> EvalPlan:
             plan_eval(given["name"] or "gpqa", config, given["data"], given["few_shot_data"])
         )
     folder: Path = given["resume"]
+    for name in _OF_THE_RUN:
+        if given[name]:
+            option = {"run_name": "name", "name": "TASK"}.get(name, name).replace("_", "-")
+            raise click.UsageError(f"--resume goes on as the run began: leave {option} out")
     before = read_accuracy(folder)
-    config = validated(lambda: EvalConfig.model_validate(before["config"]))
+    over = {name: given[name] for name in _OF_THE_REST if given[name] is not None}
+    if "concurrency" in over:
+        over.setdefault("rate", None)
+    config = validated(lambda: EvalConfig.model_validate({**before["config"], **over}))
     data = before["data"]
     plan = asyncio.run(plan_eval(data["task"], config, data["given"], data["few_shot_given"]))
     if plan.data["files"] != data["files"]:

@@ -1,0 +1,329 @@
+"""`benchcore eval`, `benchcore climb --eval` and `benchcore compare` as a user types them."""
+
+import json
+import signal
+
+import pytest
+
+from benchcore import SimOptions, SimProfile, SimulatorProcess
+
+pytestmark = [pytest.mark.integration, pytest.mark.accuracy]
+
+FILES = ["accuracy.json", "accuracy.prom", "report.html", "run.json", "samples.jsonl"]
+
+
+@pytest.fixture
+def able():
+    """Starts simulators that know some of what they are asked."""
+    started = []
+
+    def start(**fields):
+        profile = SimProfile.named("fast", **fields)
+        started.append(SimulatorProcess(SimOptions(profile=profile)).start())
+        return started[-1].base_url
+
+    yield start
+    for process in started:
+        process.stop()
+
+
+def folders(results):
+    return sorted(results.iterdir())
+
+
+def accuracy(folder):
+    return json.loads((folder / "accuracy.json").read_bytes())
+
+
+def samples(folder):
+    return [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+
+
+def test_an_eval_of_the_simulator_prints_its_score_and_writes_the_whole_folder(benchcore, tmp_path):
+    done = benchcore.run("eval", "--preset", "debug")
+    assert done.returncode == 0, done.stderr
+    assert "SIMULATOR: this scores the built-in simulated server (no --base-url" in done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert done.stdout.splitlines()[0].split()[:2] == ["gpqa", "diamond"]
+    assert "10 questions are few: read the interval, not the score" in done.stdout
+    (folder,) = folders(tmp_path / "results")
+    assert folder.name.endswith("-eval-gpqa")
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    found = accuracy(folder)
+    assert {name: found[name] for name in ("task", "variant", "status", "n", "errors", "ok")} == {
+        "task": "gpqa",
+        "variant": "diamond",
+        "status": "complete",
+        "n": 10,
+        "errors": 0,
+        "ok": None,
+    }
+    assert found["interval"][0] < found["score"] < found["interval"][1]
+    assert found["target"]["kind"] == "simulator"
+    assert found["data"]["files"][0]["rows"] == 100
+    assert found["config"]["limit"] == 10
+    assert json.loads((folder / "run.json").read_bytes())["status"] == "complete"
+    assert (
+        'benchcore_accuracy_samples{model="sim-1",task="gpqa"} 10.0'
+        in (folder / "accuracy.prom").read_text()
+    )
+
+
+def test_question_text_is_nowhere_unless_it_is_asked_for(benchcore, tmp_path):
+    assert benchcore.run("eval", "--limit", "3", "--name", "bare").returncode == 0
+    assert benchcore.run("eval", "--limit", "3", "--name", "kept", "--save-text").returncode == 0
+    assert benchcore.run("eval", "--limit", "3", "--name", "shown", "--show-text").returncode == 0
+    text = "How many"
+    where = {}
+    for folder in folders(tmp_path / "results"):
+        name = folder.name.partition("-")[2]
+        where[name] = {
+            path.name for path in folder.iterdir() if text in path.read_text(errors="replace")
+        }
+    assert where == {
+        "bare": set(),
+        "kept": {"samples.jsonl"},
+        "shown": {"samples.jsonl", "report.html"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("least", "code", "says"),
+    [("0.1", 0, "passed: held to 0.1"), ("1.0", 5, "failed: held to 1")],
+)
+def test_a_score_is_held_to_its_limit(benchcore, tmp_path, least, code, says):
+    done = benchcore.run("eval", "mmlu", "--min-score", least, "--quiet")
+    assert done.returncode == code
+    assert says in done.stdout
+    (folder,) = folders(tmp_path / "results")
+    assert accuracy(folder)["ok"] is (code == 0)
+    if code:
+        assert done.stderr.splitlines()[-1].startswith("benchcore: mmlu: the score 0.")
+
+
+def test_too_few_samples_to_tell_is_said(benchcore, tmp_path):
+    done = benchcore.run("eval", "mmlu", "--limit", "12", "--min-score", "0.75", "--quiet")
+    assert "which the samples are too few to tell" in done.stdout
+    assert "holds the limit 0.75" in done.stdout
+    assert accuracy(folders(tmp_path / "results")[0])["certain"] is False
+
+
+def test_json_goes_to_stdout(benchcore):
+    done = benchcore.run("eval", "gsm8k", "--limit", "20", "--json")
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["figures"]) == {"strict", "flexible"}
+
+
+def test_a_run_that_is_interrupted_goes_on_and_asks_nothing_twice(benchcore, able, tmp_path):
+    url = able(ability=0.7, decode_base_seconds=0.02)
+    process = benchcore.start(
+        *("eval", "gpqa", "--base-url", url, "--data", "builtin"),
+        *("--concurrency", "4", "--n-repeats", "1"),
+    )
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if line.startswith("7/100"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "of 100 samples were made: the run is interrupted" in out
+    (folder,) = folders(tmp_path / "results")
+    before = samples(folder)
+    assert 7 <= len(before) < 20
+    assert accuracy(folder)["status"] == "interrupted"
+    done = benchcore.run("eval", "--resume", folder, "--quiet")
+    assert done.returncode == 0, done.stderr
+    after = samples(folder)
+    assert sorted(one["index"] for one in after) == list(range(100))
+    kept = {one["index"]: one for one in after}
+    assert all(kept[one["index"]] == one for one in before)
+    found = accuracy(folder)
+    assert (found["status"], found["n"]) == ("complete", 100)
+
+
+def test_a_killed_run_keeps_whole_lines_and_goes_on(benchcore, able, tmp_path):
+    url = able(ability=0.7, decode_base_seconds=0.02)
+    process = benchcore.start(
+        *("eval", "gpqa", "--base-url", url, "--data", "builtin", "--n-repeats", "1"),
+        *("--concurrency", "4"),
+    )
+    for line in process.stderr:
+        if line.startswith("5/100"):
+            break
+    process.kill()
+    process.communicate(timeout=30)
+    (folder,) = folders(tmp_path / "results")
+    assert accuracy(folder)["status"] == "running"
+    assert len(samples(folder)) >= 5
+    with (folder / "samples.jsonl").open("a") as file:
+        file.write('{"index": 99, "half of a li')
+    done = benchcore.run("eval", "--resume", folder, "--quiet", "--concurrency", "50")
+    assert done.returncode == 0, done.stderr
+    assert sorted(one["index"] for one in samples(folder)) == list(range(100))
+
+
+def test_a_run_that_is_gone_on_with_keeps_its_settings(benchcore, tmp_path):
+    assert benchcore.run("eval", "mmlu", "--limit", "2", "--quiet").returncode == 0
+    (folder,) = folders(tmp_path / "results")
+    done = benchcore.run("eval", "--resume", folder, "--limit", "3")
+    assert done.returncode == 2
+    assert "--resume goes on as the run began: leave limit out" in done.stderr
+    done = benchcore.run("eval", "gpqa", "--resume", folder)
+    assert "leave TASK out" in done.stderr
+
+
+def test_a_server_that_is_not_there_leaves_nothing(benchcore, tmp_path):
+    done = benchcore.run("eval", "--base-url", "http://127.0.0.1:1", "--data", "builtin")
+    assert done.returncode == 3
+    assert "http://127.0.0.1:1 does not answer" in done.stderr
+    assert folders(tmp_path / "results") == []
+
+
+def test_errors_alone_are_no_score(benchcore, simulator_with, tmp_path):
+    server = simulator_with(faults=("status:400@1",))
+    done = benchcore.run("eval", "--base-url", server.base_url, "--data", "builtin", "--limit", "4")
+    assert done.returncode == 5
+    assert done.stderr.splitlines()[-1] == (
+        "benchcore: not one sample was answered: there is nothing to judge; see above"
+    )
+    assert "4 errors" in done.stdout
+    (folder,) = folders(tmp_path / "results")
+    assert accuracy(folder)["errors"] == 4
+
+
+def test_errors_are_asked_again_where_that_is_wanted(benchcore, simulator_with, able, tmp_path):
+    broken = simulator_with(faults=("status:400@0.5",))
+    url = able(ability=0.7)
+    first = benchcore.run(
+        *("eval", "mmlu", "--base-url", broken.base_url, "--data", "builtin", "--quiet"),
+    )
+    (folder,) = folders(tmp_path / "results")
+    errors = accuracy(folder)["errors"]
+    assert 20 < errors < 80
+    assert f"{errors} of 100 samples ended in an error and count as 0" in first.stdout
+    nothing_new = benchcore.run("eval", "--resume", folder, "--base-url", url, "--quiet")
+    assert nothing_new.returncode == 0
+    assert accuracy(folder)["errors"] == errors
+    again = benchcore.run(
+        "eval", "--resume", folder, "--base-url", url, "--retry-errors", "--quiet"
+    )
+    assert again.returncode == 0, again.stderr
+    assert accuracy(folder)["errors"] == 0
+    assert len(samples(folder)) == 100
+
+
+def test_two_runs_are_compared_question_by_question(benchcore, able, tmp_path):
+    for name, ability in (("good", 0.9), ("bad", 0.6)):
+        url = able(ability=ability)
+        done = benchcore.run(
+            *("eval", "mmlu", "--base-url", url, "--data", "builtin", "--name", name, "--quiet")
+        )
+        assert done.returncode == 0, done.stderr
+    bad, good = sorted(folders(tmp_path / "results"), key=lambda path: path.name.partition("-")[2])
+    done = benchcore.run("compare", good, bad)
+    assert done.returncode == 0, done.stderr
+    assert "more than chance" in done.stdout
+    assert "100 questions in both: 0 better, " in done.stdout
+    found = json.loads(benchcore.run("compare", good, bad, "--json").stdout)["paired"]
+    assert found["significant"] is True
+    assert found["better"] == 0
+    assert found["difference"] == pytest.approx(-found["worse"] / 100)
+    same = benchcore.run("compare", good, good)
+    assert "not more than chance" in same.stdout
+
+
+def test_two_tasks_do_not_compare(benchcore, tmp_path):
+    for name in ("mmlu", "gsm8k"):
+        assert benchcore.run("eval", name, "--limit", "2", "--quiet").returncode == 0
+    done = benchcore.run("compare", *folders(tmp_path / "results"))
+    assert done.returncode == 2
+    assert "two tasks do not compare" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["gpqaa"], "task 'gpqaa' is unknown; did you mean 'gpqa'?"),
+        (["--variant", "hard"], "no variant 'hard'"),
+        (["--data", "gone.csv"], "gone.csv: No such file or directory"),
+        (["--concurrency", "2", "--rate", "2"], "--concurrency and --rate are two kinds of load"),
+        (
+            ["--extraction", "simple-evals", "--limit", "3", "--n-repeats", "2"],
+            "limit goes with n_repeats 1 in simple-evals mode",
+        ),
+        (["--retry-errors"], "--retry-errors goes with --resume"),
+        (["--sim", "--base-url", "http://127.0.0.1:1"], "leave --base-url out"),
+        (["--few-shot", "3", "--few-shot-data", "gone.csv"], "gone.csv: No such file"),
+        (["gsm8k", "--extraction", "simple-evals"], "no extraction 'simple-evals'"),
+        (["mine.yaml"], "mine.yaml: No such file or directory"),
+    ],
+)
+def test_bad_input_gets_one_line_and_2(benchcore, args, says):
+    done = benchcore.run("eval", *args)
+    assert done.returncode == 2
+    assert says in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_the_tasks_are_listed(benchcore):
+    done = benchcore.run("eval", "--list")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "gpqa",
+        "gsm8k",
+        "ifeval",
+        "math500",
+        "mgsm",
+        "mmlu",
+        "mmlu_pro",
+    ]
+
+
+def test_few_shot_turns_go_before_each_question(benchcore, able, tmp_path):
+    shots = tmp_path / "shots.jsonl"
+    shots.write_text('{"question": "1+1?", "answer": "2\\n#### 2"}\n' * 2)
+    url = able(ability=1.0)
+    done = benchcore.run(
+        *("eval", "gsm8k", "--base-url", url, "--data", "builtin", "--limit", "2"),
+        *("--few-shot", "2", "--few-shot-data", shots, "--save-text"),
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = folders(tmp_path / "results")
+    roles = [turn["role"] for turn in samples(folder)[0]["prompt"]]
+    assert roles == ["user", "assistant"] * 2 + ["user"]
+    assert accuracy(folder)["data"]["few_shot_files"][0]["rows"] == 2
+
+
+def test_a_climb_scores_each_level_and_writes_its_samples(benchcore, tmp_path):
+    done = benchcore.run(
+        *("climb", "--sim", "--eval", "mmlu", "--concurrency", "4,32", "--no-progress"),
+        *("--eval-set", "max_tokens=64"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "against the first" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    (folder,) = folders(tmp_path / "results")
+    found = accuracy(folder)
+    assert [level["level"] for level in found["levels"]] == ["c4", "c32"]
+    assert [level["n"] for level in found["levels"]] == [100, 100]
+    assert [one["level"] for one in samples(folder)] == ["c4"] * 100 + ["c32"] * 100
+    levels = json.loads((folder / "run.json").read_bytes())["levels"]
+    assert levels[0]["accuracy"]["score"] == found["levels"][0]["score"]
+    assert "How many" not in (folder / "samples.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--eval", "mmlu", "--workload", "short"], "--eval brings its own questions"),
+        (["--eval-set", "limit=3"], "--eval-set goes with --eval"),
+        (["--eval", "mmlu", "--eval-set", "rate=3"], "--eval-set rate: is none of"),
+        (["--eval", "mmlu", "--eval-set", "limit=x"], "--limit: Input should be a valid integer"),
+        (["--eval", "nothing"], "task 'nothing' is unknown"),
+    ],
+)
+def test_a_climb_refuses_what_does_not_go_together(benchcore, args, says):
+    done = benchcore.run("climb", "--sim", *args)
+    assert done.returncode == 2
+    assert says in done.stderr.splitlines()[-1]
