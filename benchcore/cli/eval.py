@@ -13,8 +13,14 @@ import click
 
 from benchcore.cli import values
 from benchcore.cli.climb_eval import SIM_ABILITY
+from benchcore.cli.eval_provider import (
+    check_provider,
+    provided_folder,
+    read_result,
+    run_provider,
+)
 from benchcore.cli.target import SERVER, masked, read_target, validated, warnings
-from benchcore.errors import ConfigError, ResultsError, VerdictError
+from benchcore.errors import BenchcoreError, ConfigError, ResultsError, VerdictError
 
 if TYPE_CHECKING:
     from benchcore.config.eval import EvalConfig
@@ -72,6 +78,25 @@ if TYPE_CHECKING:
     help="Go on with the run in this folder.",
 )
 @click.option("--retry-errors", is_flag=True, help="With --resume: ask errors again.")
+@click.option(
+    "--provider",
+    type=click.Choice(["native", "simple-evals", "lm-eval"]),
+    default="native",
+    show_default=True,
+    help="Who asks and scores: benchcore, or another program as it is installed.",
+)
+@click.option(
+    "--provider-arg",
+    "provider_args",
+    multiple=True,
+    metavar="ARG",
+    help="An argument for that program; repeatable.",
+)
+@click.option(
+    "--result",
+    type=click.Path(exists=True, path_type=Path),
+    help="Read what that program has written before, and ask nothing.",
+)
 @click.option("--list", "list_only", is_flag=True, help="List the tasks and end.")
 @click.option("--json", "as_json", is_flag=True, help="Print accuracy.json instead of a table.")
 @click.option("--output", default="results", show_default=True, help="Where the folder goes.")
@@ -88,6 +113,7 @@ def evaluate(**given: Any) -> int:
     """
     from benchcore.cli.logs import set_up
 
+    check_provider(given)
     if given["list_only"]:
         return _list()
     level = "warning" if given["quiet"] else "info"
@@ -96,6 +122,8 @@ def evaluate(**given: Any) -> int:
         raise click.UsageError("--sim starts a server of its own: leave --base-url out")
     if given["retry_errors"] and given["resume"] is None:
         raise click.UsageError("--retry-errors goes with --resume")
+    if given["provider"] != "native":
+        return _provided(given)
     if given["base_url"] or given["resume"] is not None:
         return _on_server(_planned(given), given, given["base_url"], "server")
     return _on_simulator(given)
@@ -183,7 +211,8 @@ def _planned(given: dict[str, Any]) -> EvalPlan:
         over.setdefault("rate", None)
     config = validated(lambda: EvalConfig.model_validate({**before["config"], **over}))
     data = before["data"]
-    plan = asyncio.run(plan_eval(data["task"], config, data["given"], data["few_shot_given"]))
+    where = given["data"] or data["given"]
+    plan = asyncio.run(plan_eval(data["task"], config, where, data["few_shot_given"]))
     if plan.data["files"] != data["files"]:
         raise ConfigError(f"--resume {folder}: the questions are not those of the run; see --data")
     done = read_samples(folder)
@@ -285,8 +314,31 @@ def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind
     return _verdict(report)
 
 
+def _provided(given: dict[str, Any]) -> int:
+    from benchcore.report.live import LOGGER
+
+    config = _config(given)
+    started = dt.datetime.now(dt.UTC)
+    folder = provided_folder(given, started)
+    files = _Files(folder, started, show_text=False)
+    try:
+        read = given["result"] is not None
+        report = read_result(given, config) if read else run_provider(given, config, folder)
+    except BenchcoreError:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+    files.begin(report)
+    files.finish(report)
+    _print(report, as_json=given["as_json"])
+    LOGGER.info("results are in %s", folder)
+    return _verdict(report)
+
+
 def _verdict(report: AccuracyReport) -> int:
-    if not any(sample.score is not None for sample in report.samples):
+    if report.score is None or not (
+        report.given or any(sample.score is not None for sample in report.samples)
+    ):
         raise VerdictError("not one sample was answered: there is nothing to judge; see above")
     if report.ok is False:
         assert report.score is not None

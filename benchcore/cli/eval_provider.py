@@ -1,0 +1,122 @@
+"""Eval provider: `benchcore eval --provider`, an eval that another program makes."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchcore.cli.target import read_target, warnings
+from benchcore.errors import TargetError
+
+if TYPE_CHECKING:
+    from benchcore.config.eval import EvalConfig
+    from benchcore.config.target import Target
+    from benchcore.metrics.accuracy import AccuracyReport
+
+
+def read_result(given: dict[str, Any], config: EvalConfig) -> AccuracyReport:
+    """Return the eval that another program has made before."""
+    report = _read(given["provider"], given["result"], given["name"])
+    report.min_score = config.min_score
+    return report
+
+
+def run_provider(given: dict[str, Any], config: EvalConfig, folder: Path) -> AccuracyReport:
+    """Let another program make an eval, and return what it came to.
+
+    Raises:
+        ConfigError: it is not installed, or cannot do what is asked.
+        TargetError: the server is not there, or the program fails.
+    """
+    from benchcore.report.live import LOGGER
+    from benchcore.stages.accuracy.lm_eval import lm_eval_command
+    from benchcore.stages.accuracy.simple_evals import simple_evals_command
+    from benchcore.stages.perf.facts import target_facts
+
+    target = asyncio.run(
+        _with_model(read_target(given, given["base_url"], endpoint=given["endpoint"]))
+    )
+    for warning in warnings(target):
+        LOGGER.warning("%s", warning)
+    name, task = given["provider"], given["name"] or "gpqa"
+    place = folder / name
+    environment: dict[str, str] = {}
+    if name == "lm-eval":
+        command = lm_eval_command(task, target, config, place, tuple(given["provider_args"]))
+        if target.api_key is not None:
+            environment["OPENAI_API_KEY"] = target.api_key.get_secret_value()
+    else:
+        command, environment = simple_evals_command(task, target, config, place)
+    place.mkdir()
+    LOGGER.info("benchcore: %s asks %s of %s", name, task, target.base_url)
+    begun = time.perf_counter()
+    done = subprocess.run(  # noqa: S603  the user asked for this program
+        command, env={**os.environ, **environment}, stdout=sys.stderr.fileno(), check=False
+    )
+    if done.returncode:
+        raise TargetError(f"{name} ended with {done.returncode}; see what it said above")
+    report = _read(name, place, None if name == "lm-eval" and "," in task else task)
+    if not config.keep_text:
+        # They hold what was asked and answered.
+        for path in (*place.rglob("samples_*.jsonl"), *place.rglob("*.html")):
+            path.unlink()
+    report.seconds = report.seconds or time.perf_counter() - begun
+    report.target = target_facts(target, "server")
+    report.config = {**config.model_dump(mode="json"), "provider": name}
+    report.min_score = config.min_score
+    return report
+
+
+def _read(name: str, path: Path, task: str | None) -> AccuracyReport:
+    from benchcore.stages.accuracy.lm_eval import read_lm_eval
+    from benchcore.stages.accuracy.simple_evals import read_simple_evals
+
+    return (read_lm_eval if name == "lm-eval" else read_simple_evals)(path, task)
+
+
+async def _with_model(target: Target) -> Target:
+    from benchcore.client.client import Client
+    from benchcore.stages.perf.probe import find_model
+
+    async with Client(target) as client:
+        found = await find_model(client)
+    return target.model_copy(update={"model": found.model})
+
+
+def provided_folder(given: dict[str, Any], started: dt.datetime) -> Path:
+    """Make the folder of a run."""
+    from benchcore.sinks.folder import make_folder
+
+    name = given["run_name"] or f"eval-{given['name'] or 'gpqa'}-{given['provider']}"
+    return make_folder(Path(given["output"]), started.strftime("%Y%m%dT%H%M%SZ"), name)
+
+
+def check_provider(given: dict[str, Any]) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        UsageError: with which.
+    """
+    native = given["provider"] == "native"
+    if native and (given["result"] is not None or given["provider_args"]):
+        raise click.UsageError("--result and --provider-arg go with --provider of another name")
+    if native:
+        return
+    if given["resume"] is not None or given["data"] is not None:
+        raise click.UsageError(
+            f"--provider {given['provider']} has data of its own and is not gone on with: leave "
+            "--data and --resume out"
+        )
+    if given["result"] is None and not given["base_url"]:
+        raise click.UsageError(
+            f"--provider {given['provider']} asks a server of yours: give --base-url, or --result "
+            "for what it has written before"
+        )
