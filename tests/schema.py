@@ -7,10 +7,17 @@ import json
 from pathlib import Path
 
 from benchcore.config.cases import CasesFile
+from benchcore.config.eval import EvalConfig
 from benchcore.config.functional import FunctionalConfig
+from benchcore.config.task_file import TaskFile
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schema"
-MODELS = {"cases": CasesFile, "functional": FunctionalConfig}
+MODELS = {
+    "cases": CasesFile,
+    "eval": EvalConfig,
+    "functional": FunctionalConfig,
+    "task": TaskFile,
+}
 
 
 def written(name):

@@ -69,7 +69,11 @@ def _on_simulator(given: dict[str, Any], progress: Any) -> int:
 
     options = SimOptions()
     if given["eval_task"] is not None:
-        given["eval_data"] = given["eval_data"] or "builtin"
+        from benchcore.stages.accuracy.custom import is_custom
+        from benchcore.stages.accuracy.data import BUILTIN
+
+        if given["eval_data"] is None and not is_custom(given["eval_task"]):
+            given["eval_data"] = BUILTIN
         options = SimOptions(profile=SimProfile.named("default", ability=SIM_ABILITY))
     given["input_tokens"] = given["input_tokens"] or (None if given["workload"] else "128")
     given["output_tokens"] = given["output_tokens"] or (None if given["workload"] else "16")

@@ -232,11 +232,13 @@ def _on_simulator(given: dict[str, Any]) -> int:
     from benchcore.sim.options import SimOptions
     from benchcore.sim.process import SimulatorProcess
     from benchcore.sim.profile import SimProfile
+    from benchcore.stages.accuracy.custom import is_custom
     from benchcore.stages.accuracy.data import BUILTIN
 
     asked = "" if given["simulator"] else " (no --base-url was given)"
     LOGGER.warning("SIMULATOR: this scores the built-in simulated server%s", asked)
-    given["data"] = given["data"] or BUILTIN
+    if given["data"] is None and not is_custom(given["name"] or ""):
+        given["data"] = BUILTIN
     plan = _planned(given)
     profile = SimProfile.named("fast", ability=SIM_ABILITY)
     process = SimulatorProcess(SimOptions(profile=profile)).start()

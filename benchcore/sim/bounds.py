@@ -63,8 +63,9 @@ def _bias(value: Any) -> str:
     if not isinstance(value, dict):
         return "must be an object of token ids"
     for key, bias in value.items():
-        if not key.isdecimal() or not _is_id(int(key)):
-            return f"{key!r} is no id of the vocabulary"
+        # Longer ones are none, and Python would not read one of thousands of digits.
+        if not (key.isascii() and key.isdecimal() and len(key) < 12) or not _is_id(int(key)):
+            return f"{key[:40]!r} is no id of the vocabulary"
         if fault := _Number(-100, 100).fault(bias):
             return f"of {key} {fault}"
     return ""

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -278,6 +279,16 @@ def test_the_tasks_are_listed(benchcore):
         "mmlu",
         "mmlu_pro",
     ]
+
+
+def test_the_example_of_a_task_of_ones_own_runs(benchcore, tmp_path):
+    example = Path(__file__).parents[2] / "workloads" / "eval" / "example.yaml"
+    done = benchcore.run("eval", example, "--sim", "--quiet")
+    assert done.returncode == 0, done.stderr
+    found = accuracy(folders(tmp_path / "results")[0])
+    assert (found["task"], found["n"], found["no_answer"]) == ("example", 100, 0)
+    assert found["score"] > 0.6
+    assert sorted(found["groups"]) == ["Counting", "Taking away", "Times"]
 
 
 def test_few_shot_turns_go_before_each_question(benchcore, able, tmp_path):

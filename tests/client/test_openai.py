@@ -152,7 +152,7 @@ def choice(**message):
         ("chat", choice(content=""), Answer("", False, "stop")),
         ("chat", choice(content=None, reasoning="r"), Answer("", True, "stop")),
         ("chat", choice(reasoning_content="r", content="a"), Answer("a", True, "stop")),
-        ("chat", choice(refusal="no"), Answer("", True, "stop")),
+        ("chat", choice(refusal="no"), Answer("", True, "stop", refused=True)),
         ("chat", choice(tool_calls=[{"id": "1"}]), Answer("", True, "stop")),
         ("chat", choice(tool_calls=[]), Answer("", False, "stop")),
         ("chat", choice(content=[{"text": "a"}]), Answer('[{"text":"a"}]', True, "stop")),
@@ -183,7 +183,7 @@ def choice(**message):
         (
             "responses",
             {"output": [{"type": "message", "content": [{"refusal": "no"}]}]},
-            Answer("", True, ""),
+            Answer("", True, "", refused=True),
         ),
     ],
 )

@@ -99,6 +99,8 @@ class Custom(Task):
                 re.compile(str(value))
             except re.error as error:
                 raise ValueError(f"its answer is no regular expression: {error}") from None
+        if self._kind() == "number" and normal_number(str(value)) is None:
+            raise ValueError(f"its answer {value!r:.40} is no number")
         if self._file.extract.kind != "letter":
             return str(value)
         letters = LETTERS[: len(choices)]
@@ -153,9 +155,12 @@ class Custom(Task):
             return None
         return lines[-1].strip() if extract.kind == "last_line" else "\n".join(lines).strip()
 
+    def _kind(self) -> str:
+        """Return how answers are compared."""
+        return self._file.score.kind or _SUITS.get(self._file.extract.kind, "exact")
+
     def _is_right(self, target: str, found: str) -> bool:
-        kind = self._file.score.kind or _SUITS.get(self._file.extract.kind, "exact")
-        match kind:
+        match self._kind():
             case "ignore_case":
                 return found.strip().casefold() == target.strip().casefold()
             case "number":

@@ -12,7 +12,6 @@ from benchcore.client.client import Client
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.clock import NEVER_NS, NS, LoopClock
 from benchcore.config.slo import Slo
-from benchcore.errors import BenchcoreError
 from benchcore.load.arrivals import Arrival
 from benchcore.load.level import Level, LevelRecords, Stage
 from benchcore.load.open import OpenLoop
@@ -31,6 +30,7 @@ from benchcore.observe.server import Scraper, ServerMetrics
 from benchcore.report.progress import Live, Progress
 from benchcore.sinks.fanout import FanOut
 from benchcore.sinks.protocol import LevelHead, RequestRow
+from benchcore.stages.perf.ahead import connect_ahead
 from benchcore.stages.perf.grader import Grader
 from benchcore.stages.perf.guards import faults_end, no_collection
 from benchcore.stages.perf.plan import Step, level_plan
@@ -45,8 +45,6 @@ PIECES_A_TICK = 16
 PREPARED_A_TICK = 12
 LIVE_EVERY_TICKS = 50
 RECENT = 4096
-CONNECT_SECONDS = 5.0
-"""Connections are opened ahead for no longer than this."""
 AT_ONCE = 64
 FAILURES_TOLD = 3
 
@@ -247,18 +245,7 @@ class LevelRun:
         return await self._grader.grade(step.name, step.repeat, asked)
 
     async def _connect_ahead(self, count: int) -> None:
-        """Open connections for a while; those that are missing are opened when they are needed."""
-        opening = asyncio.ensure_future(self._client.connect_ahead(count))
-        stop = asyncio.ensure_future(self._interrupted.wait())
-        await asyncio.wait(
-            {opening, stop}, timeout=CONNECT_SECONDS, return_when=asyncio.FIRST_COMPLETED
-        )
-        stop.cancel()
-        if not opening.done():
-            opening.cancel()
-        opened = (await asyncio.gather(opening, return_exceptions=True))[0]
-        if isinstance(opened, BenchcoreError):
-            raise opened
+        opened = await connect_ahead(self._client, count, self._interrupted)
         if opened != count and not self._interrupted.is_set():
             self._progress.say(
                 f"{self._step.name}: not all {count} connections could be opened ahead"

@@ -132,6 +132,11 @@ def test_a_fault_in_the_file_is_told_with_its_line(tmp_path, text, says):
             "row 1: its answer is no regular expression",
         ),
         (
+            "prompt: x\nextract: {kind: number}\n",
+            '{"question": "q", "answer": "two"}',
+            "row 1: its answer 'two' is no number",
+        ),
+        (
             "prompt: x\nfields: {choices: c}\nextract: {kind: letter}\n",
             '{"question": "q", "c": ["a", "b"], "answer": "e"}',
             "row 1: answer 'e' is no letter, text or place of its choices",
