@@ -236,13 +236,10 @@ class LevelRun:
         numbers = self._sender.numbers
         if self._grader is None or numbers is None:
             return None
-        asked = [
-            (numbers[record.request_id], record)
-            for record in self._level.result.measured
-            if record.request_id in numbers
-        ]
-        step = self._step
-        return await self._grader.grade(step.name, step.repeat, asked)
+        measured = self._level.result.measured
+        # A dropped request never had a prompt.
+        asked = [(numbers[one.request_id], one) for one in measured if one.request_id in numbers]
+        return await self._grader.grade(self._step.name, self._step.repeat, asked)
 
     async def _connect_ahead(self, count: int) -> None:
         opened = await connect_ahead(self._client, count, self._interrupted)
