@@ -158,7 +158,7 @@ def _print_result(run: RunResult, *, as_json: bool) -> None:
         from benchcore.report.table import render
 
         color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        sys.stdout.write(render(run, color=color))
+        sys.stdout.write(render(run.to_json(), color=color))
     sys.stdout.flush()
 
 

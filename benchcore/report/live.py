@@ -39,7 +39,7 @@ def live_line(live: Live) -> str:
 def level_line(level: LevelResult) -> str:
     """Return a finished level in one line."""
     return (
-        f"{level_name(level)}: {number(level.request_throughput)} req/s, "
+        f"{level_name(level.level, level.repeat)}: {number(level.request_throughput)} req/s, "
         f"{number(level.output_token_throughput)} tok/s, "
         f"TTFT p50 {milliseconds(level.ttft, 'p50')} p99 {milliseconds(level.ttft, 'p99')} ms, "
         f"failed {percent(level.failure_rate)}, {level.validity.verdict}"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchcore.metrics.level import LevelResult
-from benchcore.metrics.run import RunResult
 from benchcore.metrics.summary import Summary
+
+Level = Mapping[str, Any]
+"""A level as `run.json` has it: a run that is over is read like one that is on."""
 
 WIDTH = 100
 _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "bold red"}
@@ -43,6 +45,15 @@ def milliseconds(summary: Summary | None, name: str) -> str:
     return mark + number(summary.percentiles[name] * 1e3)
 
 
+def summary_milliseconds(level: Level, metric: str, name: str) -> str:
+    """Return a percentile of a level of `run.json` in ms, with a `~` as above."""
+    summary = level["metrics"].get(metric)
+    if summary is None or summary.get(name) is None:
+        return "–"
+    mark = "~" if name in summary.get("low_confidence", ()) else ""
+    return mark + number(summary[name] * 1e3)
+
+
 def percent(value: float | None) -> str:
     """Return a share in per cent; `–` where it is unknown."""
     if value is None:
@@ -52,28 +63,32 @@ def percent(value: float | None) -> str:
     return f"{value:.1%}".replace("%", " %")
 
 
-def level_name(level: LevelResult) -> str:
+def level_name(level: str, repeat: int) -> str:
     """Return what a level is called, with its repeat where it is not the first."""
-    return level.level if level.repeat == 1 else f"{level.level} #{level.repeat}"
+    return level if repeat == 1 else f"{level} #{repeat}"
 
 
-_COLUMNS: tuple[tuple[str, Callable[[LevelResult], str]], ...] = (
-    ("level", level_name),
-    ("req/s", lambda level: number(level.request_throughput)),
-    ("tok/s", lambda level: number(level.output_token_throughput)),
-    ("tok/s\nper user", lambda level: number(level.tokens_per_second_per_user)),
-    ("TTFT ms\np50", lambda level: milliseconds(level.ttft, "p50")),
-    ("TTFT ms\np99", lambda level: milliseconds(level.ttft, "p99")),
-    ("ITL ms\np50", lambda level: milliseconds(level.itl, "p50")),
-    ("ITL ms\np99", lambda level: milliseconds(level.itl, "p99")),
-    ("e2e ms\np99", lambda level: milliseconds(level.e2e, "p99")),
-    ("failed", lambda level: percent(level.failure_rate)),
-    ("goodput\nreq/s", lambda level: number(level.goodput)),
-    ("validity", lambda level: level.validity.verdict),
+def _name(level: Level) -> str:
+    return level_name(level["level"], level["repeat"])
+
+
+_COLUMNS: tuple[tuple[str, Callable[[Level], str]], ...] = (
+    ("level", _name),
+    ("req/s", lambda level: number(level["request_throughput"])),
+    ("tok/s", lambda level: number(level["output_token_throughput"])),
+    ("tok/s\nper user", lambda level: number(level["tokens_per_second_per_user"])),
+    ("TTFT ms\np50", lambda level: summary_milliseconds(level, "ttft", "p50")),
+    ("TTFT ms\np99", lambda level: summary_milliseconds(level, "ttft", "p99")),
+    ("ITL ms\np50", lambda level: summary_milliseconds(level, "itl", "p50")),
+    ("ITL ms\np99", lambda level: summary_milliseconds(level, "itl", "p99")),
+    ("e2e ms\np99", lambda level: summary_milliseconds(level, "e2e", "p99")),
+    ("failed", lambda level: percent(level["failure_rate"])),
+    ("goodput\nreq/s", lambda level: number(level["goodput"])),
+    ("validity", lambda level: level["validity"] or "not judged"),
 )
 
 
-def level_table(levels: Iterable[LevelResult]) -> Table:
+def level_table(levels: Iterable[Level]) -> Table:
     """Return the table of some levels."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for header, _ in _COLUMNS:
@@ -86,14 +101,14 @@ def level_table(levels: Iterable[LevelResult]) -> Table:
         )
     for level in levels:
         cells = [Text(cell(level)) for _, cell in _COLUMNS]
-        cells[-1].stylize(_STYLES[level.validity.verdict])
-        if level.failure_rate:
+        cells[-1].stylize(_STYLES.get(level["validity"], ""))
+        if level["failure_rate"]:
             cells[-3].stylize("red")
         table.add_row(*cells)
     return table
 
 
-def accuracy_table(levels: Iterable[LevelResult]) -> Table:
+def accuracy_table(levels: Iterable[Level]) -> Table:
     """Return what the answers of some levels were worth, each held against the first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in (
@@ -109,76 +124,75 @@ def accuracy_table(levels: Iterable[LevelResult]) -> Table:
     table.add_column("errors", justify="right")
     table.add_column("against the first", justify="right", no_wrap=True)
     for level in levels:
-        found = level.accuracy
+        found = level.get("accuracy")
         if found is None:
             continue
-        score, counts, difference = found.score, found.counts, found.difference
-        stderr = None if score is None else score.stderr
+        score, stderr, difference = found["score"], found.get("stderr"), found["against_first"]
         against = Text("–")
         if difference is not None:
-            style = "bold red" if difference.significant and difference.difference < 0 else ""
-            limits = f"{difference.low:+.3f} to {difference.high:+.3f}"
-            against = Text(f"{difference.difference:+.3f} ({limits})", style)
+            falls = difference["significant"] and difference["difference"] < 0
+            low, high = difference["interval"]
+            text = f"{difference['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+            against = Text(text, "bold red" if falls else "")
         table.add_row(
-            level_name(level),
-            "–" if score is None else f"{score.score:.4f}",
+            _name(level),
+            "–" if score is None else f"{score:.4f}",
             "–" if stderr is None else f"{stderr:.4f}",
-            "–" if score is None else f"{score.low:.3f}–{score.high:.3f}",
-            str(counts.n),
-            str(counts.no_answer),
-            str(counts.truncated),
-            str(counts.errors),
+            "–" if score is None else "{:.3f}–{:.3f}".format(*found["interval"]),
+            *(str(found[name]) for name in ("n", "no_answer", "truncated", "errors")),
             against,
         )
     return table
 
 
-def _worse(level: LevelResult) -> list[str]:
+def _worse(level: Level) -> list[str]:
     """Return that answers are worse than at the first level, where that is more than chance."""
-    found = level.accuracy
-    one = None if found is None else found.difference
-    if one is None or not one.significant or one.difference >= 0:
+    one = (level.get("accuracy") or {}).get("against_first")
+    if one is None or not one["significant"] or one["difference"] >= 0:
         return []
-    lost = f"{-one.difference:.4f} ({one.worse} questions lost, {one.better} won)"
-    return [f"{level_name(level)}: answers are worse than at the first level by {lost}"]
+    lost = f"{-one['difference']:.4f} ({one['worse']} questions lost, {one['better']} won)"
+    return [f"{_name(level)}: answers are worse than at the first level by {lost}"]
 
 
-def remarks(run: RunResult) -> list[str]:
-    """Return what must be said below the table, a line each."""
+def remarks(run: Mapping[str, Any]) -> list[str]:
+    """Return what must be said below the table of a run of `run.json`, a line each."""
     lines = []
-    if run.facts["target"].get("kind") == "simulator":
+    levels = run["levels"]
+    if run["target"].get("kind") == "simulator":
         lines.append("SIMULATOR: these are the figures of the built-in simulated server")
     low = False
-    for level in run.levels:
-        name = level_name(level)
-        lines += [f"{name}: {level.validity.verdict}: {why}" for why in level.validity.reasons]
-        lines += [f"{name}: {what}" for what in level.findings]
+    for level in levels:
+        name = _name(level)
+        lines += [f"{name}: {level['validity']}: {why}" for why in level["reasons"]]
+        lines += [f"{name}: {what}" for what in level["findings"]]
         lines += _worse(level)
-        notes = [note for note in level.notes if "p99 rests" not in note]
-        lines += [f"{name}: {note}" for note in notes]
-        if level.dropped:
-            lines.append(f"{name}: {level.dropped} request(s) dropped at the cap on in-flight")
-        low = low or any("p99" in summary.low_confidence for summary in level.metrics.values())
+        lines += [f"{name}: {note}" for note in level["notes"] if "p99 rests" not in note]
+        if level["dropped"]:
+            lines.append(f"{name}: {level['dropped']} request(s) dropped at the cap on in-flight")
+        summaries = level["metrics"].values()
+        low = low or any("p99" in one["low_confidence"] for one in summaries if one["count"])
     if low:
         lines.append("~ rests on fewer than 459 requests, too few for a p99 at 99 % confidence")
-    estimated = [level_name(level) for level in run.levels if level.itl_kind == "estimated"]
     sources = {
-        source for level in run.levels for source in level.tokens.sources if source != "usage"
+        source
+        for level in levels
+        for source in level["tokens"]["token_count_source"]
+        if source != "usage"
     }
-    if estimated and sources:
+    if sources and any(level["itl"] == "estimated" for level in levels):
         lines.append(
             f"tokens are counted by {', '.join(sorted(sources))}: no usage from the server"
         )
-    if run.stopped:
-        lines.append(f"no higher level was run: {run.stopped}")
+    if run["stopped"]:
+        lines.append(f"no higher level was run: {run['stopped']}")
     return lines
 
 
-def render(run: RunResult, *, color: bool) -> str:
+def render(run: Mapping[str, Any], *, color: bool) -> str:
     """Return the whole result as text for a terminal.
 
     Args:
-        run: finished or not.
+        run: what `run.json` holds, finished or not.
         color: use ANSI colours.
     """
     out = io.StringIO()
@@ -191,13 +205,14 @@ def render(run: RunResult, *, color: bool) -> str:
         markup=False,
         emoji=False,
     )
-    if run.levels:
-        console.print(level_table(run.levels))
+    levels = run["levels"]
+    if levels:
+        console.print(level_table(levels))
     else:
         console.print("nothing was measured")
-    if any(level.accuracy is not None for level in run.levels):
+    if any(level.get("accuracy") is not None for level in levels):
         console.print()
-        console.print(accuracy_table(run.levels))
+        console.print(accuracy_table(levels))
     found = remarks(run)
     if found:
         console.print()

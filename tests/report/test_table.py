@@ -58,7 +58,8 @@ def level(name="c64", **changes):
 
 
 def run(*levels, **changes):
-    return RunResult("id", "2026-01-01T00:00:00Z", {"target": {}}, list(levels), **changes)
+    facts = {"target": {}}
+    return RunResult("id", "2026-01-01T00:00:00Z", facts, list(levels), **changes).to_json()
 
 
 def test_the_table_reads_exactly_so_and_fits_a_hundred_columns():
