@@ -1,0 +1,245 @@
+"""Results of `vllm bench serve --save-result` (and of the older `benchmark_serving.py`).
+
+The format is that of vLLM 0.6 to 0.32: one object, `date` in local time without a zone and taken
+when the run had ended, latencies in milliseconds, percentiles as `p99_ttft_ms`. `failed` came with
+0.11, `start_times` with 0.13, `latencies` and `queue_times` later still. `--save-detailed` adds
+`input_lens`, `output_lens`, `ttfts`, `itls` and `errors`, in seconds, one entry per request;
+`--append-result` puts one object on each line.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from benchcore.metrics.percentiles import QUANTILES
+from benchcore.report.foreign.figure import (
+    finite,
+    level_of,
+    load_facts,
+    metric,
+    ratio,
+    reject,
+    run_of,
+    summary_of,
+    text,
+    utc,
+    whole,
+)
+
+TOOL = "vllm bench serve"
+NAMES = {"ttft": "ttft", "tpot": "tpot", "icl": "itl", "e2e": "e2el"}
+"""Our figures and vLLM's names of them; `e2el` is the last."""
+
+_LINEAR = "percentiles are interpolated between ranks"
+_RANKED = "percentiles are nearest rank, computed here from the saved requests"
+DEFINITIONS = {
+    "ttft": "first chunk with choices − the moment before the HTTP call: waiting for a connection "
+    "and connecting are in it, waiting for --max-concurrency is not; an empty or role-only chunk "
+    "counts as the first token; of successful requests; {how}",
+    "tpot": "(e2el − ttft) ÷ (output tokens − 1), of successful requests with more than one output "
+    "token; {how}",
+    "icl": "vLLM's itl: gaps between chunks with choices, however many tokens they carry, pooled "
+    "over successful requests; chunks of one read have gaps near 0; {how}",
+    "e2e": "vLLM's e2el: last chunk with choices − the moment before the HTTP call: connecting is "
+    "in it, waiting for --max-concurrency is not; {how}",
+    "request_throughput": "successful requests ÷ duration, from the first request's start to the "
+    "last one's end, ramp and tail included",
+    "output_token_throughput": "output tokens of successful requests (usage, else the tokenizer) ÷ "
+    "duration, ramp and tail included",
+    "input_token_throughput": "prompt tokens of successful requests ÷ duration",
+    "total_token_throughput": "prompt and output tokens of successful requests ÷ duration",
+    "goodput": "successful requests that met the --goodput limits ÷ duration",
+    "failure_rate": "failed ÷ all requests",
+}
+
+
+def is_vllm(entry: Mapping[str, Any]) -> bool:
+    """Whether an object has the keys that only vLLM writes."""
+    return {"model_id", "num_prompts", "duration", "completed"} <= entry.keys()
+
+
+def read_vllm(entries: list[Mapping[str, Any]], where: str) -> dict[str, Any]:
+    """Return the run of a result file.
+
+    Args:
+        entries: its objects, one or, of `--append-result`, several.
+        where: the file, for messages.
+
+    Raises:
+        ConfigError: figures that every result has are missing, or they are of embeddings.
+    """
+    levels = [_level(entry, where) for entry in entries]
+    first = entries[0]
+    models = {text(entry.get("model_id")) for entry in entries}
+    if len(models) > 1:
+        raise reject(
+            where,
+            f"holds results of several models: {', '.join(sorted(map(str, models)))}",
+            "split it by model",
+        )
+    backend = text(first.get("backend"))
+    return run_of(
+        levels,
+        tool=TOOL,
+        version=None,
+        started_at=_started_at(first),
+        target={
+            "model": text(first.get("model_id")),
+            "endpoint": {"openai-chat": "chat", "openai": "completions", "vllm": "completions"}.get(
+                backend or ""
+            ),
+        },
+        workload={
+            "tokenizer": text(first.get("tokenizer_id")),
+            "requests": whole(first.get("num_prompts")),
+        },
+    )
+
+
+def _started_at(entry: Mapping[str, Any]) -> str | None:
+    """Return the start, `date` being the end, read as UTC for want of a zone."""
+    try:
+        ended = datetime.strptime(str(entry.get("date")), "%Y%m%d-%H%M%S")
+        return utc(ended - timedelta(seconds=finite(entry.get("duration")) or 0.0))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+    completed, duration = whole(entry.get("completed")), finite(entry.get("duration"))
+    if completed is None or duration is None or duration <= 0:
+        raise reject(
+            where,
+            "has no completed and duration as vllm bench serve writes them",
+            "import the file of --save-result",
+        )
+    if "total_input_sequences" in entry:
+        raise reject(where, "is of an embedding benchmark, which has no tokens", "leave it out")
+    notes = ["date has no time zone: read as UTC"]
+    failed, prompts = whole(entry.get("failed")), whole(entry.get("num_prompts"))
+    if failed is None and prompts is not None and prompts >= completed:
+        failed = prompts - completed
+        notes.append("failed is not in the file: num_prompts − completed")
+    metrics, exact = _detailed(entry, completed), True
+    if metrics is None:
+        metrics, exact = _summarized(entry, completed), False
+    tokens_in = whole(entry.get("total_input_tokens"))
+    return level_of(
+        _load(entry, notes),
+        counts={
+            "scheduled": None if failed is None else completed + failed,
+            "ok": completed,
+            "failed": failed,
+        },
+        figures={
+            "window_seconds": duration,
+            "request_throughput": finite(entry.get("request_throughput")),
+            "output_token_throughput": finite(entry.get("output_throughput")),
+            "input_token_throughput": ratio(tokens_in, duration),
+            "total_token_throughput": finite(entry.get("total_token_throughput")),
+            # 0.6 to 0.8 name it with a colon.
+            "goodput": finite(entry.get("request_goodput", entry.get("request_goodput:"))),
+        },
+        tokens={"input": tokens_in, "output": whole(entry.get("total_output_tokens"))},
+        metrics=metrics,
+        definitions={
+            name: definition.format(how=_RANKED if exact else _LINEAR)
+            for name, definition in DEFINITIONS.items()
+        },
+        notes=notes,
+    )
+
+
+def _load(entry: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+    cap = whole(entry.get("max_concurrency"))
+    if text(entry.get("ramp_up_strategy")):
+        start, end = (whole(entry.get(f"ramp_up_{side}_rps")) for side in ("start", "end"))
+        notes.append(
+            f"the rate went from {start} to {end} requests/s ({entry['ramp_up_strategy']})"
+        )
+        return load_facts(concurrency=None, rate=None, other=f"r{start}-{end}")
+    rate = finite(entry.get("request_rate"))
+    if rate is None and cap is None:
+        notes.append("all requests were sent at once: neither a closed nor an open loop")
+    if rate is not None and cap is not None:
+        notes.append(f"requests over {cap} in flight waited, outside every latency")
+    shape = finite(entry.get("burstiness", 1.0))
+    arrival = "constant" if shape is None else "poisson" if shape == 1.0 else f"gamma:{shape:g}"
+    return load_facts(concurrency=cap, rate=rate, arrival=arrival)
+
+
+def _summarized(entry: Mapping[str, Any], completed: int) -> dict[str, dict[str, Any] | None]:
+    """Return the metrics from `mean_…_ms`, `median_…_ms`, `std_…_ms` and `p…_…_ms`."""
+    return {
+        ours: milliseconds(entry, theirs, completed, per_request=ours in ("ttft", "e2e"))
+        for ours, theirs in NAMES.items()
+    }
+
+
+def milliseconds(
+    entry: Mapping[str, Any], name: str, completed: int, *, per_request: bool
+) -> dict[str, Any] | None:
+    """Return one metric from keys such as `mean_ttft_ms`; `None` where it was not measured.
+
+    Args:
+        entry: the result.
+        name: the tool's name of the figure.
+        completed: how many requests succeeded.
+        per_request: every successful request has one sample.
+    """
+    found: dict[str, float | None] = {}
+    for ours, theirs in (("avg", "mean"), ("p50", "median"), ("std", "std"), ("max", "max")):
+        found[ours] = finite(entry.get(f"{theirs}_{name}_ms"))
+    pattern = re.compile(rf"p(\d+(?:\.\d+)?)_{re.escape(name)}_ms")
+    for key, value in entry.items():
+        match = pattern.fullmatch(key)
+        for ours, quantile in QUANTILES.items():
+            if match and math.isclose(float(match[1]), quantile * 100):
+                found[ours] = finite(value)
+    known = [value for value in found.values() if value is not None]
+    # Without samples the tool writes zeros: of a plain answer, or where every request failed.
+    if completed == 0 or not any(known):
+        return None
+    seconds = {ours: None if value is None else value / 1000 for ours, value in found.items()}
+    return metric({"count": completed if per_request else None, **seconds}, completed)
+
+
+def _detailed(entry: Mapping[str, Any], completed: int) -> dict[str, dict[str, Any] | None] | None:
+    """Return the metrics from the saved requests; `None` where they are not all there."""
+    names = ("ttfts", "itls", "output_lens", "errors")
+    columns = [entry.get(name) for name in names]
+    if not all(isinstance(column, list) for column in columns):
+        return None
+    latencies = entry.get("latencies")
+    if not isinstance(latencies, list):
+        latencies = [None] * len(entry["ttfts"])
+    columns.append(latencies)
+    if len({len(column) for column in columns if column is not None}) != 1:
+        return None
+    samples: dict[str, list[float]] = {name: [] for name in NAMES}
+    for ttft, gaps, tokens, error, latency in zip(
+        *(column for column in columns if column is not None), strict=True
+    ):
+        first, output = finite(ttft), whole(tokens)
+        # A failed request has no first token, or an error after it.
+        if not first or error:
+            continue
+        own = [finite(gap) for gap in gaps] if isinstance(gaps, list) else [None]
+        if None in own or output is None:
+            return None
+        known = [gap for gap in own if gap is not None]
+        end = finite(latency)
+        end = first + math.fsum(known) if end is None else end
+        samples["ttft"].append(first)
+        samples["e2e"].append(end)
+        samples["icl"].extend(known)
+        if output > 1:
+            samples["tpot"].append((end - first) / (output - 1))
+    requests = len(samples["ttft"])
+    if requests != completed or requests == 0:
+        return None
+    return {name: summary_of(values, requests) for name, values in samples.items()}
