@@ -4,42 +4,93 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchcore.cli.folders import read_folder
 from benchcore.errors import ConfigError
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+if TYPE_CHECKING:
+    from benchcore.report.run_folder import RunFolder
 
 
 @click.command()
-@click.argument("baseline", type=_FOLDER)
-@click.argument("run", type=_FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-def compare(baseline: Path, run: Path, *, as_json: bool) -> int:
-    """Compare the eval in RUN with the one in BASELINE, on the questions that both answered."""
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--anyway", is_flag=True, help="Also where they were asked different things.")
+@click.option("--format", "form", type=click.Choice(["table", "json", "markdown"]), default="table")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def compare(runs: tuple[Path, ...], **given: Any) -> int:
+    """Compare runs with the first of them: level by level, figure by figure.
+
+    Evals are compared question by question, on those that both answered.
+    """
+    if len(runs) < 2:
+        raise click.UsageError("name two runs or more")
+    folders = [read_folder(path) for path in runs]
+    form = "json" if given["as_json"] else given["form"]
+    evals = [(one.json("accuracy.json") or {}).get("score") is not None for one in folders]
+    if all(evals) and not any(one.levels for one in folders):
+        return _evals(folders, form)
+    empty = [one.name for one in folders if not one.levels]
+    if empty:
+        raise ConfigError(
+            f"{empty[0]}: holds no levels; climbs compare with climbs, evals with evals"
+        )
+    return _climbs(folders, form, anyway=given["anyway"])
+
+
+def _climbs(folders: list[RunFolder], form: str, *, anyway: bool) -> int:
+    from benchcore.report.comparison_lines import comparison_json, render_comparison
+    from benchcore.report.differences import forbidding
+    from benchcore.sinks.run_json import dump
+
+    first, *others = folders
+    notes = []
+    for other in others:
+        different = forbidding(first.run, other.run)
+        if different and not anyway:
+            raise ConfigError(
+                f"{first.name} and {other.name} were asked different things: {different[0]}; "
+                "--anyway compares all the same"
+            )
+        notes += [f"{other.name}: {one}" for one in different]
+    if form == "json":
+        sys.stdout.write(dump(comparison_json(first, others, notes)).decode())
+    else:
+        sys.stdout.write(render_comparison(first, others, notes, markdown=form == "markdown"))
+    return 0
+
+
+def _evals(folders: list[RunFolder], form: str) -> int:
     from benchcore.metrics.accuracy import by_question
     from benchcore.metrics.scores import paired_difference
     from benchcore.report.accuracy import render_difference
     from benchcore.sinks.accuracy import read_accuracy, read_samples
     from benchcore.sinks.run_json import dump
 
-    first, second = read_accuracy(baseline), read_accuracy(run)
-    if first["task"] != second["task"]:
-        raise ConfigError(
-            f"{baseline} is of {first['task']} and {run} of {second['task']}: two tasks do not "
-            "compare"
+    first, *others = folders
+    task = read_accuracy(first.path)["task"]
+    found = []
+    for other in others:
+        its = read_accuracy(other.path)["task"]
+        if its != task:
+            raise ConfigError(
+                f"{first.path} is of {task} and {other.path} of {its}: two tasks do not compare"
+            )
+        difference = paired_difference(
+            by_question(read_samples(first.path)), by_question(read_samples(other.path))
         )
-    difference = paired_difference(
-        by_question(read_samples(baseline)), by_question(read_samples(run))
-    )
-    for path, facts in ((baseline, first), (run, second)):
-        if facts["status"] != "complete":
-            click.echo(f"benchcore: {path} is {facts['status']}: not all is in it", err=True)
-    if as_json:
-        found = None if difference is None else difference.to_json()
-        facts = {"baseline": str(baseline), "run": str(run), "paired": found}
+        found.append(None if difference is None else difference.to_json())
+        if form != "json":
+            sys.stdout.write(render_difference((first.name, other.name), difference))
+    if form == "json":
+        facts = {
+            "first": str(first.path),
+            "others": [
+                {"run": str(other.path), "paired": one}
+                for other, one in zip(others, found, strict=True)
+            ],
+        }
         sys.stdout.write(dump(facts).decode())
-    else:
-        sys.stdout.write(render_difference((str(baseline), str(run)), difference))
     return 0

@@ -16,7 +16,10 @@ COMMANDS = {
     "climb": ("benchcore.cli.climb:climb", "Measure a server, level by level."),
     "check": ("benchcore.cli.check:check", "Check whether a server speaks the API it claims."),
     "eval": ("benchcore.cli.eval:evaluate", "Score a server's answers to a task's questions."),
-    "compare": ("benchcore.cli.compare:compare", "Compare two evals question by question."),
+    "report": ("benchcore.cli.report:report", "Show runs that are over."),
+    "compare": ("benchcore.cli.compare:compare", "Compare runs, figure by figure."),
+    "gate": ("benchcore.cli.gate:gate", "Hold a run against a baseline: a verdict for CI."),
+    "baseline": ("benchcore.cli.gate:baseline", "Keep runs that others are held against."),
     "doctor": ("benchcore.cli.doctor:doctor", "Tell what this machine can drive and measure."),
     "sim": ("benchcore.cli.sim:sim", "Run the built-in simulated server."),
 }

@@ -303,6 +303,41 @@ class AccuracyReport:
             "remarks": self.remarks(),
         }
 
+    @classmethod
+    def from_json(cls, found: dict[str, Any], samples: list[Sample]) -> Self:
+        """Return the eval that an `accuracy.json` and its samples hold.
+
+        Args:
+            found: what the file holds.
+            samples: of the same folder.
+
+        Raises:
+            ValueError: it is none.
+        """
+        try:
+            report = cls(
+                task=found["task"],
+                variant=found["variant"] or "",
+                config=found["config"],
+                data=found["data"],
+                target=found["target"],
+                origin=found["origin"],
+                samples=samples,
+                planned=found["planned"],
+                figures=found["figures"],
+                min_score=found["min_score"],
+                status=found["status"],
+                seconds=found["seconds"],
+            )
+            if report.origin.get("provider") != "native" and found["score"] is not None:
+                low, high = found["interval"]
+                report.given = Estimate(
+                    found["score"], found["stderr"], low, high, found["n"], found["questions"]
+                )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"it is no accuracy.json: {error!r}") from None
+        return report
+
 
 @dataclass(frozen=True, slots=True)
 class LevelAccuracy:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from benchcore.metrics.status import Status
 
@@ -82,6 +82,25 @@ class CheckResult:
             "evidence": self.evidence,
         }
 
+    @classmethod
+    def from_json(cls, entry: dict[str, Any]) -> Self:
+        """Return the check of an entry of `functional.json`.
+
+        Raises:
+            ValueError: it is none.
+        """
+        try:
+            plain: dict[str, Any] = {name: entry[name] for name in _PLAIN}
+            words: dict[str, Any] = {name: entry[name] or "" for name in _WORDS}
+            severity: dict[str, Any] = entry["severity"]
+            return cls(**plain, **words, **severity, verdict=Verdict(entry["verdict"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"it is no check: {error!r}") from None
+
+
+_WORDS = ("tolerance", "reason", "expected", "got")
+_PLAIN = ("case_id", "suite", "title", "tolerated", "tries", "passed_tries", "seconds", "evidence")
+
 
 @dataclass(slots=True)
 class FunctionalReport:
@@ -148,3 +167,24 @@ class FunctionalReport:
             "capabilities": self.capabilities,
             "results": [result.to_json() for result in self.results],
         }
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Self:
+        """Return the report that a `functional.json` holds.
+
+        Raises:
+            ValueError: it is none.
+        """
+        try:
+            summary = found["summary"]
+            return cls(
+                mode=summary["mode"],
+                engine=summary["engine"],
+                target=summary["target"],
+                capabilities=found["capabilities"],
+                results=[CheckResult.from_json(entry) for entry in found["results"]],
+                status=summary["status"],
+                seconds=summary["seconds"],
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"it is no functional.json: {error!r}") from None

@@ -227,7 +227,8 @@ def test_two_runs_are_compared_question_by_question(benchcore, able, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "more than chance" in done.stdout
     assert "100 questions in both: 0 better, " in done.stdout
-    found = json.loads(benchcore.run("compare", good, bad, "--json").stdout)["paired"]
+    told = json.loads(benchcore.run("compare", good, bad, "--json").stdout)
+    found = told["others"][0]["paired"]
     assert found["significant"] is True
     assert found["better"] == 0
     assert found["difference"] == pytest.approx(-found["worse"] / 100)

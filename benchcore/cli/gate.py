@@ -1,0 +1,130 @@
+"""The `benchcore gate` and `benchcore baseline` commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchcore.cli.folders import RESULTS, read_folder
+from benchcore.errors import ConfigError, VerdictError
+
+_RUN = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("run", type=_RUN)
+@click.option(
+    "--baseline",
+    metavar="DIR|NAME",
+    help="What it is held against; the latest earlier valid run of the same when left out.",
+)
+@click.option(
+    "--rules",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Rules in YAML instead of the usual ones.",
+)
+@click.option("--anyway", is_flag=True, help="Also where the two were asked different things.")
+@click.option("--allow-simulator", is_flag=True, help="Also runs of the simulator.")
+@click.option("--warn-only", is_flag=True, help="Exit with 0 whatever is found.")
+@click.option("--format", "form", type=click.Choice(["table", "json", "markdown"]), default="table")
+@RESULTS
+def gate(run: Path, **given: Any) -> int:
+    """Hold a run against a baseline: one line for each rule, exit code 5 where one fails."""
+    from benchcore.config.document import read_model
+    from benchcore.config.gate import DEFAULT, GateFile
+    from benchcore.report.baselines import find_baseline
+    from benchcore.report.differences import forbidding
+    from benchcore.report.gate import gate as judge
+    from benchcore.report.gate_lines import render_gate
+    from benchcore.sinks.run_json import dump
+
+    rules = DEFAULT if given["rules"] is None else read_model(given["rules"], GateFile)
+    folder = read_folder(run)
+    baseline = find_baseline(folder, given["results"], given["baseline"])
+    kinds = [(one.run.get("target") or {}).get("kind") for one in (folder, baseline)]
+    if "simulator" in kinds and not given["allow_simulator"]:
+        raise ConfigError(
+            "a run of the simulator says nothing about a server; --allow-simulator judges it all "
+            "the same"
+        )
+    different = forbidding(baseline.run, folder.run)
+    if different and not given["anyway"]:
+        raise ConfigError(
+            f"{folder.name} and {baseline.name} were asked different things: {different[0]}; "
+            "--anyway judges all the same"
+        )
+    result = judge(folder, baseline, rules)
+    result.notes = [str(one) for one in different] + result.notes
+    if given["form"] == "json":
+        found = {
+            "run": str(folder.path),
+            "baseline": str(baseline.path),
+            "passed": result.passed,
+            "rules": [line.to_json() for line in result.lines],
+            "notes": result.notes,
+        }
+        sys.stdout.write(dump(found).decode())
+    else:
+        text = render_gate(result, folder.name, baseline.name, markdown=given["form"] == "markdown")
+        sys.stdout.write(text)
+    sys.stdout.flush()
+    if not result.lines:
+        raise VerdictError("no rule found anything to judge: that is no pass")
+    failed = sum(1 for line in result.lines if not line.passed)
+    if failed and not given["warn_only"]:
+        raise VerdictError(f"{failed} of {len(result.lines)} rules failed; see above")
+    return 0
+
+
+@click.group()
+def baseline() -> None:
+    """Keep runs that others are held against."""
+
+
+@baseline.command("set")
+@click.argument("run", type=_RUN)
+@click.option("--name", required=True, help="Of the baseline, such as main or v1.2.")
+@click.option("--allow-simulator", is_flag=True, help="Also a run of the simulator.")
+@RESULTS
+def set_(run: Path, name: str, results: Path, *, allow_simulator: bool) -> int:
+    """Keep RUN as a baseline of its scenario; one of that name is replaced."""
+    from benchcore.report.baselines import set_baseline
+
+    kept = set_baseline(read_folder(run), results, name, simulator=allow_simulator)
+    click.echo(f"{kept.scenario}/{kept.name}: {kept.path}")
+    return 0
+
+
+@baseline.command("list")
+@RESULTS
+def list_(results: Path) -> int:
+    """List the baselines that are kept."""
+    from benchcore.report.baselines import baselines
+    from benchcore.report.run_folder import RunFolder
+
+    for one in baselines(results):
+        run = RunFolder(one.path).run
+        levels = ", ".join(level["level"] for level in run.get("levels") or ())
+        model = (run.get("target") or {}).get("model")
+        click.echo(f"{one.scenario}/{one.name}  {run['started_at']}  {model}  {levels}")
+    return 0
+
+
+@baseline.command("show")
+@click.argument("name")
+@RESULTS
+def show(name: str, results: Path) -> int:
+    """Show the figures of a baseline, SCENARIO/NAME."""
+    from benchcore.report.baselines import baselines
+    from benchcore.report.run_folder import RunFolder
+    from benchcore.report.table import render
+
+    for one in baselines(results):
+        if name in (one.name, f"{one.scenario}/{one.name}"):
+            sys.stdout.write(render(RunFolder(one.path).run, color=False))
+            return 0
+    known = ", ".join(f"{one.scenario}/{one.name}" for one in baselines(results)) or "there is none"
+    raise ConfigError(f"baseline {name!r} is not known: {known}")

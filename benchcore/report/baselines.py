@@ -1,0 +1,146 @@
+"""Baselines: runs that others are held against, kept by scenario and name."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchcore.errors import ConfigError
+from benchcore.report.differences import forbidding
+from benchcore.report.run_folder import RunFolder
+
+FOLDER: Final = "baselines"
+_KEPT: Final = (
+    "run.json",
+    "summary.csv",
+    "requests.csv",
+    "functional.json",
+    "accuracy.json",
+    "samples.jsonl",
+    "result.json",
+)
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A run that is kept.
+
+    Args:
+        scenario: what it is of.
+        name: of the baseline.
+        path: where it lies.
+    """
+
+    scenario: str
+    name: str
+    path: Path
+
+
+def scenario_of(run: RunFolder) -> str:
+    """Return what a run is of: its label `scenario`, else its name."""
+    labels = run.run.get("labels") or {}
+    return str(labels.get("scenario") or run.run.get("name") or "run")
+
+
+def set_baseline(run: RunFolder, results: Path, name: str, *, simulator: bool = False) -> Baseline:
+    """Keep a run as a baseline; one of that name is replaced.
+
+    Args:
+        run: complete, and with no invalid level.
+        results: the folder of results.
+        name: of the baseline.
+        simulator: take a run of the simulator too.
+
+    Raises:
+        ConfigError: the run or the name will not do, or it cannot be written.
+    """
+    if not _NAME.match(name):
+        raise ConfigError(f"--name {name!r}: write letters, digits, '.', '_' and '-'")
+    reason = unfit(run, simulator=simulator)
+    if reason:
+        raise ConfigError(f"{run.path}: cannot be a baseline: {reason}")
+    scenario = re.sub(r"[^A-Za-z0-9._-]+", "-", scenario_of(run)).strip("-.") or "run"
+    place = results / FOLDER / scenario / name
+    new = place.with_name(f".{name}.new")
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        for file in _KEPT:
+            if (run.path / file).is_file():
+                shutil.copyfile(run.path / file, new / file)
+        shutil.rmtree(place, ignore_errors=True)
+        new.rename(place)
+    except OSError as error:
+        raise ConfigError(f"{place}: cannot be written ({error.strerror})") from None
+    return Baseline(scenario, name, place)
+
+
+def unfit(run: RunFolder, *, simulator: bool) -> str:
+    """Return why a run is no baseline; empty where it is one."""
+    if run.run["status"] != "complete":
+        return f"it is {run.run['status']}"
+    invalid = [level["level"] for level in run.levels if level["validity"] == "invalid"]
+    if invalid:
+        return f"level {invalid[0]} is invalid"
+    if (run.run.get("target") or {}).get("kind") == "simulator" and not simulator:
+        return "it is of the simulator; --allow-simulator takes it all the same"
+    return ""
+
+
+def baselines(results: Path) -> list[Baseline]:
+    """Return all that are kept, by scenario and name."""
+    found = sorted((results / FOLDER).glob("*/*/run.json"))
+    return [Baseline(file.parent.parent.name, file.parent.name, file.parent) for file in found]
+
+
+def find_baseline(run: RunFolder, results: Path, wanted: str | None) -> RunFolder:
+    """Return what a run is held against.
+
+    Args:
+        run: that is held.
+        results: the folder of results.
+        wanted: a folder, the name of a baseline, `SCENARIO/NAME`; `None`: the latest earlier run of
+            the same that is valid, a nightly one where there are any.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if wanted is None:
+        return _latest(run, results)
+    if Path(wanted).is_dir():
+        return RunFolder(Path(wanted))
+    kept = baselines(results)
+    scenario, slash, name = wanted.rpartition("/")
+    own = scenario if slash else scenario_of(run)
+    matching = [one for one in kept if one.name == name and one.scenario == own]
+    if not matching and not slash:
+        matching = [one for one in kept if one.name == name]
+    if len(matching) == 1:
+        return RunFolder(matching[0].path)
+    known = ", ".join(f"{one.scenario}/{one.name}" for one in kept) or "there is none"
+    raise ConfigError(f"--baseline {wanted}: is no folder and no baseline of {results}: {known}")
+
+
+def _latest(run: RunFolder, results: Path) -> RunFolder:
+    simulator = (run.run.get("target") or {}).get("kind") == "simulator"
+    found: list[RunFolder] = []
+    for file in sorted(results.glob("*/run.json"), reverse=True):
+        if file.parent.name >= run.path.resolve().name:
+            continue
+        try:
+            other = RunFolder(file.parent)
+        except ConfigError:
+            continue  # a broken neighbour is no reason to judge nothing
+        same = scenario_of(other) == scenario_of(run) and not forbidding(other.run, run.run)
+        if same and other.levels and not unfit(other, simulator=simulator):
+            found.append(other)
+    nightly = [one for one in found if (one.run.get("labels") or {}).get("run_type") == "daily"]
+    if not found:
+        raise ConfigError(
+            f"{results}: holds no earlier valid run like {run.name}; name one with --baseline"
+        )
+    return (nightly or found)[0]

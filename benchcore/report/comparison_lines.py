@@ -1,0 +1,165 @@
+"""Comparison lines: two runs or more beside one another, as text, Markdown and JSON."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchcore.report.comparison import (
+    FIGURES_SHOWN,
+    Change,
+    Key,
+    change,
+    key_name,
+    sides,
+)
+from benchcore.report.differences import noted
+from benchcore.report.markdown import cell
+from benchcore.report.run_folder import RunFolder
+from benchcore.report.table import WIDTH, number, printable
+
+_JUDGED = {
+    "requests": "by requests",
+    "repeats": "by repeats",
+    "": "takes --repeats 3",
+}
+
+
+def comparison_json(
+    first: RunFolder, others: Sequence[RunFolder], notes: Sequence[str]
+) -> dict[str, Any]:
+    """Return a comparison as JSON: a list of changes for each run and level."""
+    found = []
+    for other in others:
+        pairs, missing = _pairs(first, other)
+        levels = [
+            {"level": name, "figures": [one.to_json() for one in changes]}
+            for name, changes in pairs
+        ]
+        entry = {"run": str(other.path), "levels": levels, "missing": missing}
+        found.append({**entry, "notes": [str(one) for one in noted(first.run, other.run)]})
+    return {"first": str(first.path), "others": found, "notes": list(notes)}
+
+
+def render_comparison(
+    first: RunFolder, others: Sequence[RunFolder], notes: Sequence[str], *, markdown: bool
+) -> str:
+    """Return a comparison as text of 100 columns, or as Markdown.
+
+    Args:
+        first: with which the others are compared.
+        others: each by itself.
+        notes: what must be said besides.
+        markdown: as tables for a pull request's comment.
+    """
+    parts = []
+    for other in others:
+        pairs, missing = _pairs(first, other)
+        lines = [*(f"not in both: {name}" for name in missing)]
+        lines += [str(one) for one in noted(first.run, other.run)]
+        parts.append((_markdown if markdown else _text)(first, other, pairs, lines))
+    parts += [f"{printable(note)}\n" for note in notes]
+    return "\n".join(parts)
+
+
+def _pairs(first: RunFolder, other: RunFolder) -> tuple[list[tuple[str, list[Change]]], list[str]]:
+    """Return the changes of the levels that both have, and the names of the others."""
+    ours, theirs = sides(first), sides(other)
+    keys: list[Key] = list({**ours, **theirs})
+    pairs, missing = [], []
+    for key in keys:
+        name = key_name(key, keys)
+        if key not in ours or key not in theirs:
+            missing.append(name)
+            continue
+        found = [change(ours[key], theirs[key], figure) for figure in FIGURES_SHOWN]
+        pairs.append(
+            (name, [one for one in found if one.first is not None or one.second is not None])
+        )
+    return pairs, missing
+
+
+def figure_text(figure: str, value: float | None) -> str:
+    """Return a figure as it is read: latencies in ms."""
+    if value is None:
+        return "–"
+    if "." in figure:
+        return f"{number(value * 1e3)} ms"
+    if figure == "failure_rate":
+        return f"{value:.2%}".replace("%", " %")
+    return number(value)
+
+
+def _relative(one: Change) -> str:
+    return "–" if one.relative is None else f"{one.relative:+.1%}".replace("%", " %")
+
+
+def _verdict(one: Change) -> str:
+    if one.significant is None:
+        return "–"
+    if not one.significant:
+        return "chance"
+    worse = one.worse_p is not None and one.better_p is not None and one.worse_p < one.better_p
+    return "worse" if worse else "better"
+
+
+def _text(
+    first: RunFolder, other: RunFolder, pairs: list[tuple[str, list[Change]]], lines: list[str]
+) -> str:
+    out = io.StringIO()
+    console = Console(
+        file=out, width=WIDTH, no_color=True, highlight=False, markup=False, emoji=False
+    )
+    console.print(f"{other.name} against {first.name}", soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for header in ("level", "figure"):
+        table.add_column(header)
+    for header in ("first", "second", "change"):
+        table.add_column(header, justify="right")
+    for header in ("more than chance", "judged"):
+        table.add_column(header)
+    for name, changes in pairs:
+        for place, one in enumerate(changes):
+            table.add_row(
+                Text(printable(name) if not place else ""),
+                one.figure.replace("_", " "),
+                figure_text(one.figure, one.first),
+                figure_text(one.figure, one.second),
+                _relative(one),
+                _verdict(one),
+                _JUDGED[one.how],
+            )
+    console.print(table)
+    for line in lines:
+        console.print(printable(line))
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _markdown(
+    first: RunFolder, other: RunFolder, pairs: list[tuple[str, list[Change]]], lines: list[str]
+) -> str:
+    rows = [
+        f"`{other.name}` against `{first.name}`",
+        "",
+        "| level | figure | first | second | change | more than chance |",
+        "|---|---|--:|--:|--:|---|",
+    ]
+    for name, changes in pairs:
+        for one in changes:
+            cells = (
+                cell(name),
+                one.figure.replace("_", " "),
+                figure_text(one.figure, one.first),
+                figure_text(one.figure, one.second),
+                _relative(one),
+                _verdict(one),
+            )
+            rows.append(f"| {' | '.join(cells)} |")
+    if lines:
+        rows += ["", *(f"- {cell(line)}" for line in lines)]
+    return "\n".join(rows) + "\n"

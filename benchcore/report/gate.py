@@ -1,0 +1,277 @@
+"""Gate: a run held against a baseline, rule by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from benchcore.config.gate import OF_THE_RUN, GateFile, Rule
+from benchcore.metrics.accuracy import by_question
+from benchcore.metrics.change import requests_needed
+from benchcore.metrics.scores import paired_difference
+from benchcore.report.comparison import Change, Key, Side, change, key_name, sides
+from benchcore.report.differences import noted
+from benchcore.report.run_folder import RunFolder
+from benchcore.report.table import number
+from benchcore.sinks.accuracy import read_samples
+
+TOLD_AT: Final = 0.02
+"""Beyond its limit: the gate says how many requests it takes to see a change of so much more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What became of a rule at a level.
+
+    Args:
+        level: its name; empty: the rule is of the whole run.
+        rule: in words.
+        found: in words.
+        passed: whether it holds.
+        note: what else must be known.
+    """
+
+    level: str
+    rule: str
+    found: str
+    passed: bool
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as an object of JSON."""
+        return {
+            "level": self.level or None,
+            "rule": self.rule,
+            "found": self.found,
+            "verdict": "pass" if self.passed else "fail",
+            "note": self.note or None,
+        }
+
+
+@dataclass(slots=True)
+class GateResult:
+    """What became of all rules.
+
+    Args:
+        lines: in order.
+        notes: what the two runs differ in, and what could not be told.
+    """
+
+    lines: list[Line] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every rule holds, and there was at least one."""
+        return bool(self.lines) and all(line.passed for line in self.lines)
+
+
+def gate(run: RunFolder, baseline: RunFolder, rules: GateFile) -> GateResult:
+    """Hold a run against a baseline.
+
+    A change that is only believed where it is more than chance is tested one-sided; the share of
+    false alarms that is allowed is spread over all such tests (Bonferroni), so that it holds for
+    the gate as a whole.
+    """
+    result = GateResult()
+    _whole(run, result)
+    ours, theirs = sides(run), sides(baseline)
+    result.lines += list(_validity(ours))
+    pairs = [
+        (rule, key)
+        for rule in rules.rules
+        if rule.metric not in OF_THE_RUN
+        for key in {**theirs, **ours}
+        if fnmatchcase(key_name(key, list(ours) + list(theirs)), rule.level)
+    ]
+    tests = sum(1 for rule, _ in pairs if rule.needs) or 1
+    for rule, key in pairs:
+        name = key_name(key, list(ours) + list(theirs))
+        line = _of_level(rule, name, ours.get(key), theirs.get(key), rules.false_alarms / tests)
+        if line is None:
+            result.notes.append(
+                f"{name}: the baseline has no such level: {rule.metric} is not held"
+            )
+        else:
+            result.lines.append(line)
+    for rule in rules.rules:
+        if rule.metric == "functional.pass_ratio":
+            result.lines += list(_functional(rule, run, baseline))
+        elif rule.metric == "accuracy.score":
+            result.lines += list(_accuracy(rule, run, baseline))
+    result.notes += [str(one) for one in noted(baseline.run, run.run)]
+    result.notes = list(dict.fromkeys(result.notes))
+    return result
+
+
+def _whole(run: RunFolder, result: GateResult) -> None:
+    if run.unfinished:
+        result.lines.append(Line("", "the run is complete", run.run["status"], passed=False))
+
+
+def _validity(levels: Mapping[Key, Side]) -> Iterator[Line]:
+    for key, side in levels.items():
+        bad = [one for one in side.levels if one["validity"] == "invalid"]
+        if bad:
+            why = "; ".join(bad[0]["reasons"]) or "no reason given"
+            name = key_name(key, list(levels))
+            yield Line(name, "the level is not invalid", f"invalid: {why}", passed=False)
+
+
+def _said(figure: str, value: float | None) -> str:
+    if value is None:
+        return "unknown"
+    if "." in figure and figure not in OF_THE_RUN:
+        return f"{number(value * 1e3)} ms"
+    if figure in ("failure_rate", "goodput_ratio"):
+        return f"{value:.1%}".replace("%", " %")
+    return number(value)
+
+
+def _in_words(rule: Rule) -> str:
+    parts = []
+    if rule.worse_by is not None:
+        sure = ", more than chance" if rule.needs else ""
+        parts.append(
+            f"at most {rule.worse_by:.4g} worse{sure}".replace(
+                f"{rule.worse_by:.4g}", f"{rule.worse_by * 100:.4g} %"
+            )
+        )
+    if rule.min is not None:
+        parts.append(f"at least {_said(rule.metric, rule.min)}")
+    if rule.max is not None:
+        parts.append(f"at most {_said(rule.metric, rule.max)}")
+    return f"{rule.metric} {', '.join(parts)}"
+
+
+def _of_level(
+    rule: Rule, name: str, ours: Side | None, theirs: Side | None, level: float
+) -> Line | None:
+    words = _in_words(rule)
+    if ours is None:
+        return Line(name, words, "the run has no such level", passed=False)
+    value = ours.value(rule.metric)
+    if value is None:
+        return Line(name, words, "the run has no such figure", passed=False)
+    bounds = [
+        rule.min is not None and value < rule.min,
+        rule.max is not None and value > rule.max,
+    ]
+    if rule.worse_by is None:
+        return Line(name, words, _said(rule.metric, value), not any(bounds))
+    if theirs is None:
+        return (
+            None if not any(bounds) else Line(name, words, _said(rule.metric, value), passed=False)
+        )
+    found = change(theirs, ours, rule.metric)
+    if found.first is None:
+        return Line(name, words, "the baseline has no such figure", passed=False)
+    worse = _is_worse(rule, found, level)
+    return Line(
+        name,
+        words,
+        _changed(rule.metric, found),
+        not (any(bounds) or worse),
+        _note(rule, found, level),
+    )
+
+
+def _is_worse(rule: Rule, found: Change, level: float) -> bool:
+    assert rule.worse_by is not None
+    worse_by = found.worse_by
+    if worse_by is None:  # the baseline has 0: any at all is more
+        assert found.first is not None
+        assert found.second is not None
+        beyond = found.second > found.first
+    else:
+        beyond = worse_by > rule.worse_by
+    if not beyond or rule.needs is None:
+        return beyond
+    # Where nothing tells chance from change, what is beyond the limit fails.
+    return found.worse_p is None or found.worse_p < level
+
+
+def _changed(figure: str, found: Change) -> str:
+    change_said = "" if found.relative is None else f", {found.relative:+.1%}".replace("%", " %")
+    return f"{_said(figure, found.first)} → {_said(figure, found.second)}{change_said}"
+
+
+def _note(rule: Rule, found: Change, level: float) -> str:
+    if rule.needs is None or rule.worse_by is None:
+        return ""
+    if found.worse_p is None:
+        return "nothing tells whether that is chance"
+    notes = []
+    beyond = (found.worse_by or 0) > rule.worse_by
+    if beyond and found.worse_p >= level:
+        notes.append(f"chance does as much with p {found.worse_p:.2g}")
+    if found.spread is not None and rule.worse_by:
+        needed = requests_needed(found.count, found.spread, rule.worse_by + TOLD_AT, rule.worse_by)
+        if needed is not None and needed > found.count:
+            share = f"{(rule.worse_by + TOLD_AT) * 100:.4g} %"
+            notes.append(f"to tell {share} takes about {needed:,} requests; it has {found.count:,}")
+    return "; ".join(notes)
+
+
+def _functional(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Line]:
+    found, before = run.json("functional.json"), baseline.json("functional.json")
+    if found is None and before is None:
+        return
+    words = _in_words(rule)
+    ratio = None if found is None else found["summary"]["pass_ratio"]
+    if ratio is None:
+        yield Line("", words, "the run has no functional checks", passed=False)
+        return
+    old = None if before is None else before["summary"]["pass_ratio"]
+    lower = (
+        rule.worse_by is not None and old is not None and ratio < old * (1 - rule.worse_by) - 1e-12
+    )
+    bounded = (rule.min is not None and ratio < rule.min) or (
+        rule.max is not None and ratio > rule.max
+    )
+    said = f"{ratio:.4f}" if old is None else f"{old:.4f} → {ratio:.4f}"
+    yield Line("", words, said, not (lower or bounded), _lost(found, before))
+
+
+def _lost(found: Mapping[str, Any] | None, before: Mapping[str, Any] | None) -> str:
+    if found is None or before is None:
+        return ""
+    old = {one["case_id"]: one["verdict"] for one in before["results"]}
+    lost = [
+        one["case_id"]
+        for one in found["results"]
+        if one["verdict"] == "fail" and old.get(one["case_id"]) in ("pass", "flaky")
+    ]
+    more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+    return f"new failures: {', '.join(lost[:5])}{more}" if lost else ""
+
+
+def _accuracy(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Line]:
+    found, before = run.json("accuracy.json"), baseline.json("accuracy.json")
+    if (found is None or "score" not in found) and (before is None or "score" not in before):
+        return
+    words = _in_words(rule)
+    score = None if found is None else found.get("score")
+    if found is None or score is None:
+        yield Line("", words, "the run has no score", passed=False)
+        return
+    least = rule.min if rule.min is not None else found.get("min_score")
+    bounded = (least is not None and score < least) or (rule.max is not None and score > rule.max)
+    said, note, lower = f"{score:.4f}", "", False
+    if before is not None and before.get("score") is not None and rule.worse_by is not None:
+        old = before["score"]
+        said = f"{old:.4f} → {score:.4f}"
+        lower = score < old * (1 - rule.worse_by) - 1e-12
+        if rule.needs is not None:
+            paired = paired_difference(
+                by_question(read_samples(baseline.path)), by_question(read_samples(run.path))
+            )
+            if paired is not None:
+                lower = lower and paired.significant
+                low, high = paired.low, paired.high
+                note = f"{paired.questions} questions in both: {low:+.4f} to {high:+.4f}"
+    if least is not None:
+        note = "; ".join(filter(None, (note, f"at least {least:g} is asked for")))
+    yield Line("", words, said, not (bounded or lower), note)

@@ -1,0 +1,108 @@
+"""Markdown: a run short enough for a pull request's comment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchcore.report.table import (
+    Level,
+    level_name,
+    number,
+    percent,
+    printable,
+    remarks,
+    summary_milliseconds,
+)
+
+
+def cell(text: str) -> str:
+    """Return text that Markdown takes as text, whatever a server put into it."""
+    clean = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return clean.replace("|", "\\|").replace("`", "'").replace("[", "\\[")
+
+
+def render_markdown(
+    run: Mapping[str, Any],
+    functional: Mapping[str, Any] | None = None,
+    accuracy: Mapping[str, Any] | None = None,
+) -> str:
+    """Return a run as Markdown.
+
+    Args:
+        run: what `run.json` holds, finished or not.
+        functional: what `functional.json` holds, where there is one.
+        accuracy: what `accuracy.json` holds, likewise.
+    """
+    target = run.get("target") or {}
+    name, model = (
+        cell(str(one)) for one in (run.get("name") or run["run_id"], target.get("model"))
+    )
+    lines = [f"**{name}**: {model}, {run['status']}, {run['started_at']}", ""]
+    levels = run.get("levels") or []
+    if levels:
+        lines += _levels(levels)
+        lines += ["", *(f"- {cell(line)}" for line in remarks(run))]
+    if functional is not None:
+        lines += ["", _functional(functional)]
+    if accuracy is not None and "score" in accuracy:
+        lines += ["", _accuracy(accuracy)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+_HEADS = (
+    "level",
+    "req/s",
+    "tok/s",
+    "TTFT p50 ms",
+    "TTFT p99 ms",
+    "ITL p99 ms",
+    "e2e p99 ms",
+    "failed",
+    "validity",
+)
+
+
+def _levels(levels: list[Level]) -> list[str]:
+    scored = any(level.get("accuracy") for level in levels)
+    heads = [*_HEADS, "score"] if scored else list(_HEADS)
+    rules = ["---", *["--:"] * 7, "---", *(["--:"] if scored else [])]
+    rows = [f"| {' | '.join(heads)} |", f"|{'|'.join(rules)}|"]
+    for level in levels:
+        found = [
+            cell(level_name(level["level"], level["repeat"])),
+            number(level["request_throughput"]),
+            number(level["output_token_throughput"]),
+            summary_milliseconds(level, "ttft", "p50"),
+            summary_milliseconds(level, "ttft", "p99"),
+            summary_milliseconds(level, "itl", "p99"),
+            summary_milliseconds(level, "e2e", "p99"),
+            percent(level["failure_rate"]),
+            level["validity"] or "not judged",
+        ]
+        if scored:
+            score = (level.get("accuracy") or {}).get("score")
+            found.append("–" if score is None else f"{score:.4f}")
+        rows.append(f"| {' | '.join(found)} |")
+    return rows
+
+
+def _functional(found: Mapping[str, Any]) -> str:
+    summary = found["summary"]
+    failed = [one["case_id"] for one in found["results"] if one["verdict"] == "fail"]
+    more = f" and {len(failed) - 10} more" if len(failed) > 10 else ""
+    which = f": {', '.join(map(cell, failed[:10]))}{more}" if failed else ""
+    ratio = percent(summary["pass_ratio"])
+    return f"checks: {summary['pass']} passed, {summary['fail']} failed ({ratio}){which}"
+
+
+def _accuracy(found: Mapping[str, Any]) -> str:
+    name = f"{found['task']} {found.get('variant') or ''}".strip()
+    score, interval = found["score"], found.get("interval")
+    if score is None or interval is None:
+        return f"{cell(name)}: no score"
+    low, high = interval
+    return (
+        f"{cell(name)}: {score:.4f}, 95 % interval {low:.4f} to {high:.4f}, {found['n']} samples, "
+        f"{found['errors']} errors"
+    )
