@@ -1,8 +1,8 @@
 """Results of AIPerf, `profile_export_aiperf.json`.
 
-Read against `docs/reference/json-export-schema.md` at 1554b478d4ee, `schema_version` 1.0 to 1.5: one
-object, a block per metric with its `unit` and `avg, min, max, std, p50, …, p99`; `count` since 1.1,
-and the metrics under `records` before 1.0. The load is in `input_config.loadgen`, later in
+Read against `docs/reference/json-export-schema.md` at 1554b478d4ee, `schema_version` 1.0 to 1.5:
+one object, a block per metric with its `unit` and `avg, min, max, std, p50, …, p99`; `count` since
+1.1, and the metrics under `records` before 1.0. The load is in `input_config.loadgen`, later in
 `input_config.phases`.
 """
 

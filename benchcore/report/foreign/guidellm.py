@@ -1,10 +1,11 @@
 """Results of GuideLLM, `benchmarks.json`.
 
 Read against `guidellm/benchmark/schemas` at 06cef2910dc1 and files of 0.6 and 0.7: `benchmarks[]`,
-each with `metrics.<name>.<status>` of `mean, std_dev, min, max, count, percentiles`. Older files have
-the load in `args.strategy` and the counts in `run_stats.requests_made`, newer ones in
-`config.strategy` and `metrics.request_totals`, with `metadata.guidellm_version`; 0.7 says `kind` for
-`type_`. Latencies are in ms but `request_latency`, which is in seconds. Only `successful` is read.
+each with `metrics.<name>.<status>` of `mean, std_dev, min, max, count, percentiles`. Older files
+have the load in `args.strategy` and the counts in `run_stats.requests_made`, newer ones in
+`config.strategy` and `metrics.request_totals`, with `metadata.guidellm_version`; 0.7 says `kind`
+for `type_`. Latencies are in ms but `request_latency`, which is in seconds. Only `successful` is
+read.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Results of SGLang's `python -m sglang.bench_serving --output-file FILE.jsonl`.
 
-Read against `python/sglang/bench_serving.py` at 0033168f0f58. One object per line and run, latencies
-in milliseconds under `mean_ttft_ms`, `median_…`, `std_…`, `p99_…` (end-to-end as `e2e_latency`),
-`request_rate` the number or, as Python writes it, `Infinity`. The file has no model, date or count of
-failures. `--output-details` adds `ttfts`, `itls`, `output_lens` and `errors`, in seconds.
+Read against `python/sglang/bench_serving.py` at 0033168f0f58. One object per line and run,
+latencies in milliseconds under `mean_ttft_ms`, `median_…`, `std_…`, `p99_…` (end-to-end as
+`e2e_latency`), `request_rate` the number or, as Python writes it, `Infinity`. The file has no
+model, date or count of failures. `--output-details` adds `ttfts`, `itls`, `output_lens` and
+`errors`, in seconds.
 """
 
 from __future__ import annotations

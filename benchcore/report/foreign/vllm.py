@@ -1,8 +1,8 @@
 """Results of `vllm bench serve --save-result` (and of the older `benchmark_serving.py`).
 
 Read against `vllm/benchmarks/serve.py` at 009e6d4a1cd6. One object: `date` in local time without a
-zone and taken when the run had ended, latencies in milliseconds, percentiles as `p99_ttft_ms`. Older
-versions have no `failed`, `start_times`, `latencies` or `queue_times`. `--save-detailed` adds
+zone and taken when the run had ended, latencies in milliseconds, percentiles as `p99_ttft_ms`.
+Older versions have no `failed`, `start_times`, `latencies` or `queue_times`. `--save-detailed` adds
 `input_lens`, `output_lens`, `ttfts`, `itls` and `errors`, in seconds, one entry per request;
 `--append-result` puts one object on each line.
 """
