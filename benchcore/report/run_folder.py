@@ -165,7 +165,7 @@ def _read_requests(path: Path) -> dict[tuple[str, int], Requests]:
                 raise ConfigError(f"{path}: has no column {missing[0]}")
             for row in reader:
                 # The last line of a run that was killed may be cut short.
-                if row["scheduled_seconds"] is not None and None not in row:
+                if None not in row.values():
                     rows.setdefault((row["level"], int(row["repeat"])), []).append(row)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None

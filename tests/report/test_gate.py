@@ -1,0 +1,243 @@
+"""The gate: what fails, what passes, and how often it is wrong."""
+
+import json
+
+import pytest
+
+from benchcore.config.document import read_model
+from benchcore.config.gate import DEFAULT, GateFile
+from benchcore.errors import ConfigError
+from benchcore.report.gate import gate
+from benchcore.report.gate_lines import render_gate
+from benchcore.report.run_folder import RunFolder
+
+RULES = [rule.metric for rule in DEFAULT.rules]
+
+
+def judged(run, baseline, rules=DEFAULT):
+    return gate(RunFolder(run), RunFolder(baseline), rules)
+
+
+def failures(result):
+    return [(line.level, line.rule.split()[0]) for line in result.lines if not line.passed]
+
+
+def rules(*found, **fields):
+    return GateFile.model_validate({"rules": found, **fields})
+
+
+def test_the_usual_rules_are_those_of_the_documentation():
+    found = [(rule.metric, rule.worse_by, rule.max, rule.needs) for rule in DEFAULT.rules]
+    assert found == [
+        ("ttft.p99", 0.10, None, "significant"),
+        ("e2e.p99", 0.10, None, "significant"),
+        ("request_throughput", 0.05, None, "significant"),
+        ("failure_rate", None, 0.05, None),
+        ("functional.pass_ratio", 0.0, None, None),
+        ("accuracy.score", 0.0, None, "significant"),
+    ]
+    assert DEFAULT.false_alarms == 0.01
+
+
+def test_a_run_passes_against_itself_with_a_line_for_each_rule_and_level(make_run):
+    folder = make_run("a", levels=(1, 8))
+    result = judged(folder, folder)
+    assert result.passed
+    assert [(line.level, line.rule.split()[0]) for line in result.lines] == [
+        (level, metric) for metric in RULES[:4] for level in ("c1", "c8")
+    ]
+
+
+def test_over_200_seeds_false_alarms_are_few_and_a_quarter_slower_is_seen(make_run, capsys):
+    alarms = missed = 0
+    told = []
+    for seed in range(200):
+        base = make_run(f"base{seed}", seed=3 * seed, count=400)
+        same = make_run(f"same{seed}", seed=3 * seed + 1, count=400)
+        slow = make_run(f"slow{seed}", seed=3 * seed + 2, count=400, slow=1.25)
+        alarms += not judged(same, base).passed
+        missed += judged(slow, base).passed
+        if seed == 0:
+            told = [line.note for line in judged(same, base).lines if "to tell 12 %" in line.note]
+    with capsys.disabled():
+        print(f"\ngate, 200 seeds: false alarms {alarms / 2:g} %, a quarter slower seen", end=" ")
+        print(f"{100 - missed / 2:g} %; {told[0]}")
+    assert alarms <= 2
+    assert missed <= 10
+    assert told
+
+
+def test_a_slower_server_fails_with_what_was_found(make_run):
+    base, slow = make_run("base", seed=1), make_run("slow", seed=2, slow=1.3)
+    result = judged(slow, base)
+    assert failures(result) == [("c8", metric) for metric in RULES[:3]]
+    text = render_gate(result, "slow", "base", markdown=False)
+    assert text.splitlines()[0] == "slow against base: failed"
+    assert "FAIL  c8  ttft.p99 at most 10 % worse, more than chance: " in text
+    assert "request_throughput at most 5 % worse, more than chance: " in text
+    faster = judged(base, slow)
+    assert faster.passed
+
+
+def test_repeats_judge_by_what_differs_from_run_to_run(make_run):
+    base = make_run("base", seed=1, count=100, repeats=5)
+    same = make_run("same", seed=2, count=100, repeats=5)
+    slow = make_run("slow", seed=3, count=100, repeats=5, slow=1.3)
+    assert judged(same, base).passed
+    assert len(failures(judged(slow, base))) == 3
+
+
+def test_an_invalid_run_fails(make_run):
+    base = make_run("base")
+    bad = make_run("bad", level={"validity": "invalid", "reasons": ["cpu: busy"]})
+    result = judged(bad, base)
+    assert not result.passed
+    assert result.lines[0].found == "invalid: cpu: busy"
+
+
+def test_an_unfinished_run_fails(make_run):
+    result = judged(make_run("cut", status="interrupted"), make_run("base"))
+    assert (result.lines[0].rule, result.lines[0].found) == ("the run is complete", "interrupted")
+    assert not result.passed
+
+
+def test_a_missing_figure_or_level_fails(make_run):
+    base = make_run("base", levels=(1, 8))
+    without = judged(make_run("without", levels=(8,)), base)
+    assert {line.found for line in without.lines if line.level == "c1"} == {
+        "the run has no such level"
+    }
+    metrics = {"ttft": {"p99": None}, "e2e": {"p99": 0.3}}
+    empty = judged(make_run("empty", level={"metrics": metrics}), make_run("base2"))
+    assert ("c8", "ttft.p99") in failures(empty)
+
+
+def test_a_level_that_only_the_run_has_is_noted_and_held_to_bounds_alone(make_run):
+    result = judged(make_run("more", levels=(8, 16)), make_run("base"))
+    assert result.passed
+    assert "c16: the baseline has no such level: ttft.p99 is not held" in result.notes
+    assert [line.rule.split()[0] for line in result.lines if line.level == "c16"] == [
+        "failure_rate"
+    ]
+
+
+def test_failures_over_five_per_cent_fail(make_run):
+    base = make_run("base")
+    assert judged(make_run("ok", level={"failure_rate": 0.05}), base).passed
+    assert failures(judged(make_run("bad", level={"failure_rate": 0.051}), base)) == [
+        ("c8", "failure_rate")
+    ]
+
+
+def test_a_different_length_is_noted(make_run):
+    run = make_run("run", load={"arrival": "poisson", "requests": 900})
+    result = judged(run, make_run("base"))
+    assert "load.requests is 500 in one and 900 in the other" in result.notes
+
+
+def checks(folder, ratio, failed=()):
+    results = [{"case_id": case, "verdict": "fail"} for case in failed]
+    results += [{"case_id": "sse.one_done", "verdict": "pass"}] if not failed else []
+    found = {"summary": {"pass_ratio": ratio}, "results": results}
+    (folder / "functional.json").write_text(json.dumps(found))
+
+
+def test_a_lower_pass_ratio_fails_and_names_what_is_new(make_run):
+    base, run = make_run("base"), make_run("run")
+    checks(base, 1.0)
+    checks(run, 0.9, ["sse.one_done"])
+    result = judged(run, base)
+    assert failures(result) == [("", "functional.pass_ratio")]
+    assert result.lines[-1].note == "new failures: sse.one_done"
+    checks(run, 1.0)
+    assert judged(run, base).passed
+    (run / "functional.json").unlink()
+    assert failures(judged(run, base)) == [("", "functional.pass_ratio")]
+
+
+def score(folder, right, count=100, **fields):
+    lines = []
+    for index in range(count):
+        sample = {
+            "index": index,
+            "question": f"q{index}",
+            "repeat": 0,
+            "group": "",
+            "target": "A",
+            "outcome": "scored",
+            "score": float(index < right),
+        }
+        lines.append(json.dumps(sample))
+    (folder / "samples.jsonl").write_text("\n".join(lines) + "\n")
+    found = {"task": "gpqa", "score": right / count, "min_score": None, **fields}
+    (folder / "accuracy.json").write_text(json.dumps(found))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "least", "passed"),
+    [
+        (80, 80, None, True),
+        (80, 78, None, True),  # two of a hundred lost: chance does that
+        (80, 60, None, False),
+        (80, 90, None, True),
+        (80, 80, 0.9, False),
+    ],
+)
+def test_a_score_that_is_significantly_lower_or_under_its_minimum_fails(
+    make_run, before, after, least, passed
+):
+    base, run = make_run("base"), make_run("run")
+    score(base, before)
+    score(run, after, min_score=least)
+    assert judged(run, base).passed is passed
+
+
+def test_rules_of_ones_own(make_run, tmp_path):
+    path = tmp_path / "rules.yaml"
+    path.write_text(
+        "rules:\n"
+        "  - {metric: ttft.p50, level: c8, worse_by: 20%}\n"
+        "  - {metric: request_throughput, min: 1}\n"
+        "  - {metric: e2e.p99, max: 0.1}\n"
+    )
+    found = read_model(path, GateFile)
+    base, slow = make_run("base", levels=(1, 8)), make_run("slow", levels=(1, 8), slow=1.3)
+    result = judged(slow, base, found)
+    assert failures(result) == [("c8", "ttft.p50"), ("c1", "e2e.p99"), ("c8", "e2e.p99")]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "rules:\n  - {metric: ttft, max: 1}\n",
+            "rules.yaml:2: rules.0.metric: 'ttft' is no figure",
+        ),
+        ("rules:\n  - {metric: ttft.p99}\n", "give worse_by, min or max"),
+        (
+            "rules:\n  - {metric: ttft.p99, max: 1, needs: significant}\n",
+            "needs goes with worse_by",
+        ),
+        ("rules:\n  - {metric: ttft.p99, wors_by: 1}\n", "did you mean worse_by?"),
+        ("rules: []\n", "rules.yaml:1: rules:"),
+    ],
+)
+def test_a_fault_in_the_rules_is_told_with_its_line(tmp_path, text, says):
+    path = tmp_path / "rules.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_model(path, GateFile)
+    assert says in str(caught.value)
+
+
+def test_a_gate_that_judged_nothing_is_no_pass(make_run):
+    run = make_run("run")
+    assert not judged(run, run, rules({"metric": "ttft.p99", "level": "c99", "max": 1})).passed
+
+
+def test_markdown_shows_what_a_hostile_server_wrote_as_text(make_run):
+    level = {"validity": "invalid", "reasons": ["<script>|`x`"]}
+    text = render_gate(
+        judged(make_run("bad", level=level), make_run("base")), "bad", "base", markdown=True
+    )
+    assert "&lt;script&gt;\\|'x'" in text
