@@ -28,7 +28,10 @@ def finite(value: object) -> float | None:
 def whole(value: object) -> int | None:
     """Return a count; `None` for what is none, is negative or has a fraction."""
     number = finite(value)
-    return None if number is None or number < 0 or number != int(number) else int(number)
+    # Beyond 2⁵³ a float has no exact count, and beyond 2⁶⁴ JSON is not written.
+    if number is None or not 0 <= number < 2**53 or number != int(number):
+        return None
+    return int(number)
 
 
 def text(value: object) -> str | None:

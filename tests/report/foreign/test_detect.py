@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchcore.errors import ConfigError
 from benchcore.report.foreign.detect import KINDS, combine, read_foreign
-from benchcore.report.foreign.figure import summary_of, without_user
+from benchcore.report.foreign.figure import summary_of, whole, without_user
 from benchcore.sinks.run_json import dump
 
 SMALLEST = {
@@ -170,6 +170,14 @@ def test_a_summary_is_in_order_and_of_the_samples(samples):
     assert ranks == sorted(ranks)
     assert set(ranks) <= set(samples)
     assert found["avg"] == pytest.approx(math.fsum(samples) / len(samples))
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [(3, 3), (3.0, 3), (0, 0), (2.5, None), (-1, None), (2**64, None), (True, None), ("3", None)],
+)
+def test_a_count_is_whole(value, count):
+    assert whole(value) == count
 
 
 @pytest.mark.parametrize(
