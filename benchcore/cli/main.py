@@ -20,6 +20,7 @@ COMMANDS = {
     "compare": ("benchcore.cli.compare:compare", "Compare runs, figure by figure."),
     "gate": ("benchcore.cli.gate:gate", "Hold a run against a baseline: a verdict for CI."),
     "baseline": ("benchcore.cli.gate:baseline", "Keep runs that others are held against."),
+    "import": ("benchcore.cli.import_:import_results", "Read another load generator's results."),
     "doctor": ("benchcore.cli.doctor:doctor", "Tell what this machine can drive and measure."),
     "sim": ("benchcore.cli.sim:sim", "Run the built-in simulated server."),
 }

@@ -11,6 +11,7 @@ import click
 
 from benchcore.cli.folders import RESULTS, read_folder
 from benchcore.errors import ConfigError
+from benchcore.sinks.folder import replace_file
 
 if TYPE_CHECKING:
     from benchcore.report.run_folder import RunFolder
@@ -21,17 +22,46 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "json", "markdown"]),
+    type=click.Choice(["table", "json", "markdown", "html", "vllm"]),
     default="table",
     show_default=True,
 )
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where html goes [default: report.html in the run's folder].",
+)
+@click.option(
+    "--plots",
+    "plots_folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write each plot as SVG and PNG into this folder.",
+)
+@click.option("--gpus", type=click.IntRange(1), default=None, help="GPUs that the server has.")
 @RESULTS
-def report(runs: tuple[Path, ...], form: str, results: Path) -> int:
+def report(
+    runs: tuple[Path, ...],
+    form: str,
+    output: Path | None,
+    plots_folder: Path | None,
+    gpus: int | None,
+    results: Path,
+) -> int:
     """Show runs that are over; the newest one where none is named."""
     from benchcore.report.run_folder import newest
     from benchcore.sinks.run_json import dump
 
     folders = [read_folder(path) for path in runs or (newest(results),)]
+    if (output is not None or plots_folder is not None) and len(folders) > 1:
+        raise click.UsageError("--output and --plots are of one run")
+    if plots_folder is not None:
+        _plots(folders[0], plots_folder, gpus)
+    if form == "html":
+        for folder in folders:
+            _page(folder, output or folder.path / "report.html", gpus)
+        return 0
+    if form == "vllm":
+        return _vllm(folders)
     if form == "json":
         found: list[Any] = [folder.run for folder in folders]
         sys.stdout.write(dump(found[0] if len(found) == 1 else found).decode())
@@ -44,6 +74,41 @@ def report(runs: tuple[Path, ...], form: str, results: Path) -> int:
             click.echo(f"{folder.path}")
         sys.stdout.write(show(folder))
     sys.stdout.flush()
+    return 0
+
+
+def _page(folder: RunFolder, path: Path, gpus: int | None) -> None:
+    from benchcore.report.html.page import render_page
+    from benchcore.report.html.plots import plots
+
+    page = render_page(folder, plots(folder, gpus))
+    try:
+        replace_file(path, page.encode())
+    except OSError as error:
+        raise ConfigError(f"--output {path}: cannot be written ({error.strerror})") from None
+    click.echo(str(path))
+
+
+def _plots(folder: RunFolder, into: Path, gpus: int | None) -> None:
+    from benchcore.report.html.plots import plots
+
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        for plot in plots(folder, gpus):
+            for kind in ("svg", "png"):
+                replace_file(into / f"{plot.name}.{kind}", plot.data(kind))
+    except OSError as error:
+        raise ConfigError(f"--plots {into}: cannot be written ({error.strerror})") from None
+
+
+def _vllm(folders: list[RunFolder]) -> int:
+    from benchcore.report.foreign.vllm_keys import vllm_result
+    from benchcore.sinks.run_json import dump
+
+    found = [vllm_result(folder.run, level) for folder in folders for level in folder.levels]
+    if not found:
+        raise ConfigError(f"{folders[0].path}: holds no levels")
+    sys.stdout.write(dump(found[0] if len(found) == 1 else found).decode())
     return 0
 
 

@@ -1,0 +1,1 @@
+"""HTML: a run as one page that opens offline."""
