@@ -15,9 +15,11 @@ from benchcore.cli import values
 from benchcore.cli.climb_eval import SIM_ABILITY, Evaluation, read_evaluation
 from benchcore.cli.signals import catch_signals
 from benchcore.cli.target import SERVER, masked, read_target, validated, warnings
-from benchcore.errors import InvalidRunError, TargetError
+from benchcore.errors import InvalidRunError, ResultsError, TargetError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from benchcore.config.target import Target
     from benchcore.metrics.run import RunResult
     from benchcore.stages.perf.climb import Climb
@@ -137,6 +139,7 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
     machine, code = run_loop(go())
     run = machine.run
     if run.folder is not None:
+        _write_reports(run.folder)
         LOGGER.info("results are in %s", run.folder)
     if code:
         return code
@@ -145,6 +148,18 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
     if not run.valid:
         raise InvalidRunError("the run is invalid: it measured the load generator; see above")
     return 0
+
+
+def _write_reports(folder: Path) -> None:
+    from benchcore.report.written import write_reports
+
+    try:
+        write_reports(folder)
+    except OSError as error:
+        raise ResultsError(
+            f"{folder}: the reports cannot be written ({error.strerror}); what was measured is "
+            "there: benchcore report shows it"
+        ) from None
 
 
 def _print_result(run: RunResult, *, as_json: bool) -> None:

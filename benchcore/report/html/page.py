@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from benchcore.report.html.plots import Plot
     from benchcore.report.run_folder import RunFolder
 
+POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
+"""Nothing is fetched and no script runs, whatever a server wrote into its answers."""
 _KIND: Final = {"valid": "good", "suspect": "warn", "invalid": "bad"}
 _HEADS: Final = (
     "level",
@@ -66,6 +68,7 @@ def render_page(folder: RunFolder, plots: Sequence[Plot]) -> str:
     parts = [
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
         f"<title>{text(name)} — benchcore</title><style>{STYLE}</style></head><body>",
         f"<h1>{text(name)}: {text(target.get('model') or 'unknown model')}</h1>",
         f'<p class="dim">{" · ".join(map(text, _origin(run)))}</p>',

@@ -1,0 +1,220 @@
+"""The page: what it says, and what a browser makes of it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from urllib.parse import urlsplit
+
+import pytest
+
+from benchcore.report.html.page import render_page
+from benchcore.report.html.plots import plots, thinned
+from benchcore.report.run_folder import RunFolder
+
+MAKERS = (".google.com", ".googleapis.com", ".gvt1.com", ".gstatic.com")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class Read(HTMLParser):
+    """The texts of a page, and the elements that it has."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.texts, self.tags, self.inside = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.inside.append(tag)
+
+    def handle_endtag(self, tag):
+        while self.inside and self.inside.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        if not self.inside or self.inside[-1] not in ("script", "style"):
+            self.texts.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).split())
+
+
+@pytest.fixture
+def page_of():
+    return lambda path, **given: render_page(RunFolder(path), plots(RunFolder(path), **given))
+
+
+def timeline(path, level="c8", seconds=6):
+    head = "level,repeat,second,in_flight,sent,done,failed,tokens,ttft_p50_seconds,ttft_p99_seconds"
+    rows = [f"{level},1,{n},8,30,30,{n % 2},600,0.05,0.08" for n in range(seconds)]
+    (path / "timeline.csv").write_text("\n".join([head, *rows]) + "\n")
+
+
+def test_the_numbers_of_the_page_are_those_of_run_json(make_run, page_of):
+    path = make_run("a", levels=(1, 8), count=200)
+    read = Read(page_of(path))
+    levels = json.loads((path / "run.json").read_text())["levels"]
+    for level in levels:
+        for metric in ("ttft", "e2e"):
+            value = level["metrics"][metric]["p99"] * 1e3
+            shown = f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+            assert shown in read.texts
+    questions = ["Is it valid?", "Where is the knee?", "What did it cost in latency?"]
+    places = [read.text.index(one) for one in (*questions, "What failed?")]
+    assert places == sorted(places)
+
+
+def test_the_whole_run_stands_in_the_page(make_run, page_of):
+    path = make_run("a", labels={"x": "</script><script>alert(1)</script>"})
+    page = page_of(path)
+    data = re.search(r'<script type="application/json" id="run">(.*?)</script>', page)[1]
+    assert json.loads(data) == json.loads((path / "run.json").read_text())
+
+
+def test_what_a_hostile_server_wrote_stands_as_text(make_run, page_of):
+    nasty = "<img src=x onerror=alert(1)>\"'&\x1b[2J"
+    target = {"kind": "server", "model": nasty, "base_url": "http://a"}
+    level = {
+        "findings": [f"1 × http_error: {nasty}"],
+        "reasons": [nasty],
+        "validity": "suspect",
+        "workload": nasty,
+        "level": "c8<b>",
+    }
+    path = make_run("a", target=target, level=level, command=["benchcore", "climb", nasty])
+    page = page_of(path)
+    read = Read(page)
+    assert {"img", "b"}.isdisjoint(tag for tag, _ in read.tags)
+    assert all(not name.startswith("on") for _, attrs in read.tags for name in attrs)
+    assert "<img src=x onerror=alert(1)>" in read.text
+    assert "\x1b" not in page
+
+
+def test_every_plot_has_words_for_those_who_cannot_see_it(make_run, page_of):
+    path = make_run("a", levels=(1, 8))
+    timeline(path)
+    read = Read(page_of(path, gpus=2))
+    drawn = [attrs["aria-label"] for tag, attrs in read.tags if tag == "svg"]
+    assert drawn == [
+        "Latency against throughput, a point for each of 2 levels",
+        "Tokens per second per user against tokens per second per GPU (2)",
+        "Requests per second that meet a limit of the TTFT",
+        "Time to first token of 1,000 requests",
+        "In flight, tokens per second and time to first token of level c8 over time",
+    ]
+    assert "c8" in read.texts
+
+
+def test_checks_and_scores_have_sections_of_their_own(make_run, page_of):
+    path = make_run(
+        "a", level={"accuracy": {"score": 0.5, "interval": [0.4, 0.6], "n": 9, "errors": 1}}
+    )
+    summary = {
+        "pass": 9,
+        "fail": 1,
+        "pass_ratio": 0.9,
+        "unsupported": 0,
+        "skip": 2,
+        "mode": "compat",
+        "engine": "vllm",
+    }
+    failed = {
+        "case_id": "sse.one_done",
+        "title": "t",
+        "verdict": "fail",
+        "expected": "1",
+        "got": "0",
+    }
+    found = {"summary": summary, "results": [failed]}
+    (path / "functional.json").write_text(json.dumps(found))
+    text = Read(page_of(path)).text
+    assert "9 passed, 1 failed (90.0 %), 0 unsupported, 2 skipped, compat mode, engine vllm" in text
+    assert "sse.one_done t 1; got 0" in text
+    assert "c8 0.5000 0.4000 – 0.6000 9 1" in text
+
+
+def test_an_unfinished_run_and_a_simulators_say_so(make_run, page_of):
+    path = make_run("a", status="interrupted", target={"kind": "simulator", "model": "s"})
+    text = Read(page_of(path)).text
+    assert "SIMULATOR: these are the figures" in text
+    assert "is interrupted: it holds what was measured until then" in text
+
+
+def test_a_hundred_thousand_requests_stay_below_three_megabytes(make_run, page_of):
+    path = make_run("a", levels=(64,), count=100_000)
+    page = page_of(path)
+    assert len(page.encode()) < 3_000_000
+    assert "of 100,000 requests, the slowest of each moment kept" in page
+
+
+def test_thinning_keeps_what_is_highest():
+    import numpy as np
+
+    draw = np.random.default_rng(0)
+    x, y = np.arange(20_000.0), draw.random(20_000)
+    y[12_345] = 50.0
+    kept_x, kept_y = thinned(x, y, 1000)
+    assert len(kept_x) == 1000
+    assert 50.0 in kept_y
+    assert kept_x[kept_y == 50.0] == [12_345.0]
+    few = thinned(x[:10], y[:10], 1000)
+    assert (few[0] == x[:10]).all()
+
+
+def test_without_matplotlib_it_says_what_to_install(make_run, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(Exception, match=r"pip install 'benchcore\[report\]'"):
+        plots(RunFolder(make_run("a")))
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("width", [400, 1280])
+def test_a_browser_shows_it_without_an_error_and_fetches_nothing(
+    make_run, page_of, tmp_path, width
+):
+    if CHROMIUM is None:
+        # CI installs one; a machine without it is not to be told that the page is broken.
+        assert not os.environ.get("CI"), "CI has no chromium"
+        pytest.skip("no chromium")
+    path = make_run(
+        "a", levels=(1, 8), target={"model": "<script>alert(1)</script>", "kind": "server"}
+    )
+    timeline(path)
+    page = path / "report.html"
+    page.write_text(page_of(path))
+    log = tmp_path / "net.json"
+    done = subprocess.run(
+        [
+            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-quic"),
+            *("--disable-background-networking", "--disable-component-update"),
+            *("--enable-logging=stderr", f"--log-net-log={log}", f"--window-size={width},900"),
+            *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"file://{page}"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "CONSOLE" not in done.stderr
+    read = Read(done.stdout)
+    assert "Where is the knee?" in read.text
+    assert sum(1 for tag, _ in read.tags if tag == "svg") == 5
+    addresses = [
+        value
+        for _, attrs in read.tags
+        for name, value in attrs.items()
+        if name in ("src", "href", "xlink:href", "data", "action") and not value.startswith("#")
+    ]
+    assert addresses == []
+    asked = {
+        urlsplit(event["params"]["url"]).hostname
+        for event in json.loads(log.read_text())["events"]
+        if str(event.get("params", {}).get("url", "")).startswith("http")
+    }
+    # The browser asks its maker for the time and the like, page or no page.
+    assert {host for host in asked if not host.endswith(MAKERS)} == set()
