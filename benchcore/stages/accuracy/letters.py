@@ -101,7 +101,7 @@ _NOISE: Final = re.compile(
 )
 _OPENED: Final = "[(\\[{<\"'\u201c\u2018\u300c\u3010]"
 _CLOSED: Final = "[)\\]}>\"'\u201d\u2019\u300d\u3011]"
-_FOLLOWS_A: Final = "because|since|as|is|due|for|with|by"
+_FOLLOWS_A: Final = "because|since|as|is|due|for|with|by|and|or"
 _NEGATED: Final = re.compile(
     r"(?:\bnot|n't|\bnever|\bneither|\bnor|不|不是|不选)\s*\Z", re.IGNORECASE
 )
@@ -127,8 +127,11 @@ def _statements(letters: str) -> tuple[re.Pattern[str], ...]:
     other = "|".join(word for word in _WORDS if word not in ("Answer", "答案"))
     flags = re.MULTILINE
     insensitive = r"(?i:{})"
+    # A bare `option X` says nothing: models go through the wrong ones after their answer.
     answer = insensitive.format(
-        rf"\b(?:answer|option|choice|solution|conclusion)s?(?: (?:choice|option|letter|number))?"
+        rf"(?:\banswers?(?: (?:choice|option|letter|number))?|\b(?:solution|conclusion)"
+        rf"|\b(?:correct|right|best|final|chosen|appropriate|my) (?:option|choice|statement|letter)"
+        rf"|\b(?:therefore|thus|hence|so),? (?:the )?(?:option|choice))"
         rf"(?: \([^)\n]{{0,40}}\))? ?{says}(?:(?:clearly|therefore|thus|likely|most likely|"
         rf"definitely|indeed|probably) ?)?{kind}"
     )
@@ -161,14 +164,17 @@ def _statements(letters: str) -> tuple[re.Pattern[str], ...]:
 def _also(letters: str) -> re.Pattern[str]:
     joined = rf"{_CLOSED}{{0,3}}\.? ?(?:,|/|&|\+|and|or|und|oder|和|或|、) ?"
     named = r"(?:and |or )?(?:option |choice )?"
-    return re.compile(rf"{joined}{named}{_OPENED}{{0,3}}[{letters}](?!\w)(?! [a-z])", re.IGNORECASE)
+    return re.compile(
+        rf"{joined}{named}{_OPENED}{{0,3}}[{letters}](?!\w)(?! (?!and\b|or\b)[a-z])",
+        re.IGNORECASE,
+    )
 
 
 @cache
 def _listed(letters: str) -> re.Pattern[str]:
     return re.compile(
         rf"^ *(?:[-•] *)?{_OPENED}{{0,3}} ?([{letters}]) ?{_CLOSED}{{0,3}}"
-        rf"[).:,\]]+{_CLOSED}{{0,3}}(?: .*)?$",
+        rf"[).:\]]+{_CLOSED}{{0,3}}(?: .*)?$",
         re.MULTILINE,
     )
 
@@ -189,14 +195,7 @@ def robust_letter(text: str, letters: str = "ABCD") -> str | None:
     none, a last line that is nothing but a letter, or a letter and its choice.
     """
     clean = _cleaned(without_reasoning(text))
-    found = [(match.start(1), match) for match in re.finditer(r"\x02(.{0,200}?)\x03", clean)]
-    last, place = None, -1
-    for start, match in found:
-        inner = _alone(letters).match(match[1]) or re.match(
-            rf" *\(?([{letters}])\)?[ .:)]", f"{match[1]} "
-        )
-        if inner and start > place:
-            last, place = inner[1].upper(), match.end()
+    last, place = _boxed(clean, letters)
     plain = clean.replace("\x02", "(").replace("\x03", ")")
     for pattern in _statements(letters):
         for match in pattern.finditer(plain):
@@ -210,6 +209,23 @@ def robust_letter(text: str, letters: str = "ABCD") -> str | None:
     if place >= 0:
         return last
     return _of_the_last_line(plain, letters)
+
+
+def _boxed(text: str, letters: str) -> tuple[str | None, int]:
+    """Return the letter of the last box that holds one, and where it ends; `None`: it holds two."""
+    last, place = None, -1
+    for match in re.finditer(r"\x02(.{0,200}?)\x03", text):
+        alone = _alone(letters).match(match[1])
+        named = re.match(rf" *\(?([{letters}])(?!\w)\)?", match[1])
+        if alone is None and named is None:
+            continue
+        beside = place >= 0 and re.fullmatch(
+            r"[ ,&/]*(?:and|or)?[ ,]*", text[place : match.start()]
+        )
+        several = alone is None and _also(letters).match(match[1], named.end() if named else 0)
+        found = (alone or named or match)[1].upper()
+        last, place = (None if beside or several else found), match.end()
+    return last, place
 
 
 def _cleaned(text: str) -> str:

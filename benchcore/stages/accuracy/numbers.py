@@ -15,7 +15,9 @@ _NUMBER: Final = re.compile(
     rf"(?<![\w.])(?P<sign>-)? ?\$? ?(?P<digits>{_DIGITS}(?:\.\d+)?|\.\d+)"
     rf"(?P<power>[eE][+-]?\d{{1,3}})?(?: ?/ ?(?P<below>\d+))?"
 )
-_FRACTION: Final = re.compile(r"(-?) ?\\[dt]?frac ?\{ ?(-?\d+) ?\} ?\{ ?(\d+) ?\}")
+_FRACTION: Final = re.compile(r"(?:(-) ?)?\\[dt]?frac ?\{ ?(-?\d+) ?\} ?\{ ?(\d+) ?\}")
+_SHORT_FRACTION: Final = re.compile(r"(?:(-) ?)?\\[dt]?frac ?(\d) ?(\d)")
+_VULGAR: Final = re.compile("(\\d*) ?([\u00bc-\u00be\u2150-\u215e])")
 _UNWRAP: Final = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox) ?\{([^{}]{0,200})\}")
 _BOX: Final = re.compile(r"\\f?box(?:ed)? ?\{([^{}]{0,200})\}")
 _NOISE: Final = re.compile(r"\*\*+|`+|\\[()\[\]]|\\[,;!:]|\\\$|\\%|\\ |\{,\}")
@@ -124,8 +126,19 @@ def _cleaned(text: str) -> str:
     for _ in range(2):
         text = _UNWRAP.sub(r"\1", text)
     text = _FRACTION.sub(r"\1\2/\3", text)
+    text = _SHORT_FRACTION.sub(r"\1\2/\3", text)
+    text = _VULGAR.sub(_spelt_out, text)
     text = _BOX.sub("\x02\\1\x03", text)
     return re.sub(r"[ \t]+", " ", _NOISE.sub("", text))
+
+
+def _spelt_out(match: re.Match[str]) -> str:
+    """Return a whole number and a fraction of one sign as one fraction."""
+    part = Fraction(unicodedata.numeric(match[2])).limit_denominator(10)
+    if len(match[1]) > _MOST_DIGITS:
+        return match[0]
+    whole = Fraction(match[1] or 0) + part
+    return f"{whole.numerator}/{whole.denominator}"
 
 
 _SIGNS: Final = {

@@ -96,12 +96,19 @@ def test_expressions_are_compared_by_what_they_mean(target, found, equal, capfd)
     assert capfd.readouterr().err == ""
 
 
-def test_beside_the_main_thread_there_is_no_alarm():
+def test_beside_the_main_thread_there_is_no_alarm_and_nothing_that_needs_one():
     found = []
-    thread = threading.Thread(target=lambda: found.append(equal_expressions(r"\frac12", "0.5")))
+
+    def compare():
+        found.append(equal_expressions(r"\frac12", "0.5"))
+        found.append(equal_expressions("3", "9^{9^{9^{9}}}"))
+        found.append(equal_expressions("3", "2^{2^{2^{2^{2^2}}}}"))
+        found.append(equal_expressions("3", "99999!"))
+
+    thread = threading.Thread(target=compare)
     thread.start()
-    thread.join()
-    assert found == [True]
+    thread.join(timeout=30)
+    assert found == [True, False, False, False]
 
 
 def test_without_math_verify_an_eval_does_not_begin(monkeypatch):
