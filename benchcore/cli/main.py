@@ -19,6 +19,7 @@ COMMANDS = {
     "report": ("benchcore.cli.report:report", "Show runs that are over."),
     "compare": ("benchcore.cli.compare:compare", "Compare runs, figure by figure."),
     "gate": ("benchcore.cli.gate:gate", "Hold a run against a baseline: a verdict for CI."),
+    "history": ("benchcore.cli.history:history", "List runs, and where figures changed."),
     "baseline": ("benchcore.cli.gate:baseline", "Keep runs that others are held against."),
     "import": ("benchcore.cli.import_:import_results", "Read another load generator's results."),
     "doctor": ("benchcore.cli.doctor:doctor", "Tell what this machine can drive and measure."),

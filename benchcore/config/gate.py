@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 _METRIC: Final = re.compile(
     r"(?:ttft|ttft_from_schedule|ttfo|first_byte|tpot|itl|icl|e2e|e2e_from_schedule|dispatch_lag)"
@@ -22,6 +29,14 @@ RATES: Final = (
     "tokens_per_second_per_user",
 )
 OF_THE_RUN: Final = ("functional.pass_ratio", "accuracy.score")
+
+
+_SHARE: Final[dict[str, object]] = {
+    "anyOf": [
+        {"type": "number", "minimum": 0},
+        {"type": "string", "pattern": r"^\s*[0-9.]+\s*%\s*$"},
+    ]
+}
 
 
 class Rule(BaseModel):
@@ -41,7 +56,9 @@ class Rule(BaseModel):
 
     metric: str = Field(description="such as ttft.p99, request_throughput, accuracy.score")
     level: str = Field("*", min_length=1, description="which levels, such as c64 or c*")
-    worse_by: float | None = Field(None, ge=0, description="worse than the baseline, 10% or 0.1")
+    worse_by: Annotated[float, Field(ge=0), WithJsonSchema(_SHARE)] | None = Field(
+        None, description="worse than the baseline by more than this, 10% or 0.1"
+    )
     min: float | None = Field(None, allow_inf_nan=False, description="fail below")
     max: float | None = Field(None, allow_inf_nan=False, description="fail above")
     needs: Literal["significant"] | None = Field(

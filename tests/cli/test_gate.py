@@ -3,7 +3,10 @@
 import json
 import shutil
 
+import jsonschema
 import pytest
+
+from tests.schema import FOLDER
 
 pytestmark = pytest.mark.integration
 
@@ -43,8 +46,10 @@ def test_the_newest_run_is_shown_as_it_was_when_it_ended(benchcore, runs):
     assert float(rows[0][1]) == pytest.approx(levels[0]["request_throughput"], abs=0.06)
 
 
-def test_json_is_run_json(benchcore, runs):
+def test_json_is_run_json_and_what_its_schema_says(benchcore, runs):
     done = benchcore.run("report", runs[0], "--format", "json")
+    schema = json.loads((FOLDER / "run.schema.json").read_text())
+    jsonschema.validate(json.loads(done.stdout), schema)
     assert json.loads(done.stdout) == json.loads((runs[0] / "run.json").read_bytes())
 
 

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -6,6 +7,7 @@ import yaml
 
 from tests.schema import FOLDER, MODELS, written
 
+EXAMPLES = Path(__file__).parents[2] / "results" / "examples"
 CASES = """\
 suite: ours
 cases:
@@ -23,7 +25,7 @@ negative:
 """
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", [*sorted(MODELS), "run"])
 def test_the_schema_in_the_docs_is_that_of_the_model(name):
     assert (FOLDER / f"{name}.schema.json").read_text() == written(name)
 
@@ -43,3 +45,25 @@ def test_an_editor_finds_with_it_what_we_find(old, new, fault):
     )
     found = [error.message for error in errors]
     assert any(fault in message for message in found) if fault else found == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted(EXAMPLES.glob("*-real-*/run.json")), ids=lambda path: path.parent.name
+)
+def test_runs_of_real_servers_are_what_the_schema_says(path):
+    schema = json.loads((FOLDER / "run.schema.json").read_text())
+    run = json.loads(path.read_bytes())
+    jsonschema.validate(run, schema)
+    run["levels"][0]["ttft_p99"] = 1
+    with pytest.raises(jsonschema.ValidationError, match="'ttft_p99' was unexpected"):
+        jsonschema.validate(run, schema)
+
+
+@pytest.mark.parametrize(
+    ("share", "fits"), [("10%", True), (0.1, True), ("ten", False), (-1, False)]
+)
+def test_a_share_of_a_rule_is_a_number_or_per_cent(share, fits):
+    schema = json.loads((FOLDER / "gate.schema.json").read_text())
+    rules = {"rules": [{"metric": "ttft.p99", "worse_by": share}]}
+    found = list(jsonschema.Draft202012Validator(schema).iter_errors(rules))
+    assert (found == []) is fits

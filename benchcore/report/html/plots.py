@@ -51,6 +51,7 @@ _STYLE: Final[Any] = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
 }
+MISSING: Final = "plots need matplotlib; pip install 'benchcore[report]'"
 _POINTS: Final = 1500
 _SIZE: Final = (7.2, 3.8)
 
@@ -107,7 +108,7 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
     try:
         from matplotlib import rc_context
     except ImportError:
-        raise ConfigError("plots need matplotlib; pip install 'benchcore[report]'") from None
+        raise ConfigError(MISSING) from None
     with rc_context(_STYLE):
         found = [
             _curve(folder),
@@ -398,3 +399,29 @@ def _pareto(folder: RunFolder, gpus: int | None) -> Plot | None:
         f"Tokens per second per user against tokens per second {of_what}",
         figure,
     )
+
+
+def trend(values: list[float], changes: list[int], unit: str) -> Figure:
+    """Return a series of figures, with the places marked at which it changes its level.
+
+    Args:
+        values: oldest first.
+        changes: places.
+        unit: of the values.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import rc_context
+    except ImportError:
+        raise ConfigError(MISSING) from None
+    with rc_context(_STYLE):
+        figure, axes = _new(height=0.6)
+        axes.plot(range(1, len(values) + 1), values, marker="o", markersize=3, **_style(0))
+        for at in changes:
+            axes.axvline(at + 0.5, color=_COLORS[1], linestyle="--", linewidth=1.2)
+        axes.set(xlabel="run", ylabel=unit)
+        axes.set_ylim(bottom=0)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure

@@ -1,0 +1,86 @@
+"""History page: a folder of runs as an index with trends, one file that opens offline."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from benchcore.report.comparison_lines import figure_text
+from benchcore.report.history import History, Series, facts
+from benchcore.report.html.page import POLICY, figure, table, text
+from benchcore.report.html.plots import Plot, trend
+from benchcore.report.html.style import STYLE
+from benchcore.report.table import number
+
+
+def history_page(history: History) -> str:
+    """Return the runs of a folder as a page, newest first, with a trend for each figure.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    series = [one for one in history.series() if len(one.values) > 1]
+    parts = [
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width,initial-scale=1">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        f"<title>Runs — benchcore</title><style>{STYLE}</style></head><body>",
+        f"<h1>{len(history.folders)} runs</h1>",
+        _runs(history),
+        *(f"<p>{text(line)}</p>" for line in history.broken),
+        _changes(series),
+    ]
+    for scenario in dict.fromkeys(one.scenario for one in series):
+        parts.append(f"<h2>{text(scenario)}</h2>")
+        parts += [_drawn(one) for one in series if one.scenario == scenario]
+    return "\n".join([*parts, "</body></html>\n"])
+
+
+def _runs(history: History) -> str:
+    rows = []
+    for folder in reversed(history.folders):
+        found = facts(folder)
+        name = text(found["name"])
+        if (folder.path / "report.html").is_file():
+            name = f'<a href="{quote(folder.name)}/report.html">{name}</a>'
+        rows.append(
+            [
+                name,
+                text(found["scenario"]),
+                text(found["model"] or "–"),
+                text(found["status"]),
+                text(found["validity"]),
+                text(found["level"] or "–"),
+                number(found["tokens"]),
+            ]
+        )
+    heads = ["run", "scenario", "model", "status", "validity", "most at", "tok/s"]
+    return table(heads, rows)
+
+
+def _title(one: Series) -> str:
+    return f"{one.level} {one.figure}".strip().replace("_", " ")
+
+
+def _changes(series: list[Series]) -> str:
+    lines = [
+        f"{one.scenario}, {_title(one)}: {figure_text(one.figure, one.values[at - 1])} → "
+        f"{figure_text(one.figure, one.values[at])} at {one.runs[at]}"
+        for one in series
+        for at in one.changes
+    ]
+    if not lines:
+        return "<h2>Changes</h2><p>No figure changed its level by more than chance.</p>"
+    items = "".join(f"<li>{text(line)}</li>" for line in lines)
+    return f"<h2>Changes</h2><ul>{items}</ul>"
+
+
+def _drawn(one: Series) -> str:
+    scale = 1e3 if "." in one.figure and not one.figure.startswith("functional") else 1.0
+    unit = "ms" if scale > 1 else "per second" if "throughput" in one.figure else "share"
+    values = [value * scale for value in one.values]
+    changes = one.changes
+    said = f"{len(changes)} change(s)" if changes else "no change"
+    words = f"{_title(one)} of {len(values)} runs, oldest first: {said} by more than chance"
+    drawn = trend(values, changes, unit)
+    name = f"trend-{one.scenario}-{_title(one)}".replace(" ", "-")
+    return f"<h3>{text(_title(one))}</h3>{figure(Plot(name, _title(one), words, drawn))}"
