@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help climb test check bench test-real format schema lock release clean
+.PHONY: help climb test check bench test-real format schema examples lock release clean
 
 help:
 	@echo "make climb      measure the built-in simulator: the main job, end to end"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-real  install real servers and measure them; half an hour and 4 GB"
 	@echo "make format     put the code into its form"
 	@echo "make schema     write the JSON Schemas of what users write into docs/schema"
+	@echo "make examples   measure the simulator anew for results/examples/simulator"
 	@echo "make lock       resolve the dependencies anew (needs uv)"
 	@echo "make release    build and check what would be published"
 	@echo "make clean      remove the environment and what was built"
@@ -55,6 +56,12 @@ format: $(VENV)/.dev
 
 schema: $(VENV)/.run
 	$(BIN)/python tests/schema.py
+
+examples: $(VENV)/.dev
+	rm -rf results/examples/simulator results/examples/.new
+	$(BIN)/benchcore climb --sim --concurrency 1,8,64 --requests 120 --seed 1 --name simulator --output results/examples/.new --no-progress
+	mv results/examples/.new/*-simulator results/examples/simulator
+	rmdir results/examples/.new
 
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade -o requirements.lock

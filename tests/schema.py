@@ -23,6 +23,7 @@ MODELS = {
 
 
 NUMBER = {"type": ["number", "null"]}
+SECONDS = {"type": "number"}
 TEXT = {"type": ["string", "null"]}
 COUNT = {"type": "integer", "minimum": 0}
 COUNTS = {"type": "object", "additionalProperties": COUNT}
@@ -72,7 +73,7 @@ LEVEL = closed(
         "arrival": TEXT,
         "repeat": {"type": "integer", "minimum": 1},
         "interrupted": {"type": "boolean"},
-        **dict.fromkeys(("window_seconds", "warmup_seconds", "drain_seconds"), {"type": "number"}),
+        **dict.fromkeys(("window_seconds", "warmup_seconds", "drain_seconds"), SECONDS),
         "steady_state": OBJECT,
         **dict.fromkeys(
             ("scheduled", "ok", "failed", "cancelled", "dropped", "retried", "good"), COUNT

@@ -10,6 +10,7 @@ import click
 
 from benchcore.cli.folders import read_folder
 from benchcore.errors import ConfigError
+from benchcore.sinks.folder import replace_file
 
 if TYPE_CHECKING:
     from benchcore.report.run_folder import RunFolder
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--anyway", is_flag=True, help="Also where they were asked different things.")
-@click.option("--format", "form", type=click.Choice(["table", "json", "markdown"]), default="table")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json", "markdown", "html"]), default="table"
+)
+@click.option(
+    "--output",
+    default="comparison.html",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where html goes.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def compare(runs: tuple[Path, ...], **given: Any) -> int:
     """Compare runs with the first of them: level by level, figure by figure.
@@ -31,16 +41,18 @@ def compare(runs: tuple[Path, ...], **given: Any) -> int:
     form = "json" if given["as_json"] else given["form"]
     evals = [(one.json("accuracy.json") or {}).get("score") is not None for one in folders]
     if all(evals) and not any(one.levels for one in folders):
+        if form in ("html", "markdown"):
+            raise click.UsageError("evals are compared as text or JSON")
         return _evals(folders, form)
     empty = [one.name for one in folders if not one.levels]
     if empty:
         raise ConfigError(
             f"{empty[0]}: holds no levels; climbs compare with climbs, evals with evals"
         )
-    return _climbs(folders, form, anyway=given["anyway"])
+    return _climbs(folders, form, given["output"], anyway=given["anyway"])
 
 
-def _climbs(folders: list[RunFolder], form: str, *, anyway: bool) -> int:
+def _climbs(folders: list[RunFolder], form: str, output: Path, *, anyway: bool) -> int:
     from benchcore.report.comparison_lines import comparison_json, render_comparison
     from benchcore.report.differences import forbidding
     from benchcore.sinks.run_json import dump
@@ -57,6 +69,14 @@ def _climbs(folders: list[RunFolder], form: str, *, anyway: bool) -> int:
         notes += [f"{other.name}: {one}" for one in different]
     if form == "json":
         sys.stdout.write(dump(comparison_json(first, others, notes)).decode())
+    elif form == "html":
+        from benchcore.report.html.comparison_page import comparison_page
+
+        try:
+            replace_file(output, comparison_page(first, others, notes).encode())
+        except OSError as error:
+            raise ConfigError(f"--output {output}: cannot be written ({error.strerror})") from None
+        click.echo(str(output))
     else:
         sys.stdout.write(render_comparison(first, others, notes, markdown=form == "markdown"))
     return 0

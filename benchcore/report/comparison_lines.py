@@ -34,16 +34,16 @@ def comparison_json(
     first: RunFolder, others: Sequence[RunFolder], notes: Sequence[str]
 ) -> dict[str, Any]:
     """Return a comparison as JSON: a list of changes for each run and level."""
-    found = []
+    entries = []
     for other in others:
-        pairs, missing = _pairs(first, other)
+        found, missing = pairs(first, other)
         levels = [
             {"level": name, "figures": [one.to_json() for one in changes]}
-            for name, changes in pairs
+            for name, changes in found
         ]
         entry = {"run": str(other.path), "levels": levels, "missing": missing}
-        found.append({**entry, "notes": [str(one) for one in noted(first.run, other.run)]})
-    return {"first": str(first.path), "others": found, "notes": list(notes)}
+        entries.append({**entry, "notes": [str(one) for one in noted(first.run, other.run)]})
+    return {"first": str(first.path), "others": entries, "notes": list(notes)}
 
 
 def render_comparison(
@@ -59,29 +59,29 @@ def render_comparison(
     """
     parts = []
     for other in others:
-        pairs, missing = _pairs(first, other)
+        found, missing = pairs(first, other)
         lines = [*(f"not in both: {name}" for name in missing)]
         lines += [str(one) for one in noted(first.run, other.run)]
-        parts.append((_markdown if markdown else _text)(first, other, pairs, lines))
+        parts.append((_markdown if markdown else _text)(first, other, found, lines))
     parts += [f"{printable(note)}\n" for note in notes]
     return "\n".join(parts)
 
 
-def _pairs(first: RunFolder, other: RunFolder) -> tuple[list[tuple[str, list[Change]]], list[str]]:
+def pairs(first: RunFolder, other: RunFolder) -> tuple[list[tuple[str, list[Change]]], list[str]]:
     """Return the changes of the levels that both have, and the names of the others."""
     ours, theirs = sides(first), sides(other)
     keys: list[Key] = list({**ours, **theirs})
-    pairs, missing = [], []
+    both, missing = [], []
     for key in keys:
         name = key_name(key, keys)
         if key not in ours or key not in theirs:
             missing.append(name)
             continue
         found = [change(ours[key], theirs[key], figure) for figure in FIGURES_SHOWN]
-        pairs.append(
+        both.append(
             (name, [one for one in found if one.first is not None or one.second is not None])
         )
-    return pairs, missing
+    return both, missing
 
 
 def figure_text(figure: str, value: float | None) -> str:
@@ -95,11 +95,13 @@ def figure_text(figure: str, value: float | None) -> str:
     return number(value)
 
 
-def _relative(one: Change) -> str:
+def relative(one: Change) -> str:
+    """Return a change in per cent; `–` where it has none."""
     return "–" if one.relative is None else f"{one.relative:+.1%}".replace("%", " %")
 
 
-def _verdict(one: Change) -> str:
+def verdict(one: Change) -> str:
+    """Return `worse`, `better`, `chance`, or `–` where nothing tells."""
     if one.significant is None:
         return "–"
     if not one.significant:
@@ -109,7 +111,7 @@ def _verdict(one: Change) -> str:
 
 
 def _text(
-    first: RunFolder, other: RunFolder, pairs: list[tuple[str, list[Change]]], lines: list[str]
+    first: RunFolder, other: RunFolder, found: list[tuple[str, list[Change]]], lines: list[str]
 ) -> str:
     out = io.StringIO()
     console = Console(
@@ -123,15 +125,15 @@ def _text(
         table.add_column(header, justify="right")
     for header in ("more than chance", "judged"):
         table.add_column(header)
-    for name, changes in pairs:
+    for name, changes in found:
         for place, one in enumerate(changes):
             table.add_row(
                 Text(printable(name) if not place else ""),
                 one.figure.replace("_", " "),
                 figure_text(one.figure, one.first),
                 figure_text(one.figure, one.second),
-                _relative(one),
-                _verdict(one),
+                relative(one),
+                verdict(one),
                 _JUDGED[one.how],
             )
     console.print(table)
@@ -141,7 +143,7 @@ def _text(
 
 
 def _markdown(
-    first: RunFolder, other: RunFolder, pairs: list[tuple[str, list[Change]]], lines: list[str]
+    first: RunFolder, other: RunFolder, found: list[tuple[str, list[Change]]], lines: list[str]
 ) -> str:
     rows = [
         f"`{other.name}` against `{first.name}`",
@@ -149,15 +151,15 @@ def _markdown(
         "| level | figure | first | second | change | more than chance |",
         "|---|---|--:|--:|--:|---|",
     ]
-    for name, changes in pairs:
+    for name, changes in found:
         for one in changes:
             cells = (
                 cell(name),
                 one.figure.replace("_", " "),
                 figure_text(one.figure, one.first),
                 figure_text(one.figure, one.second),
-                _relative(one),
-                _verdict(one),
+                relative(one),
+                verdict(one),
             )
             rows.append(f"| {' | '.join(cells)} |")
     if lines:

@@ -40,6 +40,8 @@ def test_a_climb_prints_one_table_and_writes_the_whole_run_folder(benchcore, sim
     assert re.fullmatch(r"\d{8}T\d{6}Z-my-run", folder.name)
     assert sorted(path.name for path in folder.iterdir()) == [
         "histograms.hlog",
+        "report.html",
+        "report.md",
         "requests.csv",
         "run.json",
         "summary.csv",

@@ -69,6 +69,23 @@ def test_checks_and_evals_are_shown_too(benchcore):
     assert done.stdout.splitlines()[1].split()[0] == "mmlu"
 
 
+def test_a_page_and_its_plots_are_written(benchcore, runs, tmp_path):
+    done = benchcore.run("report", runs[0], "--format", "html", "--plots", "plots", "--gpus", "2")
+    assert done.stdout == f"{runs[0]}/report.html\n"
+    assert "per GPU (2)" in (runs[0] / "report.html").read_text()
+    names = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert {"curve.svg", "curve.png", "percentiles-ttft.svg", "requests.png"} <= names
+    assert (tmp_path / "plots" / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "plots" / "curve.svg").read_text().startswith("<?xml")
+
+
+def test_ours_under_vllms_keys(benchcore, runs):
+    found = json.loads(benchcore.run("report", runs[0], "--format", "vllm").stdout)
+    levels = json.loads((runs[0] / "run.json").read_bytes())["levels"]
+    assert [one["max_concurrency"] for one in found] == [4, 16]
+    assert found[0]["median_ttft_ms"] == pytest.approx(levels[0]["metrics"]["ttft"]["p50"] * 1e3)
+
+
 def test_two_runs_are_compared(benchcore, runs):
     done = benchcore.run("compare", *runs)
     assert done.returncode == 0, done.stderr
@@ -85,6 +102,30 @@ def test_two_runs_are_compared(benchcore, runs):
     assert figures["itl.p99"]["significant"] is None
     markdown = benchcore.run("compare", *runs, "--format", "markdown").stdout
     assert "| c4 | ttft.p50 | " in markdown
+
+
+def test_the_page_of_a_comparison_lays_curves_over_one_another(benchcore, runs, tmp_path):
+    done = benchcore.run("compare", *runs, "--format", "html")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "comparison.html\n"
+    page = (tmp_path / "comparison.html").read_text()
+    assert page.count("<svg ") == 6
+    for name in (run.name for run in runs):
+        assert page.count(f">{name}</text>") == 6
+    assert "Percentiles of TTFT at c16" in page
+
+
+def test_history_lists_the_runs_and_writes_an_index(benchcore, runs, tmp_path):
+    done = benchcore.run("history")
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == [
+        runs[1].name,
+        runs[0].name,
+    ]
+    assert len(json.loads(benchcore.run("history", "--format", "json").stdout)["runs"]) == 2
+    assert benchcore.run("history", "--format", "html").stdout == "results/index.html\n"
+    page = (tmp_path / "results" / "index.html").read_text()
+    assert f'<a href="{runs[0].name}/report.html">' in page
 
 
 def test_what_was_asked_differently_is_not_compared_unless_told(benchcore, runs):

@@ -209,13 +209,7 @@ def _percentiles(folder: RunFolder, metric: str, words: str) -> Plot | None:
         drawn += 1
     if not drawn:
         return None
-    last = math.ceil(axes.get_xlim()[1])
-    ticks = list(range(last + 1))
-    labels = ["0 %", *(f"{100 * (1 - 10.0**-tick):.{max(0, tick - 2)}f} %" for tick in ticks[1:])]
-    axes.set_xticks(ticks, labels)
-    axes.set(xlabel="percentile", ylabel="milliseconds")
-    _log(axes, "y")
-    axes.legend()
+    _by_nines(axes)
     title = words[0].upper() + words[1:]
     return Plot(f"percentiles-{metric}", title, f"Percentiles of the {words} by level", figure)
 
@@ -425,3 +419,48 @@ def trend(values: list[float], changes: list[int], unit: str) -> Figure:
         axes.set_ylim(bottom=0)
         axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
+
+
+def overlay(folders: list[RunFolder], metric: str) -> list[Plot]:
+    """Return percentile curves of a latency, those of several runs over one another, by level.
+
+    Args:
+        folders: of climbs.
+        metric: such as `ttft`.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import rc_context
+    except ImportError:
+        raise ConfigError(MISSING) from None
+    found = [histograms(folder) for folder in folders]
+    tags = dict.fromkeys(tag for one in found for tag in one if tag.endswith(f"/{metric}"))
+    drawn = []
+    with rc_context(_STYLE):
+        for tag in tags:
+            figure, axes = _new()
+            for place, (folder, one) in enumerate(zip(folders, found, strict=True)):
+                hdr = one.get(tag)
+                if hdr is None or not hdr.total_count:
+                    continue
+                nines = np.linspace(0, max(1.0, math.log10(hdr.total_count)), 120)
+                values = [hdr.get_value_at_percentile(100 * (1 - 10**-nine)) for nine in nines]
+                milliseconds = [value / 1e6 for value in values]
+                axes.plot(nines, milliseconds, label=folder.name, **_style(place))
+            _by_nines(axes)
+            level = tag.partition("/")[0]
+            words = f"Percentiles of {metric.upper() if metric != 'e2e' else metric} at {level}"
+            drawn.append(Plot(f"overlay-{metric}-{level}", words, words, figure))
+    return drawn
+
+
+def _by_nines(axes: Axes) -> None:
+    """Label an axis of nines, and draw the legend."""
+    last = math.ceil(axes.get_xlim()[1])
+    labels = [f"{100 * (1 - 10.0**-tick):.{max(0, tick - 2)}f} %" for tick in range(1, last + 1)]
+    axes.set_xticks(list(range(last + 1)), ["0 %", *labels])
+    axes.set(xlabel="percentile", ylabel="milliseconds")
+    _log(axes, "y")
+    axes.legend()
