@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help climb test check bench test-real format schema examples lock release clean
+.PHONY: help climb test check bench test-real format schema examples docs lock release clean
 
 help:
 	@echo "make climb      measure the built-in simulator: the main job, end to end"
@@ -15,6 +15,7 @@ help:
 	@echo "make format     put the code into its form"
 	@echo "make schema     write the JSON Schemas of what users write into docs/schema"
 	@echo "make examples   measure the simulator anew for results/examples/simulator"
+	@echo "make docs       build the documentation into site"
 	@echo "make lock       resolve the dependencies anew (needs uv)"
 	@echo "make release    build and check what would be published"
 	@echo "make clean      remove the environment and what was built"
@@ -63,9 +64,15 @@ examples: $(VENV)/.dev
 	mv results/examples/.new/*-simulator results/examples/simulator
 	rmdir results/examples/.new
 
+docs: requirements-docs.lock
+	test -x $(VENV)-docs/bin/mkdocs || $(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	$(VENV)-docs/bin/mkdocs build --strict --quiet
+
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade -o requirements.lock
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade -c requirements.lock -o requirements-dev.lock
+	uv pip compile --group docs --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade -o requirements-docs.lock
 
 release: $(VENV)/.dev
 	rm -rf dist

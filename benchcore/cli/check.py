@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import SecretStr
 
+from benchcore.cli.output import show
 from benchcore.cli.target import SERVER, masked, read_target, warnings
 from benchcore.errors import ResultsError, VerdictError
 
@@ -170,7 +171,7 @@ def _on_server(
     from benchcore.cli.loop import run_loop
     from benchcore.cli.signals import catch_signals
     from benchcore.metrics.functional import Verdict
-    from benchcore.report.functional import result_line
+    from benchcore.report.functional import render_functional, result_line
     from benchcore.report.live import LOGGER
     from benchcore.sinks.folder import make_folder
     from benchcore.stages.functional.functional import Functional
@@ -212,7 +213,7 @@ def _on_server(
         return machine.report, caught
 
     report, caught = run_loop(go())
-    _print(report, as_json=given["as_json"])
+    show(report, render_functional, as_json=given["as_json"])
     LOGGER.info("results are in %s", folder)
     if caught:
         return 128 + caught[0]
@@ -258,16 +259,3 @@ def _save(folder: Path, report: FunctionalReport, started: dt.datetime, command:
         replace_file(folder / "run.json", dump(run.to_json()))
     except OSError as error:
         raise ResultsError(f"{folder}: cannot be written ({error.strerror})") from None
-
-
-def _print(report: FunctionalReport, *, as_json: bool) -> None:
-    if as_json:
-        from benchcore.sinks.run_json import dump
-
-        sys.stdout.write(dump(report.to_json()).decode())
-    else:
-        from benchcore.report.functional import render_functional
-
-        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        sys.stdout.write(render_functional(report, color=color))
-    sys.stdout.flush()

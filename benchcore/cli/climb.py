@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import click
 from benchcore.cli import climb_options as options
 from benchcore.cli import values
 from benchcore.cli.climb_eval import SIM_ABILITY, Evaluation, read_evaluation
+from benchcore.cli.output import colored
 from benchcore.cli.signals import catch_signals
 from benchcore.cli.target import SERVER, masked, read_target, validated, warnings
 from benchcore.errors import InvalidRunError, ResultsError, TargetError
@@ -172,8 +172,7 @@ def _print_result(run: RunResult, *, as_json: bool) -> None:
     else:
         from benchcore.report.table import render
 
-        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        sys.stdout.write(render(run.to_json(), color=color))
+        sys.stdout.write(render(run.to_json(), color=colored()))
     sys.stdout.flush()
 
 

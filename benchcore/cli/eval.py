@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from benchcore.cli.eval_provider import (
     read_result,
     run_provider,
 )
+from benchcore.cli.output import show
 from benchcore.cli.target import SERVER, masked, read_target, validated, warnings
 from benchcore.errors import BenchcoreError, ConfigError, ResultsError, VerdictError
 
@@ -251,7 +251,7 @@ def _on_simulator(given: dict[str, Any]) -> int:
 def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind: str) -> int:
     from benchcore.cli.loop import run_loop
     from benchcore.cli.signals import catch_signals
-    from benchcore.report.accuracy import sample_line
+    from benchcore.report.accuracy import render_accuracy, sample_line
     from benchcore.report.live import LOGGER
     from benchcore.sinks.folder import make_folder
     from benchcore.stages.accuracy.accuracy import Accuracy
@@ -309,7 +309,7 @@ def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind
         return machine.report, caught
 
     report, caught = run_loop(go())
-    _print(report, as_json=given["as_json"])
+    show(report, render_accuracy, as_json=given["as_json"])
     LOGGER.info("results are in %s", folder)
     if caught:
         return 128 + caught[0]
@@ -317,6 +317,7 @@ def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind
 
 
 def _provided(given: dict[str, Any]) -> int:
+    from benchcore.report.accuracy import render_accuracy
     from benchcore.report.live import LOGGER
 
     config = _config(given)
@@ -332,7 +333,7 @@ def _provided(given: dict[str, Any]) -> int:
         raise
     files.begin(report)
     files.finish(report)
-    _print(report, as_json=given["as_json"])
+    show(report, render_accuracy, as_json=given["as_json"])
     LOGGER.info("results are in %s", folder)
     return _verdict(report)
 
@@ -417,16 +418,3 @@ class _Files:
             f"{self._folder}: cannot be written ({error.strerror}); free some room and go on with "
             "--resume"
         )
-
-
-def _print(report: AccuracyReport, *, as_json: bool) -> None:
-    if as_json:
-        from benchcore.sinks.run_json import dump
-
-        sys.stdout.write(dump(report.to_json()).decode())
-    else:
-        from benchcore.report.accuracy import render_accuracy
-
-        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        sys.stdout.write(render_accuracy(report, color=color))
-    sys.stdout.flush()

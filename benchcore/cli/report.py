@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchcore.cli.folders import RESULTS, read_folder
+from benchcore.cli.output import colored
 from benchcore.errors import ConfigError
 from benchcore.sinks.folder import replace_file
 
@@ -132,7 +132,7 @@ def _rendered(folder: RunFolder) -> str:
     from benchcore.report.table import render
     from benchcore.sinks.accuracy import read_samples
 
-    color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    color = colored()
     parts = []
     if folder.levels:
         parts.append(render(folder.run, color=color))

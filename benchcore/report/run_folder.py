@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
+from benchcore.config.json_file import read_json
 from benchcore.errors import ConfigError
 from benchcore.metrics.run import SCHEMA_VERSION
 
@@ -105,7 +105,7 @@ class RunFolder:
         path = self.path / name
         if not path.is_file():
             return None
-        found: dict[str, Any] = _json(path)
+        found: dict[str, Any] = read_json(path)
         return found
 
     def requests(self, level: str, repeat: int) -> Requests | None:
@@ -120,18 +120,6 @@ class RunFolder:
         return self._requests.get((level, repeat))
 
 
-def _json(path: Path) -> Any:
-    try:
-        return orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except orjson.JSONDecodeError as error:
-        raise ConfigError(
-            f"{path}: is not JSON ({error.msg} at byte {error.pos}); it was cut short, or another "
-            "program wrote it"
-        ) from None
-
-
 def _read_run(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         what = "is a file" if path.exists() else "is not there"
@@ -139,7 +127,7 @@ def _read_run(path: Path) -> dict[str, Any]:
     file = path / "run.json"
     if not file.is_file():
         raise ConfigError(f"{path}: has no run.json; name the folder of a run")
-    run = _json(file)
+    run = read_json(file)
     if not isinstance(run, dict) or "schema_version" not in run or "status" not in run:
         raise ConfigError(f"{file}: is no run of benchcore; other tools' results: benchcore import")
     version = run["schema_version"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from benchcore.config.json_file import read_json
 from benchcore.errors import ConfigError
 from benchcore.metrics.accuracy import AccuracyReport, Sample
 from benchcore.sinks.accuracy_metrics import accuracy_metrics
@@ -99,12 +100,7 @@ def read_accuracy(folder: Path) -> dict[str, Any]:
         ConfigError: it is not there, or is not what it should be.
     """
     path = folder / ACCURACY
-    try:
-        found = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; name the folder of an eval") from None
-    except orjson.JSONDecodeError as error:
-        raise ConfigError(f"{path}: is not JSON: {error}") from None
+    found = read_json(path)
     if not isinstance(found, dict) or not isinstance(found.get("task"), str):
         raise ConfigError(f"{path}: is not of an eval")
     return found

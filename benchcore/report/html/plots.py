@@ -11,6 +11,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,7 +52,6 @@ _STYLE: Final[Any] = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
 }
-MISSING: Final = "plots need matplotlib; pip install 'benchcore[report]'"
 _POINTS: Final = 1500
 _SIZE: Final = (7.2, 3.8)
 
@@ -74,11 +74,8 @@ class Plot:
 
     def svg(self) -> str:
         """Return it as SVG to stand in a page, in the page's colours."""
-        from matplotlib import rc_context
-
         out = io.StringIO()
-        own: Any = {**_STYLE, "svg.hashsalt": self.name}
-        with rc_context(own):
+        with _styled(**{"svg.hashsalt": self.name}):
             self.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
         text = out.getvalue()
         text = text[text.index("<svg") :]
@@ -86,13 +83,25 @@ class Plot:
 
     def data(self, kind: str) -> bytes:
         """Return it as a file of its own, `svg` or `png`, on white."""
-        from matplotlib import rc_context
-
         out = io.BytesIO()
         metadata = {"Date": None} if kind == "svg" else None
-        with rc_context(_STYLE):
+        with _styled():
             self.figure.savefig(out, format=kind, dpi=144, facecolor="white", metadata=metadata)
         return out.getvalue()
+
+
+def _styled(**own: str) -> AbstractContextManager[None]:
+    """Return the settings of all plots, as a context.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib import rc_context
+    except ImportError:
+        raise ConfigError("plots need matplotlib; pip install 'benchcore[report]'") from None
+    settings: Any = {**_STYLE, **own}
+    return rc_context(settings)
 
 
 def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
@@ -105,11 +114,7 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-    except ImportError:
-        raise ConfigError(MISSING) from None
-    with rc_context(_STYLE):
+    with _styled():
         found = [
             _curve(folder),
             *(_percentiles(folder, metric, name) for metric, name in _LATENCIES),
@@ -406,11 +411,7 @@ def trend(values: list[float], changes: list[int], unit: str) -> Figure:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-    except ImportError:
-        raise ConfigError(MISSING) from None
-    with rc_context(_STYLE):
+    with _styled():
         figure, axes = _new(height=0.6)
         axes.plot(range(1, len(values) + 1), values, marker="o", markersize=3, **_style(0))
         for at in changes:
@@ -431,14 +432,10 @@ def overlay(folders: list[RunFolder], metric: str) -> list[Plot]:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-    except ImportError:
-        raise ConfigError(MISSING) from None
     found = [histograms(folder) for folder in folders]
     tags = dict.fromkeys(tag for one in found for tag in one if tag.endswith(f"/{metric}"))
     drawn = []
-    with rc_context(_STYLE):
+    with _styled():
         for tag in tags:
             figure, axes = _new()
             for place, (folder, one) in enumerate(zip(folders, found, strict=True)):

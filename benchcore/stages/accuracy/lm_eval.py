@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from benchcore.client.openai import PATHS
+from benchcore.config.json_file import read_json
 from benchcore.errors import ConfigError
 from benchcore.metrics.accuracy import AccuracyReport, Sample, SampleOutcome
 from benchcore.metrics.scores import CONFIDENCE, Estimate, student_t
@@ -85,12 +86,7 @@ def read_lm_eval(path: Path, task: str | None = None) -> AccuracyReport:
         if not found:
             raise ConfigError(f"{path}: holds no results of lm-eval")
         path = found[-1]
-    try:
-        results = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except orjson.JSONDecodeError as error:
-        raise ConfigError(f"{path}: is not JSON: {error}") from None
+    results = read_json(path)
     try:
         return _report(results, path, task)
     except (KeyError, TypeError, ValueError) as error:

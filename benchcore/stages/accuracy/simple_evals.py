@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from benchcore.config.json_file import read_json
 from benchcore.errors import ConfigError
 from benchcore.metrics.accuracy import AccuracyReport, Sample, SampleOutcome
 from benchcore.metrics.scores import estimate
@@ -165,12 +166,7 @@ def read_simple_evals(path: Path, task: str | None = None) -> AccuracyReport:
 
 
 def _figures(path: Path) -> dict[str, float]:
-    try:
-        found = orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except orjson.JSONDecodeError as error:
-        raise ConfigError(f"{path}: is not JSON: {error}") from None
+    found = read_json(path)
     if not isinstance(found, dict) or not isinstance(found.get("score"), (int, float)):
         raise ConfigError(f"{path}: is not what simple-evals writes: it has no score")
     return {name: float(value) for name, value in found.items() if isinstance(value, (int, float))}
