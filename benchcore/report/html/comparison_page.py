@@ -8,8 +8,8 @@ from typing import Final
 from benchcore.report.comparison import Change
 from benchcore.report.comparison_lines import figure_text, pairs, relative, verdict
 from benchcore.report.differences import noted
+from benchcore.report.html.overlays import overlay
 from benchcore.report.html.page import POLICY, figure, table, text
-from benchcore.report.html.plots import overlay
 from benchcore.report.html.style import STYLE
 from benchcore.report.run_folder import RunFolder
 

@@ -6,8 +6,9 @@ from urllib.parse import quote
 
 from benchcore.report.comparison_lines import figure_text
 from benchcore.report.history import History, Series, facts
+from benchcore.report.html.drawing import Plot
+from benchcore.report.html.overlays import trend
 from benchcore.report.html.page import POLICY, figure, table, text
-from benchcore.report.html.plots import Plot, trend
 from benchcore.report.html.style import STYLE
 from benchcore.report.table import number
 

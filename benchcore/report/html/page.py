@@ -23,7 +23,7 @@ from benchcore.report.table import (
 )
 
 if TYPE_CHECKING:
-    from benchcore.report.html.plots import Plot
+    from benchcore.report.html.drawing import Plot
     from benchcore.report.run_folder import RunFolder
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"

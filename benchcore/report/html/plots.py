@@ -1,107 +1,29 @@
-"""Plots: what a run measured, drawn.
-
-matplotlib draws them: it makes SVG that stands in a page without a script, prints, and weighs some
-ten kilobytes a plot, and the same figures as PNG; a library of JavaScript would weigh more than the
-page may (Plotly's is 4.5 MB) or could not write files.
-"""
+"""Plots: what a run measured, drawn."""
 
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from benchcore.errors import ConfigError
+from benchcore.report.html.drawing import (
+    COLORS,
+    INK,
+    MARKS,
+    Plot,
+    by_nines,
+    line_style,
+    log_axes,
+    new_figure,
+    styled,
+)
 from benchcore.report.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-# Okabe and Ito's colours, which those who see few colours can tell apart; never colour alone.
-_COLORS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
-_MARKS: Final = ("o", "s", "^", "D", "v", "P", "X")
-_LINES: Final = ("-", "--", "-.", ":")
-INK: Final = "#010101"
-RULE: Final = "#020202"
-"""Stand for the page's own colours, which change with light and dark."""
-# Not a dictionary of texts to mypy: the names of the settings are literals to matplotlib.
-_STYLE: Final[Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "benchcore",
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "grid.color": RULE,
-    "axes.grid": True,
-    "grid.linewidth": 0.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "font.size": 10.0,
-    "legend.frameon": False,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-}
-_POINTS: Final = 1500
-_SIZE: Final = (7.2, 3.8)
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A plot.
-
-    Args:
-        name: of its files.
-        title: above it.
-        text: what it shows, for those who cannot see it.
-        figure: of matplotlib.
-    """
-
-    name: str
-    title: str
-    text: str
-    figure: Figure
-
-    def svg(self) -> str:
-        """Return it as SVG to stand in a page, in the page's colours."""
-        out = io.StringIO()
-        with _styled(**{"svg.hashsalt": self.name}):
-            self.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-        text = out.getvalue()
-        text = text[text.index("<svg") :]
-        return text.replace(INK, "var(--ink)").replace(RULE, "var(--line)")
-
-    def data(self, kind: str) -> bytes:
-        """Return it as a file of its own, `svg` or `png`, on white."""
-        out = io.BytesIO()
-        metadata = {"Date": None} if kind == "svg" else None
-        with _styled():
-            self.figure.savefig(out, format=kind, dpi=144, facecolor="white", metadata=metadata)
-        return out.getvalue()
-
-
-def _styled(**own: str) -> AbstractContextManager[None]:
-    """Return the settings of all plots, as a context.
-
-    Raises:
-        ConfigError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib import rc_context
-    except ImportError:
-        raise ConfigError("plots need matplotlib; pip install 'benchcore[report]'") from None
-    settings: Any = {**_STYLE, **own}
-    return rc_context(settings)
 
 
 def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
@@ -114,7 +36,7 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    with _styled():
+    with styled():
         found = [
             _curve(folder),
             *(_percentiles(folder, metric, name) for metric, name in _LATENCIES),
@@ -126,6 +48,9 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
     return [plot for plot in found if plot is not None]
 
 
+_POINTS: Final = 1500
+
+
 _LATENCIES: Final = (
     ("ttft", "time to first token"),
     ("itl", "inter-token latency"),
@@ -133,35 +58,8 @@ _LATENCIES: Final = (
 )
 
 
-def _new(*shape: int, height: float = 1.0, **given: Any) -> tuple[Figure, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_SIZE[0], _SIZE[1] * height), layout="constrained")
-    return figure, figure.subplots(*(shape or (1, 1)), **given)
-
-
-def _log(axes: Axes, *which: str) -> None:
-    """Make axes logarithmic, with plain numbers at 1, 2 and 5."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    for name in which:
-        getattr(axes, f"set_{name}scale")("log")
-        axis = getattr(axes, f"{name}axis")
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:,.6g}"))
-        axis.set_minor_formatter(NullFormatter())
-
-
 def _name(level: Mapping[str, Any]) -> str:
     return str(level["level"]) if level["repeat"] == 1 else f"{level['level']} #{level['repeat']}"
-
-
-def _style(place: int) -> dict[str, Any]:
-    return {
-        "color": _COLORS[place % len(_COLORS)],
-        "linestyle": _LINES[(place // len(_COLORS)) % len(_LINES)],
-        "linewidth": 1.6,
-    }
 
 
 def _curve(folder: RunFolder) -> Plot | None:
@@ -172,7 +70,7 @@ def _curve(folder: RunFolder) -> Plot | None:
         name, unit = "request_throughput", "requests per second"
     if not levels:
         return None
-    figure, axes = _new()
+    figure, axes = new_figure()
     for place, (metric, statistic) in enumerate((("ttft", "p50"), ("ttft", "p99"), ("e2e", "p99"))):
         points = [
             (one[name], value * 1e3)
@@ -182,7 +80,7 @@ def _curve(folder: RunFolder) -> Plot | None:
         if points:
             label = f"{metric.upper() if metric == 'ttft' else metric} {statistic}"
             axes.plot(
-                *zip(*points, strict=True), marker=_MARKS[place], label=label, **_style(place)
+                *zip(*points, strict=True), marker=MARKS[place], label=label, **line_style(place)
             )
     top = [(one[name], (one["metrics"].get("e2e") or {}).get("p99")) for one in levels]
     for one, (x, y) in zip(levels, top, strict=True):
@@ -191,7 +89,7 @@ def _curve(folder: RunFolder) -> Plot | None:
                 _name(one), (x, y * 1e3), xytext=(0, 6), textcoords="offset points", ha="center"
             )
     axes.set(xlabel=unit, ylabel="milliseconds")
-    _log(axes, "y")
+    log_axes(axes, "y")
     axes.legend()
     text = f"Latency against throughput, a point for each of {len(levels)} levels"
     return Plot("curve", "Throughput and latency", text, figure)
@@ -199,7 +97,7 @@ def _curve(folder: RunFolder) -> Plot | None:
 
 def _percentiles(folder: RunFolder, metric: str, words: str) -> Plot | None:
     found = histograms(folder)
-    figure, axes = _new()
+    figure, axes = new_figure()
     drawn = 0
     for place, level in enumerate(folder.levels):
         name = level["level"] if level["repeat"] == 1 else f"{level['level']}.{level['repeat']}"
@@ -210,11 +108,11 @@ def _percentiles(folder: RunFolder, metric: str, words: str) -> Plot | None:
         most = max(1.0, math.log10(hdr.total_count))
         nines = np.linspace(0, most, 120)
         values = [hdr.get_value_at_percentile(100 * (1 - 10**-nine)) / 1e6 for nine in nines]
-        axes.plot(nines, values, label=_name(level), **_style(place))
+        axes.plot(nines, values, label=_name(level), **line_style(place))
         drawn += 1
     if not drawn:
         return None
-    _by_nines(axes)
+    by_nines(axes)
     title = words[0].upper() + words[1:]
     return Plot(f"percentiles-{metric}", title, f"Percentiles of the {words} by level", figure)
 
@@ -243,18 +141,18 @@ def _timeline(folder: RunFolder, level: Mapping[str, Any]) -> Plot | None:
     def column(name: str, scale: float = 1.0) -> list[float]:
         return [float(row[name]) * scale if row.get(name) else math.nan for row in rows]
 
-    figure, (load, tokens, first) = _new(3, 1, height=1.4, sharex=True)
-    load.plot(seconds, column("in_flight"), label="in flight", **_style(0))
+    figure, (load, tokens, first) = new_figure(3, 1, height=1.4, sharex=True)
+    load.plot(seconds, column("in_flight"), label="in flight", **line_style(0))
     failed = column("failed")
     if any(failed):
-        load.bar(seconds, failed, color=_COLORS[1], alpha=0.7, label="failed")
-    tokens.plot(seconds, column("tokens"), label="tokens/s", **_style(2))
-    first.plot(seconds, column("ttft_p50_seconds", 1e3), label="TTFT p50", **_style(0))
-    first.plot(seconds, column("ttft_p99_seconds", 1e3), label="TTFT p99", **_style(1))
+        load.bar(seconds, failed, color=COLORS[1], alpha=0.7, label="failed")
+    tokens.plot(seconds, column("tokens"), label="tokens/s", **line_style(2))
+    first.plot(seconds, column("ttft_p50_seconds", 1e3), label="TTFT p50", **line_style(0))
+    first.plot(seconds, column("ttft_p99_seconds", 1e3), label="TTFT p99", **line_style(1))
     warmup, window = level.get("warmup_seconds") or 0.0, level.get("window_seconds") or 0.0
     for axes, name in ((load, "requests"), (tokens, "tokens/s"), (first, "ms")):
         if warmup:
-            axes.axvspan(0, warmup, color=_COLORS[6], alpha=0.25, linewidth=0)
+            axes.axvspan(0, warmup, color=COLORS[6], alpha=0.25, linewidth=0)
         _steady(axes, level)
         axes.axvline(warmup + window, color=INK, linewidth=0.8, linestyle=":")
         axes.set_ylabel(name)
@@ -274,7 +172,7 @@ def _steady(axes: Axes, level: Mapping[str, Any]) -> None:
     steady = level.get("steady_state") or {}
     first, last = steady.get("first_second"), steady.get("last_second")
     if steady.get("found") and first is not None and last is not None:
-        axes.axvspan(first, last + 1, color=_COLORS[2], alpha=0.12, linewidth=0)
+        axes.axvspan(first, last + 1, color=COLORS[2], alpha=0.12, linewidth=0)
 
 
 def _seconds(folder: RunFolder, level: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -311,7 +209,7 @@ def thinned(x: np.ndarray, y: np.ndarray, most: int = _POINTS) -> tuple[np.ndarr
 
 
 def _scatter(folder: RunFolder) -> Plot | None:
-    figure, axes = _new()
+    figure, axes = new_figure()
     total = shown = 0
     for place, level in enumerate(folder.levels):
         requests = folder.requests(level["level"], level["repeat"])
@@ -328,8 +226,8 @@ def _scatter(folder: RunFolder) -> Plot | None:
             x,
             y,
             s=7,
-            marker=_MARKS[place % len(_MARKS)],
-            color=_COLORS[place % len(_COLORS)],
+            marker=MARKS[place % len(MARKS)],
+            color=COLORS[place % len(COLORS)],
             alpha=0.6,
             linewidths=0,
             label=_name(level),
@@ -337,7 +235,7 @@ def _scatter(folder: RunFolder) -> Plot | None:
     if not shown:
         return None
     axes.set(xlabel="sent, seconds of its level", ylabel="TTFT, milliseconds")
-    _log(axes, "y")
+    log_axes(axes, "y")
     axes.legend(markerscale=2)
     thin = f"{shown:,} of {total:,} requests, the slowest of each moment kept"
     text = thin if shown < total else f"{total:,} requests"
@@ -345,7 +243,7 @@ def _scatter(folder: RunFolder) -> Plot | None:
 
 
 def _goodput(folder: RunFolder) -> Plot | None:
-    figure, axes = _new()
+    figure, axes = new_figure()
     drawn = 0
     for place, level in enumerate(folder.levels):
         requests = folder.requests(level["level"], level["repeat"])
@@ -358,13 +256,13 @@ def _goodput(folder: RunFolder) -> Plot | None:
         shares = np.arange(1, len(ttft) + 1) / len(ttft)
         keep = np.unique(np.linspace(0, len(ttft) - 1, 150).astype(int))
         axes.step(
-            ttft[keep], shares[keep] * rate, where="post", label=_name(level), **_style(place)
+            ttft[keep], shares[keep] * rate, where="post", label=_name(level), **line_style(place)
         )
         drawn += 1
     if not drawn:
         return None
     axes.set(xlabel="limit of the TTFT, milliseconds", ylabel="requests/s within it")
-    _log(axes, "x")
+    log_axes(axes, "x")
     axes.set_ylim(bottom=0)
     axes.legend()
     return Plot(
@@ -385,8 +283,8 @@ def _pareto(folder: RunFolder, gpus: int | None) -> Plot | None:
     ]
     if len(points) < 2:
         return None
-    figure, axes = _new()
-    axes.plot([x for x, _, _ in points], [y for _, y, _ in points], marker="o", **_style(0))
+    figure, axes = new_figure()
+    axes.plot([x for x, _, _ in points], [y for _, y, _ in points], marker="o", **line_style(0))
     for x, y, name in points:
         axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points")
     of_what = f"per GPU ({gpus})" if gpus else "of the server: --gpus N says how many GPUs it has"
@@ -398,66 +296,3 @@ def _pareto(folder: RunFolder, gpus: int | None) -> Plot | None:
         f"Tokens per second per user against tokens per second {of_what}",
         figure,
     )
-
-
-def trend(values: list[float], changes: list[int], unit: str) -> Figure:
-    """Return a series of figures, with the places marked at which it changes its level.
-
-    Args:
-        values: oldest first.
-        changes: places.
-        unit: of the values.
-
-    Raises:
-        ConfigError: matplotlib is not installed.
-    """
-    with _styled():
-        figure, axes = _new(height=0.6)
-        axes.plot(range(1, len(values) + 1), values, marker="o", markersize=3, **_style(0))
-        for at in changes:
-            axes.axvline(at + 0.5, color=_COLORS[1], linestyle="--", linewidth=1.2)
-        axes.set(xlabel="run", ylabel=unit)
-        axes.set_ylim(bottom=0)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    return figure
-
-
-def overlay(folders: list[RunFolder], metric: str) -> list[Plot]:
-    """Return percentile curves of a latency, those of several runs over one another, by level.
-
-    Args:
-        folders: of climbs.
-        metric: such as `ttft`.
-
-    Raises:
-        ConfigError: matplotlib is not installed.
-    """
-    found = [histograms(folder) for folder in folders]
-    tags = dict.fromkeys(tag for one in found for tag in one if tag.endswith(f"/{metric}"))
-    drawn = []
-    with _styled():
-        for tag in tags:
-            figure, axes = _new()
-            for place, (folder, one) in enumerate(zip(folders, found, strict=True)):
-                hdr = one.get(tag)
-                if hdr is None or not hdr.total_count:
-                    continue
-                nines = np.linspace(0, max(1.0, math.log10(hdr.total_count)), 120)
-                values = [hdr.get_value_at_percentile(100 * (1 - 10**-nine)) for nine in nines]
-                milliseconds = [value / 1e6 for value in values]
-                axes.plot(nines, milliseconds, label=folder.name, **_style(place))
-            _by_nines(axes)
-            level = tag.partition("/")[0]
-            words = f"Percentiles of {metric.upper() if metric != 'e2e' else metric} at {level}"
-            drawn.append(Plot(f"overlay-{metric}-{level}", words, words, figure))
-    return drawn
-
-
-def _by_nines(axes: Axes) -> None:
-    """Label an axis of nines, and draw the legend."""
-    last = math.ceil(axes.get_xlim()[1])
-    labels = [f"{100 * (1 - 10.0**-tick):.{max(0, tick - 2)}f} %" for tick in range(1, last + 1)]
-    axes.set_xticks(list(range(last + 1)), ["0 %", *labels])
-    axes.set(xlabel="percentile", ylabel="milliseconds")
-    _log(axes, "y")
-    axes.legend()
