@@ -4,6 +4,7 @@
 """
 
 import re
+from html import escape
 from pathlib import Path
 
 import click
@@ -67,8 +68,9 @@ def _row(option: click.Option, context: click.Context) -> str:
     record = option.get_help_record(context)
     assert record is not None
     names, text = record
-    # The pipes of a choice would end the cell.
-    cells = (f"`{names}`".replace("|", "\\|"), _literal(text).replace("|", "\\|"))
+    # A pipe would end the cell; in backticks the site shows the backslash before it, too.
+    shown = f"`{names}`" if "|" not in names else f"<code>{escape(names)}</code>"
+    cells = [shown.replace("|", "&#124;"), _literal(text).replace("|", "\\|")]
     return f"| {cells[0]} | {' '.join(cells[1].split())} |"
 
 
