@@ -15,7 +15,7 @@ help:
 	@echo "make format     put the code into its form"
 	@echo "make schema     write the JSON Schemas of what users write into docs/schema"
 	@echo "make examples   measure the simulator anew for results/examples/simulator"
-	@echo "make docs       build the documentation into site"
+	@echo "make docs       build the documentation into build/site"
 	@echo "make lock       resolve the dependencies anew (needs uv)"
 	@echo "make release    build and check what would be published"
 	@echo "make clean      remove the environment and what was built"
@@ -67,7 +67,7 @@ examples: $(VENV)/.dev
 docs: requirements-docs.lock
 	test -x $(VENV)-docs/bin/mkdocs || $(PYTHON) -m venv $(VENV)-docs
 	$(VENV)-docs/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
-	$(VENV)-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
 
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --upgrade -o requirements.lock
