@@ -15,7 +15,7 @@ from benchcore.metrics.scores import student_t
 Floats = NDArray[np.float64]
 
 _BATCHES: Final = 20
-_LONGEST_LAG: Final = 50
+_FEWEST_BLOCKS: Final = 10
 _DRAWS: Final = 1000
 _POWER_Z: Final = 1.6448536269514722
 """One-sided 95 %."""
@@ -73,21 +73,19 @@ def _log_beta(a: float, b: float) -> float:
 def _inflation(marks: NDArray[np.bool_]) -> float:
     """Return the variance of the mean of marks in order over that of independent ones, 1 or more.
 
-    By the initial positive sequence of autocorrelations (Geyer 1992): summed until they are lost
-    in the noise.
+    By batch means (Conway 1963) of several lengths, the largest: requests of one batch of the
+    server share its steps, and stand as far apart in the order as there are users.
     """
-    x = marks.astype(np.float64)
-    x -= x.mean()
-    power = float(np.dot(x, x))
-    if power == 0:
+    share = float(marks.mean())
+    if share in (0.0, 1.0):
         return 1.0
-    total, noise = 1.0, 2 / math.sqrt(len(x))
-    for lag in range(1, min(_LONGEST_LAG, len(x) // 4) + 1):
-        correlation = float(np.dot(x[:-lag], x[lag:])) / power
-        if correlation < noise:
-            break
-        total += 2 * correlation
-    return total
+    found = 1.0
+    length = 2
+    while len(marks) // length >= _FEWEST_BLOCKS:
+        blocks = marks[: len(marks) // length * length].reshape(-1, length).sum(axis=1)
+        found = max(found, float(blocks.var(ddof=1)) / (length * share * (1 - share)))
+        length *= 2
+    return found
 
 
 def log_spread(values: Floats, quantile: float) -> float:

@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import copy
 import csv
+import heapq
 import json
+import random
 
 import numpy as np
 import pytest
+
+from benchcore.sim import SimProfile
+from benchcore.sim.batching import Batch, Sequence, State
 
 COLUMNS = (
     "level",
@@ -60,18 +65,48 @@ def percentiles(values):
 
 
 def simulated(seed, count, users=8, slow=1.0, tokens=20):
-    """Requests of a closed loop on a server whose times are drawn: a list of columns each."""
-    draw = np.random.default_rng(seed)
-    free = np.zeros(users)
-    rows = []
-    for index in range(count):
-        user = int(np.argmin(free))
-        sent = float(free[user])
-        first = sent + 0.05 * slow * draw.lognormal(0, 0.2)
-        last = first + tokens * 0.01 * slow * draw.lognormal(0, 0.03)
-        rows.append((index, sent, first, last))
-        free[user] = last
-    return rows
+    """Requests of a closed loop on the simulator's engine in virtual time, a row each.
+
+    Args:
+        seed: of the engine's jitter and of the prompts' lengths.
+        count: requests.
+        users: of the closed loop.
+        slow: everything takes so much longer.
+        tokens: of each answer.
+    """
+    profile = SimProfile(
+        decode_base_seconds=0.005 * slow,
+        decode_per_sequence_seconds=0.0003 * slow,
+        prefill_tokens_per_second=20_000 / slow,
+        step_jitter=0.1,
+        prefix_cache=False,
+    )
+    draw = random.Random(str(seed))
+    engine = Batch(profile, draw.randrange(2**32))
+    coming = [(user * 2_000_000, user) for user in range(users)]
+    asked, rows, now = {}, [], 0
+    warmup = 8 * users
+    while len(rows) < count + warmup:
+        while coming and coming[0][0] <= now:
+            sent, user = heapq.heappop(coming)
+            sequence = Sequence(prompt_tokens=draw.randint(300, 700), output_tokens=tokens)
+            asked[id(sequence)] = (sent, user, sequence)
+            engine.add(sequence, sent)
+        step = engine.schedule(now)
+        if step is None:
+            now = coming[0][0]
+            continue
+        now += step.duration_ns
+        for sequence in engine.complete(step, now):
+            if sequence.state is State.FINISHED:
+                sent, user, _ = asked.pop(id(sequence))
+                rows.append((sent / 1e9, sequence.first_token_ns / 1e9, now / 1e9))
+                heapq.heappush(coming, (now, user))
+    # The users begin together: what they meet then is no part of the window.
+    rows = sorted(rows)[warmup:][:count]
+    begin = rows[0][0]
+    rows = [tuple(moment - begin for moment in row) for row in rows]
+    return [(index, *row) for index, row in enumerate(rows)]
 
 
 @pytest.fixture

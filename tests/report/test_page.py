@@ -109,6 +109,19 @@ def test_every_plot_has_words_for_those_who_cannot_see_it(make_run, page_of):
     assert "c8" in read.texts
 
 
+def test_the_timeline_shades_warm_up_and_steady_state(make_run):
+    steady = {"found": True, "start_seconds": 2.0, "end_seconds": 5.0}
+    path = make_run("a", level={"steady_state": steady, "warmup_seconds": 1.0})
+    timeline(path)
+    (plot,) = [one for one in plots(RunFolder(path)) if one.name == "timeline-c8"]
+    for axes in plot.figure.axes:
+        spans = [
+            patch.get_extents().transformed(axes.transData.inverted()) for patch in axes.patches
+        ]
+        found = {(round(span.x0, 6), round(span.x1, 6)) for span in spans}
+        assert {(0.0, 1.0), (2.0, 5.0)} <= found
+
+
 def test_checks_and_scores_have_sections_of_their_own(make_run, page_of):
     path = make_run(
         "a", level={"accuracy": {"score": 0.5, "interval": [0.4, 0.6], "n": 9, "errors": 1}}

@@ -170,9 +170,9 @@ def _timeline(folder: RunFolder, level: Mapping[str, Any]) -> Plot | None:
 
 def _steady(axes: Axes, level: Mapping[str, Any]) -> None:
     steady = level.get("steady_state") or {}
-    first, last = steady.get("first_second"), steady.get("last_second")
-    if steady.get("found") and first is not None and last is not None:
-        axes.axvspan(first, last + 1, color=COLORS[2], alpha=0.12, linewidth=0)
+    if steady.get("found"):
+        begin, end = steady["start_seconds"], steady["end_seconds"]
+        axes.axvspan(begin, end, color=COLORS[2], alpha=0.12, linewidth=0)
 
 
 def _seconds(folder: RunFolder, level: Mapping[str, Any]) -> list[dict[str, str]]:

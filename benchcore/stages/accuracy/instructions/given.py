@@ -46,17 +46,22 @@ class Given:
         return tuple(self._read(name, "a list of texts", _are_texts))
 
     def number(self, name: str) -> int:
-        """Return a whole number of 0 or more.
+        """Return a whole number of 0 or more; some files have it as `3.0`.
 
         Raises:
             ValueError: it is missing or something else.
         """
-        number: int = self._read(
+        number = self._read(
             name,
             "a whole number from 0",
-            lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+            lambda value: (
+                isinstance(value, int | float)
+                and not isinstance(value, bool)
+                and value >= 0
+                and float(value).is_integer()
+            ),
         )
-        return number
+        return int(number)
 
     def holds(self, found: int, number: str, relation: str) -> bool:
         """Return whether a count is `less than` (strictly) or `at least` (or equal to) a number.
