@@ -11,9 +11,9 @@ from tests.report.test_page import Read
 
 @pytest.fixture
 def nights(make_run, tmp_path):
-    """Twenty nights, of which the last eight are a fifth slower."""
+    """Twenty nights, of which the last eight are much slower."""
     for night in range(20):
-        slow = 1.2 if night >= 12 else 1.0
+        slow = 1.4 if night >= 12 else 1.0
         started = f"2026-01-{night + 1:02d}T00:00:00Z"
         make_run(
             f"202601{night + 1:02d}T000000Z-nightly",
