@@ -39,7 +39,7 @@ def trend(values: list[float], changes: list[int], unit: str) -> Figure:
         for at in changes:
             axes.axvline(at + 0.5, color=COLORS[1], linestyle="--", linewidth=1.2)
         axes.set(xlabel="run", ylabel=unit)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(values) * 1.1 or 1)
         axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
