@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from benchcore.report.history import read_history
+from benchcore.report.html.comparison_page import comparison_page
+from benchcore.report.html.history_page import history_page
 from benchcore.report.html.page import render_page
 from benchcore.report.html.plots import plots, thinned
 from benchcore.report.run_folder import RunFolder
@@ -184,21 +187,44 @@ def test_without_matplotlib_it_says_what_to_install(make_run, monkeypatch):
         plots(RunFolder(make_run("a")))
 
 
+def pages(kind, make_run, page_of):
+    """Write a page of a kind into the folder of results, a hostile name in it; return its path."""
+    target = {"model": "<script>alert(1)</script>", "kind": "server"}
+    paths = [
+        make_run(f"2026010{night}T000000Z-a", seed=night, levels=(1, 8), target=target)
+        for night in (1, 2)
+    ]
+    for path in paths:
+        timeline(path)
+    page = paths[0].parent / "page.html"
+    folders = [RunFolder(path) for path in paths]
+    if kind == "report":
+        page.write_text(page_of(paths[0]))
+    elif kind == "comparison":
+        page.write_text(comparison_page(folders[0], folders[1:], ["<b>a note</b>"]))
+    else:
+        page.write_text(history_page(read_history(paths[0].parent)))
+    return page
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize("width", [400, 1280])
+@pytest.mark.parametrize(
+    ("kind", "says", "drawn"),
+    [
+        ("report", "Where is the knee?", 5),
+        ("comparison", "20260102T000000Z-a against 20260101T000000Z-a", 0),
+        ("history", "No figure changed its level by more than chance.", 10),
+    ],
+)
 def test_a_browser_shows_it_without_an_error_and_fetches_nothing(
-    make_run, page_of, tmp_path, width
+    make_run, page_of, tmp_path, width, kind, says, drawn
 ):
     if CHROMIUM is None:
         # CI installs one; a machine without it is not to be told that the page is broken.
         assert not os.environ.get("CI"), "CI has no chromium"
         pytest.skip("no chromium")
-    path = make_run(
-        "a", levels=(1, 8), target={"model": "<script>alert(1)</script>", "kind": "server"}
-    )
-    timeline(path)
-    page = path / "report.html"
-    page.write_text(page_of(path))
+    page = pages(kind, make_run, page_of)
     log = tmp_path / "net.json"
     done = subprocess.run(
         [
@@ -215,8 +241,8 @@ def test_a_browser_shows_it_without_an_error_and_fetches_nothing(
     assert done.returncode == 0
     assert "CONSOLE" not in done.stderr
     read = Read(done.stdout)
-    assert "Where is the knee?" in read.text
-    assert sum(1 for tag, _ in read.tags if tag == "svg") == 5
+    assert says in read.text
+    assert sum(1 for tag, _ in read.tags if tag == "svg") == drawn
     addresses = [
         value
         for _, attrs in read.tags
