@@ -21,6 +21,7 @@ COMMANDS = {
     "gate": ("benchcore.cli.gate:gate", "Hold a run against a baseline: a verdict for CI."),
     "history": ("benchcore.cli.history:history", "List runs, and where figures changed."),
     "baseline": ("benchcore.cli.gate:baseline", "Keep runs that others are held against."),
+    "push": ("benchcore.cli.push:push", "Push a run's figures to a Prometheus Pushgateway."),
     "import": ("benchcore.cli.import_:import_results", "Read another load generator's results."),
     "doctor": ("benchcore.cli.doctor:doctor", "Tell what this machine can drive and measure."),
     "sim": ("benchcore.cli.sim:sim", "Run the built-in simulated server."),

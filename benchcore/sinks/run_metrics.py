@@ -1,0 +1,145 @@
+"""Run metrics: what a run's folder holds as Prometheus names it (contract, section 8)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from benchcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+GROUPING: Final = ("scenario", "model", "quant", "instance")
+"""Labels of the grouping key, besides `job`."""
+_LATENCIES: Final = {
+    "ttft": "Time to first token.",
+    "ttft_from_schedule": "Time to first token from the planned instant.",
+    "itl": "Inter-token latency.",
+    "tpot": "Time per output token after the first.",
+    "e2e": "End-to-end latency.",
+}
+_QUANTILES: Final = {
+    "0.5": "p50",
+    "0.75": "p75",
+    "0.9": "p90",
+    "0.95": "p95",
+    "0.99": "p99",
+    "0.999": "p999",
+}
+_RATES: Final = {
+    "request_throughput": ("request_throughput", "Requests that ended ok, per second."),
+    "output_token_throughput": ("output_token_throughput", "Output tokens, per second."),
+    "goodput": ("goodput", "Requests that met every SLO, per second."),
+    "goodput_ratio": ("goodput_ratio", "Share of requests that met every SLO."),
+    "failure_ratio": ("failure_rate", "Share of requests that failed."),
+}
+_PREFIX: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z|\Z")
+
+
+def run_labels(run: Mapping[str, Any]) -> dict[str, str]:
+    """Return the labels that all metrics of a run have: those of its own, else what is known."""
+    labels, target = run.get("labels") or {}, run.get("target") or {}
+    host = run.get("host") or {}
+    return {
+        "model": str(labels.get("model") or target.get("model") or ""),
+        "quant": str(labels.get("quant") or ""),
+        "scenario": str(labels.get("scenario") or run.get("name") or ""),
+        "run_type": str(labels.get("run_type") or ""),
+        "instance": str(labels.get("instance") or host.get("hostname") or ""),
+    }
+
+
+class _Gauges:
+    """Makes gauges of a registry, one for each name, with the labels that it is first given."""
+
+    def __init__(self, prefix: str, common: Mapping[str, str]) -> None:
+        from prometheus_client import CollectorRegistry
+
+        self.registry = CollectorRegistry()
+        self._prefix = prefix
+        self._common = dict(common)
+        self._made: dict[str, Any] = {}
+
+    def set(self, name: str, text: str, value: float | None, **labels: str) -> None:
+        """Set a gauge; what is not known is left out and not zero."""
+        from prometheus_client import Gauge
+
+        if value is None:
+            return
+        if name not in self._made:
+            names = [*self._common, *labels]
+            self._made[name] = Gauge(f"{self._prefix}{name}", text, names, registry=self.registry)
+        self._made[name].labels(**self._common, **labels).set(value)
+
+
+def run_metrics(
+    run: Mapping[str, Any],
+    functional: Mapping[str, Any] | None = None,
+    accuracy: Mapping[str, Any] | None = None,
+    prefix: str = "benchcore_",
+) -> CollectorRegistry:
+    """Return the gauges of a run.
+
+    Args:
+        run: what `run.json` holds.
+        functional: what `functional.json` holds, where there is one.
+        accuracy: what `accuracy.json` holds, likewise.
+        prefix: of every name; may be empty.
+
+    Raises:
+        ConfigError: the prefix cannot begin a name.
+    """
+    if not _PREFIX.match(prefix):
+        raise ConfigError(f"--prefix {prefix!r}: cannot begin the name of a metric")
+    gauges = _Gauges(prefix, run_labels(run))
+    for level in run.get("levels") or ():
+        _level(gauges, level)
+    if functional is not None:
+        _functional(gauges, functional)
+    if accuracy is not None and accuracy.get("score") is not None:
+        task = str(accuracy["task"])
+        gauges.set("accuracy_score", "Mean score, 0 to 1.", accuracy["score"], task=task)
+        gauges.set("accuracy_stderr", "Its standard error.", accuracy["stderr"], task=task)
+        gauges.set("accuracy_samples", "Samples that were made.", accuracy["n"], task=task)
+    began = dt.datetime.fromisoformat(run["started_at"])
+    gauges.set("run_timestamp_seconds", "When the run began.", began.timestamp())
+    return gauges.registry
+
+
+def _level(gauges: _Gauges, level: Mapping[str, Any]) -> None:
+    if level["repeat"] != 1:
+        return  # a series has one value: of repeats the first, as long as they are not pooled
+    where = {
+        "workload": str(level["workload"]),
+        "level": str(level["level"]),
+        "mode": str(level["mode"]),
+    }
+    for metric, text in _LATENCIES.items():
+        summary = level["metrics"].get(metric) or {}
+        for quantile, name in _QUANTILES.items():
+            value = summary.get(name)
+            gauges.set(f"{metric}_seconds", text, value, **where, quantile=quantile)
+    for name, (field, text) in _RATES.items():
+        gauges.set(name, text, level.get(field), **where)
+    if level["validity"] is not None:
+        valid = float(level["validity"] == "valid")
+        gauges.set("valid", "1 where the load generator measured the server.", valid, **where)
+
+
+def _functional(gauges: _Gauges, found: Mapping[str, Any]) -> None:
+    summary = found["summary"]
+    passed = summary["pass"] + summary["flaky"]
+    failed = summary["fail"]
+    gauges.set("functional_cases", "Checks that passed or failed.", passed + failed)
+    gauges.set("functional_cases_passed", "Checks that passed.", passed)
+    gauges.set("functional_cases_failed", "Checks that failed.", failed)
+    gauges.set("functional_pass_ratio", "Share of checks that passed.", summary["pass_ratio"])
+    for one in found["results"]:
+        if one["verdict"] in ("pass", "flaky", "fail"):
+            value = float(one["verdict"] != "fail")
+            text = "1 where a check passed, 0 where it failed."
+            where = {"suite": str(one["suite"]), "case_id": str(one["case_id"])}
+            gauges.set("functional_case_pass", text, value, **where)
