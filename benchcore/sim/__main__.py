@@ -14,9 +14,14 @@ from benchcore.sim.server import serve
 
 def main() -> int:
     """Reads one line of JSON options from stdin and serves until stdin ends or a signal comes."""
+    line = _first_line()
+    if not line:
+        return 0  # whoever started us has gone before saying anything
     try:
-        options = SimOptions.model_validate_json(_first_line())
+        options = SimOptions.model_validate_json(line)
         ended_by = serve(options, _ready, watch_parent=True)
+    except BrokenPipeError:
+        return 0  # it has gone since
     except (OSError, ValidationError) as error:
         print(json.dumps({"error": str(error)}), flush=True)
         return 1

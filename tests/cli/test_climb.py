@@ -462,10 +462,9 @@ def test_a_broken_slo_is_said_and_is_no_fault_of_the_run(benchcore, simulator):
 
 
 def test_an_interrupt_while_the_simulator_starts_leaves_no_process(benchcore, until):
-    import time
-
     process = benchcore.start("climb", "--sim")
-    time.sleep(0.3)
+    # Said just before the simulator is started, which takes a quarter of a second at least.
+    assert "SIMULATOR" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
