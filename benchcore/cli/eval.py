@@ -124,9 +124,14 @@ def evaluate(**given: Any) -> int:
         raise click.UsageError("--retry-errors goes with --resume")
     if given["provider"] != "native":
         return _provided(given)
-    if given["base_url"] or given["resume"] is not None:
+    if given["resume"] is not None:
+        plan = _gone_on_with(given)
+        if plan.kind == "simulator" and not given["base_url"]:
+            return _on_simulator(given, plan)
+        return _on_server(plan, given, given["base_url"], plan.kind)
+    if given["base_url"]:
         return _on_server(_planned(given), given, given["base_url"], "server")
-    return _on_simulator(given)
+    return _on_simulator(given, None)
 
 
 def _list() -> int:
@@ -139,37 +144,8 @@ def _list() -> int:
     return 0
 
 
-def _config(given: dict[str, Any]) -> EvalConfig:
-    from benchcore.config.eval import PRESETS, EvalConfig
-
-    names = (
-        "variant",
-        "limit",
-        "n_repeats",
-        "extraction",
-        "temperature",
-        "top_p",
-        "max_tokens",
-        "system",
-        "few_shot",
-        "concurrency",
-        "rate",
-        "retries",
-        "min_score",
-    )
-    own = {name: given[name] for name in names if given[name] is not None}
-    if given["rate"] is not None and given["concurrency"] is not None:
-        raise click.UsageError("--concurrency and --rate are two kinds of load: give one")
-    fields = {**PRESETS.get(given["preset"] or "", {}), **own}
-    fields["keep_text"] = given["save_text"] or given["show_text"]
-    config: EvalConfig = validated(lambda: EvalConfig.model_validate(fields))
-    return config
-
-
-_OF_THE_RUN = (
-    "name",
+_ASKED = (
     "variant",
-    "preset",
     "limit",
     "n_repeats",
     "extraction",
@@ -178,34 +154,51 @@ _OF_THE_RUN = (
     "max_tokens",
     "system",
     "few_shot",
-    "few_shot_data",
-    "run_name",
-    "save_text",
-    "show_text",
 )
-"""What a run that is gone on with has from its beginning."""
+"""Settings of what is asked and how it is judged."""
 _OF_THE_REST = ("concurrency", "rate", "retries", "min_score")
-"""What may be another for the rest of it."""
+"""Settings that may be others when a run is gone on with."""
+_OF_THE_RUN = ("name", "preset", *_ASKED, "few_shot_data", "run_name", "save_text", "show_text")
+"""Options that such a run has from its beginning."""
+
+
+def _config(given: dict[str, Any]) -> EvalConfig:
+    from benchcore.config.eval import PRESETS, EvalConfig
+
+    own = {name: given[name] for name in (*_ASKED, *_OF_THE_REST) if given[name] is not None}
+    if given["rate"] is not None and given["concurrency"] is not None:
+        raise click.UsageError("--concurrency and --rate are two kinds of load: give one")
+    fields = {**PRESETS.get(given["preset"] or "", {}), **own}
+    fields["keep_text"] = given["save_text"] or given["show_text"]
+    config: EvalConfig = validated(lambda: EvalConfig.model_validate(fields))
+    return config
 
 
 def _planned(given: dict[str, Any]) -> EvalPlan:
-    """Return what is to be asked: anew, or what an earlier run left."""
+    """Return what is to be asked."""
+    from benchcore.stages.accuracy.plan import plan_eval
+
+    name = given["name"] or "gpqa"
+    return asyncio.run(plan_eval(name, _config(given), given["data"], given["few_shot_data"]))
+
+
+def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
+    """Return what an earlier run left to be asked, and let the options be those that it had."""
     from benchcore.config.eval import EvalConfig
     from benchcore.sinks.accuracy import read_accuracy, read_samples
     from benchcore.stages.accuracy.accuracy import without_errors
     from benchcore.stages.accuracy.plan import EvalPlan, plan_eval
 
-    if given["resume"] is None:
-        config = _config(given)
-        return asyncio.run(
-            plan_eval(given["name"] or "gpqa", config, given["data"], given["few_shot_data"])
-        )
     folder: Path = given["resume"]
     for name in _OF_THE_RUN:
         if given[name]:
             option = {"run_name": "name", "name": "TASK"}.get(name, name).replace("_", "-")
             raise click.UsageError(f"--resume goes on as the run began: leave {option} out")
     before = read_accuracy(folder)
+    target = before["target"]
+    given["endpoint"], given["stream"] = target["endpoint"], target["stream"]
+    for name in ("model", "extra_body"):
+        given[name] = given[name] or target[name]
     over = {name: given[name] for name in _OF_THE_REST if given[name] is not None}
     if "concurrency" in over:
         over.setdefault("rate", None)
@@ -223,11 +216,12 @@ def _planned(given: dict[str, Any]) -> EvalPlan:
         data,
         without_errors(done) if given["retry_errors"] else done,
         folder,
-        given["base_url"] or before["target"]["base_url"],
+        given["base_url"] or target["base_url"],
+        target["kind"],
     )
 
 
-def _on_simulator(given: dict[str, Any]) -> int:
+def _on_simulator(given: dict[str, Any], plan: EvalPlan | None) -> int:
     from benchcore.report.live import LOGGER
     from benchcore.sim.options import SimOptions
     from benchcore.sim.process import SimulatorProcess
@@ -237,9 +231,10 @@ def _on_simulator(given: dict[str, Any]) -> int:
 
     asked = "" if given["simulator"] else " (no --base-url was given)"
     LOGGER.warning("SIMULATOR: this scores the built-in simulated server%s", asked)
-    if given["data"] is None and not is_custom(given["name"] or ""):
-        given["data"] = BUILTIN
-    plan = _planned(given)
+    if plan is None:
+        if given["data"] is None and not is_custom(given["name"] or ""):
+            given["data"] = BUILTIN
+        plan = _planned(given)
     profile = SimProfile.named("fast", ability=SIM_ABILITY)
     process = SimulatorProcess(SimOptions(profile=profile)).start()
     try:

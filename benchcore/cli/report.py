@@ -14,6 +14,7 @@ from benchcore.errors import ConfigError
 from benchcore.sinks.folder import replace_file
 
 if TYPE_CHECKING:
+    from benchcore.metrics.accuracy import AccuracyReport
     from benchcore.report.run_folder import RunFolder
 
 
@@ -78,15 +79,37 @@ def report(
 
 
 def _page(folder: RunFolder, path: Path, gpus: int | None) -> None:
-    from benchcore.report.html.page import render_page
-    from benchcore.report.html.plots import plots
+    page = _eval_page(folder)
+    if page is None:
+        from benchcore.report.html.page import render_page
+        from benchcore.report.html.plots import plots
 
-    page = render_page(folder, plots(folder, gpus))
+        page = render_page(folder, plots(folder, gpus))
     try:
         replace_file(path, page.encode())
     except OSError as error:
         raise ConfigError(f"--output {path}: cannot be written ({error.strerror})") from None
     click.echo(str(path))
+
+
+def _eval_page(folder: RunFolder) -> str | None:
+    """Return the page of an eval with its samples; `None`: the folder is of something else."""
+    from benchcore.report.accuracy_html import accuracy_page
+
+    found = _accuracy(folder)
+    if folder.levels or found is None:
+        return None
+    return accuracy_page(found, show_text=False)
+
+
+def _accuracy(folder: RunFolder) -> AccuracyReport | None:
+    from benchcore.metrics.accuracy import AccuracyReport
+    from benchcore.sinks.accuracy import read_samples
+
+    accuracy = folder.json("accuracy.json")
+    if accuracy is None or "score" not in accuracy:
+        return None
+    return AccuracyReport.from_json(accuracy, read_samples(folder.path))
 
 
 def _plots(folder: RunFolder, into: Path, gpus: int | None) -> None:
@@ -126,11 +149,9 @@ def _text(folder: RunFolder) -> str:
 
 
 def _rendered(folder: RunFolder) -> str:
-    from benchcore.metrics.accuracy import AccuracyReport
     from benchcore.report.accuracy import render_accuracy
     from benchcore.report.functional import render_functional
     from benchcore.report.table import render
-    from benchcore.sinks.accuracy import read_samples
 
     color = colored()
     parts = []
@@ -141,9 +162,8 @@ def _rendered(folder: RunFolder) -> str:
         from benchcore.metrics.functional import FunctionalReport
 
         parts.append(render_functional(FunctionalReport.from_json(checks), color=color))
-    accuracy = folder.json("accuracy.json")
-    if accuracy is not None and "score" in accuracy:
-        found = AccuracyReport.from_json(accuracy, read_samples(folder.path))
+    found = _accuracy(folder)
+    if found is not None:
         parts.append(render_accuracy(found, color=color))
     if not parts:
         raise ConfigError(f"{folder.path}: nothing was measured")

@@ -7,7 +7,6 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Extraction = Literal["robust", "simple-evals"]
-Provider = Literal["native", "simple-evals", "lm-eval"]
 
 
 class EvalConfig(BaseModel):

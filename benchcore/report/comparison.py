@@ -162,12 +162,27 @@ def _value(level: Mapping[str, Any], figure: str) -> float | None:
     return None if found is None else float(found)
 
 
-def sides(folder: RunFolder) -> dict[Key, Side]:
-    """Return the levels of a run by what they are of."""
+def both_sides(first: RunFolder, second: RunFolder) -> tuple[dict[Key, Side], dict[Key, Side]]:
+    """Return the levels of two runs by what they are of.
+
+    Other tools' results name no workload: with such a one, levels are matched by their load alone.
+    """
+    named = all(level["workload"] for folder in (first, second) for level in folder.levels)
+    return sides(first, workloads=named), sides(second, workloads=named)
+
+
+def sides(folder: RunFolder, *, workloads: bool = True) -> dict[Key, Side]:
+    """Return the levels of a run by what they are of.
+
+    Args:
+        folder: of the run.
+        workloads: tell levels apart by their workload too.
+    """
     found: dict[Key, list[Mapping[str, Any]]] = {}
     for level in folder.levels:
         load = level["concurrency"] if level["concurrency"] is not None else level["rate"]
-        key = (str(level["workload"]), str(level["mode"]), float(load or 0))
+        workload = str(level["workload"]) if workloads else ""
+        key = (workload, str(level["mode"]), float(load or 0))
         found.setdefault(key, []).append(level)
     return {key: Side(folder, levels) for key, levels in found.items()}
 

@@ -14,9 +14,9 @@ from benchcore.report.comparison import (
     FIGURES_SHOWN,
     Change,
     Key,
+    both_sides,
     change,
     key_name,
-    sides,
 )
 from benchcore.report.differences import noted
 from benchcore.report.markdown import cell
@@ -69,7 +69,7 @@ def render_comparison(
 
 def pairs(first: RunFolder, other: RunFolder) -> tuple[list[tuple[str, list[Change]]], list[str]]:
     """Return the changes of the levels that both have, and the names of the others."""
-    ours, theirs = sides(first), sides(other)
+    ours, theirs = both_sides(first, other)
     keys: list[Key] = list({**ours, **theirs})
     both, missing = [], []
     for key in keys:

@@ -11,7 +11,7 @@ from benchcore.config.gate import OF_THE_RUN, GateFile, Rule
 from benchcore.metrics.accuracy import by_question
 from benchcore.metrics.change import requests_needed
 from benchcore.metrics.scores import paired_difference
-from benchcore.report.comparison import Change, Key, Side, change, key_name, sides
+from benchcore.report.comparison import Change, Key, Side, both_sides, change, key_name
 from benchcore.report.differences import noted
 from benchcore.report.run_folder import RunFolder
 from benchcore.report.table import number
@@ -77,7 +77,7 @@ def gate(run: RunFolder, baseline: RunFolder, rules: GateFile) -> GateResult:
     """
     result = GateResult()
     _whole(run, result)
-    ours, theirs = sides(run), sides(baseline)
+    ours, theirs = both_sides(run, baseline)
     result.lines += list(_validity(ours))
     pairs = [
         (rule, key)

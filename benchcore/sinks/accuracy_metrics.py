@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchcore.metrics.accuracy import AccuracyReport
+from benchcore.sinks.run_metrics import Gauges, accuracy_gauges
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
-
-    from benchcore.metrics.accuracy import AccuracyReport
 
 
 def accuracy_metrics(report: AccuracyReport, prefix: str = "benchcore_") -> CollectorRegistry:
@@ -19,19 +20,6 @@ def accuracy_metrics(report: AccuracyReport, prefix: str = "benchcore_") -> Coll
         report: what the eval came to.
         prefix: of every name.
     """
-    from prometheus_client import CollectorRegistry, Gauge
-
-    registry = CollectorRegistry()
-    labels = (str(report.target.get("model") or ""), report.task)
-
-    def gauge(name: str, text: str, value: float | None) -> None:
-        if value is not None:
-            made = Gauge(f"{prefix}{name}", text, ["model", "task"], registry=registry)
-            made.labels(*labels).set(value)
-
-    score = report.score
-    if score is not None:
-        gauge("accuracy_score", "Mean score over all samples, 0 to 1.", score.score)
-        gauge("accuracy_stderr", "Standard error of the score.", score.stderr)
-    gauge("accuracy_samples", "Samples that were made.", score.n if score else 0)
-    return registry
+    gauges = Gauges(prefix, {"model": str(report.target.get("model") or "")})
+    accuracy_gauges(gauges, report.to_json())
+    return gauges.registry

@@ -52,7 +52,7 @@ def run_labels(run: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-class _Gauges:
+class Gauges:
     """Makes gauges of a registry, one for each name, with the labels that it is first given."""
 
     def __init__(self, prefix: str, common: Mapping[str, str]) -> None:
@@ -94,22 +94,19 @@ def run_metrics(
     """
     if not _PREFIX.match(prefix):
         raise ConfigError(f"--prefix {prefix!r}: cannot begin the name of a metric")
-    gauges = _Gauges(prefix, run_labels(run))
+    gauges = Gauges(prefix, run_labels(run))
     for level in run.get("levels") or ():
         _level(gauges, level)
     if functional is not None:
-        _functional(gauges, functional)
+        functional_gauges(gauges, functional)
     if accuracy is not None and accuracy.get("score") is not None:
-        task = str(accuracy["task"])
-        gauges.set("accuracy_score", "Mean score, 0 to 1.", accuracy["score"], task=task)
-        gauges.set("accuracy_stderr", "Its standard error.", accuracy["stderr"], task=task)
-        gauges.set("accuracy_samples", "Samples that were made.", accuracy["n"], task=task)
+        accuracy_gauges(gauges, accuracy)
     began = dt.datetime.fromisoformat(run["started_at"])
     gauges.set("run_timestamp_seconds", "When the run began.", began.timestamp())
     return gauges.registry
 
 
-def _level(gauges: _Gauges, level: Mapping[str, Any]) -> None:
+def _level(gauges: Gauges, level: Mapping[str, Any]) -> None:
     if level["repeat"] != 1:
         return  # a series has one value: of repeats the first, as long as they are not pooled
     where = {
@@ -129,17 +126,31 @@ def _level(gauges: _Gauges, level: Mapping[str, Any]) -> None:
         gauges.set("valid", "1 where the load generator measured the server.", valid, **where)
 
 
-def _functional(gauges: _Gauges, found: Mapping[str, Any]) -> None:
+def functional_gauges(gauges: Gauges, found: Mapping[str, Any]) -> None:
+    """Set the gauges of checks, from what `functional.json` holds.
+
+    A check that was neither passed nor failed has none of its own.
+    """
     summary = found["summary"]
     passed = summary["pass"] + summary["flaky"]
     failed = summary["fail"]
-    gauges.set("functional_cases", "Checks that passed or failed.", passed + failed)
-    gauges.set("functional_cases_passed", "Checks that passed.", passed)
-    gauges.set("functional_cases_failed", "Checks that failed.", failed)
-    gauges.set("functional_pass_ratio", "Share of checks that passed.", summary["pass_ratio"])
+    gauges.set("functional_cases", "Functional checks that passed or failed.", passed + failed)
+    gauges.set("functional_cases_passed", "Functional checks that passed.", passed)
+    gauges.set("functional_cases_failed", "Functional checks that failed.", failed)
+    text = "Functional checks that passed, as a share of those that passed or failed."
+    gauges.set("functional_pass_ratio", text, summary["pass_ratio"])
+    text = "1 where a functional check passed, 0 where it failed."
     for one in found["results"]:
         if one["verdict"] in ("pass", "flaky", "fail"):
             value = float(one["verdict"] != "fail")
-            text = "1 where a check passed, 0 where it failed."
             where = {"suite": str(one["suite"]), "case_id": str(one["case_id"])}
             gauges.set("functional_case_pass", text, value, **where)
+
+
+def accuracy_gauges(gauges: Gauges, found: Mapping[str, Any]) -> None:
+    """Set the gauges of an eval, from what `accuracy.json` holds."""
+    task = str(found["task"])
+    text = "Mean score over all samples, 0 to 1."
+    gauges.set("accuracy_score", text, found["score"], task=task)
+    gauges.set("accuracy_stderr", "Standard error of the score.", found["stderr"], task=task)
+    gauges.set("accuracy_samples", "Samples that were made.", found["n"], task=task)

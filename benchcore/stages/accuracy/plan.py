@@ -29,6 +29,7 @@ class EvalPlan:
         done: samples that there are already.
         folder: of the run that is gone on with.
         base_url: of its server.
+        kind: of its server: `server` or `simulator`.
     """
 
     task: Task
@@ -38,6 +39,7 @@ class EvalPlan:
     done: list[Sample] = field(default_factory=list)
     folder: Path | None = None
     base_url: str | None = None
+    kind: str = "server"
 
 
 async def plan_eval(

@@ -52,7 +52,7 @@ def sample_of(question: Question, record: Record, task: Task, config: EvalConfig
         repeat=question.repeat,
         group=question.group,
         target=question.target,
-        facts=dict(question.facts),
+        facts={name: fact for name, fact in question.facts.items() if name[0] != "_"},
         finish_reason=record.finish_reason,
         truncated=record.finish_reason in CUT,
         tries=1,

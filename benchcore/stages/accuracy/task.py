@@ -33,7 +33,8 @@ class Question:
         text: the user turn.
         target: the right answer, as short as the task has it.
         group: what it is counted with besides, such as a subject.
-        facts: what judging it needs, kept with the sample.
+        facts: what judging it needs, kept with the sample; but for those whose name begins with
+            `_`, which hold text of the question.
         shots: solved questions before it, each a user turn and an answer.
     """
 

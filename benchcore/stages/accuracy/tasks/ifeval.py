@@ -58,7 +58,7 @@ class IfEval(Task):
             raise ValueError(f"{len(names)} instructions and {len(given)} kwargs")
         for name, one in zip(names, given, strict=True):
             followed(name, one, str(row["prompt"]), "")  # tells now what its values lack
-        facts = {"instructions": names, "kwargs": given}
+        facts = {"instructions": names, "_kwargs": given}
         if "key" in row:
             facts["id"] = row["key"]
         return str(row["prompt"]), "", facts
@@ -73,7 +73,7 @@ class IfEval(Task):
         said = without_reasoning(answer)
         if not said:
             return NO_ANSWER
-        pairs = zip(question.facts["instructions"], question.facts["kwargs"], strict=True)
+        pairs = zip(question.facts["instructions"], question.facts["_kwargs"], strict=True)
         strict, loose = [], []
         for name, given in pairs:
             strict.append(followed(name, given, question.text, said))
