@@ -109,6 +109,14 @@ def test_too_few_samples_to_tell_is_said(benchcore, tmp_path):
     assert accuracy(folders(tmp_path / "results")[0])["certain"] is False
 
 
+def test_ifevals_samples_name_their_instructions_and_hold_no_text_of_them(benchcore, tmp_path):
+    assert benchcore.run("eval", "ifeval", "--quiet").returncode == 0
+    (folder,) = folders(tmp_path / "results")
+    facts = [one["facts"] for one in samples(folder)]
+    assert {name for one in facts for name in one} == {"instructions", "id"}
+    assert "harbour" not in (folder / "samples.jsonl").read_text()
+
+
 def test_json_goes_to_stdout(benchcore):
     done = benchcore.run("eval", "gsm8k", "--limit", "20", "--json")
     assert done.returncode == 0, done.stderr
@@ -173,6 +181,37 @@ def test_a_run_that_is_gone_on_with_keeps_its_settings(benchcore, tmp_path):
     assert "--resume goes on as the run began: leave limit out" in done.stderr
     done = benchcore.run("eval", "gpqa", "--resume", folder)
     assert "leave TASK out" in done.stderr
+
+
+def test_a_run_that_is_gone_on_with_asks_the_same_endpoint_in_the_same_way(
+    benchcore, able, tmp_path
+):
+    truth = tmp_path / "truth.jsonl"
+    profile = SimProfile.named("fast", ability=0.7)
+    with SimulatorProcess(SimOptions(profile=profile, truth=truth)) as server:
+        args = ("eval", "mmlu", "--base-url", server.base_url, "--data", "builtin", "--quiet")
+        asked = ("--endpoint", "completions", "--no-stream", "--extra-body", '{"seed": 3}')
+        assert benchcore.run(*args, *asked, "--limit", "6").returncode == 0
+        (folder,) = folders(tmp_path / "results")
+        lines = (folder / "samples.jsonl").read_text().splitlines(keepends=True)
+        (folder / "samples.jsonl").write_text("".join(lines[:4]))
+        before = accuracy(folder)["target"]
+        assert benchcore.run("eval", "--resume", folder, "--quiet").returncode == 0
+    assert accuracy(folder)["target"] == before
+    assert (before["endpoint"], before["stream"]) == ("completions", False)
+    asked_of = [json.loads(line)["endpoint"] for line in truth.read_text().splitlines()]
+    assert asked_of == ["/v1/completions"] * 8
+    assert len(samples(folder)) == 6
+
+
+def test_a_simulators_run_goes_on_with_a_simulator(benchcore, tmp_path):
+    assert benchcore.run("eval", "mmlu", "--limit", "6", "--quiet").returncode == 0
+    (folder,) = folders(tmp_path / "results")
+    (folder / "samples.jsonl").write_text("")
+    done = benchcore.run("eval", "--resume", folder, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert accuracy(folder)["target"]["kind"] == "simulator"
+    assert len(samples(folder)) == 6
 
 
 def test_a_server_that_is_not_there_leaves_nothing(benchcore, tmp_path):

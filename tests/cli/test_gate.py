@@ -221,6 +221,15 @@ def test_a_first_run_has_nothing_to_be_held_against(benchcore, runs):
     assert "holds no earlier valid run like" in done.stderr
 
 
+def test_the_page_of_an_eval_keeps_its_samples(benchcore, tmp_path):
+    assert benchcore.run("eval", "mmlu", "--limit", "5", "--quiet").returncode == 0
+    (scored,) = (tmp_path / "results").glob("*-eval-mmlu")
+    before = (scored / "report.html").read_text()
+    assert benchcore.run("report", "--format", "html").returncode == 0
+    assert (scored / "report.html").read_text() == before
+    assert "<h2>Samples</h2>" in before
+
+
 def test_climbs_and_evals_do_not_compare(benchcore, runs, tmp_path):
     assert benchcore.run("eval", "mmlu", "--limit", "5", "--quiet").returncode == 0
     (scored,) = (tmp_path / "results").glob("*-eval-mmlu")

@@ -122,6 +122,15 @@ def test_a_level_that_only_the_run_has_is_noted_and_held_to_bounds_alone(make_ru
     ]
 
 
+def test_a_run_without_a_workloads_name_is_matched_by_its_load(make_run):
+    ours = make_run("ours", levels=(1, 8))
+    theirs = make_run("theirs", seed=1, levels=(8,), level={"workload": None})
+    result = judged(ours, theirs)
+    assert result.passed
+    assert {line.level for line in result.lines if "ttft" in line.rule} == {"c8"}
+    assert "c1: the baseline has no such level: ttft.p99 is not held" in result.notes
+
+
 def test_failures_over_five_per_cent_fail(make_run):
     base = make_run("base")
     assert judged(make_run("ok", level={"failure_rate": 0.05}), base).passed
