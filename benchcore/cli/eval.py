@@ -382,7 +382,7 @@ class _Files:
             if not any(self._folder.iterdir()):
                 self._folder.rmdir()
             return
-        from benchcore.report.accuracy_html import accuracy_page
+        from benchcore.report.html.eval_page import accuracy_page
         from benchcore.sinks.folder import replace_file
 
         try:

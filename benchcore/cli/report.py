@@ -94,7 +94,7 @@ def _page(folder: RunFolder, path: Path, gpus: int | None) -> None:
 
 def _eval_page(folder: RunFolder) -> str | None:
     """Return the page of an eval with its samples; `None`: the folder is of something else."""
-    from benchcore.report.accuracy_html import accuracy_page
+    from benchcore.report.html.eval_page import accuracy_page
 
     found = _accuracy(folder)
     if folder.levels or found is None:

@@ -8,9 +8,9 @@ from typing import Final
 from benchcore.report.comparison import Change
 from benchcore.report.comparison_lines import figure_text, pairs, relative, verdict
 from benchcore.report.differences import noted
+from benchcore.report.html.document import document, table, text
 from benchcore.report.html.overlays import overlay
-from benchcore.report.html.page import POLICY, figure, table, text
-from benchcore.report.html.style import STYLE
+from benchcore.report.html.page import figure
 from benchcore.report.run_folder import RunFolder
 
 _KIND: Final = {"worse": "bad", "better": "good"}
@@ -29,10 +29,6 @@ def comparison_page(first: RunFolder, others: Sequence[RunFolder], notes: Sequen
     """
     title = f"{', '.join(one.name for one in others)} against {first.name}"
     parts = [
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width,initial-scale=1">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        f"<title>{text(title)}</title><style>{STYLE}</style></head><body>",
         f"<h1>{text(title)}</h1>",
         *(f'<p class="banner">{text(note)}</p>' for note in notes),
     ]
@@ -46,7 +42,7 @@ def comparison_page(first: RunFolder, others: Sequence[RunFolder], notes: Sequen
         parts += [f'<p class="dim">{text(line)}</p>' for line in lines]
     for metric in ("ttft", "itl", "e2e"):
         parts += [figure(plot) for plot in overlay([first, *others], metric)]
-    return "\n".join([*parts, "</body></html>\n"])
+    return document(title, parts)
 
 
 def _row(name: str, one: Change) -> list[str]:

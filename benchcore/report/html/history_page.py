@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 from benchcore.report.comparison_lines import figure_text
 from benchcore.report.history import History, Series, facts
+from benchcore.report.html.document import document, table, text
 from benchcore.report.html.drawing import Plot
 from benchcore.report.html.overlays import trend
-from benchcore.report.html.page import POLICY, figure, table, text
-from benchcore.report.html.style import STYLE
+from benchcore.report.html.page import figure
 from benchcore.report.table import number
 
 
@@ -21,10 +21,6 @@ def history_page(history: History) -> str:
     """
     series = [one for one in history.series() if len(one.values) > 1]
     parts = [
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width,initial-scale=1">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        f"<title>Runs — benchcore</title><style>{STYLE}</style></head><body>",
         f"<h1>{len(history.folders)} runs</h1>",
         _runs(history),
         *(f"<p>{text(line)}</p>" for line in history.broken),
@@ -33,7 +29,7 @@ def history_page(history: History) -> str:
     for scenario in dict.fromkeys(one.scenario for one in series):
         parts.append(f"<h2>{text(scenario)}</h2>")
         parts += [_drawn(one) for one in series if one.scenario == scenario]
-    return "\n".join([*parts, "</body></html>\n"])
+    return document("Runs", parts)
 
 
 def _runs(history: History) -> str:

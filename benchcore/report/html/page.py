@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from benchcore.report.html.style import STYLE
+from benchcore.report.html.document import document, table, text
 from benchcore.report.knee import knee
 from benchcore.report.table import (
     Level,
     level_name,
     number,
     percent,
-    printable,
     remarks,
     summary_milliseconds,
 )
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from benchcore.report.html.drawing import Plot
     from benchcore.report.run_folder import RunFolder
 
-POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
-"""Nothing is fetched and no script runs, whatever a server wrote into its answers."""
 _KIND: Final = {"valid": "good", "suspect": "warn", "invalid": "bad"}
 _HEADS: Final = (
     "level",
@@ -43,11 +40,6 @@ _HEADS: Final = (
     "failed",
     "validity",
 )
-
-
-def text(value: object) -> str:
-    """Return anything as text that HTML takes as text, whatever a server put into it."""
-    return escape(printable(str(value)))
 
 
 def render_page(folder: RunFolder, plots: Sequence[Plot]) -> str:
@@ -66,10 +58,6 @@ def render_page(folder: RunFolder, plots: Sequence[Plot]) -> str:
     levels = folder.levels
     drawn = {plot.name: plot for plot in plots}
     parts = [
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width,initial-scale=1">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        f"<title>{text(name)} — benchcore</title><style>{STYLE}</style></head><body>",
         f"<h1>{text(name)}: {text(target.get('model') or 'unknown model')}</h1>",
         f'<p class="dim">{" · ".join(map(text, _origin(run)))}</p>',
         _banner(folder),
@@ -88,9 +76,8 @@ def render_page(folder: RunFolder, plots: Sequence[Plot]) -> str:
         _accuracy(folder.json("accuracy.json"), levels),
         _remarks(run) if levels else "",
         _facts(run),
-        "</body></html>\n",
     ]
-    return "\n".join(part for part in parts if part)
+    return document(str(name), parts)
 
 
 def _origin(run: Mapping[str, Any]) -> list[str]:
@@ -125,27 +112,6 @@ def _valid(levels: Iterable[Level]) -> str:
             ]
         )
     return f"<h2>Is it valid?</h2>{table(['level', 'verdict', 'why'], rows, left=2)}"
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 0) -> str:
-    """Return a table of cells that are HTML already.
-
-    Args:
-        heads: of the columns, as text.
-        rows: of cells.
-        left: so many columns at the end are text, and stand at the left.
-    """
-
-    def row(cells: Sequence[str], tag: str) -> str:
-        first = len(cells) - left
-        marks = [' class="left"' if place >= first else "" for place in range(len(cells))]
-        return "".join(
-            f"<{tag}{mark}>{cell}</{tag}>" for cell, mark in zip(cells, marks, strict=True)
-        )
-
-    head = row([text(one) for one in heads], "th")
-    body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
 
 
 def figure(plot: Plot | None) -> str:

@@ -15,7 +15,7 @@ font:16px/1.45 system-ui,sans-serif}
 h1{font-size:1.45rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .4rem}h3{font-size:1rem}
 .dim{color:var(--dim)}.good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}
 .verdict{font-weight:600}.banner{border:2px solid var(--warn);padding:.4rem .8rem}
-.wide{overflow-x:auto}
+.wide{overflow-x:auto}.score{font-size:2.2rem;font-weight:600}
 table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}
 th,td{padding:.25rem .4rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
 th{vertical-align:bottom}th:first-child,td:first-child,.left{text-align:left}.left{white-space:normal}

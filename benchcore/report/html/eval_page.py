@@ -1,4 +1,4 @@
-"""Accuracy page: an eval with its samples as one HTML file that opens offline."""
+"""Eval page: an eval with its samples as one HTML file that opens offline."""
 
 from __future__ import annotations
 
@@ -8,28 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from benchcore.metrics.accuracy import AccuracyReport, Sample, over_completed, tally
+from benchcore.report.html.document import document, table, text
 
 if TYPE_CHECKING:
     from benchcore.metrics.scores import Estimate
-
-_STYLE: Final = """
-:root{color-scheme:light dark;--ink:#1a1a1a;--dim:#666;--paper:#fff;--line:#ddd;--good:#0072b2;
---bad:#d55e00}
-@media(prefers-color-scheme:dark){:root{--ink:#eee;--dim:#aaa;--paper:#161616;--line:#3a3a3a;
---good:#56b4e9;--bad:#e69f00}}
-body{margin:0 auto;max-width:70rem;padding:1rem;background:var(--paper);color:var(--ink);
-font:16px/1.45 system-ui,sans-serif}
-h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
-.score{font-size:2.2rem;font-weight:600}.dim{color:var(--dim)}
-table{border-collapse:collapse;width:100%}
-th,td{padding:.25rem .6rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
-th:first-child,td:first-child{text-align:left}
-.wide{overflow-x:auto}.good{color:var(--good)}.bad{color:var(--bad)}
-pre{white-space:pre-wrap;overflow-wrap:anywhere;text-align:left;margin:.3rem 0;
-border-left:3px solid var(--line);padding-left:.6rem}
-summary{cursor:pointer}
-@media print{details>*{display:block}}
-"""
 
 
 def accuracy_page(report: AccuracyReport, *, show_text: bool) -> str:
@@ -41,19 +23,15 @@ def accuracy_page(report: AccuracyReport, *, show_text: bool) -> str:
     """
     name = f"{report.task} {report.variant}".strip()
     parts = [
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width,initial-scale=1">',
-        f"<title>{escape(name)} — benchcore eval</title><style>{_STYLE}</style></head><body>",
-        f"<h1>{escape(name)}, {escape(str(report.target.get('model') or 'unknown model'))}</h1>",
+        f"<h1>{text(name)}, {text(str(report.target.get('model') or 'unknown model'))}</h1>",
         _head(report),
         _remarks(report),
         _scores(report),
         _counts(report),
         _samples(report, show_text=show_text),
         _facts(report),
-        "</body></html>\n",
     ]
-    return "\n".join(part for part in parts if part)
+    return document(name, parts)
 
 
 def _head(report: AccuracyReport) -> str:
@@ -75,42 +53,34 @@ def _remarks(report: AccuracyReport) -> str:
     lines = report.remarks()
     if report.target.get("kind") == "simulator":
         lines.insert(0, "SIMULATOR: this is the score of the built-in simulated server")
-    return "".join(f"<p>{escape(line)}</p>" for line in lines)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    cells = "".join(f"<th>{one}</th>" for one in head)
-    body = "".join("<tr>" + "".join(f"<td>{one}</td>" for one in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><tr>{cells}</tr>{body}</table></div>'
+    return "".join(f"<p>{text(line)}</p>" for line in lines)
 
 
 def _row(name: str, one: Estimate | None) -> list[str]:
     if one is None:
-        return [escape(name), "–", "–", "–", "0", "0"]
+        return [text(name), "–", "–", "–", "0", "0"]
     error = "–" if one.stderr is None else f"{one.stderr:.4f}"
     interval = f"{one.low:.4f} – {one.high:.4f}"
-    return [escape(name), f"{one.score:.4f}", error, interval, str(one.n), str(one.questions)]
+    return [text(name), f"{one.score:.4f}", error, interval, str(one.n), str(one.questions)]
 
 
 def _scores(report: AccuracyReport) -> str:
     rows = [_row("all", report.score), _row("completed", over_completed(report.samples))]
     rows += [_row(name, one) for name, one in report.groups.items()]
     head = ["", "score", "standard error", "95 % interval", "samples", "questions"]
-    figures = "".join(
-        f"<p>{escape(name)}: {value:.4f}</p>" for name, value in report.figures.items()
-    )
-    return f"<h2>Scores</h2>{_table(head, rows)}{figures}"
+    figures = "".join(f"<p>{text(name)}: {value:.4f}</p>" for name, value in report.figures.items())
+    return f"<h2>Scores</h2>{table(head, rows)}{figures}"
 
 
 def _counts(report: AccuracyReport) -> str:
     counts = tally(report.samples)
     row = [
-        escape(report.status),
+        text(report.status),
         *(str(getattr(counts, name)) for name in _COUNTED),
         f"{report.seconds:.1f}",
     ]
     head = ["status", *(name.replace("_", " ") for name in _COUNTED), "seconds"]
-    return f"<h2>What became of the samples</h2>{_table(head, [row])}"
+    return f"<h2>What became of the samples</h2>{table(head, [row])}"
 
 
 _COUNTED: Final = (
@@ -145,15 +115,15 @@ def _samples(report: AccuracyReport, *, show_text: bool) -> str:
         if show_text
         else '<p class="dim">Questions and answers are left out; --show-text shows them.</p>'
     )
-    return f"<h2>Samples</h2>{note}{_table(head, rows)}"
+    return f"<h2>Samples</h2>{note}{table(head, rows)}"
 
 
 def _sample(sample: Sample, *, show_text: bool) -> list[str]:
     kind = "dim" if sample.score is None else "good" if sample.score >= 1 else "bad"
-    outcome = escape(sample.outcome.value) + (" (cut off)" if sample.truncated else "")
+    outcome = text(sample.outcome.value) + (" (cut off)" if sample.truncated else "")
     if sample.error:
-        outcome += f"<br><small>{escape(sample.error)}</small>"
-    first = escape(sample.question)
+        outcome += f"<br><small>{text(sample.error)}</small>"
+    first = text(sample.question)
     if show_text and sample.prompt is not None:
         asked = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in sample.prompt)
         first = (
@@ -164,11 +134,11 @@ def _sample(sample: Sample, *, show_text: bool) -> list[str]:
     return [
         first,
         str(sample.repeat),
-        escape(sample.group or "–"),
+        text(sample.group or "–"),
         outcome,
         f'<span class="{kind}">{"–" if sample.score is None else f"{sample.score:g}"}</span>',
-        escape(found or "–"),
-        escape(sample.target if show_text or len(sample.target) <= 1 else "…"),
+        text(found or "–"),
+        text(sample.target if show_text or len(sample.target) <= 1 else "…"),
         "–" if sample.output_tokens is None else str(sample.output_tokens),
         "–" if sample.seconds is None else f"{sample.seconds:.2f}",
     ]
@@ -181,5 +151,5 @@ def _facts(report: AccuracyReport) -> str:
         "data": report.data,
         "origin": report.origin,
     }
-    text = orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
-    return f"<h2>How it was asked</h2><pre>{escape(text)}</pre>"
+    shown = orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
+    return f"<h2>How it was asked</h2><pre>{escape(shown)}</pre>"
