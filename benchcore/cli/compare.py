@@ -82,6 +82,20 @@ def _climbs(folders: list[RunFolder], form: str, output: Path, *, anyway: bool) 
     return 0
 
 
+def _asked_differently(first: RunFolder, other: RunFolder) -> list[str]:
+    """Return in which settings two evals differ that may change a score."""
+    one, two = (folder.json("accuracy.json") or {} for folder in (first, other))
+    ignored = ("concurrency", "rate", "retries", "min_score", "keep_text")
+    before, after = one.get("config") or {}, two.get("config") or {}
+    found = [("model", (one["target"] or {}).get("model"), (two["target"] or {}).get("model"))]
+    found += [(name, before.get(name), after.get(name)) for name in before if name not in ignored]
+    return [
+        f"{name} is {left!r} in one and {right!r} in the other"
+        for name, left, right in found
+        if left != right
+    ]
+
+
 def _evals(folders: list[RunFolder], form: str) -> int:
     from benchcore.metrics.accuracy import by_question
     from benchcore.metrics.scores import paired_difference
@@ -104,6 +118,8 @@ def _evals(folders: list[RunFolder], form: str) -> int:
         found.append(None if difference is None else difference.to_json())
         if form != "json":
             sys.stdout.write(render_difference((first.name, other.name), difference))
+            for line in _asked_differently(first, other):
+                click.echo(line)
     if form == "json":
         facts = {
             "first": str(first.path),

@@ -401,7 +401,13 @@ class _Files:
         from benchcore.stages.perf.facts import versions
 
         command = ["benchcore", *masked(sys.argv[1:])]
-        facts = {"command": command, "target": report.target, "versions": versions()}
+        name = self._folder.name.partition("-")[2]
+        facts = {
+            "name": name,
+            "command": command,
+            "target": report.target,
+            "versions": versions(),
+        }
         run = RunResult(self._folder.name, self._started.isoformat(), facts, status=report.status)
         if report.status != "running":
             run.ended_at = dt.datetime.now(dt.UTC).isoformat()

@@ -15,6 +15,8 @@ from pydantic import (
     model_validator,
 )
 
+from benchcore.config.regex import Regex
+
 Status = Annotated[int, Field(ge=100, le=599)] | Literal["4xx", "5xx"]
 """A status, or a whole class of them."""
 
@@ -66,22 +68,12 @@ class Expect(_Model):
     status: Status = Field(200, description="status of the answer")
     content: str | None = Field(None, description="the whole content, ends stripped")
     contains: Texts = Field((), description="texts that stand in the content")
-    matches: str | None = Field(None, description="regular expression found in the content")
+    matches: Regex | None = Field(None, description="regular expression found in the content")
     finish_reason: Texts = Field((), description="reasons of which one is given")
     json_schema: dict[str, Any] | None = Field(None, description="schema of the content")
     tool_call: str | None = Field(None, description="name of a tool that is called")
     max_completion_tokens: int | None = Field(None, ge=0, description="most tokens counted")
     fields: dict[str, Any] = Field(default_factory=dict, description="JSON at places")
-
-    @field_validator("matches")
-    @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                re.compile(value)
-            except re.error as error:
-                raise ValueError(f"is no regular expression: {error}") from None
-        return value
 
 
 class ExpectError(_Model):

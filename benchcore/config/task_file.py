@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from benchcore.config.regex import Regex
 
 ExtractKind = Literal["letter", "number", "expression", "regex", "last_line", "json", "whole"]
 ScoreKind = Literal["exact", "ignore_case", "number", "expression", "contains", "regex"]
@@ -46,19 +47,9 @@ class Extract(_Model):
     """
 
     kind: ExtractKind = Field("whole", description="how the answer is found")
-    pattern: str | None = Field(None, description="regular expression, for regex")
+    pattern: Regex | None = Field(None, description="regular expression, for regex")
     which: Literal["first", "last"] = Field("last", description="match that counts, for regex")
     field: str | None = Field(None, description="of the object, for json")
-
-    @field_validator("pattern")
-    @classmethod
-    def _compiles(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                re.compile(value)
-            except re.error as error:
-                raise ValueError(f"is no regular expression: {error}") from None
-        return value
 
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Self:

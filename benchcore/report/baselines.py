@@ -125,6 +125,12 @@ def find_baseline(run: RunFolder, results: Path, wanted: str | None) -> RunFolde
     raise ConfigError(f"--baseline {wanted}: is no folder and no baseline of {results}: {known}")
 
 
+def _kind(run: RunFolder) -> tuple[bool, bool, str]:
+    """Return what a run holds: levels, checks, and the task of an eval."""
+    accuracy = run.json("accuracy.json") or {}
+    return bool(run.levels), run.json("functional.json") is not None, str(accuracy.get("task"))
+
+
 def _latest(run: RunFolder, results: Path) -> RunFolder:
     simulator = (run.run.get("target") or {}).get("kind") == "simulator"
     found: list[RunFolder] = []
@@ -136,7 +142,7 @@ def _latest(run: RunFolder, results: Path) -> RunFolder:
         except ConfigError:
             continue  # a broken neighbour is no reason to judge nothing
         same = scenario_of(other) == scenario_of(run) and not forbidding(other.run, run.run)
-        if same and other.levels and not unfit(other, simulator=simulator):
+        if same and _kind(other) == _kind(run) and not unfit(other, simulator=simulator):
             found.append(other)
     nightly = [one for one in found if (one.run.get("labels") or {}).get("run_type") == "daily"]
     if not found:

@@ -275,6 +275,27 @@ def test_two_runs_are_compared_question_by_question(benchcore, able, tmp_path):
     assert "not more than chance" in same.stdout
 
 
+def test_settings_that_may_change_a_score_are_named(benchcore, tmp_path):
+    for temperature in ("0", "0.7"):
+        args = ("eval", "mmlu", "--limit", "3", "--temperature", temperature, "--quiet")
+        assert benchcore.run(*args).returncode == 0
+    done = benchcore.run("compare", *folders(tmp_path / "results"))
+    assert done.stdout.splitlines()[2:] == ["temperature is 0.0 in one and 0.7 in the other"]
+
+
+def test_a_gate_finds_the_eval_before(benchcore, tmp_path):
+    results = tmp_path / "results"
+    for name, task in (("20260101T000000Z", "gsm8k"), ("20260102T000000Z", "mmlu")):
+        assert benchcore.run("eval", task, "--limit", "5", "--quiet").returncode == 0
+        (made,) = (path for path in folders(results) if path.name.endswith(f"eval-{task}"))
+        made.rename(results / f"{name}-eval-{task}")
+    assert benchcore.run("eval", "mmlu", "--limit", "5", "--quiet").returncode == 0
+    done = benchcore.run("gate", folders(results)[-1], "--allow-simulator")
+    assert done.returncode == 0, done.stderr
+    assert " against 20260102T000000Z-eval-mmlu: passed" in done.stdout
+    assert "accuracy.score at most 0 % worse" in done.stdout
+
+
 def test_two_tasks_do_not_compare(benchcore, tmp_path):
     for name in ("mmlu", "gsm8k"):
         assert benchcore.run("eval", name, "--limit", "2", "--quiet").returncode == 0
