@@ -178,7 +178,7 @@ class Climb:
             TargetError: the target does not answer as it should.
             CapacityError: this machine cannot hold a level.
             ConfigError: the results cannot be written.
-        ResultsError: they could be at first, and then no longer.
+            ResultsError: they could be at first, and then no longer.
         """
         run = self.run
         ensure_descriptors(max(step.connections for step in self._steps))
