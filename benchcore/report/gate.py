@@ -134,11 +134,7 @@ def _in_words(rule: Rule) -> str:
     parts = []
     if rule.worse_by is not None:
         sure = ", more than chance" if rule.needs else ""
-        parts.append(
-            f"at most {rule.worse_by:.4g} worse{sure}".replace(
-                f"{rule.worse_by:.4g}", f"{rule.worse_by * 100:.4g} %"
-            )
-        )
+        parts.append(f"at most {rule.worse_by * 100:.4g} % worse{sure}")
     if rule.min is not None:
         parts.append(f"at least {_said(rule.metric, rule.min)}")
     if rule.max is not None:
