@@ -72,7 +72,9 @@ def write_accuracy(folder: Path, report: AccuracyReport) -> None:
 
 
 def read_samples(folder: Path) -> list[Sample]:
-    """Return the samples of a run; what a killed run left of a last line is passed over.
+    """Return the samples of a run in the order of asking; a killed run's broken last line is passed over.
+
+    The file has them in the order in which they ended.
 
     Raises:
         ConfigError: they cannot be read.
@@ -90,7 +92,7 @@ def read_samples(folder: Path) -> list[Sample]:
             found.append(Sample.from_json(orjson.loads(line)))
         except (orjson.JSONDecodeError, ValueError) as error:
             raise ConfigError(f"{path}:{number}: is no sample: {error}") from None
-    return found
+    return sorted(found, key=lambda sample: sample.index)
 
 
 def read_accuracy(folder: Path) -> dict[str, Any]:
