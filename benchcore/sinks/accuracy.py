@@ -72,7 +72,7 @@ def write_accuracy(folder: Path, report: AccuracyReport) -> None:
 
 
 def read_samples(folder: Path) -> list[Sample]:
-    """Return the samples of a run in the order of asking; a killed run's broken last line is passed over.
+    """Return the samples of a run in the order of asking, without a last line that was cut.
 
     The file has them in the order in which they ended.
 
