@@ -20,6 +20,7 @@ FLOORS = {
     "metrics": 1,
     "observe": 1,
     "load": 2,
+    "launch": 2,
     "workload": 2,
     "sinks": 2,
     "report": 2,

@@ -1,0 +1,1 @@
+"""Launch: start a server under test, tell when it is ready, take it down."""
