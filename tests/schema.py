@@ -10,6 +10,12 @@ from benchcore.config.cases import CasesFile
 from benchcore.config.eval import EvalConfig
 from benchcore.config.functional import FunctionalConfig
 from benchcore.config.gate import GateFile
+from benchcore.config.matrix import Matrix
+from benchcore.config.metric_map import MetricMap
+from benchcore.config.provider import ProvidersFile
+from benchcore.config.run_type import RUN_TYPES
+from benchcore.config.scenario import Scenario
+from benchcore.config.stage import STAGES, StageSettings
 from benchcore.config.task_file import TaskFile
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schema"
@@ -18,6 +24,7 @@ MODELS = {
     "eval": EvalConfig,
     "functional": FunctionalConfig,
     "gate": GateFile,
+    "metric_map": MetricMap,
     "task": TaskFile,
 }
 
@@ -118,16 +125,90 @@ RUN = {
 }
 
 
+VARIABLE = {"type": "string", "pattern": r"\$\{"}
+SCALARS = {"string", "integer", "number", "boolean"}
+
+
+def with_variables(schema):
+    """Return a schema of a file in which every value may be, or hold, a `${VARIABLE}`."""
+    if isinstance(schema, list):
+        return [with_variables(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {
+        key: {name: with_variables(one) for name, one in value.items()}
+        if key in ("properties", "$defs")
+        else with_variables(value)
+        for key, value in schema.items()
+        if key not in ("default", "enum", "const")
+    }
+    found |= {key: schema[key] for key in ("default", "enum", "const") if key in schema}
+    bound = {"enum", "const", "pattern", "minLength"} & set(schema)
+    if schema.get("type") in SCALARS and (schema["type"] != "string" or bound):
+        text = {key: found.pop(key) for key in ("title", "description", "default") if key in found}
+        return {"anyOf": [found, VARIABLE], **text}
+    return found
+
+
+def scenario():
+    """Return the schema of a scenario's file: its own model, and one for each stage.
+
+    Every setting of a stage may stand under a run type too; `false` leaves the stage out.
+    """
+    found = Scenario.model_json_schema()
+    stages = {}
+    frame = dict.fromkeys(("launch", "health", "cleanup"), StageSettings)
+    for name, model in {**frame, **STAGES}.items():
+        schema = model.model_json_schema()
+        found.setdefault("$defs", {}).update(schema.pop("$defs", {}))
+        below = {"properties": schema["properties"], "additionalProperties": False}
+        found["$defs"][f"{model.__name__}OfRunType"] = {
+            "type": "object",
+            "description": "what differs for this run type",
+            **below,
+        }
+        of_run_type = {
+            "anyOf": [
+                {"$ref": f"#/$defs/{model.__name__}OfRunType"},
+                {"type": ["boolean", "null"]},
+            ]
+        }
+        found["$defs"][model.__name__] = schema | {
+            "properties": schema["properties"] | dict.fromkeys(RUN_TYPES, of_run_type)
+        }
+        stages[name] = {
+            "description": model.__doc__.strip(),
+            "anyOf": [{"$ref": f"#/$defs/{model.__name__}"}, {"type": ["boolean", "null"]}],
+        }
+    found["properties"]["stages"] |= {"properties": stages, "additionalProperties": True}
+    found["properties"]["extends"] = {
+        "type": "string",
+        "description": "another scenario, relative to this file, which this one is laid over",
+    }
+    # What a scenario extends may have its id.
+    found["required"] = []
+    return with_variables(found)
+
+
 def written(name):
     """Return the text of a schema."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **(RUN if name == "run" else MODELS[name].model_json_schema()),
+        **SCHEMAS[name](),
     }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
+SCHEMAS = {
+    **{name: model.model_json_schema for name, model in MODELS.items()},
+    "matrix": lambda: with_variables(Matrix.model_json_schema()),
+    "providers": lambda: with_variables(ProvidersFile.model_json_schema()),
+    "run": lambda: RUN,
+    "scenario": scenario,
+}
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for one in (*MODELS, "run"):
+    for one in SCHEMAS:
         (FOLDER / f"{one}.schema.json").write_text(written(one))

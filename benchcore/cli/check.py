@@ -100,8 +100,8 @@ def check(**given: Any) -> int:
 
 def _wanted(given: dict[str, Any]) -> tuple[list[Check], FunctionalConfig]:
     """Return the checks to make, and how."""
-    from benchcore.stages.functional.cases import check_ids, read_cases, read_config
-    from benchcore.stages.functional.catalogue import installed_suites, select
+    from benchcore.stages.functional.cases import read_config
+    from benchcore.stages.functional.choice import chosen_checks
 
     over = {
         name: given[name]
@@ -111,19 +111,15 @@ def _wanted(given: dict[str, Any]) -> tuple[list[Check], FunctionalConfig]:
     if given["strict"]:
         over["strict"] = True
     config = read_config(given["config"]).model_copy(update=over)
-    beside = Path() if given["config"] is None else given["config"].parent
-    files = [*(beside / name for name in config.files), *given["files"]]
-    suites = installed_suites()
-    for path in files:
-        suite = read_cases(path)
-        if suite.name in suites:
-            raise click.UsageError(f"{path}: there is a suite {suite.name} already; rename it")
-        suites[suite.name] = suite
-    check_ids(config, suites.values(), given["config"])
-    only = given["suites"] or (config.suite if isinstance(config.suite, tuple) else ())
-    checks = select(suites.values(), only=only, cases=given["cases"])
-    if given["smoke"] or (config.suite is False and not (given["suites"] or given["cases"])):
-        checks = [one for one in checks if one.smoke]
+    checks = chosen_checks(
+        config,
+        Path() if given["config"] is None else given["config"].parent,
+        given["config"],
+        suites=given["suites"],
+        cases=given["cases"],
+        files=given["files"],
+        smoke=given["smoke"],
+    )
     return checks, config
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import sys
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from benchcore.config.target import Target
     from benchcore.metrics.run import RunResult
+    from benchcore.sinks.pushgateway import Pushgateway
     from benchcore.stages.perf.climb import Climb
     from benchcore.stages.perf.plan import Part
 
@@ -107,6 +109,7 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
     parts = _parts(given) if evaluation is None else [_eval_part(given, evaluation)]
     if given["print_request"]:
         return asyncio.run(_print_request(target, parts[0]))
+    gateway = _gateway(given, kind) if given["push"] else None
     LOGGER.info("%s", _first_line(target, parts))
     for warning in warnings(target):
         LOGGER.warning("%s", warning)
@@ -122,6 +125,8 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
             kind=kind,
             tokenizer=given["tokenizer"],
             grader=None if evaluation is None else evaluation.grader,
+            sinks=given["sinks"],
+            allow_simulator=given["allow_simulator"],
             progress=progress,
         )
         if evaluation is not None:
@@ -141,6 +146,8 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
     if run.folder is not None:
         _write_reports(run.folder)
         LOGGER.info("results are in %s", run.folder)
+        if gateway is not None and not code:
+            _push(run.folder, gateway)
     if code:
         return code
     if run.levels and not any(level.ok for level in run.levels):
@@ -148,6 +155,30 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
     if not run.valid:
         raise InvalidRunError("the run is invalid: it measured the load generator; see above")
     return 0
+
+
+def _gateway(given: dict[str, Any], kind: str) -> Pushgateway:
+    """Return where the run is pushed; that it cannot be is said before the load."""
+    from benchcore.sinks.pushgateway import URL, Pushgateway
+
+    if not os.environ.get(URL):
+        raise click.UsageError(f"--push: the variable {URL} is not set")
+    if kind == "simulator" and not given["allow_simulator"]:
+        raise click.UsageError("--push: this is the simulator; --allow-simulator pushes it anyway")
+    return Pushgateway.of_environment(os.environ, os.environ[URL])
+
+
+def _push(folder: Path, gateway: Pushgateway) -> None:
+    from benchcore.report.live import LOGGER
+    from benchcore.report.run_folder import RunFolder
+    from benchcore.report.run_push import RunPush
+
+    found = RunPush.of(RunFolder(folder))
+    try:
+        found.send(gateway)
+    except TargetError as error:
+        raise TargetError(f"{error}: benchcore push {folder}") from None
+    LOGGER.info("pushed %d series to %s", found.series, gateway.url)
 
 
 def _write_reports(folder: Path) -> None:
@@ -176,28 +207,6 @@ def _print_result(run: RunResult, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-_LOAD_OF_FILE = {
-    "duration": "duration_seconds",
-    "ramp": "ramp_seconds",
-    "think_time": "think_time_seconds",
-}
-
-
-def _file_load(load: dict[str, Any]) -> dict[str, Any]:
-    """Return the load of a workload's file as fields of a climb."""
-    found: dict[str, Any] = {}
-    for key, value in load.items():
-        if key == "duration":
-            found["duration_seconds"] = values.DURATION.convert(str(value), None, None)
-        elif key == "warmup":
-            found.update(values.WARMUP.convert(str(value), None, None))
-        elif key == "stagger":
-            found.update({} if value else {"ramp_seconds": 0.0})
-        else:
-            found[_LOAD_OF_FILE.get(key, key)] = tuple(value) if isinstance(value, list) else value
-    return found
-
-
 def _own_load(given: dict[str, Any]) -> dict[str, Any]:
     """Return what the user said of the load, as fields of a climb."""
     fields = {
@@ -217,27 +226,8 @@ def _own_load(given: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _config(given: dict[str, Any], load: dict[str, Any]) -> Any:
-    from benchcore.config.climb import ClimbConfig
-
-    own = _own_load(given)
-    base = _file_load(load)
-    for group in (
-        ("concurrency", "rate"),
-        ("requests", "duration_seconds"),
-        ("warmup_requests", "warmup_seconds"),
-    ):
-        if any(name in own for name in group):
-            for name in group:
-                base.pop(name, None)
-    if "rate" in own:
-        for name in ("ramp_seconds", "think_time_seconds"):
-            base.pop(name, None)
-    if "concurrency" in own:
-        base.pop("max_inflight", None)
-    fields = {**base, **own}
-    if "concurrency" not in fields and "rate" not in fields:
-        fields["concurrency"] = (1, 8, 64)
+def _said(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what the user said of the climb."""
     passed = (
         "stop_on_failures",
         "stop_on_slo",
@@ -247,45 +237,33 @@ def _config(given: dict[str, Any], load: dict[str, Any]) -> Any:
         "count_failures",
         "before_level",
         "reset_prefix_cache",
-        "seed",
         "kernel_stamps",
         "save_events",
         "save_text",
         "slos",
     )
-    return validated(lambda: ClimbConfig(**fields, **{name: given[name] for name in passed}))
+    return {**_own_load(given), **{name: given[name] for name in passed}}
 
 
 def _eval_part(given: dict[str, Any], evaluation: Evaluation) -> Part:
+    from benchcore.stages.perf.parts import climb_config
     from benchcore.stages.perf.plan import Part
 
     questions = evaluation.questions
     # Each question once a level, unless the user says otherwise.
     load = {"requests": len(questions)}
-    return Part(questions.name, questions, _config(given, load))
+    config = validated(lambda: climb_config(_said(given), load, given["seed"]))
+    return Part(questions.name, questions, config)
 
 
 def _parts(given: dict[str, Any]) -> list[Part]:
-    from benchcore.stages.perf.plan import Part
-    from benchcore.workload.named import load_workload
-    from benchcore.workload.synthetic import Synthetic
+    from benchcore.stages.perf.parts import SHAPE, climb_parts
 
-    shape = {
-        name: given[name]
-        for name in (
-            "input_tokens",
-            "output_tokens",
-            "language",
-            "shared_prefix_tokens",
-            "ignore_eos",
-        )
-        if given[name] is not None
-    }
-    if given["workload"] is None:
-        workload = Synthetic(seed=given["seed"], **shape)
-        return [Part(workload.name, workload, _config(given, {}))]
-    spec = load_workload(given["workload"], seed=given["seed"], **shape)
-    return [Part(part.name, part.workload, _config(given, part.load)) for part in spec.parts]
+    shape = {name: given[name] for name in SHAPE if given[name] is not None}
+    found: list[Part] = validated(
+        lambda: climb_parts(given["workload"], shape, _said(given), given["seed"])
+    )
+    return found
 
 
 async def _print_request(target: Target, part: Part) -> int:

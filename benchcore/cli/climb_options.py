@@ -197,6 +197,19 @@ OUTPUT = group(
         multiple=True,
         help="A fact of your own, for run.json; repeatable.",
     ),
+    click.option(
+        "--sink",
+        "sinks",
+        multiple=True,
+        metavar="NAME",
+        help="A sink besides: jsonl, openmetrics, otlp, or another's; repeatable.",
+    ),
+    click.option(
+        "--push", is_flag=True, help="Push to the Pushgateway that PROM_PUSHGATEWAY_URL names."
+    ),
+    click.option(
+        "--allow-simulator", is_flag=True, help="Let --push and --sink carry a simulator's run."
+    ),
     click.option("--save-events", is_flag=True, help="Keep every arrival in events.jsonl."),
     click.option("--save-text", is_flag=True, help="Keep every text in texts.jsonl."),
     click.option(

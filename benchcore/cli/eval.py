@@ -20,11 +20,12 @@ from benchcore.cli.eval_provider import (
 )
 from benchcore.cli.output import show
 from benchcore.cli.target import SERVER, masked, read_target, validated, warnings
-from benchcore.errors import BenchcoreError, ConfigError, ResultsError, VerdictError
+from benchcore.errors import BenchcoreError, ConfigError
 
 if TYPE_CHECKING:
     from benchcore.config.eval import EvalConfig
     from benchcore.metrics.accuracy import AccuracyReport, Sample
+    from benchcore.stages.accuracy.files import EvalFiles
     from benchcore.stages.accuracy.plan import EvalPlan
 
 
@@ -249,7 +250,7 @@ def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind
     from benchcore.report.accuracy import render_accuracy, sample_line
     from benchcore.report.live import LOGGER
     from benchcore.sinks.folder import make_folder
-    from benchcore.stages.accuracy.accuracy import Accuracy
+    from benchcore.stages.accuracy.accuracy import Accuracy, check_score
     from benchcore.version import __version__
 
     address = base_url or plan.base_url
@@ -277,7 +278,7 @@ def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind
     if folder is None:
         name = given["run_name"] or f"eval-{plan.task.name}"
         folder = make_folder(Path(given["output"]), started.strftime("%Y%m%dT%H%M%SZ"), name)
-    files = _Files(folder, started, show_text=given["show_text"])
+    files = _files(folder, started, show_text=given["show_text"])
 
     async def go() -> tuple[AccuracyReport, list[int]]:
         def take(sample: Sample) -> None:
@@ -301,6 +302,8 @@ def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind
             await machine()
         finally:
             files.finish(machine.report)
+            if not files.begun:
+                _leave(folder)
         return machine.report, caught
 
     report, caught = run_loop(go())
@@ -308,114 +311,57 @@ def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind
     LOGGER.info("results are in %s", folder)
     if caught:
         return 128 + caught[0]
-    return _verdict(report)
+    check_score(report)
+    return 0
 
 
 def _provided(given: dict[str, Any]) -> int:
     from benchcore.report.accuracy import render_accuracy
     from benchcore.report.live import LOGGER
+    from benchcore.stages.accuracy.accuracy import check_score
 
     config = _config(given)
     started = dt.datetime.now(dt.UTC)
     folder = provided_folder(given, started)
-    files = _Files(folder, started, show_text=False)
+    files = _files(folder, started, show_text=False)
     try:
         read = given["result"] is not None
         report = read_result(given, config) if read else run_provider(given, config, folder)
     except BenchcoreError:
-        if not any(folder.iterdir()):
-            folder.rmdir()
+        _leave(folder)
         raise
     files.begin(report)
     files.finish(report)
     show(report, render_accuracy, as_json=given["as_json"])
     LOGGER.info("results are in %s", folder)
-    return _verdict(report)
-
-
-def _verdict(report: AccuracyReport) -> int:
-    if report.score is None or not (
-        report.given or any(sample.score is not None for sample in report.samples)
-    ):
-        raise VerdictError("not one sample was answered: there is nothing to judge; see above")
-    if report.ok is False:
-        assert report.score is not None
-        raise VerdictError(
-            f"{report.task}: the score {report.score.score:.4f} is below {report.min_score:g}"
-        )
+    check_score(report)
     return 0
 
 
-class _Files:
-    """The files of a run."""
+def _files(folder: Path, started: dt.datetime, *, show_text: bool) -> EvalFiles:
+    """Return the files of a run that is nothing but an eval."""
+    from benchcore.metrics.run import RunResult
+    from benchcore.sinks.folder import replace_file
+    from benchcore.sinks.run_json import dump
+    from benchcore.stages.accuracy.files import EvalFiles
+    from benchcore.stages.perf.facts import versions
 
-    def __init__(self, folder: Path, started: dt.datetime, *, show_text: bool) -> None:
-        from benchcore.sinks.accuracy import SampleFile
-
-        self._folder = folder
-        self._started = started
-        self._show_text = show_text
-        self._samples: SampleFile | None = None
-
-    def begin(self, report: AccuracyReport) -> None:
-        """Write what is known before anything is asked; samples of before stand in place."""
-        from benchcore.sinks.accuracy import SampleFile, write_samples
-
-        try:
-            write_samples(self._folder, report.samples)
-            self._samples = SampleFile(self._folder)
-            self._write(report)
-        except OSError as error:
-            raise self._fault(error) from None
-
-    def write(self, sample: Sample) -> None:
-        """Append a sample."""
-        assert self._samples is not None
-        try:
-            self._samples.write(sample)
-        except OSError as error:
-            raise self._fault(error) from None
-
-    def finish(self, report: AccuracyReport) -> None:
-        """Write the whole; a run that never began leaves no folder."""
-        if self._samples is None:
-            if not any(self._folder.iterdir()):
-                self._folder.rmdir()
-            return
-        from benchcore.report.html.eval_page import accuracy_page
-        from benchcore.sinks.folder import replace_file
-
-        try:
-            self._samples.close()
-            self._write(report)
-            page = accuracy_page(report, show_text=self._show_text)
-            replace_file(self._folder / "report.html", page.encode())
-        except OSError as error:
-            raise self._fault(error) from None
-
-    def _write(self, report: AccuracyReport) -> None:
-        from benchcore.metrics.run import RunResult
-        from benchcore.sinks.accuracy import write_accuracy
-        from benchcore.sinks.folder import replace_file
-        from benchcore.sinks.run_json import dump
-        from benchcore.stages.perf.facts import versions
-
-        command = ["benchcore", *masked(sys.argv[1:])]
-        name = self._folder.name.partition("-")[2]
+    def write_run(report: AccuracyReport) -> None:
         facts = {
-            "name": name,
-            "command": command,
+            "name": folder.name.partition("-")[2],
+            "command": ["benchcore", *masked(sys.argv[1:])],
             "target": report.target,
             "versions": versions(),
         }
-        run = RunResult(self._folder.name, self._started.isoformat(), facts, status=report.status)
+        run = RunResult(folder.name, started.isoformat(), facts, status=report.status)
         if report.status != "running":
             run.ended_at = dt.datetime.now(dt.UTC).isoformat()
-        write_accuracy(self._folder, report)
-        replace_file(self._folder / "run.json", dump(run.to_json()))
+        replace_file(folder / "run.json", dump(run.to_json()))
 
-    def _fault(self, error: OSError) -> ResultsError:
-        return ResultsError(
-            f"{self._folder}: cannot be written ({error.strerror}); free some room and go on with "
-            "--resume"
-        )
+    return EvalFiles(folder, show_text=show_text, beside=write_run)
+
+
+def _leave(folder: Path) -> None:
+    """Take away the folder of a run that never began."""
+    if not any(folder.iterdir()):
+        folder.rmdir()

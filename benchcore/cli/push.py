@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchcore.cli.folders import read_folder
 from benchcore.errors import ConfigError
 
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from benchcore.sinks.pushgateway import Pushgateway
+
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--from-csv",
+    "table",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Push another tool's CSV, .json or .jsonl instead of a run; needs --map.",
+)
+@click.option(
+    "--map",
+    "map_file",
+    metavar="MAP",
+    type=click.Path(path_type=Path),
+    help="YAML file that says which column of --from-csv is which metric.",
+)
 @click.option(
     "--url",
     envvar="PROM_PUSHGATEWAY_URL",
@@ -33,39 +52,90 @@ from benchcore.errors import ConfigError
 @click.option("--print", "print_only", is_flag=True, help="Print the metrics and push nothing.")
 @click.option("--dry-run", is_flag=True, help="Do all but push.")
 @click.option("--allow-simulator", is_flag=True, help="Also a run of the simulator.")
-def push(run: Path, **given: Any) -> int:
-    """Push the figures of RUN to a Prometheus Pushgateway."""
-    from pydantic import SecretStr
+def push(run: Path | None, table: Path | None, map_file: Path | None, **given: Any) -> int:
+    """Push the figures of RUN, or of another tool's file, to a Prometheus Pushgateway."""
+    if (run is None) == (table is None):
+        raise click.UsageError("give RUN, or --from-csv FILE and --map MAP instead of it")
+    if table is None:
+        if map_file is not None:
+            raise click.UsageError("--map goes with --from-csv")
+        assert run is not None
+        return _push_run(run, given)
+    if map_file is None:
+        raise click.UsageError("--from-csv needs --map MAP, which says what its columns are")
+    return _push_table(table, map_file, given)
 
-    from benchcore.sinks.pushgateway import Pushgateway, shown
-    from benchcore.sinks.run_metrics import GROUPING, run_labels, run_metrics
+
+def _push_run(run: Path, given: dict[str, Any]) -> int:
+    from benchcore.report.run_push import RunPush
 
     folder = read_folder(run)
-    registry = run_metrics(
-        folder.run, folder.json("functional.json"), folder.json("accuracy.json"), given["prefix"]
-    )
+    found = RunPush.of(folder, given["prefix"])
     if given["print_only"]:
-        click.echo(shown(registry), nl=False)
+        return _print(found.registry)
+    simulated = (folder.run.get("target") or {}).get("kind") == "simulator"
+    _refuse_simulator(folder.path, given, simulated=simulated)
+    gateway = _gateway(given)
+    what = _what(found.series, folder.path, gateway, found.grouping)
+    if given["dry_run"]:
+        click.echo(f"would push {what}")
         return 0
-    if (folder.run.get("target") or {}).get("kind") == "simulator" and not given["allow_simulator"]:
-        raise ConfigError(
-            f"{folder.path}: is of the simulator; --allow-simulator pushes it all the same"
-        )
+    found.send(gateway)
+    click.echo(f"pushed {what}")
+    return 0
+
+
+def _what(series: int, source: Path, gateway: Pushgateway, grouping: dict[str, str]) -> str:
+    key = {"job": gateway.job, **grouping}
+    shown = ", ".join(f'{name}="{value}"' for name, value in key.items() if value)
+    return f"{series} series of {source} to {gateway.url} under {{{shown}}}"
+
+
+def _push_table(table: Path, map_file: Path, given: dict[str, Any]) -> int:
+    from benchcore.config.document import read_model
+    from benchcore.config.metric_map import MetricMap
+    from benchcore.sinks.mapped_metrics import mapped_metrics, read_rows
+
+    metric_map = read_model(map_file, MetricMap)
+    rows = read_rows(table)
+    found = mapped_metrics(metric_map, rows, table, given["prefix"])
+    if given["print_only"]:
+        return _print(found.registry)
+    # A summary.csv of ours says of itself what was measured.
+    simulated = any(row.cells.get("target_kind") == "simulator" for row in rows)
+    _refuse_simulator(table, given, simulated=simulated)
+    gateway = _gateway(given)
+    what = _what(found.series, table, gateway, found.grouping)
+    if given["dry_run"]:
+        click.echo(f"would push {what}")
+        return 0
+    gateway.push(found.registry, found.grouping)
+    click.echo(f"pushed {what}")
+    return 0
+
+
+def _print(registry: CollectorRegistry) -> int:
+    from benchcore.sinks.pushgateway import shown
+
+    click.echo(shown(registry), nl=False)
+    return 0
+
+
+def _refuse_simulator(path: Path, given: dict[str, Any], *, simulated: bool) -> None:
+    if simulated and not given["allow_simulator"]:
+        raise ConfigError(f"{path}: is of the simulator; --allow-simulator pushes it all the same")
+
+
+def _gateway(given: dict[str, Any]) -> Pushgateway:
+    from benchcore.sinks.pushgateway import PASSWORD, USER, Pushgateway
+
     if not given["url"]:
         raise click.UsageError("--url names the Pushgateway; PROM_PUSHGATEWAY_URL does too")
-    labels = run_labels(folder.run)
-    gateway = Pushgateway(
+    return Pushgateway.of_environment(
+        os.environ,
         given["url"],
         job=given["job"],
-        user=os.environ.get(given["user_env"] or "PROM_PUSHGATEWAY_USER", ""),
-        password=SecretStr(
-            os.environ.get(given["password_env"] or "PROM_PUSHGATEWAY_PASSWORD", "")
-        ),
+        user_env=given["user_env"] or USER,
+        password_env=given["password_env"] or PASSWORD,
         ca_file=given["ca_file"],
     )
-    if given["dry_run"]:
-        click.echo(f"would push {folder.path} to {gateway.url}")
-        return 0
-    gateway.push(registry, {name: labels[name] for name in GROUPING})
-    click.echo(f"pushed {folder.path} to {gateway.url}")
-    return 0

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchcore.errors import ConfigError, ResultsError
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
@@ -81,8 +83,39 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 @click.option("--certfile", type=_FILE, help="Serve TLS with this certificate; needs --keyfile.")
 @click.option("--keyfile", type=_FILE, help="Key of the certificate.")
+@click.option(
+    "--csv",
+    "csv_file",
+    is_flag=False,
+    flag_value="-",
+    metavar="[FILE]",
+    help="Write a summary.csv as of a load test, with figures of the profile, and end; nothing is "
+    "served. `-` or nothing: to stdout.",
+)
+@click.option(
+    "--csv-levels",
+    default="c1,c4,c16,c32,c48,c64,r4,r16",
+    show_default=True,
+    metavar="LIST",
+    help="Levels of --csv: c64 for 64 users, r4 for 4 requests a second.",
+)
+@click.option(
+    "--csv-repeats",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 100),
+    help="How often --csv has each level.",
+)
 def sim(
-    profile: str, settings: tuple[str, ...], *, list_fields: bool, port: int, **given: Any
+    profile: str,
+    settings: tuple[str, ...],
+    *,
+    list_fields: bool,
+    port: int,
+    csv_file: str | None,
+    csv_levels: str,
+    csv_repeats: int,
+    **given: Any,
 ) -> None:
     """Serve a simulated OpenAI-compatible server."""
     from benchcore.sim.profile import SimProfile
@@ -93,6 +126,9 @@ def sim(
             click.echo(f"{name:<28} {field.default!s:<18} {field.description}")
         return
     options = _options(profile, settings, port=port, **given)
+    if csv_file is not None:
+        _write_csv(csv_file, csv_levels, csv_repeats, options)
+        return
 
     def ready(base_url: str) -> None:
         if options.uds is not None:
@@ -108,6 +144,29 @@ def sim(
         raise click.UsageError(f"cannot serve: {place}: {error.strerror or error}") from None
     if ended_by is not None:
         sys.exit(128 + ended_by)
+
+
+def _write_csv(file: str, levels: str, repeats: int, options: SimOptions) -> None:
+    from benchcore.pipeline.sample_csv import parse_levels, sample_csv
+    from benchcore.sinks.folder import replace_file
+
+    try:
+        asked = parse_levels(levels)
+    except ConfigError as error:
+        raise click.UsageError(f"--csv-levels: {error}") from None
+    data = sample_csv(options.profile, asked, repeats, options.seed)
+    if file == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+        return
+    try:
+        replace_file(Path(file), data)
+    except OSError as error:
+        raise ResultsError(f"--csv {file}: {error.strerror}; name another file") from None
+    click.echo(
+        f"wrote {len(asked) * repeats} levels of the simulator {options.profile.model} to {file}",
+        err=True,
+    )
 
 
 def _options(profile: str, settings: tuple[str, ...], **given: Any) -> SimOptions:

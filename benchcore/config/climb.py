@@ -22,8 +22,8 @@ Positive = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(ge=0)]
 
 
-class ClimbConfig(BaseModel):
-    """What a climb does; times in seconds."""
+class ClimbFields(BaseModel):
+    """What may be said of a climb; times in seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -92,6 +92,10 @@ class ClimbConfig(BaseModel):
         if faults:
             raise ValueError("; ".join(faults))
         return value
+
+
+class ClimbConfig(ClimbFields):
+    """What a climb does: levels of one kind, and what goes with them."""
 
     @model_validator(mode="after")
     def _levels_make_sense(self) -> Self:

@@ -1,6 +1,6 @@
 """Document: a YAML file that knows on which line each key stands."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -112,14 +112,31 @@ def read_model(path: Path, model: type[M]) -> M:
     try:
         return model.model_validate(document.content)
     except ValidationError as error:
-        faults = [_fault(document, model, fault) for fault in error.errors(include_url=False)]
-        raise ConfigError("\n".join(faults)) from None
+        raise ConfigError("\n".join(fault_lines(error, model, document.at))) from None
 
 
-def _fault(document: Document, model: type[BaseModel], fault: Any) -> str:
+def fault_lines(
+    error: ValidationError,
+    model: type[BaseModel],
+    at: Callable[[Keys], str],
+    before: Keys = (),
+) -> list[str]:
+    """Return a line for each fault that pydantic has found: file and line, key, what is wrong.
+
+    Args:
+        error: what was found.
+        model: what the file should be.
+        at: returns `file:line` of a key.
+        before: the keys above the model in the file, to be named.
+    """
+    faults = error.errors(include_url=False)
+    return list(dict.fromkeys(_fault(fault, model, at, before) for fault in faults))
+
+
+def _fault(fault: Any, model: type[BaseModel], at: Callable[[Keys], str], before: Keys) -> str:
     # The names of a union's members stand in `loc` and not in the file.
     keys = tuple(key for key in fault["loc"] if not (isinstance(key, str) and "[" in key))
-    where = f"{document.at(keys)}: {'.'.join(map(str, keys)) or 'the file'}"
+    where = f"{at(keys)}: {'.'.join(map(str, (*before, *keys))) or 'the file'}"
     if fault["type"] == "extra_forbidden":
         known = _known(model, keys[:-1])
         close = get_close_matches(str(keys[-1]), known, n=1)

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 """Of an object of Kubernetes: RFC 1123."""
+
+_COMMAND: dict[str, object] = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1},
+    ]
+}
 
 
 class LocalLaunch(BaseModel):
@@ -16,7 +30,7 @@ class LocalLaunch(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    command: tuple[str, ...] = Field(
+    command: Annotated[tuple[str, ...], WithJsonSchema(_COMMAND)] = Field(
         min_length=1, description="its words, or one line that is split as a shell splits it"
     )
     environment: dict[str, str] = Field(

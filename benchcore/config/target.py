@@ -20,10 +20,16 @@ class Timeouts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    connect: Annotated[float, Field(gt=0)] | None = 10.0
-    first_token: Annotated[float, Field(gt=0)] | None = None
-    between_tokens: Annotated[float, Field(gt=0)] | None = None
-    total: Annotated[float, Field(gt=0)] | None = 600.0
+    connect: Annotated[float, Field(gt=0)] | None = Field(10.0, description="to open a connection")
+    first_token: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="from sending to the first token"
+    )
+    between_tokens: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="from one token to the next"
+    )
+    total: Annotated[float, Field(gt=0)] | None = Field(
+        600.0, description="from sending to the end"
+    )
 
 
 class Target(BaseModel):

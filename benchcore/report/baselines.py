@@ -13,6 +13,7 @@ from benchcore.report.differences import forbidding
 from benchcore.report.run_folder import RunFolder
 
 FOLDER: Final = "baselines"
+NIGHTLY: Final = "daily"
 _KEPT: Final = (
     "run.json",
     "summary.csv",
@@ -131,6 +132,20 @@ def _kind(run: RunFolder) -> tuple[bool, bool, str]:
     return bool(run.levels), run.json("functional.json") is not None, str(accuracy.get("task"))
 
 
+def _run_type(run: RunFolder) -> str:
+    return str((run.run.get("labels") or {}).get("run_type") or "")
+
+
+def _comparable(run: RunFolder, other: RunFolder) -> bool:
+    """Tell whether a run holds what another does; of a shorter run type, something of it."""
+    ours, theirs = _kind(run), _kind(other)
+    if _run_type(run) == _run_type(other):
+        return ours == theirs
+    return any(mine and mine == its for mine, its in zip(ours[:2], theirs[:2], strict=True)) or (
+        ours[2] == theirs[2] != "None"
+    )
+
+
 def _latest(run: RunFolder, results: Path) -> RunFolder:
     simulator = (run.run.get("target") or {}).get("kind") == "simulator"
     found: list[RunFolder] = []
@@ -142,9 +157,11 @@ def _latest(run: RunFolder, results: Path) -> RunFolder:
         except ConfigError:
             continue  # a broken neighbour is no reason to judge nothing
         same = scenario_of(other) == scenario_of(run) and not forbidding(other.run, run.run)
-        if same and _kind(other) == _kind(run) and not unfit(other, simulator=simulator):
+        if same and _comparable(run, other) and not unfit(other, simulator=simulator):
             found.append(other)
-    nightly = [one for one in found if (one.run.get("labels") or {}).get("run_type") == "daily"]
+    nightly = [one for one in found if _run_type(one) == NIGHTLY]
+    if _run_type(run) == NIGHTLY:
+        found = nightly  # a pull request's run has less in it
     if not found:
         raise ConfigError(
             f"{results}: holds no earlier valid run like {run.name}; name one with --baseline"

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from benchcore.errors import ConfigError
 from benchcore.metrics.level import LevelResult
 from benchcore.metrics.run import RunResult
 from benchcore.metrics.timeline import Row
 from benchcore.sinks.protocol import LevelHead, RequestRow, Sink, SinkOptions
 
 
-def installed_sinks() -> dict[str, Sink]:
-    """Return a new sink of every kind that is installed, by the entry points' names."""
-    found = entry_points(group="benchcore.sinks")
-    return {entry.name: entry.load()() for entry in sorted(found, key=lambda entry: entry.name)}
+def installed_sinks(wanted: Collection[str] = ()) -> dict[str, Sink]:
+    """Return a new sink of every kind that is installed, by the entry points' names.
+
+    Args:
+        wanted: names of optional ones; these are left out otherwise. Others may be named, too.
+
+    Raises:
+        ConfigError: a name is not known, or a sink cannot work as things are.
+    """
+    found = sorted(entry_points(group="benchcore.sinks"), key=lambda entry: entry.name)
+    known = [entry.name for entry in found]
+    for name in wanted:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise ConfigError(f"--sink {name}: is not known; {hint}")
+    sinks: dict[str, Sink] = {}
+    for entry in found:
+        make = entry.load()
+        # Whatever makes a sink will do as an entry point: it need not have heard of `optional`.
+        if entry.name in wanted or not getattr(make, "optional", False):
+            sinks[entry.name] = make()
+    return sinks
 
 
 class FanOut:
@@ -36,16 +57,29 @@ class FanOut:
 
     def _each(self, call: Callable[[Sink], None]) -> None:
         for name, sink in self._sinks.items():
-            try:
-                call(sink)
-            except OSError as error:
-                if name not in self.problems:
-                    self.problems[name] = f"{name}: {error.strerror or error}"
-                    self._on_problem(self.problems[name])
+            self._guarded(name, sink, call)
+
+    def _guarded(self, name: str, sink: Sink, call: Callable[[Sink], None]) -> bool:
+        try:
+            call(sink)
+        except OSError as error:
+            if name not in self.problems:
+                self.problems[name] = f"{name}: {error.strerror or error}"
+                self._on_problem(self.problems[name])
+            return False
+        return True
 
     def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
-        """Begin."""
-        self._each(lambda sink: sink.open(run, folder, options))
+        """Begin.
+
+        Raises:
+            ConfigError: a sink cannot work as things are.
+        """
+        # A sink that was never opened cannot be closed: it hears of nothing more.
+        waiting, self._sinks = self._sinks, {}
+        for name, sink in waiting.items():
+            if self._guarded(name, sink, lambda one: one.open(run, folder, options)):
+                self._sinks[name] = sink
 
     def requests(self, rows: list[RequestRow]) -> None:
         """Pass on requests that have ended."""

@@ -68,21 +68,22 @@ def _add(suite: ET.Element, result: CheckResult) -> None:
     )
     if result.verdict is Verdict.FAIL:
         failure = ET.SubElement(
-            case, "failure", message=_clean(f"expected {result.expected}; got {result.got}")
+            case, "failure", message=xml_text(f"expected {result.expected}; got {result.got}")
         )
         lines = [result.title]
         for exchange in result.evidence:
             answer = exchange["response"]
             lines += ["", exchange["curl"], str(answer.get("status") or answer["outcome"])]
             lines.append(str(answer.get("body", "")))
-        failure.text = _clean("\n".join(lines))
+        failure.text = xml_text("\n".join(lines))
     elif result.verdict in (Verdict.SKIP, Verdict.UNSUPPORTED):
-        ET.SubElement(case, "skipped", message=_clean(f"{result.verdict}: {result.reason}"))
+        ET.SubElement(case, "skipped", message=xml_text(f"{result.verdict}: {result.reason}"))
     elif result.verdict is Verdict.FLAKY or result.tolerated:
-        ET.SubElement(case, "system-out").text = _clean(
+        ET.SubElement(case, "system-out").text = xml_text(
             "\n".join([result.reason, *result.tolerated]).strip()
         )
 
 
-def _clean(text: str) -> str:
+def xml_text(text: str) -> str:
+    """Return a text as XML can hold it."""
     return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)

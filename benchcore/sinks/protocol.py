@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from benchcore.client.records import Record
 from benchcore.metrics.level import LevelResult
@@ -36,10 +36,18 @@ class SinkOptions:
 
     save_events: bool = False
     save_text: bool = False
+    allow_simulator: bool = False
+    """Let the simulator's figures leave the run folder, such as for a dashboard."""
 
 
 class Sink(Protocol):
-    """Takes results as they come. Any call may raise `OSError`; the run goes on without it."""
+    """Takes results as they come. Any call may raise `OSError`; the run goes on without it.
+
+    What is wrong from the start, such as a package that is missing, is a `ConfigError` of making
+    the sink or of `open`: nothing has been measured yet.
+
+    A class with `optional = True` is used only where it is named.
+    """
 
     def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
         """Begin: the run has started and nothing is measured yet."""
@@ -69,6 +77,9 @@ class Sink(Protocol):
 @dataclass(slots=True)
 class QuietSink:
     """A sink that ignores everything; the base of those that care for some of it."""
+
+    optional: ClassVar[bool] = False
+    """Whether it is left out unless somebody names it."""
 
     folder: Path = field(default_factory=Path)
     options: SinkOptions = field(default_factory=SinkOptions)

@@ -6,9 +6,9 @@ import base64
 import ssl
 import time
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.request import HTTPSHandler, Request, build_opener
 
 from benchcore.errors import ConfigError, TargetError
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from pydantic import SecretStr
 
+URL: Final = "PROM_PUSHGATEWAY_URL"
+USER: Final = "PROM_PUSHGATEWAY_USER"
+PASSWORD: Final = "PROM_PUSHGATEWAY_PASSWORD"
 _SECONDS: Final = 10.0
 _FIRST_SECONDS: Final = 1.0
 _FINAL: Final = (400, 401, 403, 404, 405, 413)
@@ -41,6 +44,32 @@ class Pushgateway:
     password: SecretStr | None = None
     ca_file: str | None = None
     tries: int = 4
+
+    @classmethod
+    def of_environment(
+        cls,
+        environ: Mapping[str, str],
+        url: str,
+        *,
+        job: str = "benchcore",
+        user_env: str = USER,
+        password_env: str = PASSWORD,
+        ca_file: str | None = None,
+    ) -> Self:
+        """Return a gateway with the user and the password that variables hold.
+
+        Args:
+            environ: the variables.
+            url: of the gateway.
+            job: first of the grouping key.
+            user_env: the variable that holds the user; not set: no authentication.
+            password_env: the variable that holds the password.
+            ca_file: certificates to trust.
+        """
+        from pydantic import SecretStr
+
+        password = SecretStr(environ.get(password_env, ""))
+        return cls(url, job, environ.get(user_env, ""), password, ca_file)
 
     def push(
         self,

@@ -205,10 +205,11 @@ def test_the_command_prints_refuses_and_pushes(benchcore, gateway, tmp_path):
     assert 'x_valid{instance="gpu0",level="c64"' in done.stdout
     assert benchcore.run("push", folder).returncode == 2
     done = benchcore.run("push", folder, "--url", gateway, "--dry-run")
-    assert done.stdout == f"would push {folder} to {gateway}\n"
+    key = '{job="benchcore", scenario="chat", model="org/model", quant="fp8", instance="gpu0"}'
+    assert done.stdout == f"would push 16 series of {folder} to {gateway} under {key}\n"
     assert "benchcore_valid" not in urllib.request.urlopen(f"{gateway}/metrics").read().decode()
     done = benchcore.run("push", folder, env={"PROM_PUSHGATEWAY_URL": gateway})
-    assert done.stdout == f"pushed {folder} to {gateway}\n"
+    assert done.stdout == f"pushed 16 series of {folder} to {gateway} under {key}\n"
     assert "benchcore_valid" in urllib.request.urlopen(f"{gateway}/metrics").read().decode()
     simulated = {**RUN, "target": {"kind": "simulator", "model": "sim-1"}}
     (folder / "run.json").write_text(json.dumps(simulated))

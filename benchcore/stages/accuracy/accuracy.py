@@ -10,7 +10,7 @@ from typing import Any
 from benchcore.client.client import Client
 from benchcore.config.eval import EvalConfig
 from benchcore.config.target import Target
-from benchcore.errors import ConfigError
+from benchcore.errors import ConfigError, VerdictError
 from benchcore.metrics.accuracy import AccuracyReport, Sample, SampleOutcome
 from benchcore.stages.accuracy.plan import plan_eval
 from benchcore.stages.accuracy.sampling import Sampler
@@ -110,6 +110,22 @@ class Accuracy:
         report.seconds = seconds
         if report.status == "running":
             report.status = "failed"
+
+
+def check_score(report: AccuracyReport) -> None:
+    """Hold a report to the score that it must have.
+
+    Raises:
+        VerdictError: the score is below it, or there is none.
+    """
+    if report.score is None or not (
+        report.given or any(sample.score is not None for sample in report.samples)
+    ):
+        raise VerdictError("not one sample was answered: there is nothing to judge; see above")
+    if report.ok is False:
+        raise VerdictError(
+            f"{report.task}: the score {report.score.score:.4f} is below {report.min_score:g}"
+        )
 
 
 def remaining(

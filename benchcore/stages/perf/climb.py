@@ -103,12 +103,15 @@ class Climb:
         target: the server.
         parts: workloads, each with its climb.
         output: where to make the run folder; `None`: keep everything in memory.
+        folder: a folder that is there already, instead.
         name: of the run.
         labels: the user's own facts.
         command: how it was called, for `run.json`.
         kind: `server`, or `simulator`.
         tokenizer: a local tokenizer file, for prompts and for answers without usage.
         grader: says what the answers of each level were worth, where that is wanted.
+        sinks: names of optional sinks; they need a folder.
+        allow_simulator: let sinks carry a simulator's figures out of the folder.
         progress: told how it goes.
     """
 
@@ -118,12 +121,15 @@ class Climb:
         parts: Sequence[Part],
         *,
         output: Path | None = None,
+        folder: Path | None = None,
         name: str = "climb",
         labels: dict[str, str] | None = None,
         command: Sequence[str] = (),
         kind: str = "server",
         tokenizer: str | None = None,
         grader: Grader | None = None,
+        sinks: Sequence[str] = (),
+        allow_simulator: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self._grader = grader
@@ -139,9 +145,12 @@ class Climb:
         self._opened = False
         self._interrupts = 0
         self._interrupted = asyncio.Event()
+        if sinks and output is None and folder is None:
+            raise ConfigError(f"sink {sinks[0]}: there is no folder to write to; give output")
         self._output = output
+        self._folder = folder
         self._sinks = FanOut(
-            {} if output is None else installed_sinks(),
+            {} if output is None and folder is None else installed_sinks(sinks),
             lambda problem: self._progress.say(f"the results cannot be written: {problem}"),
         )
         first = self._parts[0].config
@@ -160,7 +169,7 @@ class Climb:
                 "versions": versions(),
                 "host": host_facts(),
             },
-            options=SinkOptions(save_events=first.save_events, save_text=first.save_text),
+            options=SinkOptions(first.save_events, first.save_text, allow_simulator),
         )
 
     def interrupt(self) -> None:
@@ -184,7 +193,10 @@ class Climb:
         ensure_descriptors(max(step.connections for step in self._steps))
         run.started_at = _utc_now()
         stamp = _stamp_of(run.started_at)
-        if self._output is not None:
+        if self._folder is not None:
+            run.folder = self._folder
+            run.run_id = run.folder.name
+        elif self._output is not None:
             run.folder = make_folder(self._output, stamp, self._name)
             run.run_id = run.folder.name
         else:
@@ -213,7 +225,7 @@ class Climb:
         self.run.ended_at = _utc_now()
         if self._opened:
             self._sinks.close(self.run)
-        elif self.run.folder is not None:
+        elif self.run.folder is not None and self._folder is None:
             # It never came to a load: an empty folder would only be in the way.
             with suppress(OSError):
                 self.run.folder.rmdir()
@@ -408,6 +420,7 @@ async def climb(
     output: str | Path | None = None,
     name: str = "climb",
     tokenizer: str | Path | None = None,
+    sinks: Sequence[str] = (),
     progress: Progress | None = None,
     **settings: Any,
 ) -> ClimbRun:
@@ -421,6 +434,7 @@ async def climb(
         output: where to write a run folder while it runs; `None`: nowhere.
         name: of the run.
         tokenizer: a `tokenizer.json`, or its folder: counts prompts, and answers without usage.
+        sinks: names of optional sinks, such as `jsonl`; they write beside the run, into `output`.
         progress: told how it goes.
         settings: further fields of `ClimbConfig`, such as `duration_seconds=60`.
 
@@ -435,5 +449,6 @@ async def climb(
         output=None if output is None else Path(output),
         name=name,
         tokenizer=None if tokenizer is None else str(tokenizer),
+        sinks=sinks,
         progress=progress,
     )()

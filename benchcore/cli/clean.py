@@ -1,0 +1,52 @@
+"""The `benchcore clean` command."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import Any
+
+import click
+
+from benchcore.cli.prune import AGE
+from benchcore.errors import TargetError
+
+
+@click.command()
+@click.option("--kubeconfig", type=click.Path(dir_okay=False), help="Of the cluster.")
+@click.option("--context", help="Of the kubeconfig; its current one when left out.")
+@click.option("--namespace", help="Only in this; all of them when left out.")
+@click.option("--run", "run_id", metavar="ID", help="Only of this run.")
+@click.option("--older-than", type=AGE, help="Only what is older, such as 12h.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def clean(**given: Any) -> int:
+    """Remove what runs that were killed have left on a Kubernetes cluster.
+
+    Everything that benchcore puts there carries a label. Give --older-than where other runs may be
+    under way.
+    """
+    return asyncio.run(_clean(given))
+
+
+async def _clean(given: dict[str, Any]) -> int:
+    from benchcore.launch.leftovers import find_leftovers, remove_leftovers
+
+    cluster = {"kubeconfig": given["kubeconfig"], "context": given["context"]}
+    age: dt.timedelta | None = given["older_than"]
+    found = await find_leftovers(
+        **cluster,
+        namespace=given["namespace"],
+        run=given["run_id"],
+        older_than_seconds=None if age is None else age.total_seconds(),
+    )
+    for line in found.unread:
+        click.echo(f"warning: not looked at: {line}", err=True)
+    if given["dry_run"]:
+        for one in found.objects:
+            click.echo(f"would remove {one}")
+        return 0
+    left = await remove_leftovers(found.objects, **cluster, tell=click.echo)
+    if left:
+        raise TargetError(f"not everything could be removed: {'; '.join(left)}")
+    click.echo("nothing of benchcore is left" if not found.unread else "done", err=True)
+    return 0

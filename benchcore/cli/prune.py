@@ -1,0 +1,51 @@
+"""The `benchcore prune` command."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Any
+
+import click
+
+from benchcore.cli.scenario import OUTPUT
+from benchcore.cli.values import Value
+from benchcore.errors import ConfigError
+
+
+def _age(text: str) -> dt.timedelta:
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([dhw])\s*", text)
+    if found is None:
+        raise ConfigError(f"{text!r} is not an age such as 30d, 12h or 8w")
+    unit = {"h": "hours", "d": "days", "w": "weeks"}[found[2]]
+    try:
+        return dt.timedelta(**{unit: float(found[1])})
+    except OverflowError:
+        raise ConfigError(f"{text!r} is longer ago than there are dates") from None
+
+
+AGE = Value("AGE", _age)
+
+
+@click.command()
+@click.option("--keep", type=AGE, required=True, help="Such as 30d: younger ones stay.")
+@OUTPUT
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def prune(**given: Any) -> int:
+    """Remove old runs; baselines, examples and each scenario's newest valid run stay."""
+    from benchcore.pipeline.lock import lock
+    from benchcore.pipeline.prune import old_runs, remove_run_folder
+
+    now = dt.datetime.now(dt.UTC)
+    removed = 0
+    with lock(given["output"], "benchcore prune"):
+        for run in old_runs(given["output"], given["keep"], now):
+            if run.kept:
+                click.echo(f"kept {run.path}: {run.kept}")
+                continue
+            if not given["dry_run"]:
+                remove_run_folder(run.path)
+            removed += 1
+            click.echo(f"{'would remove' if given['dry_run'] else 'removed'} {run.path}")
+    click.echo(f"{removed} {'run' if removed == 1 else 'runs'}", err=True)
+    return 0

@@ -1,0 +1,151 @@
+"""Health: whether a server is up: its health endpoint answers, and then one real request."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+
+from benchcore.client.tls import tls_context
+from benchcore.config.scenario import Health
+from benchcore.config.target import Target
+from benchcore.errors import TargetError
+
+_FIRST_SECONDS: Final = 0.1
+_LONGEST_SECONDS: Final = 10.0
+_ASK_SECONDS: Final = 10.0
+_TELL_SECONDS: Final = 15.0
+_NO_SUCH: Final = (404, 405, 501)
+"""The server has no health endpoint: its list of models says whether it is there."""
+_FINAL: Final = (401, 403)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How to wait; replaced in tests.
+
+    Args:
+        clock: monotonic, in seconds.
+        sleep: waits.
+        draw: 0 to 1, for jitter.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = asyncio.sleep
+    draw: Callable[[], float] = random.random
+
+
+def pauses(draw: Callable[[], float]) -> Callable[[], float]:
+    """Return what gives the pause before each next try, in seconds.
+
+    Exponential with full jitter above a half: `min(10, 0.1 · 1.5ⁿ) · (0.5 … 1)`, so that many
+    scenarios do not ask in step.
+    """
+    tries = 0
+
+    def pause() -> float:
+        nonlocal tries
+        most = min(_LONGEST_SECONDS, _FIRST_SECONDS * 1.5**tries)
+        tries = min(tries + 1, 100)
+        return most * (0.5 + draw() / 2)
+
+    return pause
+
+
+async def wait_until_up(
+    target: Target,
+    health: Health,
+    request: Callable[[], Awaitable[str | None]],
+    *,
+    ended: Callable[[], str | None] = lambda: None,
+    tell: Callable[[str], None] = lambda _line: None,
+    waiting: Waiting | None = None,
+) -> dict[str, float | int]:
+    """Wait until a server is up; returns how long it took and how often it was asked.
+
+    Args:
+        target: the server.
+        health: what counts as up.
+        request: makes one real request; returns what is wrong with the answer, `None` if nothing.
+        ended: says why the server is gone, if it is: then waiting is in vain.
+        tell: takes a line for people, now and then.
+        waiting: how.
+
+    Raises:
+        TargetError: it is gone, refuses us, or has not come up in time; says what it last said.
+    """
+    waiting = waiting or Waiting()
+    begun = waiting.clock()
+    deadline = begun + health.limit_seconds
+    told = begun
+    pause = pauses(waiting.draw)
+    tries = 0
+    while True:
+        tries += 1
+        problem = await _problem(target, health, request)
+        now = waiting.clock()
+        if problem is None:
+            return {"seconds": round(now - begun, 3), "tries": tries}
+        why = ended()
+        if why is not None:
+            raise TargetError(f"{target.base_url}: the server is gone: {why}")
+        if now >= deadline:
+            raise TargetError(
+                f"{target.base_url}: not up after {health.limit_seconds:g} s: {problem}"
+            )
+        if now - told >= _TELL_SECONDS:
+            told = now
+            tell(f"waiting for {target.base_url}, {now - begun:.0f} s: {problem}")
+        slept = waiting.sleep(min(pause(), deadline - now))
+        if asyncio.iscoroutine(slept):
+            await slept
+
+
+async def _problem(
+    target: Target, health: Health, request: Callable[[], Awaitable[str | None]]
+) -> str | None:
+    """Return what is not right yet; `None`: the server is up.
+
+    Raises:
+        TargetError: what will not become right by waiting.
+    """
+    for path in (health.path, "/v1/models"):
+        status, problem = await _status(target, path)
+        if status in _FINAL:
+            raise TargetError(
+                f"{target.base_url}{path} answers {status}: the key is missing or not taken; see "
+                "target.api_key_env"
+            )
+        if status == 200:
+            return await request() if health.request else None
+        if status not in _NO_SUCH:
+            return problem
+    return problem
+
+
+async def _status(target: Target, path: str) -> tuple[int | None, str]:
+    root = "http://localhost" if target.uds else target.base_url
+    headers = dict(target.headers)
+    if target.api_key is not None:
+        headers["Authorization"] = f"Bearer {target.api_key.get_secret_value()}"
+    connector = (
+        aiohttp.UnixConnector(target.uds)
+        if target.uds
+        else aiohttp.TCPConnector(ssl=tls_context(target) if target.tls else True)
+    )
+    limit = aiohttp.ClientTimeout(total=_ASK_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=limit, headers=headers) as session,
+            session.get(f"{root}{path}") as answer,
+        ):
+            return answer.status, f"{path} answers {answer.status}"
+    except TimeoutError:
+        return None, f"{path} does not answer within {_ASK_SECONDS:g} s"
+    except (aiohttp.ClientError, OSError) as error:
+        return None, f"{path}: {error}"

@@ -1,0 +1,131 @@
+"""Matrix file: a matrix read, with the scenarios that it includes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from benchcore.config.matrix import Choice, Matrix
+from benchcore.config.tree import Tree
+from benchcore.errors import ConfigError
+from benchcore.launch.secrets import is_secret
+from benchcore.pipeline.scenario_file import PROVIDERS, LoadedScenario, load_scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A scenario of a matrix.
+
+    Args:
+        loaded: it.
+        choice: what the matrix picks of it.
+    """
+
+    loaded: LoadedScenario
+    choice: Choice
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedMatrix:
+    """A matrix for one run type.
+
+    Args:
+        matrix: it.
+        path: its file.
+        entries: that run, in order: by priority, then as the file includes them.
+        skipped: by id, why it is left out.
+    """
+
+    matrix: Matrix
+    path: Path
+    entries: list[Entry]
+    skipped: dict[str, str]
+
+
+def load_matrix(
+    path: Path,
+    run_type: str,
+    *,
+    only: Collection[str] = (),
+    environ: Mapping[str, str],
+) -> LoadedMatrix:
+    """Read a matrix and its scenarios for a run type.
+
+    Args:
+        path: its file.
+        run_type: `pr` or `daily`.
+        only: ids; none: all.
+        environ: variables for `${NAME}` and for keys.
+
+    Raises:
+        ConfigError: something is wrong in any of the files; a line for each fault.
+    """
+    tree = Tree.read(path).filled(environ, is_secret)
+    matrix = tree.validated(Matrix)
+    choices: dict[str, Choice] = getattr(matrix.run_types, run_type)
+    faults: list[str] = []
+    found: dict[str, Path] = {}
+    skipped: dict[str, str] = {}
+    entries: list[Entry] = []
+    for file in _files(matrix, tree, path, faults):
+        # Which id a file has is known once it is read; what is picked of it depends on the id.
+        try:
+            name = _id(file)
+            if name in found:
+                faults.append(f"{file}: id {name} is that of {found[name]} too; rename one")
+                continue
+            found[name] = file
+            choice = choices.get(name, Choice())
+            if choice.skip is not None or (only and name not in only):
+                skipped[name] = choice.skip or "not among --only"
+                continue
+            loaded = load_scenario(file, run_type, environ=environ, choice=choice)
+            entries.append(Entry(loaded, choice))
+        except ConfigError as error:
+            faults.append(str(error))
+    for name in choices:
+        if name not in found:
+            where = tree.place(("run_types", run_type, name))
+            faults.append(f"{where}: run_types.{run_type}.{name}: {_unknown(name, found)}")
+    faults += [f"--only {name}: {_unknown(name, found)}" for name in only if name not in found]
+    if faults:
+        raise ConfigError("\n".join(faults))
+    if not entries:
+        raise ConfigError(f"{path}: nothing is left to run for {run_type}")
+    entries.sort(key=lambda entry: -entry.loaded.scenario.priority)
+    return LoadedMatrix(matrix, path, entries, skipped)
+
+
+def _id(file: Path) -> str:
+    """Return the id of a scenario, its own or the one of what it extends, or the file's name."""
+    tree = Tree.read(file)
+    base = tree.content.get("extends")
+    own = tree.content.get("id")
+    if isinstance(own, str):
+        return own
+    if isinstance(base, str) and (file.parent / base).is_file() and base != file.name:
+        return _id(file.parent / base)
+    return file.stem
+
+
+def _files(matrix: Matrix, tree: Tree, path: Path, faults: list[str]) -> list[Path]:
+    found: dict[Path, None] = {}
+    for place, pattern in enumerate(matrix.include):
+        files = sorted(
+            file
+            for file in path.parent.glob(pattern)
+            if file.is_file() and file.name != PROVIDERS and file.resolve() != path.resolve()
+        )
+        if not files:
+            where = tree.place(("include", place))
+            faults.append(f"{where}: include: {pattern}: there is no such file in {path.parent}")
+        found.update(dict.fromkeys(files))
+    return list(found)
+
+
+def _unknown(name: str, known: Mapping[str, Path]) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known) or 'none'}"
+    return f"is no scenario of the matrix; {hint}"

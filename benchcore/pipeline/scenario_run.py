@@ -1,0 +1,295 @@
+"""Scenario run: one scenario, stage after stage, from the launch to the clean-up."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from benchcore.config.json_file import read_json
+from benchcore.errors import BenchcoreError, ResultsError
+from benchcore.metrics.run import RunResult
+from benchcore.metrics.status import Status
+from benchcore.pipeline.result import FILE, ScenarioResult
+from benchcore.pipeline.scenario_file import LoadedScenario
+from benchcore.report.progress import Progress, Silent
+from benchcore.sinks.folder import GrowingFile, replace_file
+from benchcore.sinks.run_json import dump
+from benchcore.stages.perf.facts import target_facts, versions
+from benchcore.stages.protocol import (
+    Stage,
+    StageContext,
+    StagePart,
+    StageSkippedError,
+    StageStatus,
+)
+
+_GRACE_SECONDS: Final = 30.0
+"""What a stage may take to end after it was asked to."""
+_JUDGED_FROM: Final = 50
+"""The first position that reads what the stages before have written."""
+
+
+class ScenarioRun:
+    """Runs a scenario; whatever happens, what was launched is taken down and the result written.
+
+    Args:
+        loaded: the scenario.
+        folder: of this run.
+        results: where the folders of runs are.
+        command: how benchcore was called.
+        dry_run: touch neither a target nor a cluster.
+        allow_simulator: judge and push a run of the simulator too.
+        tell: takes a line for people.
+        progress: told how the climb goes.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedScenario,
+        folder: Path,
+        results: Path,
+        *,
+        command: Iterable[str] = (),
+        dry_run: bool = False,
+        allow_simulator: bool = False,
+        tell: Callable[[str], None] = lambda _line: None,
+        progress: Progress | None = None,
+    ) -> None:
+        self._loaded = loaded
+        self._tell = tell
+        self._log: GrowingFile | None = None
+        self._current: tuple[Stage, asyncio.Task[None]] | None = None
+        self._interrupts = 0
+        self._blocked = ""
+        scenario = loaded.scenario
+        self.context = StageContext(
+            scenario=scenario,
+            run_type=loaded.run_type,
+            base=loaded.path.parent,
+            folder=folder,
+            results=results,
+            run_id=folder.name,
+            started_at=_now(),
+            command=list(command),
+            asking=loaded.asking,
+            base_url=loaded.base_url,
+            environ=loaded.environ,
+            allow_simulator=allow_simulator,
+            tell=self._say,
+            progress=progress or Silent(),
+        )
+        if scenario.launch is not None and scenario.launch.simulator is not None:
+            self.context.kind = "simulator"
+        self.result = ScenarioResult(
+            scenario.id,
+            loaded.run_type.name,
+            folder.name,
+            self.context.started_at,
+            {
+                "file": str(loaded.path),
+                "command": self.context.command,
+                "labels": self.context.labels,
+                "target": {"kind": self.context.kind, "base_url": loaded.base_url},
+            },
+            dry_run=dry_run,
+        )
+
+    def interrupt(self, number: int = 15) -> None:
+        """End soon, by this signal: the stage that runs is asked to, and later ones are left out.
+
+        What was launched is taken down all the same.
+        """
+        self._interrupts += 1
+        self.result.signal = self.result.signal or number
+        self._blocked = self._blocked or "interrupted"
+        if self._current is None:
+            return
+        stage, task = self._current
+        if not stage.interrupt():
+            task.cancel()
+
+    async def __call__(self) -> ScenarioResult:
+        """Run, and return the result.
+
+        Raises:
+            ResultsError: it cannot be written.
+        """
+        (self.context.folder / "logs").mkdir(parents=True, exist_ok=True)
+        self._log = GrowingFile(self.context.folder / "logs" / "benchcore.log")
+        try:
+            self._save()
+            self._head("running")
+            for stage in self._loaded.stages:
+                if stage.position >= _JUDGED_FROM:
+                    self._head(self._measured())
+                part = await self._part(stage)
+                self.context.parts[stage.name] = part
+                self.result.parts.append(part)
+                self._save()
+            self.result.status = "interrupted" if self._interrupts else "complete"
+        except BaseException:
+            self.result.status = "failed"
+            raise
+        finally:
+            self.result.ended_at = _now()
+            self.result.facts["target"] = {
+                "kind": self.context.kind,
+                "base_url": self.context.base_url,
+            }
+            with suppress(ResultsError):  # the first such fault is raised already
+                self._save()
+            self._log.close()
+        return self.result
+
+    async def stage(self, name: str) -> StagePart:
+        """Run one stage alone, outside a whole run.
+
+        Args:
+            name: of a stage that the scenario has.
+        """
+        part = await self._part(next(one for one in self._loaded.stages if one.name == name))
+        self.context.parts[name] = part
+        return part
+
+    async def _part(self, stage: Stage) -> StagePart:
+        loaded = self._loaded
+        settings = loaded.settings[stage.name]
+        part = StagePart(stage.name, limit_seconds=settings.limit_seconds or stage.limit_seconds)
+        if self.result.dry_run:
+            return self._planned(stage, part)
+        if self._blocked and not stage.always:
+            part.message = self._blocked
+            part.status = StageStatus.INTERRUPTED if self._interrupts else StageStatus.SKIPPED
+            return part
+        part.started_at = _now()
+        begun = time.monotonic()
+        self._say(f"{stage.name}: begins")
+        await self._run(stage, part)
+        part.seconds = time.monotonic() - begun
+        part.facts, part.notes = stage.facts, stage.notes
+        warns = settings.on_failure == "warn" or (
+            settings.on_failure is None and stage.name in loaded.run_type.warns
+        )
+        if part.status is StageStatus.FAILED:
+            if warns and part.exit_code in stage.warnable:
+                part.status, part.exit_code = StageStatus.WARNED, 0
+            goes_on = settings.continue_on_error
+            if goes_on is None:
+                goes_on = loaded.run_type.continues
+            if stage.essential or (part.status is StageStatus.FAILED and not goes_on):
+                self._blocked = self._blocked or f"{stage.name} failed"
+        said = f": {part.message}" if part.message else ""
+        self._say(f"{stage.name}: {part.status} after {part.seconds:.1f} s{said}")
+        return part
+
+    async def _run(self, stage: Stage, part: StagePart) -> None:
+        task = asyncio.ensure_future(stage.run(self.context))
+        self._current = (stage, task)
+        try:
+            done, _ = await asyncio.wait([task], timeout=part.limit_seconds)
+            late = not done
+            if late:
+                if not stage.interrupt():
+                    task.cancel()
+                done, _ = await asyncio.wait([task], timeout=_GRACE_SECONDS)
+                if not done:
+                    task.cancel()
+                    await asyncio.wait([task], timeout=_GRACE_SECONDS)
+        finally:
+            self._current = None
+            if not task.done():
+                task.cancel()
+        _judge(task, part)
+        if late:
+            part.status, part.exit_code = StageStatus.FAILED, part.exit_code or 5
+            part.message = f"stopped after its limit of {part.limit_seconds:g} s"
+        elif self._interrupts and not stage.always and part.status is not StageStatus.FAILED:
+            part.status, part.message = StageStatus.INTERRUPTED, "interrupted"
+
+    def _planned(self, stage: Stage, part: StagePart) -> StagePart:
+        try:
+            plan = stage.plan(self.context)
+        except BenchcoreError as error:
+            part.status, part.message = StageStatus.FAILED, str(error)
+            part.exit_code = error.exit_code
+        else:
+            part.status = StageStatus.PLANNED
+            part.facts, part.notes = plan.facts, plan.lines
+        return part
+
+    def _head(self, status: Status) -> None:
+        """Write `run.json` where no climb has written its own, so that the folder is a run's."""
+        path = self.context.folder / "run.json"
+        if self.result.dry_run:
+            return
+        if path.is_file() and read_json(path)["status"] != "running":
+            return
+        target = self.context.target()
+        facts = {
+            "name": self.context.scenario.id,
+            "command": self.context.command,
+            "labels": self.context.labels,
+            "target": target_facts(target, self.context.kind),
+            "versions": versions(),
+        }
+        run = RunResult(
+            self.context.run_id,
+            self.context.started_at,
+            facts,
+            status=status,
+            ended_at=None if status == "running" else _now(),
+        )
+        self._replace(path, dump(run.to_json()))
+
+    def _measured(self) -> Status:
+        """Return how far the measuring stages have come."""
+        if self._interrupts:
+            return "interrupted"
+        failed = any(part.exit_code in (1, 2, 3) for part in self.result.parts)
+        return "failed" if failed else "complete"
+
+    def _say(self, line: str) -> None:
+        self._tell(line)
+        if self._log is not None:
+            self._log.write(f"{_now()} {line}\n".encode())
+            with suppress(OSError):  # the result says it; a log is not worth a run
+                self._log.flush()
+
+    def _save(self) -> None:
+        self._replace(self.context.folder / FILE, dump(self.result.to_json()))
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        try:
+            replace_file(path, data)
+        except OSError as error:
+            raise ResultsError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _judge(task: asyncio.Future[None], part: StagePart) -> None:
+    """Let a part say how a stage's task ended."""
+    if not task.done() or task.cancelled():
+        part.status, part.message = StageStatus.INTERRUPTED, "interrupted"
+        return
+    error = task.exception()
+    if error is None:
+        part.status = StageStatus.PASSED
+    elif isinstance(error, StageSkippedError):
+        part.status, part.message = StageStatus.SKIPPED, str(error)
+    elif isinstance(error, BenchcoreError):
+        part.status, part.message = StageStatus.FAILED, str(error)
+        part.exit_code = error.exit_code
+    elif isinstance(error, Exception):
+        # A bug in a stage, perhaps of somebody else's: the others and the clean-up go on.
+        part.status, part.exit_code = StageStatus.FAILED, 1
+        part.message = f"internal fault: {type(error).__name__}: {error}"
+    else:
+        raise error
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
