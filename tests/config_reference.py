@@ -37,8 +37,8 @@ _STAGES = """\
 ## Stages
 
 Under `stages`, by name. `false` leaves a stage out; under `pr` and `daily` stands what differs
-there. `launch`, `health`, `gate`, `sinks` and `cleanup` run also where they are not named, the others
-only where they are.
+there. `launch`, `health`, `gate`, `sinks` and `cleanup` run also where they are not named, the
+others only where they are.
 """
 
 

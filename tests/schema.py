@@ -144,7 +144,8 @@ def with_variables(schema):
     }
     found |= {key: schema[key] for key in ("default", "enum", "const") if key in schema}
     bound = {"enum", "const", "pattern", "minLength"} & set(schema)
-    if schema.get("type") in SCALARS and (schema["type"] != "string" or bound):
+    kind = schema.get("type")
+    if isinstance(kind, str) and kind in SCALARS and (kind != "string" or bound):
         text = {key: found.pop(key) for key in ("title", "description", "default") if key in found}
         return {"anyOf": [found, VARIABLE], **text}
     return found
