@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from benchcore.errors import ConfigError
 
 Keys = tuple[str | int, ...]
+_LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +139,24 @@ def _fault(fault: Any, model: type[BaseModel], at: Callable[[Keys], str], before
     keys = tuple(key for key in fault["loc"] if not (isinstance(key, str) and "[" in key))
     where = f"{at(keys)}: {'.'.join(map(str, (*before, *keys))) or 'the file'}"
     if fault["type"] == "extra_forbidden":
-        known = _known(model, keys[:-1])
-        close = get_close_matches(str(keys[-1]), known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-        return f"{where}: is not known; {hint}"
+        return f"{where}: is not known; {_hint(str(keys[-1]), _known(model, keys[:-1]))}"
     if fault["type"] == "missing":
         return f"{where}: is missing"
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[:1].lower()}{message[1:]}"
+    if not message[1:2].isupper():  # an abbreviation stays one
+        message = f"{message[:1].lower()}{message[1:]}"
+    return f"{where}: {message}"
+
+
+def _hint(key: str, known: list[str]) -> str:
+    """Return what a key may have been meant to be."""
+    close = get_close_matches(key, known, n=1)
+    # `drain` is far from `drain_seconds` by its letters, and not by what is meant.
+    close = close or [name for name in known if name.startswith(f"{key}_")]
+    if close:
+        return f"did you mean {close[0]}?"
+    more = ", …" if len(known) > _LISTED else ""
+    return f"known are {', '.join(known[:_LISTED])}{more}"
 
 
 def _known(model: type[BaseModel], keys: Keys) -> list[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from benchcore.config.climb import ClimbFields
 from benchcore.config.eval import EvalConfig
 from benchcore.config.functional import FunctionalConfig
 from benchcore.config.gate import DEFAULT, Rule
+from benchcore.config.levels import check_climbs
 from benchcore.config.target import Endpoint, Timeouts
+from benchcore.errors import ConfigError
 
 Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -73,6 +75,17 @@ class PerfSettings(StageSettings, Asked, ClimbFields):
     tokenizer: str | None = Field(None, min_length=1, description="a local tokenizer.json")
     allow_empty: bool = Field(default=False, description="an answer without output is no failure")
     sinks: tuple[str, ...] = Field((), description="sinks besides, such as jsonl or openmetrics")
+
+    @model_validator(mode="after")
+    def _levels_make_sense(self) -> Self:
+        if self.concurrency and self.rate:
+            raise ValueError("a climb has levels of concurrency or of rate: give one of them")
+        for name, levels in (("concurrency", self.concurrency), ("rate", self.rate)):
+            try:
+                check_climbs(levels)
+            except ConfigError as error:
+                raise ValueError(f"{name} {error}") from None
+        return self
 
 
 class AccuracySettings(StageSettings, Asked, EvalConfig):

@@ -80,9 +80,9 @@ class AttendantProcess:
         return self._ended
 
     @property
-    def alive(self) -> bool:
-        """Whether the process is there."""
-        return self._process is not None and self._process.poll() is None
+    def failed(self) -> bool:
+        """Whether the process ended before it was told to."""
+        return self._process is not None and self._process.poll() is not None
 
     async def stop(self) -> None:
         """End it, by the end of its pipe and after a while by SIGKILL; more than once is fine."""

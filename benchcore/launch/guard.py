@@ -59,8 +59,8 @@ class Log:
 
 def _say(**what: object) -> None:
     with contextlib.suppress(OSError):  # whoever listened is gone; the group is ended all the same
-        sys.stdout.write(json.dumps(what) + "\n")
-        sys.stdout.flush()
+        # Not by sys.stdout: what it could not write it would try again at the end.
+        os.write(1, json.dumps(what).encode() + b"\n")
 
 
 def _group_is_there(group: int) -> bool:

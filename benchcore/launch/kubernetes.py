@@ -119,7 +119,7 @@ class KubernetesServer:
             await self._attend(placed, selector, secrets)
             await Rollout(
                 cluster, placed, selector=selector, tell=self._tell, secrets=secrets
-            ).wait(begin + config.ready_seconds - loop.time())
+            ).wait(config.ready_seconds, left=begin + config.ready_seconds - loop.time())
             endpoint = await wait_for_endpoint(
                 cluster, config, seconds=begin + config.ready_seconds - loop.time()
             )
@@ -139,7 +139,7 @@ class KubernetesServer:
         if self._attendant is None:
             return None
         ended = self._attendant.ended()
-        if ended is None and self._tunnel and not self._attendant.alive:
+        if ended is None and self._tunnel and self._attendant.failed:
             return "the tunnel to the cluster ended"
         return ended
 
@@ -162,6 +162,8 @@ class KubernetesServer:
             attendant, self._attendant = self._attendant, None
             if attendant is not None:
                 # After the removal, so that the logs hold the last words.
+                if attendant.failed:
+                    self._tell("what follows the logs ended early: they may not be whole")
                 await attendant.stop()
                 for note in attendant.notes:
                     self._tell(note)

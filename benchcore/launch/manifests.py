@@ -14,7 +14,7 @@ from typing import Any, Final
 import yaml
 
 from benchcore.errors import ConfigError
-from benchcore.launch.resources import Json, name_of, namespace_of
+from benchcore.launch.resources import Json, is_custom, name_of, namespace_of
 from benchcore.launch.secrets import MASK, is_secret, masked_text, secret_values
 
 CRD: Final = "CustomResourceDefinition"
@@ -218,6 +218,8 @@ def labelled(body: Json, labels: Mapping[str, str]) -> Json:
     _label(new, labels)
     if new["kind"] != CRD:  # its schema may look like anything
         _label_templates(new.get("spec"), labels)
+    if not is_custom(new["apiVersion"]):
+        _fill_in(new.get("spec"))
     return new
 
 
@@ -240,6 +242,31 @@ def _label_templates(node: Any, labels: Mapping[str, str]) -> None:
     elif isinstance(node, list):
         for value in node:
             _label_templates(value, labels)
+
+
+def _fill_in(node: Any) -> None:
+    # What older API servers know elsewhere, but not in a server-side apply: that a quantity may
+    # be written as a number, and that a port without a protocol is one of TCP.
+    if isinstance(node, dict):
+        resources = node.get("resources")
+        if isinstance(resources, dict):
+            for amounts in (resources.get("limits"), resources.get("requests")):
+                if isinstance(amounts, dict):
+                    amounts.update(
+                        {
+                            name: str(amount)
+                            for name, amount in amounts.items()
+                            if type(amount) in {int, float}
+                        }
+                    )
+        for port in node["ports"] if isinstance(node.get("ports"), list) else ():
+            if isinstance(port, dict) and ("containerPort" in port or "port" in port):
+                port.setdefault("protocol", "TCP")
+        for value in node.values():
+            _fill_in(value)
+    elif isinstance(node, list):
+        for value in node:
+            _fill_in(value)
 
 
 def manifest_secrets(bodies: Sequence[Json]) -> list[str]:

@@ -89,8 +89,9 @@ class Placement:
             answer = await self._cluster.ask("GET", path, accept={403, 404})
             if answer.status == 403:
                 continue
-            if answer.status == 404:
-                if not create or name != self._namespace:
+            made_here = create and name == self._namespace
+            if answer.status == 404 or (made_here and is_ours(answer.json())):
+                if not made_here:
                     raise ConfigError(
                         f"{self._cluster.where}: there is no namespace {name}; "
                         "make it, or set create_namespace"

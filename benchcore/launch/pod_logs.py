@@ -73,14 +73,17 @@ class PodLogs:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    def _goes_on(self, uid: str, container: str) -> bool:
-        """Tell whether a container may say more."""
-        pod = self._pods.get(uid)
-        if pod is None:
-            return False
-        status = next((one for one in container_statuses(pod) if one["name"] == container), {})
-        over = (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
-        return not (over and "terminated" in (status.get("state") or {}))
+    async def _may_say_more(self, uid: str, container: str) -> bool:
+        """Wait, after the end of its log, until a container runs again; it may never."""
+        while uid in self._pods:
+            await self._change()
+            pod = self._pods.get(uid, {})
+            if (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
+                return False
+            found = (one for one in container_statuses(pod) if one["name"] == container)
+            if "running" in (next(found, {}).get("state") or {}):
+                return True
+        return False
 
     async def _change(self) -> None:
         """Wait until there is news of the pods, or a while."""
@@ -93,7 +96,7 @@ class PodLogs:
         with file.open("ab", buffering=0) as output:
             log = _Log(output, self._secrets)
             while True:
-                broke = False
+                broke = False  # then there may be more of it
                 query = [("container", container), ("follow", "true"), ("timestamps", "true")]
                 if log.last:
                     query.append(("sinceTime", log.last))
@@ -107,13 +110,14 @@ class PodLogs:
                         elif response.status == 404:
                             return
                 except (aiohttp.ClientError, OSError, TimeoutError):
-                    broke = True  # there may be more of it
+                    broke = True
                 except BenchcoreError as error:
                     self._note(f"the log of {name_of(pod)}/{container} is not followed: {error}")
                     return
-                if not broke and not self._goes_on(uid_of(pod), container):
+                if broke:
+                    await self._change()
+                elif not await self._may_say_more(uid_of(pod), container):
                     return
-                await self._change()
 
 
 class _Log:

@@ -69,11 +69,12 @@ class Rollout:
         self._told: dict[str, str] = {}
         self._reasons: dict[tuple[str, ...], Trouble] = {}
 
-    async def wait(self, seconds: float) -> None:
+    async def wait(self, seconds: float, *, left: float | None = None) -> None:
         """Wait until everything is ready.
 
         Args:
             seconds: how long at most.
+            left: how much of that is left; all of it where left out.
 
         Raises:
             TargetError: it will not be, or was not in time; says why, with the last lines of a log.
@@ -83,7 +84,7 @@ class Rollout:
             return
         follows: list[asyncio.Task[None]] = []
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds if left is None else max(left, 0.0)):
                 await self._list()
                 follows = [asyncio.create_task(one.follow()) for one in self._watches.values()]
                 await self._until_ready(follows)
@@ -120,6 +121,8 @@ class Rollout:
             self._changed.clear()
             if self._look():
                 return
+            if any(one.fatal for one in self._troubles()):
+                raise await self._given_up("will not become ready")
             change = asyncio.create_task(self._changed.wait())
             try:
                 done, _ = await asyncio.wait(
@@ -133,10 +136,6 @@ class Rollout:
                 task.result()
             if not done:
                 self._tell(f"still waiting: {'; '.join(self._missing())}")
-            fatal = next((one for one in self._troubles() if one.fatal), None)
-            if fatal is not None:
-                self._look()
-                raise await self._given_up("will not become ready")
 
     def _look(self) -> bool:
         """Tell what is new; return whether everything is ready."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -25,6 +26,7 @@ from benchcore.stages.protocol import Stage
 
 PROVIDERS: Final = "providers.yaml"
 _YAML: Final = (".yaml", ".yml")
+_PLACE: Final = re.compile(r"(.*?):(\d+): ")
 _RESERVED: Final = ("providers.yaml", "matrix.yaml")
 
 
@@ -118,10 +120,16 @@ def load_scenario(
         else:
             scenario = scenario.model_copy(update={"model": scenario.model or model})
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError("\n".join(sorted(faults, key=_in_order)))
     assert scenario is not None
     stages = [known[name](settings[name]) for name in known if name in settings]
     return LoadedScenario(scenario, path, kind, stages, settings, asking, base_url, environ)
+
+
+def _in_order(fault: str) -> tuple[str, int]:
+    """Return what sorts faults as their files have them."""
+    place = _PLACE.match(fault)
+    return ("", 0) if place is None else (place[1], int(place[2]))
 
 
 def _extended(path: Path, around: Sequence[Path]) -> Tree:
@@ -163,6 +171,7 @@ def _settings(
 ) -> dict[str, StageSettings]:
     stages = tree.below("stages")
     found: dict[str, StageSettings] = {}
+    had: list[str] = []
     for name in stages.content:
         if name not in known:
             close = get_close_matches(str(name), list(known), n=1)
@@ -171,8 +180,11 @@ def _settings(
     for name, stage in known.items():
         given = stages.content.get(name, {} if stage.wanted else False)
         own = _of_run_type(stages, name, given, run_type.name, faults)
+        if own is None:
+            continue
+        had.append(name)
         picked = choice is None or choice.stages is None or name in choice.stages
-        if own is None or not (picked or stage.wanted):
+        if not (picked or stage.wanted):
             continue
         if choice is not None and name == "perf":
             own = _levels(own, choice)
@@ -183,7 +195,7 @@ def _settings(
             faults.extend(filled.faults(error, stage.settings_model, "stages", name))
     missing = [one for one in (choice.stages or () if choice else ()) if one not in found]
     if missing and not faults:
-        has = ", ".join(one for one in found if not known[one].wanted) or "none"
+        has = ", ".join(one for one in had if not known[one].wanted) or "none"
         faults.append(
             f"{tree.place(())}: has no stage {missing[0]} for {run_type.name}; it has {has}"
         )

@@ -1,0 +1,178 @@
+"""What several scenarios come to, and what people and CI systems read of it."""
+
+import json
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchcore.errors import ConfigError
+from benchcore.pipeline.lines import render_matrix, render_result
+from benchcore.pipeline.matrix_result import MatrixEntry, MatrixResult, whole
+from benchcore.pipeline.result import ScenarioResult, worst
+from benchcore.pipeline.summary import junit, markdown
+from benchcore.stages.protocol import StagePart, StageStatus
+
+
+@given(st.lists(st.sampled_from([0, 1, 2, 3, 4, 5])))
+def test_the_first_of_1_3_4_5_counts(codes):
+    found = worst(codes)
+    if not any(codes):
+        assert found == 0
+    elif set(codes) & {1, 3, 4, 5}:
+        assert found == min(set(codes) & {1, 3, 4, 5})
+    else:
+        assert found == 2
+
+
+def part(name, status="passed", message="", code=0, **facts):
+    return StagePart(
+        name, StageStatus(status), message, code, "2026-01-01T00:00:00Z", 60.0, None, facts
+    )
+
+
+def result(name, *parts, status="complete", **fields):
+    facts = {"file": "a.yaml", "command": [], "labels": {}, "target": {}}
+    found = ScenarioResult(
+        name, "daily", f"r-{name}", "2026-01-01T00:00:00Z", facts, status, **fields
+    )
+    found.parts = list(parts)
+    return found
+
+
+CHECKS = {"pass": 3, "flaky": 1, "total": 5}
+LEVELS = {
+    "levels": [
+        {"level": "c1", "output_token_throughput": None},
+        {"level": "c8", "output_token_throughput": 812.4},
+    ]
+}
+
+
+def matrix():
+    good = result("good", part("functional", **CHECKS), part("perf", **LEVELS))
+    bad = result(
+        "b|d",
+        part("functional", "failed", "1 of 5 <checks> failed", 5, **CHECKS),
+        part("perf", "warned", "c1: invalid", **LEVELS),
+        part("accuracy", "skipped", "functional failed"),
+        part("gate", "failed", "the server | is gone\nfor good", 3),
+    )
+    entries = [
+        MatrixEntry("good", "good.yaml", "r-good", good),
+        MatrixEntry("b|d", "bad.yaml", "r-bad", bad, 3),
+        MatrixEntry("dead", "dead.yaml", "r-dead", None, 1, "its process ended with -9"),
+        MatrixEntry("out", "", skipped="needs eight GPUs"),
+    ]
+    return MatrixResult("m", "m.yaml", "daily", "x", entries=entries, status="complete")
+
+
+def test_a_matrix_is_as_bad_as_its_worst_scenario():
+    found = matrix()
+    assert (found.verdict, found.exit_code) == ("failed", 1)
+    found.entries.pop(2)
+    assert found.exit_code == 3
+    found.entries.pop(1)
+    assert (found.verdict, found.exit_code) == ("passed", 0)
+    found.signal = 15
+    assert (found.verdict, found.exit_code) == ("interrupted", 143)
+
+
+def test_the_summary_fits_a_comment_and_keeps_its_table():
+    assert (
+        markdown(matrix())
+        == """\
+## m, daily: ❌ failed
+
+| scenario | verdict | functional | perf | accuracy | gate | minutes |
+| --- | --- | --- | --- | --- | --- | ---: |
+| good | ✅ passed | 4/5 (passed) | c8: 812 tokens/s (passed) |  |  | 2.0 |
+| b\\|d | ❌ failed | 4/5 (failed) | c8: 812 tokens/s (warned) | skipped | failed | 4.0 |
+| dead | ❌ failed |  |  |  |  |  |
+| out | ⏭️ skipped |  |  |  |  |  |
+
+- **b\\|d**, functional failed: 1 of 5 &lt;checks> failed
+- **b\\|d**, perf warned: c1: invalid
+- **b\\|d**, gate failed: the server \\| is gone for good
+- **dead**: its process ended with -9
+- out was left out: needs eight GPUs
+"""
+    )
+
+
+def test_ci_systems_see_a_case_for_each_stage():
+    root = ET.fromstring(junit(matrix()))
+    suites = {suite.get("name"): suite for suite in root}
+    counts = {
+        name: tuple(int(suite.get(kind)) for kind in ("tests", "failures", "errors", "skipped"))
+        for name, suite in suites.items()
+    }
+    assert counts == {
+        "good": (2, 0, 0, 0),
+        "b|d": (4, 1, 1, 1),
+        "dead": (1, 0, 1, 0),
+        "out": (1, 0, 0, 1),
+    }
+    case = suites["b|d"][0]
+    assert case.attrib == {"classname": "benchcore.b|d", "name": "functional", "time": "60.000"}
+    assert case.find("failure").get("message") == "1 of 5 <checks> failed"
+    assert suites["b|d"][1].find("system-out").text == "warned: c1: invalid"
+
+
+def test_a_terminal_of_a_hundred_columns_is_enough():
+    text = render_matrix(matrix()) + render_result(matrix().entries[1].result)
+    assert max(map(len, text.splitlines())) <= 100
+    assert "  dead: failed\n    its process ended with -9\n" in text
+    assert "  functional  failed      60 s: 4/5: 1 of 5 <checks> failed\n" in text
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The folder of a finished scenario."""
+    found = result("a", part("functional"), part("perf"), part("accuracy", "warned", code=0))
+    run = {"schema_version": 1, "status": "complete", "levels": []}
+    for name, content in (
+        ("result.json", found.to_json()),
+        ("run.json", run),
+        ("functional.json", {}),
+        ("accuracy.json", {}),
+    ):
+        (tmp_path / name).write_text(json.dumps(content))
+    return tmp_path
+
+
+def test_what_is_finished_is_whole(folder):
+    assert whole(folder).scenario == "a"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("result.json", ""),
+        ("result.json", "{}"),
+        ("run.json", "{"),
+        ("run.json", '{"schema_version": 1, "status": "running", "levels": []}'),
+        ("functional.json", "[]"),
+        ("accuracy.json", ""),
+    ],
+)
+def test_what_is_cut_is_not_finished(folder, name, content):
+    (folder / name).write_text(content)
+    with pytest.raises(ConfigError):
+        whole(folder)
+
+
+@pytest.mark.parametrize("change", [{"status": "interrupted"}, {"dry_run": True}])
+def test_what_did_not_end_is_not_finished(folder, change):
+    found = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(found | change))
+    with pytest.raises(ConfigError):
+        whole(folder)
+
+
+@pytest.mark.parametrize("name", ["functional.json", "accuracy.json", "run.json"])
+def test_what_lost_a_file_is_not_finished(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ConfigError):
+        whole(folder)

@@ -1,0 +1,290 @@
+"""What a run makes of its stages: order, failures, limits, interrupts; with little stages."""
+
+import asyncio
+import json
+
+import pytest
+
+from benchcore.config.provider import Asking
+from benchcore.config.run_type import RUN_TYPES
+from benchcore.config.scenario import Scenario
+from benchcore.config.stage import StageSettings
+from benchcore.errors import InvalidRunError, TargetError, VerdictError
+from benchcore.pipeline.result import ScenarioResult
+from benchcore.pipeline.scenario_file import LoadedScenario
+from benchcore.pipeline.scenario_run import ScenarioRun
+from benchcore.stages.protocol import BaseStage, StagePlan, StageSkippedError
+
+SCENARIO = Scenario.model_validate({"id": "a", "target": {"base_url": "http://127.0.0.1:1"}})
+
+
+class Step(BaseStage):
+    """A stage that does what it is told."""
+
+    def __init__(self, name, position, does=None, settings=None, **marks):
+        super().__init__(StageSettings.model_validate(settings or {}))
+        self.name, self.position, self.does = name, position, does
+        self.interrupts = 0
+        for mark, value in marks.items():
+            setattr(self, mark, value)
+
+    def plan(self, context):
+        if isinstance(self.does, Exception):
+            raise self.does
+        return StagePlan([f"{self.name} would do something"], 1.0, {"found": None})
+
+    async def run(self, context):
+        self.facts["began"] = True
+        if isinstance(self.does, Exception):
+            raise self.does
+        if self.does is not None:
+            await self.does(self)
+        self.facts["ended"] = True
+
+
+def loaded(steps, run_type="pr"):
+    settings = {step.name: step.settings for step in steps}
+    return LoadedScenario(
+        SCENARIO,
+        "a.yaml",
+        RUN_TYPES[run_type],
+        list(steps),
+        settings,
+        Asking(),
+        "http://127.0.0.1:1",
+        {},
+    )
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs steps as a scenario, and returns the result."""
+
+    def make(*steps, run_type="pr", **fields):
+        folder = tmp_path / "20260101T000000Z-a"
+        folder.mkdir()
+        found = loaded(steps, run_type)
+        found.path = tmp_path / "a.yaml"
+        return ScenarioRun(found, folder, tmp_path, **fields)
+
+    return make
+
+
+def statuses(result):
+    return {part.name: str(part.status) for part in result.parts}
+
+
+def frame(*between):
+    return [
+        Step("launch", 0, essential=True, warnable=frozenset()),
+        *between,
+        Step("cleanup", 100, always=True, warnable=frozenset()),
+    ]
+
+
+async def test_stages_run_one_after_the_other_and_the_result_is_on_disk_after_each(run):
+    order = []
+
+    async def note(step):
+        order.append(step.name)
+        found = json.loads((machine.context.folder / "result.json").read_bytes())
+        assert found["status"] == "running"
+        assert found["verdict"] is None
+        assert len(found["stages"]) == len(order) - 1
+
+    machine = run(*(Step(name, place, note) for place, name in enumerate("abc")))
+    result = await machine()
+    assert order == ["a", "b", "c"]
+    assert (result.verdict, result.exit_code, result.status) == ("passed", 0, "complete")
+    read = ScenarioResult.read(machine.context.folder)
+    assert read.to_json() == result.to_json()
+    assert [part.facts for part in read.parts] == [{"began": True, "ended": True}] * 3
+    log = (machine.context.folder / "logs" / "benchcore.log").read_text()
+    assert [line.split(" ", 1)[1] for line in log.splitlines()][:2] == [
+        "a: begins",
+        "a: passed after 0.0 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "pr", "daily"),
+    [
+        (VerdictError("no"), 5, "failed", "warned"),
+        (InvalidRunError("no"), 4, "failed", "warned"),
+        (TargetError("no"), 3, "failed", "failed"),
+        (ValueError("no"), 1, "failed", "failed"),
+    ],
+)
+async def test_a_failure_of_the_load_fails_a_pr_and_warns_a_daily_run(
+    run, error, code, pr, daily, tmp_path
+):
+    steps = frame(Step("perf", 30, error), Step("accuracy", 40))
+    result = await run(*steps)()
+    assert statuses(result) == {
+        "launch": "passed",
+        "perf": pr,
+        "accuracy": "skipped",
+        "cleanup": "passed",
+    }
+    assert (result.verdict, result.exit_code) == ("failed", code)
+    assert result.parts[2].message == "perf failed"
+    (tmp_path / "20260101T000000Z-a").rename(tmp_path / "before")
+    result = await run(*frame(Step("perf", 30, error), Step("accuracy", 40)), run_type="daily")()
+    assert statuses(result) == {
+        "launch": "passed",
+        "perf": daily,
+        "accuracy": "passed",
+        "cleanup": "passed",
+    }
+    assert result.verdict == daily
+    assert result.exit_code == (code if daily == "failed" else 0)
+
+
+async def test_a_failed_check_fails_a_daily_run_and_what_follows_is_measured(run):
+    steps = frame(Step("functional", 20, VerdictError("1 of 4")), Step("perf", 30))
+    result = await run(*steps, run_type="daily")()
+    assert statuses(result) == {
+        "launch": "passed",
+        "functional": "failed",
+        "perf": "passed",
+        "cleanup": "passed",
+    }
+    assert (result.verdict, result.exit_code) == ("failed", 5)
+
+
+async def test_what_a_stage_says_of_itself_counts_more_than_the_run_type(run):
+    steps = frame(
+        Step(
+            "functional", 20, VerdictError("x"), {"on_failure": "warn", "continue_on_error": False}
+        ),
+        Step("perf", 30, VerdictError("x"), {"on_failure": "fail", "continue_on_error": True}),
+        Step("accuracy", 40),
+    )
+    result = await run(*steps)()
+    assert statuses(result) == {
+        "launch": "passed",
+        "functional": "warned",
+        "perf": "failed",
+        "accuracy": "passed",
+        "cleanup": "passed",
+    }
+    assert result.exit_code == 5
+
+
+async def test_nothing_runs_on_a_server_that_did_not_come_up_and_clean_up_does(run):
+    steps = frame(
+        Step(
+            "health", 10, TargetError("not up"), {"on_failure": "warn"}, essential=True, warnable=()
+        ),
+        Step("perf", 30),
+    )
+    result = await run(*steps, run_type="daily")()
+    assert statuses(result) == {
+        "launch": "passed",
+        "health": "failed",
+        "perf": "skipped",
+        "cleanup": "passed",
+    }
+    assert (result.verdict, result.exit_code) == ("failed", 3)
+
+
+async def test_a_stage_that_has_nothing_to_do_is_skipped_and_fails_nothing(run):
+    result = await run(*frame(Step("gate", 50, StageSkippedError("no baseline"))))()
+    assert statuses(result)["gate"] == "skipped"
+    assert result.parts[1].message == "no baseline"
+    assert (result.verdict, result.exit_code) == ("passed", 0)
+
+
+async def test_a_stage_that_takes_too_long_is_stopped_and_fails(run):
+    async def forever(_step):
+        await asyncio.Event().wait()
+
+    steps = frame(Step("perf", 30, forever, {"limit_seconds": 0.01}), Step("accuracy", 40))
+    result = await run(*steps)()
+    part = result.parts[1]
+    assert (str(part.status), part.exit_code) == ("failed", 5)
+    assert part.message == "stopped after its limit of 0.01 s"
+    assert part.facts == {"began": True}
+    assert statuses(result)["cleanup"] == "passed"
+
+
+async def test_a_stage_that_ends_by_itself_when_it_is_stopped_keeps_what_it_found(run):
+    class Saver(Step):
+        async def run(self, context):
+            self.stop = asyncio.Event()
+            await self.stop.wait()
+            self.facts["levels"] = 1
+
+        def interrupt(self):
+            self.stop.set()
+            return True
+
+    result = await run(*frame(Saver("perf", 30, settings={"limit_seconds": 0.01})))()
+    assert result.parts[1].facts == {"levels": 1}
+    assert str(result.parts[1].status) == "failed"
+
+
+async def test_an_interrupt_ends_the_stage_leaves_out_the_rest_and_cleans_up(run):
+    async def interrupted(_step):
+        asyncio.get_running_loop().call_soon(machine.interrupt, 15)
+        await asyncio.Event().wait()
+
+    machine = run(*frame(Step("perf", 30, interrupted), Step("accuracy", 40)))
+    result = await machine()
+    assert statuses(result) == {
+        "launch": "passed",
+        "perf": "interrupted",
+        "accuracy": "interrupted",
+        "cleanup": "passed",
+    }
+    assert (result.verdict, result.status, result.exit_code) == ("interrupted", "interrupted", 143)
+    assert ScenarioResult.read(machine.context.folder).exit_code == 143
+
+
+async def test_clean_up_goes_on_through_interrupts(run):
+    class CleanUp(Step):
+        async def run(self, context):
+            machine.interrupt(2)
+            machine.interrupt(2)
+            await asyncio.sleep(0)
+            self.facts["left"] = []
+
+        def interrupt(self):
+            return True
+
+    machine = run(Step("launch", 0), CleanUp("cleanup", 100, always=True))
+    result = await machine()
+    assert result.parts[1].facts == {"left": []}
+    assert str(result.parts[1].status) == "passed"
+    assert result.exit_code == 130
+
+
+async def test_a_dry_run_does_nothing_and_shows_each_part(run):
+    steps = frame(Step("perf", 30), Step("accuracy", 40, VerdictError("no data")))
+    machine = run(*steps, dry_run=True)
+    result = await machine()
+    assert statuses(result) == {
+        "launch": "planned",
+        "perf": "planned",
+        "accuracy": "failed",
+        "cleanup": "planned",
+    }
+    assert result.parts[1].facts == {"found": None}
+    assert result.parts[1].notes == ["perf would do something"]
+    assert (result.verdict, result.exit_code) == ("failed", 5)
+    assert not (machine.context.folder / "run.json").exists()
+
+
+async def test_without_a_climb_the_folder_is_a_runs_all_the_same(run):
+    seen = []
+
+    async def look(_step):
+        seen.append(json.loads((machine.context.folder / "run.json").read_bytes()))
+
+    machine = run(*frame(Step("functional", 20), Step("gate", 50, look)), run_type="daily")
+    await machine()
+    assert seen[0]["status"] == "complete"
+    assert seen[0]["levels"] == []
+    assert seen[0]["labels"]["scenario"] == "a"
+    assert seen[0]["labels"]["run_type"] == "daily"
+    assert seen[0]["labels"]["instance"]
