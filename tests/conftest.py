@@ -8,6 +8,30 @@ import pytest
 from benchcore.sim import SimOptions, SimProfile, SimulatorProcess
 
 
+_SKIPPED = []
+
+
+def pytest_runtest_logreport(report):
+    """Remember what was skipped."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _SKIPPED.append(f"{report.nodeid}: {report.longrepr[2]}")
+
+
+def pytest_sessionfinish(session):
+    """Fail where something is skipped in CI: there, whatever a test needs is installed."""
+    controller = not hasattr(session.config, "workerinput")
+    if os.environ.get("CI") and controller and _SKIPPED:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say which skips have failed the session."""
+    if os.environ.get("CI") and _SKIPPED:
+        terminalreporter.section("skipped, which fails here")
+        for line in _SKIPPED:
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def simulator():
     """A fast simulator in a process of its own, for the whole session."""

@@ -107,7 +107,7 @@ def undeploy(**given: Any) -> int:
     before = _deployed(folder)
     if before is not None and before["pid"] is not None and _is_there(before):
         os.kill(before["pid"], signal.SIGTERM)
-        _wait(before["pid"])
+        _wait(folder / "deployed.json", before["pid"])
     elif launch is not None and launch.kubernetes is not None:
         for line in asyncio.run(
             remove_run(launch.kubernetes, loaded.path.parent, f"deploy-{name}")
@@ -143,9 +143,10 @@ def _is_there(deployed: dict[str, Any]) -> bool:
     return True
 
 
-def _wait(pid: int) -> None:
+def _wait(file: Path, pid: int) -> None:
+    """Wait until the process that deployed has taken everything down: then it removes its file."""
     deadline = time.monotonic() + _END_SECONDS
-    while _is_there({"pid": pid}):
+    while file.exists():
         if time.monotonic() > deadline:
             raise TargetError(f"process {pid} does not end; it was sent a SIGTERM")
         time.sleep(_POLL_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TextIO
 
 import orjson
@@ -32,9 +33,11 @@ class _Lines(logging.Handler):
             line = f"{record.levelname.lower()}: {text}"
         else:
             line = text
-        self._before()
-        self._stream.write(f"{line}\n")
-        self._stream.flush()
+        # Whoever listened may be gone: that is no reason to lose what is measured.
+        with suppress(BrokenPipeError):
+            self._before()
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
 
 
 def set_up(

@@ -17,6 +17,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -169,11 +170,22 @@ def main() -> int:
     if not line:
         return 0  # whoever started us has gone before saying anything
     try:
-        asyncio.run(_attend(Attendance.read(line)))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_attend(Attendance.read(line)))
     except BenchcoreError as error:
         _say(error=str(error))
         return error.exit_code
     return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the loop: uvloop where there is one, every token may go through it."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:  # not on Windows
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 def _first_line() -> bytes:
