@@ -4,8 +4,9 @@ Run as ``python -m benchcore.launch.attendant``. Both would disturb the event lo
 
 The first line on standard input says what is attended, see `Attendance`. Each further one is a
 command: ``{"forward": [[namespace, pod, port], …]}`` is answered with ``{"port": …}``, and
-``{"guard": true}`` makes it say ``{"ended": "…"}`` when a pod is lost from then on. The end of
-standard input, which the kernel brings when the other process is gone, ends this one.
+``{"guard": true}`` with ``{"guarded": true}``; from then on it says ``{"ended": "…"}`` when a pod
+is lost. The end of standard input, which the kernel brings when the other process is gone, ends
+this one.
 
 On standard output, a line of JSON each: ``{"ready": true}``, answers, ``{"error": "…"}``, and at
 any time ``{"note": "…"}`` and ``{"ended": "…"}``.
@@ -107,15 +108,18 @@ class Attendant:
                 await self._forward.close()
 
     async def _obey(self, command: Json) -> None:
-        if "forward" in command:
-            pods = [(str(space), str(name), int(port)) for space, name, port in command["forward"]]
-            self._forward = PortForward(self._cluster, pods, failed=self._note_once)
-            try:
+        try:
+            if "forward" in command:
+                pods = [(space, name, port) for space, name, port in command["forward"]]
+                self._forward = PortForward(self._cluster, pods, failed=self._note_once)
                 _say(port=await self._forward.start())
-            except (BenchcoreError, OSError) as error:
-                _say(error=str(error))
-        elif "guard" in command:
-            self._vigil = Vigil(self._pods())
+            elif "guard" in command:
+                for watch in self._watches:
+                    await watch.list()  # the watch may be behind what the other process knows
+                self._vigil = Vigil(self._pods())
+                _say(guarded=True)
+        except (BenchcoreError, OSError) as error:
+            _say(error=str(error))
 
     async def _keep_up(self, watch: Watch) -> None:
         """Follow a watch for as long as it takes, whatever happens to the API server."""

@@ -69,9 +69,13 @@ class AttendantProcess:
         """
         return int(await self._ask(_line(forward=[list(pod) for pod in pods]), "port"))
 
-    def guard(self) -> None:
-        """Let `ended` tell from now on when one of the pods is lost."""
-        self._write(_line(guard=True))
+    async def guard(self) -> None:
+        """Let `ended` tell from now on when one of the pods is lost.
+
+        Raises:
+            TargetError: it cannot; says why.
+        """
+        await self._ask(_line(guard=True), "guarded")
 
     def ended(self) -> str | None:
         """Return why a pod is no longer there; does not wait."""

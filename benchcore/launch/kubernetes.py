@@ -126,7 +126,7 @@ class KubernetesServer:
             url, notes = await self._reach(cluster, endpoint)
             seconds = loop.time() - begin
         assert self._attendant is not None
-        self._attendant.guard()
+        await self._attendant.guard()
         self._tell(f"ready after {seconds:.0f} s: {url}")
         return Served(
             base_url=url,

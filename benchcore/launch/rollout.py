@@ -46,6 +46,7 @@ class Rollout:
         selector: of labels that they and their pods carry.
         tell: takes progress and reasons, a line each.
         secrets: values that must not be in a reason.
+        timeout: bounds the wait.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Rollout:
         selector: str,
         tell: Callable[[str], None],
         secrets: Collection[str] = (),
+        timeout: Callable[[float], asyncio.Timeout] = asyncio.timeout,
     ) -> None:
         self._cluster = cluster
         self._wanted = [
@@ -64,6 +66,7 @@ class Rollout:
         self._selector = selector
         self._tell = tell
         self._secrets = secrets
+        self._timeout = timeout
         self._changed = asyncio.Event()
         self._watches: dict[tuple[Resource, str | None], Watch] = {}
         self._told: dict[str, str] = {}
@@ -84,7 +87,7 @@ class Rollout:
             return
         follows: list[asyncio.Task[None]] = []
         try:
-            async with asyncio.timeout(seconds if left is None else max(left, 0.0)):
+            async with self._timeout(seconds if left is None else max(left, 0.0)):
                 await self._list()
                 follows = [asyncio.create_task(one.follow()) for one in self._watches.values()]
                 await self._until_ready(follows)

@@ -17,6 +17,8 @@ from benchcore.metrics.status import Status
 from benchcore.pipeline.result import FILE, ScenarioResult
 from benchcore.pipeline.scenario_file import LoadedScenario
 from benchcore.report.progress import Progress, Silent
+from benchcore.report.run_folder import RunFolder
+from benchcore.report.written import write_reports
 from benchcore.sinks.folder import GrowingFile, replace_file
 from benchcore.sinks.run_json import dump
 from benchcore.stages.perf.facts import target_facts, versions
@@ -124,9 +126,12 @@ class ScenarioRun:
         try:
             self._save()
             self._head("running")
+            measured = False
             for stage in self._loaded.stages:
-                if stage.position >= _JUDGED_FROM:
+                if stage.position >= _JUDGED_FROM and not measured:
+                    measured = True
                     self._head(self._measured())
+                    self._reports()
                 part = await self._part(stage)
                 self.context.parts[stage.name] = part
                 self.result.parts.append(part)
@@ -134,6 +139,9 @@ class ScenarioRun:
             self.result.status = "interrupted" if self._interrupts else "complete"
         except BaseException:
             self.result.status = "failed"
+            # A full disk, or a loop that is torn down, is no reason to leave a server running.
+            if self.context.launcher is not None and "cleanup" not in self.context.parts:
+                await self.context.launcher.stop()
             raise
         finally:
             self.result.ended_at = _now()
@@ -245,6 +253,18 @@ class ScenarioRun:
             ended_at=None if status == "running" else _now(),
         )
         self._replace(path, dump(run.to_json()))
+
+    def _reports(self) -> None:
+        """Write the pages for people, once everything that they show is there."""
+        folder = self.context.folder
+        if self.result.dry_run or not RunFolder(folder).levels:
+            return
+        try:
+            write_reports(folder)
+        except OSError as error:
+            raise ResultsError(
+                f"{folder}: the reports cannot be written ({error.strerror})"
+            ) from None
 
     def _measured(self) -> Status:
         """Return how far the measuring stages have come."""

@@ -148,6 +148,7 @@ class StageContext:
             "run_type": self.run_type.name,
             "quant": scenario.quant,
             "model": scenario.model or "",
+            "gpus": "" if scenario.gpus is None else str(scenario.gpus),
         }
         # Runs of several machines would else replace one another where they are pushed.
         here = {"instance": platform.node()}

@@ -58,8 +58,8 @@ def promtool():
     return run
 
 
-def benchcore(folder, *args):
-    """What a command prints, run in a folder and without our variables."""
+def benchcore(folder, *args, **variables):
+    """What a command prints, run in a folder and without our variables but these."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -68,7 +68,7 @@ def benchcore(folder, *args):
     done = subprocess.run(
         [sys.executable, "-m", "benchcore", *map(str, args)],
         cwd=folder,
-        env=environment,
+        env={**environment, **variables},
         capture_output=True,
         text=True,
         timeout=60,
@@ -90,20 +90,44 @@ def labels():
     return RUN
 
 
+SCENARIO = f"""
+id: {RUN["scenario"]}
+model: {RUN["model"]}
+quant: {RUN["quant"]}
+labels: {{instance: {RUN["instance"]}}}
+launch: {{simulator: {{profile: fast, settings: {{model: {RUN["model"]}, ability: 0.7}}}}}}
+stages:
+  functional: {{suite: false}}
+  perf: {{concurrency: [1, 4], requests: 20, input_tokens: 32, output_tokens: 8}}
+  accuracy: {{task: mmlu, data: builtin, limit: 5}}
+"""
+
+
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory):
-    """A climb of the simulator, with its checks and a score."""
+def gateway(tmp_path_factory):
+    """A real Pushgateway."""
+    path = program("prometheus-pushgateway", "pushgateway")
+    address = f"127.0.0.1:{free_port()}"
+    # Debian's keeps what it has in a file of the system by default.
+    kept = tmp_path_factory.mktemp("gateway") / "pushed"
+    options = (f"--web.listen-address={address}", "--log.level=error", f"--persistence.file={kept}")
+    with served(path, *options):
+        wait_for(lambda: fetch(f"http://{address}/-/ready"), "the Pushgateway")
+        yield address
+
+
+@pytest.fixture(scope="session")
+def run_folder(gateway, tmp_path_factory):
+    """A daily run of a scenario on the simulator, which has pushed itself."""
     folder = tmp_path_factory.mktemp("runs")
-    named = [part for name, value in RUN.items() for part in ("--label", f"{name}={value}")]
-    benchcore(folder, "climb", "--sim", "--concurrency", "1,4", "--requests", "20", *named)
-    benchcore(folder, "check", "--sim", "--smoke")
-    benchcore(folder, "eval", "mmlu", "--sim", "--limit", "5")
-    results = folder / "results"
-    (climb,) = results.glob("*-climb")
-    for name in ("functional.json", "accuracy.json"):
-        (found,) = results.glob(f"*/{name}")
-        shutil.copy(found, climb)
-    return climb
+    (folder / "chat.yaml").write_text(SCENARIO)
+    benchcore(
+        folder,
+        *("run", "--scenario", "chat.yaml", "--run-type", "daily", "--allow-simulator"),
+        PROM_PUSHGATEWAY_URL=f"http://{gateway}",
+    )
+    (run,) = (folder / "results").glob("*-chat")
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +137,8 @@ def bare_folder(run_folder, tmp_path_factory):
     shutil.copytree(run_folder, folder)
     path = folder / "run.json"
     run = json.loads(path.read_text())
-    path.write_text(json.dumps({**run, "labels": {}}))
+    other = {"name": "climb", "labels": {}, "target": run["target"] | {"model": "sim-1"}}
+    path.write_text(json.dumps(run | other))
     return folder
 
 
@@ -174,32 +199,18 @@ class Prometheus:
 
 @pytest.fixture(scope="session")
 def programs():
-    """Paths of Prometheus, the Pushgateway and promtool."""
-    return (
-        program("prometheus"),
-        program("prometheus-pushgateway", "pushgateway"),
-        program("promtool"),
-    )
+    """Paths of Prometheus and promtool."""
+    return program("prometheus"), program("promtool")
 
 
 @pytest.fixture(scope="session")
-def prometheus(programs, run_folder, bare_folder, tmp_path_factory):
+def prometheus(programs, gateway, run_folder, bare_folder, tmp_path_factory):
     """A real Prometheus that scrapes a real Pushgateway with both runs, and has their history."""
     folder = tmp_path_factory.mktemp("prometheus")
-    gateway = f"127.0.0.1:{free_port()}"
     url = f"127.0.0.1:{free_port()}"
     with ExitStack() as stack:
-        stack.enter_context(
-            served(
-                *(programs[1], f"--web.listen-address={gateway}", "--log.level=error"),
-                # Debian's keeps what it has in a file of the system by default.
-                f"--persistence.file={folder / 'pushed'}",
-            )
-        )
-        wait_for(lambda: fetch(f"http://{gateway}/-/ready"), "the Pushgateway")
-        for run in (run_folder, bare_folder):
-            benchcore(folder, "push", run, "--allow-simulator", "--url", f"http://{gateway}")
-        data = history(programs[2], fetch(f"http://{gateway}/metrics"), folder)
+        benchcore(folder, "push", bare_folder, "--allow-simulator", "--url", f"http://{gateway}")
+        data = history(programs[1], fetch(f"http://{gateway}/metrics"), folder)
         config = (GRAFANA / "prometheus.yml").read_text()
         config = config.replace("localhost:9091", gateway).replace("30s", "500ms")
         (folder / "prometheus.yml").write_text(config)

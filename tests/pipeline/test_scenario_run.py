@@ -9,7 +9,7 @@ from benchcore.config.provider import Asking
 from benchcore.config.run_type import RUN_TYPES
 from benchcore.config.scenario import Scenario
 from benchcore.config.stage import StageSettings
-from benchcore.errors import InvalidRunError, TargetError, VerdictError
+from benchcore.errors import InvalidRunError, ResultsError, TargetError, VerdictError
 from benchcore.pipeline.result import ScenarioResult
 from benchcore.pipeline.scenario_file import LoadedScenario
 from benchcore.pipeline.scenario_run import ScenarioRun
@@ -288,3 +288,25 @@ async def test_without_a_climb_the_folder_is_a_runs_all_the_same(run):
     assert seen[0]["labels"]["scenario"] == "a"
     assert seen[0]["labels"]["run_type"] == "daily"
     assert seen[0]["labels"]["instance"]
+
+
+async def test_results_that_cannot_be_written_leave_no_server_behind(run):
+    class Launcher:
+        stopped = 0
+
+        async def stop(self):
+            self.stopped += 1
+            return []
+
+    launcher = Launcher()
+
+    async def full_disk(_step):
+        machine.context.launcher = launcher
+        result = machine.context.folder / "result.json"
+        result.unlink()
+        result.mkdir()  # what is written cannot take its place
+
+    machine = run(*frame(Step("perf", 30, full_disk)))
+    with pytest.raises(ResultsError, match=r"result.json: cannot be written"):
+        await machine()
+    assert launcher.stopped == 1

@@ -31,7 +31,7 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
 
     Args:
         folder: of a climb.
-        gpus: how many the server has, where that is known.
+        gpus: how many the server has; `None`: what the run's label `gpus` says, if anything.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -43,7 +43,7 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
             *(_timeline(folder, level) for level in folder.levels),
             _scatter(folder),
             _goodput(folder),
-            _pareto(folder, gpus),
+            _pareto(folder, gpus or _gpus(folder)),
         ]
     return [plot for plot in found if plot is not None]
 
@@ -268,6 +268,11 @@ def _goodput(folder: RunFolder) -> Plot | None:
     return Plot(
         "goodput", "Goodput by limit", "Requests per second that meet a limit of the TTFT", figure
     )
+
+
+def _gpus(folder: RunFolder) -> int | None:
+    said = str((folder.run.get("labels") or {}).get("gpus") or "")
+    return int(said) if said.isdecimal() and int(said) else None
 
 
 def _pareto(folder: RunFolder, gpus: int | None) -> Plot | None:

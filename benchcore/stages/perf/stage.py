@@ -10,9 +10,8 @@ from pydantic import ValidationError
 
 from benchcore.config.climb import ClimbFields
 from benchcore.config.stage import PerfSettings
-from benchcore.errors import ConfigError, InvalidRunError, ResultsError, TargetError, VerdictError
+from benchcore.errors import ConfigError, InvalidRunError, TargetError, VerdictError
 from benchcore.metrics.run import RunResult
-from benchcore.report.written import write_reports
 from benchcore.stages.perf.climb import Climb
 from benchcore.stages.perf.parts import SHAPE, climb_parts
 from benchcore.stages.perf.plan import Part, steps
@@ -88,12 +87,6 @@ class PerfStage(BaseStage[PerfSettings]):
         finally:
             self.facts = _facts(climb.run)
         self.notes = [note for level in climb.run.levels for note in level.findings]
-        try:
-            write_reports(context.folder)
-        except OSError as error:
-            raise ResultsError(
-                f"{context.folder}: the reports cannot be written ({error.strerror})"
-            ) from None
         _judge(climb.run, slos=bool(self._slos(context)))
 
     def interrupt(self) -> bool:
