@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import SecretStr
 
+from benchcore.cli import values
 from benchcore.cli.output import show
-from benchcore.cli.target import SERVER, masked, read_target, warnings
+from benchcore.cli.target import LABEL, SERVER, masked, read_target, warnings
 from benchcore.errors import ResultsError, VerdictError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ _SIM_BURST = 192
 @click.option("--json", "as_json", is_flag=True, help="Print functional.json instead of a table.")
 @click.option("--output", default="results", show_default=True, help="Where the folder goes.")
 @click.option("--name", default="check", show_default=True, help="Name of the run.")
+@LABEL
 @click.option("--quiet", is_flag=True, help="No line for each check.")
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
@@ -205,7 +207,7 @@ def _on_server(
         try:
             await machine()
         finally:
-            _save(folder, machine.report, started, ["benchcore", *masked(sys.argv[1:])])
+            _save(folder, machine.report, started, given)
         return machine.report, caught
 
     report, caught = run_loop(go())
@@ -231,27 +233,27 @@ def _expired_key(given: dict[str, Any]) -> str | None:
     return key
 
 
-def _save(folder: Path, report: FunctionalReport, started: dt.datetime, command: list[str]) -> None:
+def _save(
+    folder: Path, report: FunctionalReport, started: dt.datetime, given: dict[str, Any]
+) -> None:
     """Write the folder of the run.
 
     Raises:
         ResultsError: it cannot be written.
     """
-    from benchcore.metrics.run import RunResult
-    from benchcore.sinks.folder import replace_file
     from benchcore.sinks.functional import write_functional
-    from benchcore.sinks.run_json import dump
-    from benchcore.version import __version__
+    from benchcore.stages.head import write_head
 
-    run = RunResult(
-        folder.name,
-        started.isoformat(),
-        {"command": command, "target": report.target, "versions": {"benchcore": __version__}},
-        status=report.status,
-        ended_at=dt.datetime.now(dt.UTC).isoformat(),
-    )
     try:
         write_functional(folder, report)
-        replace_file(folder / "run.json", dump(run.to_json()))
+        write_head(
+            folder,
+            started.isoformat(),
+            report.status,
+            name=given["name"],
+            command=["benchcore", *masked(sys.argv[1:])],
+            target=report.target,
+            labels=values.pairs(given["labels"]),
+        )
     except OSError as error:
         raise ResultsError(f"{folder}: cannot be written ({error.strerror})") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from benchcore.cli import values
-from benchcore.cli.target import group
+from benchcore.cli.target import LABEL, group
 
 REQUEST = group(
     click.option(
@@ -190,13 +190,7 @@ OUTPUT = group(
         help="Where run folders land.",
     ),
     click.option("--name", default="climb", show_default=True, help="Of the run."),
-    click.option(
-        "--label",
-        "labels",
-        type=values.PAIR,
-        multiple=True,
-        help="A fact of your own, for run.json; repeatable.",
-    ),
+    LABEL,
     click.option(
         "--sink",
         "sinks",

@@ -19,7 +19,7 @@ from benchcore.cli.eval_provider import (
     run_provider,
 )
 from benchcore.cli.output import show
-from benchcore.cli.target import SERVER, masked, read_target, validated, warnings
+from benchcore.cli.target import LABEL, SERVER, masked, read_target, validated, warnings
 from benchcore.errors import BenchcoreError, ConfigError
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print accuracy.json instead of a table.")
 @click.option("--output", default="results", show_default=True, help="Where the folder goes.")
 @click.option("--name", "run_name", default=None, help="Name of the run [default: eval-TASK].")
+@LABEL
 @click.option("--quiet", is_flag=True, help="No line for each sample.")
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
@@ -278,7 +279,7 @@ def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind
     if folder is None:
         name = given["run_name"] or f"eval-{plan.task.name}"
         folder = make_folder(Path(given["output"]), started.strftime("%Y%m%dT%H%M%SZ"), name)
-    files = _files(folder, started, show_text=given["show_text"])
+    files = _files(folder, started, given)
 
     async def go() -> tuple[AccuracyReport, list[int]]:
         def take(sample: Sample) -> None:
@@ -323,7 +324,7 @@ def _provided(given: dict[str, Any]) -> int:
     config = _config(given)
     started = dt.datetime.now(dt.UTC)
     folder = provided_folder(given, started)
-    files = _files(folder, started, show_text=False)
+    files = _files(folder, started, given)
     try:
         read = given["result"] is not None
         report = read_result(given, config) if read else run_provider(given, config, folder)
@@ -338,27 +339,31 @@ def _provided(given: dict[str, Any]) -> int:
     return 0
 
 
-def _files(folder: Path, started: dt.datetime, *, show_text: bool) -> EvalFiles:
+def _files(folder: Path, started: dt.datetime, given: dict[str, Any]) -> EvalFiles:
     """Return the files of a run that is nothing but an eval."""
-    from benchcore.metrics.run import RunResult
-    from benchcore.sinks.folder import replace_file
-    from benchcore.sinks.run_json import dump
+    from benchcore.config.json_file import read_json
     from benchcore.stages.accuracy.files import EvalFiles
-    from benchcore.stages.perf.facts import versions
+    from benchcore.stages.head import write_head
+
+    before = folder / "run.json"
+    labels = {
+        **((read_json(before).get("labels") or {}) if before.is_file() else {}),
+        **values.pairs(given["labels"]),
+    }
 
     def write_run(report: AccuracyReport) -> None:
-        facts = {
-            "name": folder.name.partition("-")[2],
-            "command": ["benchcore", *masked(sys.argv[1:])],
-            "target": report.target,
-            "versions": versions(),
-        }
-        run = RunResult(folder.name, started.isoformat(), facts, status=report.status)
-        if report.status != "running":
-            run.ended_at = dt.datetime.now(dt.UTC).isoformat()
-        replace_file(folder / "run.json", dump(run.to_json()))
+        write_head(
+            folder,
+            started.isoformat(),
+            report.status,
+            name=folder.name.partition("-")[2],
+            command=["benchcore", *masked(sys.argv[1:])],
+            target=report.target,
+            labels=labels,
+        )
 
-    return EvalFiles(folder, show_text=show_text, beside=write_run)
+    shown = given["show_text"] and given["provider"] == "native"
+    return EvalFiles(folder, show_text=shown, beside=write_run)
 
 
 def _leave(folder: Path) -> None:

@@ -57,6 +57,15 @@ SERVER = group(
 )
 
 
+LABEL = click.option(
+    "--label",
+    "labels",
+    type=values.PAIR,
+    multiple=True,
+    help="A fact of your own, for run.json; repeatable.",
+)
+
+
 def masked(args: list[str]) -> list[str]:
     """Return the command line without the values of headers: they may be keys."""
     masked = []

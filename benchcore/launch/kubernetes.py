@@ -260,6 +260,7 @@ def _facts(
     return {
         "cluster_version": version,
         "context": config.context,
+        "namespace": config.namespace,
         "address": config.address,
         "objects": [one.place for one in placed],
         "ready_seconds": round(seconds, 3),

@@ -18,7 +18,7 @@ from benchcore.launch.resources import Json, is_custom, name_of, namespace_of
 from benchcore.launch.secrets import MASK, is_secret, masked_text, secret_values
 
 CRD: Final = "CustomResourceDefinition"
-_LAST_WAVE: Final = 3
+LAST_WAVE: Final = 3
 _WAVES: Final = {
     "Namespace": 0,
     CRD: 1,
@@ -86,7 +86,7 @@ class Manifest:
 
 def wave_of(kind: str) -> int:
     """Return when objects of a kind are applied."""
-    return _WAVES.get(kind, _LAST_WAVE)
+    return _WAVES.get(kind, LAST_WAVE)
 
 
 class _Loader(yaml.SafeLoader):

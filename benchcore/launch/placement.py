@@ -8,9 +8,10 @@ from typing import Final
 
 from benchcore.errors import BenchcoreError, ConfigError, TargetError
 from benchcore.launch.cluster import APPLY, FIELD_MANAGER, Cluster
-from benchcore.launch.labels import RUN, is_ours, label_selector, labels_of
-from benchcore.launch.manifests import CRD, Manifest
-from benchcore.launch.placed import Placed, wait_gone
+from benchcore.launch.labels import RUN, is_ours, label_selector
+from benchcore.launch.manifests import CRD, LAST_WAVE, Manifest
+from benchcore.launch.placed import Placed, remove, wait_gone
+from benchcore.launch.readiness import is_waited_for
 from benchcore.launch.resources import NAMESPACE, Json, Resource, one_line
 from benchcore.launch.rollout import Rollout
 
@@ -63,11 +64,14 @@ class Placement:
             TargetError: the cluster did not answer, or did not get ready.
         """
         await self._add_namespace(create=create_namespace)
-        # All of them before the first is applied: nothing is to be undone for a slip of the pen.
+        # All of them before the first is touched: nothing is to be undone for a slip of the pen.
+        there: list[tuple[Manifest, Resource, Json]] = []
         for one in self._manifests:
             resource = await self._resource(one)
-            if resource is not None:
-                await self._make_room(one, resource, gone)
+            if resource is not None and (body := await self._present(one, resource)) is not None:
+                there.append((one, resource, body))
+        for one, resource, body in there:
+            await self._make_room(one, Placed.read(resource, body), body, gone)
         self.begun = True
         for wave in sorted({one.wave for one in self._manifests}):
             placed = []
@@ -127,29 +131,44 @@ class Placement:
         space = (one.namespace or self._namespace) if resource.namespaced else None
         return resource.path(space, one.name)
 
-    async def _make_room(self, one: Manifest, resource: Resource, gone: float) -> None:
-        """Refuse to apply over somebody else's object: it would be removed in the end.
+    async def _present(self, one: Manifest, resource: Resource) -> Json | None:
+        """Return what is there already of the name of a manifest.
 
         Raises:
-            ConfigError: it is somebody else's.
-            TargetError: it is being removed, and did not go.
+            ConfigError: it is somebody else's, and would be removed in the end.
         """
         answer = await self._cluster.ask("GET", self._path(one, resource), accept={404})
         if answer.status == 404:
-            return
+            return None
         body = answer.json()
-        found = Placed.read(resource, body)
         if not is_ours(body):
             raise ConfigError(
-                f"{one.at}: {found.place} is there already and is not of benchcore, which would "
-                "remove it in the end; give another name or namespace, or take it out"
+                f"{one.at}: {Placed.read(resource, body).place} is there already and is not of "
+                "benchcore, which would remove it in the end; give another name or namespace, or "
+                "take it out"
             )
+        return body
+
+    async def _make_room(self, one: Manifest, found: Placed, body: Json, gone: float) -> None:
+        """Deal with what an earlier run left.
+
+        Raises:
+            TargetError: it is to go, and did not.
+        """
+        left: list[str] = []
         if "deletionTimestamp" in body["metadata"]:
             self._tell(f"{found.place} is being removed: waiting")
-            if (still := await wait_gone(self._cluster, found, gone)) is not None:
-                raise TargetError(f"{one.at}: {still}; look why, then run again")
-        elif labels_of(body).get(RUN) != self._labels.get(RUN):
+            left = list(filter(None, [await wait_gone(self._cluster, found, gone)]))
+        elif found.run == self._labels.get(RUN, ""):
+            return
+        elif one.wave == LAST_WAVE and is_waited_for(one.api_version, one.kind):
+            # Its pods hold the accelerators, for which those of a rolling update wait for ever.
+            self._tell(f"{found.place} is left from run {found.run or 'unknown'}: removing it")
+            left = await remove(self._cluster, [found], seconds=gone, tell=_quiet)
+        else:
             self._tell(f"{found.place} is left from run {found.run or 'unknown'}: taken over")
+        if left:
+            raise TargetError(f"{one.at}: {'; '.join(left)}; look why, then run again")
 
     async def _apply(self, one: Manifest) -> Placed:
         resource = await self._resource(one)

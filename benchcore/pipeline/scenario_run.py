@@ -12,7 +12,6 @@ from typing import Final
 
 from benchcore.config.json_file import read_json
 from benchcore.errors import BenchcoreError, ResultsError
-from benchcore.metrics.run import RunResult
 from benchcore.metrics.status import Status
 from benchcore.pipeline.result import FILE, ScenarioResult
 from benchcore.pipeline.scenario_file import LoadedScenario
@@ -21,7 +20,8 @@ from benchcore.report.run_folder import RunFolder
 from benchcore.report.written import write_reports
 from benchcore.sinks.folder import GrowingFile, replace_file
 from benchcore.sinks.run_json import dump
-from benchcore.stages.perf.facts import target_facts, versions
+from benchcore.stages.head import write_head
+from benchcore.stages.perf.facts import target_facts
 from benchcore.stages.protocol import (
     Stage,
     StageContext,
@@ -237,22 +237,19 @@ class ScenarioRun:
             return
         if path.is_file() and read_json(path)["status"] != "running":
             return
-        target = self.context.target()
-        facts = {
-            "name": self.context.scenario.id,
-            "command": self.context.command,
-            "labels": self.context.labels,
-            "target": target_facts(target, self.context.kind),
-            "versions": versions(),
-        }
-        run = RunResult(
-            self.context.run_id,
-            self.context.started_at,
-            facts,
-            status=status,
-            ended_at=None if status == "running" else _now(),
-        )
-        self._replace(path, dump(run.to_json()))
+        context = self.context
+        try:
+            write_head(
+                context.folder,
+                context.started_at,
+                status,
+                name=context.scenario.id,
+                command=context.command,
+                target=target_facts(context.target(), context.kind),
+                labels=context.labels,
+            )
+        except OSError as error:
+            raise ResultsError(f"{path}: cannot be written ({error.strerror})") from None
 
     def _reports(self) -> None:
         """Write the pages for people, once everything that they show is there."""

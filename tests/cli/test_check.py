@@ -22,7 +22,9 @@ def report(results):
 
 
 def test_a_check_prints_a_table_and_writes_the_whole_folder(benchcore, tmp_path):
-    done = benchcore.run("check", "--sim", "--suite", "sse", "--suite", "smoke")
+    done = benchcore.run(
+        *("check", "--sim", "--suite", "sse", "--suite", "smoke", "--label", "quant=fp8")
+    )
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 100
     assert [line.split()[:2] for line in done.stdout.splitlines()[1:4]] == [
@@ -39,6 +41,7 @@ def test_a_check_prints_a_table_and_writes_the_whole_folder(benchcore, tmp_path)
     assert summary["target"]["kind"] == "simulator"
     run = json.loads((folder / "run.json").read_bytes())
     assert (run["status"], run["target"]["model"]) == ("complete", "sim-1")
+    assert (run["name"], run["labels"]) == ("check", {"quant": "fp8"})
     suites = ET.parse(folder / "junit.xml").getroot()
     assert (suites.get("tests"), suites.get("failures")) == ("25", "0")
 

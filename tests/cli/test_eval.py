@@ -191,13 +191,17 @@ def test_a_run_that_is_gone_on_with_asks_the_same_endpoint_in_the_same_way(
     with SimulatorProcess(SimOptions(profile=profile, truth=truth)) as server:
         args = ("eval", "mmlu", "--base-url", server.base_url, "--data", "builtin", "--quiet")
         asked = ("--endpoint", "completions", "--no-stream", "--extra-body", '{"seed": 3}')
+        asked = (*asked, "--label", "quant=fp8", "--label", "team=a")
         assert benchcore.run(*args, *asked, "--limit", "6").returncode == 0
         (folder,) = folders(tmp_path / "results")
         lines = (folder / "samples.jsonl").read_text().splitlines(keepends=True)
         (folder / "samples.jsonl").write_text("".join(lines[:4]))
         before = accuracy(folder)["target"]
-        assert benchcore.run("eval", "--resume", folder, "--quiet").returncode == 0
+        again = ("eval", "--resume", folder, "--quiet", "--label", "team=b")
+        assert benchcore.run(*again).returncode == 0
     assert accuracy(folder)["target"] == before
+    labels = json.loads((folder / "run.json").read_bytes())["labels"]
+    assert labels == {"quant": "fp8", "team": "b"}
     assert (before["endpoint"], before["stream"]) == ("completions", False)
     asked_of = [json.loads(line)["endpoint"] for line in truth.read_text().splitlines()]
     assert asked_of == ["/v1/completions"] * 8
