@@ -105,6 +105,16 @@ def until(condition, seconds=20.0):
         time.sleep(0.01)
 
 
+def is_there(pid):
+    """Whether a process lives; one that has ended and was not yet fetched does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] != "Z"
+
+
 @pytest.fixture(name="until")
 def until_fixture():
     return until

@@ -5,8 +5,8 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from benchcore.config.arrival import Arrival
-from benchcore.config.levels import check_climbs
-from benchcore.config.slo import Slo
+from benchcore.config.levels import check_levels
+from benchcore.config.slo import check_slos
 from benchcore.errors import ConfigError
 
 DEFAULT_REQUESTS = 500
@@ -83,15 +83,7 @@ class ClimbFields(BaseModel):
     @field_validator("slos")
     @classmethod
     def _slos_are_some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        faults = []
-        for text in value:
-            try:
-                Slo.parse(text)
-            except ConfigError as error:
-                faults.append(str(error))
-        if faults:
-            raise ValueError("; ".join(faults))
-        return value
+        return check_slos(value)
 
 
 class ClimbConfig(ClimbFields):
@@ -105,11 +97,7 @@ class ClimbConfig(ClimbFields):
             raise ValueError("max_inflight is of an open loop: a closed one has its users")
         if self.rate and (self.ramp_seconds is not None or self.think_time_seconds):
             raise ValueError("ramp and think time are of a closed loop: an open one has a schedule")
-        for name, levels in (("concurrency", self.concurrency), ("rate", self.rate)):
-            try:
-                check_climbs(levels)
-            except ConfigError as error:
-                raise ValueError(f"{name} {error}") from None
+        check_levels(self.concurrency, self.rate)
         return self
 
     def window(self, level: float) -> tuple[int | None, float | None]:

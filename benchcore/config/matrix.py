@@ -6,8 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from benchcore.config.levels import check_climbs
-from benchcore.errors import ConfigError
+from benchcore.config.levels import check_levels
 
 
 class Choice(BaseModel):
@@ -28,13 +27,7 @@ class Choice(BaseModel):
 
     @model_validator(mode="after")
     def _levels_make_sense(self) -> Self:
-        if self.concurrency is not None and self.rate is not None:
-            raise ValueError("levels are of concurrency or of rate: give one of them")
-        for name, levels in (("concurrency", self.concurrency), ("rate", self.rate)):
-            try:
-                check_climbs(levels or ())
-            except ConfigError as error:
-                raise ValueError(f"{name} {error}") from None
+        check_levels(self.concurrency or (), self.rate or ())
         return self
 
 

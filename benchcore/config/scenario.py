@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from benchcore.config.launch import Launch
 from benchcore.config.provider import ScenarioTarget
-from benchcore.config.slo import Slo
-from benchcore.errors import ConfigError
+from benchcore.config.slo import check_slos
 
 
 class Health(BaseModel):
@@ -50,15 +49,7 @@ class Scenario(BaseModel):
     @field_validator("slos")
     @classmethod
     def _slos_are_some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        faults = []
-        for text in value:
-            try:
-                Slo.parse(text)
-            except ConfigError as error:
-                faults.append(str(error))
-        if faults:
-            raise ValueError("; ".join(faults))
-        return value
+        return check_slos(value)
 
     @model_validator(mode="after")
     def _has_a_server(self) -> Self:

@@ -53,3 +53,20 @@ class Slo:
 
     def __str__(self) -> str:
         return f"{self.metric}:{self.limit_ns / 1e6:g}ms"
+
+
+def check_slos(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return SLOs as they are given, once each has been read.
+
+    Raises:
+        ValueError: some are none; names all that are wrong.
+    """
+    faults = []
+    for text in texts:
+        try:
+            Slo.parse(text)
+        except ConfigError as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError("; ".join(faults))
+    return texts

@@ -10,9 +10,8 @@ from benchcore.config.climb import ClimbFields
 from benchcore.config.eval import EvalConfig
 from benchcore.config.functional import FunctionalConfig
 from benchcore.config.gate import DEFAULT, Rule
-from benchcore.config.levels import check_climbs
+from benchcore.config.levels import check_levels
 from benchcore.config.target import Endpoint, Timeouts
-from benchcore.errors import ConfigError
 
 Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -78,13 +77,7 @@ class PerfSettings(StageSettings, Asked, ClimbFields):
 
     @model_validator(mode="after")
     def _levels_make_sense(self) -> Self:
-        if self.concurrency and self.rate:
-            raise ValueError("a climb has levels of concurrency or of rate: give one of them")
-        for name, levels in (("concurrency", self.concurrency), ("rate", self.rate)):
-            try:
-                check_climbs(levels)
-            except ConfigError as error:
-                raise ValueError(f"{name} {error}") from None
+        check_levels(self.concurrency, self.rate)
         return self
 
 

@@ -38,7 +38,7 @@ from benchcore.launch.pod_logs import last_lines
 from benchcore.launch.protocol import Served
 from benchcore.launch.resources import name_of
 from benchcore.launch.rollout import Rollout
-from benchcore.launch.secrets import secret_values
+from benchcore.launch.secrets import masked_text, secret_values
 
 KEPT = "manifests.yaml"
 
@@ -94,10 +94,61 @@ class KubernetesServer:
             ConfigError: something is wrong with the manifests, the account or the cluster's kinds.
             TargetError: it did not come up, or the cluster did not answer; says why.
         """
-        config = self._config
         manifests = self._manifests()
-        secrets = manifest_secrets([one.body for one in manifests])
-        secrets = list(dict.fromkeys([*secrets, *secret_values(os.environ)]))
+        known = {*manifest_secrets([one.body for one in manifests]), *secret_values(os.environ)}
+        # The longest first: one may hold another.
+        secrets = sorted(known, key=lambda value: (-len(value), value))
+        try:
+            return await self._start(manifests, secrets)
+        except BenchcoreError as error:
+            # The API server shows the values that it does not like.
+            raise type(error)(masked_text(str(error), secrets)) from None
+
+    def ended(self) -> str | None:
+        """Return which pod is lost, or that the tunnel is; `None` while all is as it was."""
+        if self._attendant is None:
+            return None
+        ended = self._attendant.ended()
+        if ended is None and self._tunnel and self._attendant.failed:
+            return "the tunnel to the cluster ended"
+        return ended
+
+    def last_lines(self, count: int = 20) -> list[str]:
+        """Return the last lines of the log that was written last, secrets masked."""
+        return last_lines(self._logs, count)
+
+    async def stop(self) -> list[str]:
+        """Remove what was applied and what came of it; return what is left, a line each."""
+        left: list[str] = []
+        try:
+            if self._placement is not None and self._placement.begun:
+                left = await self._remove(self._placement)
+            # Only now: a stop that was interrupted, or did not get there, can be tried again.
+            self._placement = None
+        except BenchcoreError as error:
+            run = self._labels.get(RUN)
+            clean = f"benchcore clean --run {run}" if run else "benchcore clean"
+            left = [f"what was applied is not removed: {error}; later: {clean}"]
+        finally:
+            self._tunnel = False
+            attendant, self._attendant = self._attendant, None
+            if attendant is not None:
+                # After the removal, so that the logs hold the last words.
+                if attendant.failed:
+                    self._tell("what follows the logs ended early: they may not be whole")
+                await attendant.stop()
+                for note in attendant.notes:
+                    self._tell(note)
+        return left
+
+    def _manifests(self) -> list[Manifest]:
+        found = read_manifests(self._config.manifests, self._base)
+        found = [replace(one, body=labelled(one.body, self._labels)) for one in found]
+        check_service(found, self._config)
+        return found
+
+    async def _start(self, manifests: list[Manifest], secrets: list[str]) -> Served:
+        config = self._config
         loop = asyncio.get_running_loop()
         async with Cluster(self._access, sleep=self._sleep) as cluster:
             version = await cluster.version()
@@ -133,47 +184,6 @@ class KubernetesServer:
             facts=_facts(config, version, placed, endpoint, seconds),
             notes=notes,
         )
-
-    def ended(self) -> str | None:
-        """Return which pod is lost, or that the tunnel is; `None` while all is as it was."""
-        if self._attendant is None:
-            return None
-        ended = self._attendant.ended()
-        if ended is None and self._tunnel and self._attendant.failed:
-            return "the tunnel to the cluster ended"
-        return ended
-
-    def last_lines(self, count: int = 20) -> list[str]:
-        """Return the last lines of the log that was written last, secrets masked."""
-        return last_lines(self._logs, count)
-
-    async def stop(self) -> list[str]:
-        """Remove what was applied and what came of it; return what is left, a line each."""
-        placement, self._placement = self._placement, None
-        left: list[str] = []
-        try:
-            if placement is not None and placement.begun:
-                left = await self._remove(placement)
-        except BenchcoreError as error:
-            run = self._labels.get(RUN)
-            clean = f"benchcore clean --run {run}" if run else "benchcore clean"
-            left = [f"what was applied is not removed: {error}; later: {clean}"]
-        finally:
-            attendant, self._attendant = self._attendant, None
-            if attendant is not None:
-                # After the removal, so that the logs hold the last words.
-                if attendant.failed:
-                    self._tell("what follows the logs ended early: they may not be whole")
-                await attendant.stop()
-                for note in attendant.notes:
-                    self._tell(note)
-        return left
-
-    def _manifests(self) -> list[Manifest]:
-        found = read_manifests(self._config.manifests, self._base)
-        found = [replace(one, body=labelled(one.body, self._labels)) for one in found]
-        check_service(found, self._config)
-        return found
 
     async def _attend(self, placed: list[Placed], selector: str, secrets: list[str]) -> None:
         spaces = {one.namespace for one in placed if one.namespace is not None}

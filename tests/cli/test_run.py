@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.conftest import is_there
 from tests.sinks.test_push import gateway  # noqa: F401  a real one
 
 pytestmark = pytest.mark.integration
@@ -81,15 +82,6 @@ def statuses(result):
 
 def pid_of(result):
     return result["stages"][0]["facts"]["pid"]
-
-
-def is_there(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_one_bad_scenario_never_stops_the_others(benchcore, scenarios):

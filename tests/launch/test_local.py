@@ -13,6 +13,7 @@ import pytest
 from benchcore.config.launch import LocalLaunch
 from benchcore.errors import ConfigError
 from benchcore.launch.local import LocalServer
+from tests.conftest import is_there
 
 pytestmark = pytest.mark.integration
 
@@ -31,16 +32,6 @@ if "stubborn" not in sys.argv:
     signal.signal(signal.SIGTERM, bye)
 time.sleep(600)
 """
-
-
-def is_there(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # A zombie has ended: init, or whoever stands in for it here, has yet to fetch it.
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.fixture

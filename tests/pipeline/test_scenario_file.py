@@ -147,7 +147,7 @@ stages:
         ),
         (
             f"{SIMULATOR}stages: {{perf: {{concurrency: [8], rate: [1]}}}}\n",
-            "a.yaml:3: stages.perf: a climb has levels of concurrency or of rate: give one of them",
+            "a.yaml:3: stages.perf: levels are of concurrency or of rate: give one of them",
         ),
         (f"{SIMULATOR}stages: [perf]\n", "a.yaml:3: stages: give settings by the name of a stage"),
         (
