@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help climb test check bench test-real format schema examples docs lock release clean
+.PHONY: help climb test check bench test-real test-k8s format schema examples docs lock release clean
 
 help:
 	@echo "make climb      measure the built-in simulator: the main job, end to end"
@@ -12,6 +12,7 @@ help:
 	@echo "make check      lint, formatting, types"
 	@echo "make bench      measure benchcore itself, as ratios; a few minutes"
 	@echo "make test-real  install real servers and measure them; half an hour and 4 GB"
+	@echo "make test-k8s   build a Kubernetes API server once, and launch on it; needs Go, etcd and rsync"
 	@echo "make format     put the code into its form"
 	@echo "make schema     write the JSON Schemas of what users write into docs/schema"
 	@echo "make examples   measure the simulator anew for results/examples/simulator"
@@ -50,6 +51,9 @@ bench: $(VENV)/.dev
 
 test-real: $(VENV)/.run
 	$(BIN)/python tests/real/run.py
+
+test-k8s: $(VENV)/.dev
+	$(BIN)/python tests/k8s/run.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix --quiet .

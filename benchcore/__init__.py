@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from benchcore.sim.profile import SimProfile
     from benchcore.stages.accuracy.accuracy import evaluate
     from benchcore.stages.accuracy.task import Judgement, Task
-    from benchcore.stages.perf.climb import ClimbRun, climb
+    from benchcore.stages.perf.climb import climb
+    from benchcore.stages.perf.climb_run import ClimbRun
     from benchcore.workload.jsonl import PromptFile
     from benchcore.workload.named import load_workload
     from benchcore.workload.synthetic import Synthetic
@@ -50,7 +51,7 @@ _HOMES = {
     "CapacityError": "errors",
     "Client": "client.client",
     "ClimbConfig": "config.climb",
-    "ClimbRun": "stages.perf.climb",
+    "ClimbRun": "stages.perf.climb_run",
     "ConfigError": "errors",
     "EvalConfig": "config.eval",
     "InvalidRunError": "errors",

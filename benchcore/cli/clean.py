@@ -43,7 +43,8 @@ async def _clean(given: dict[str, Any]) -> int:
         click.echo(f"warning: not looked at: {line}", err=True)
     if given["dry_run"]:
         for one in found.objects:
-            click.echo(f"would remove {one}")
+            if not one.owned:
+                click.echo(f"would remove {one.place}, of run {one.run or 'unknown'}")
         return 0
     left = await remove_leftovers(found.objects, **cluster, tell=click.echo)
     if left:

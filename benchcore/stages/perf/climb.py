@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,16 @@ from benchcore.clock import NS
 from benchcore.config.climb import ClimbConfig
 from benchcore.config.slo import Slo
 from benchcore.config.target import Target
-from benchcore.errors import ConfigError, ResultsError, TargetError
+from benchcore.errors import ConfigError, TargetError
 from benchcore.load.stop import LevelFigures, StopRules
 from benchcore.metrics.level import LevelResult
-from benchcore.metrics.run import RunResult
 from benchcore.observe.host import host_facts
 from benchcore.observe.server import ServerMetrics, busy, parse
 from benchcore.report.progress import Progress, Silent
 from benchcore.sinks.fanout import FanOut, installed_sinks
 from benchcore.sinks.folder import make_folder
-from benchcore.sinks.protocol import LevelHead, RequestRow, SinkOptions
+from benchcore.sinks.protocol import SinkOptions
+from benchcore.stages.perf.climb_run import ClimbRun, raise_problems, stamp_of
 from benchcore.stages.perf.facts import target_facts, versions
 from benchcore.stages.perf.grader import Grader
 from benchcore.stages.perf.level_run import LevelRun
@@ -44,56 +42,8 @@ PAUSE_SECONDS = 0.5
 """Between levels where the server does not say whether it is idle."""
 
 
-@dataclass(slots=True)
-class ClimbRun(RunResult):
-    """A climb, with what it takes to write it down."""
-
-    options: SinkOptions = field(default_factory=SinkOptions)
-
-    def save(self, results: str | Path, name: str = "climb") -> Path:
-        """Write the run folder after the fact and return it.
-
-        Of the unmeasured requests no rows are kept in memory, so `requests.csv` has only the
-        measured ones.
-
-        Raises:
-            ConfigError: the folder cannot be written.
-            ResultsError: a file in it cannot.
-        """
-        folder = make_folder(Path(results), _stamp_of(self.started_at), name)
-        sinks = FanOut(installed_sinks())
-        sinks.open(self, folder, self.options)
-        for level in self.levels:
-            head = LevelHead(level.level, level.repeat, level.start_ns)
-            sinks.requests([RequestRow(head, record, "window") for record in level.records])
-            for row in level.rows:
-                sinks.second(head, row)
-        sinks.close(self)
-        raise_problems(sinks, folder)
-        self.folder = folder
-        return folder
-
-
-def raise_problems(sinks: FanOut, folder: Path) -> None:
-    """Raise what the sinks could not write.
-
-    Raises:
-        ResultsError: with the first problem.
-    """
-    if sinks.problems:
-        what = "; ".join(dict.fromkeys(sinks.problems.values()))
-        raise ResultsError(
-            f"{folder} is not complete ({what}); what was measured is printed; free some room or "
-            "name another folder with --output"
-        )
-
-
 def _utc_now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _stamp_of(started_at: str) -> str:
-    return re.sub(r"[-:]", "", started_at)
 
 
 class Climb:
@@ -192,7 +142,7 @@ class Climb:
         run = self.run
         ensure_descriptors(max(step.connections for step in self._steps))
         run.started_at = _utc_now()
-        stamp = _stamp_of(run.started_at)
+        stamp = stamp_of(run.started_at)
         if self._folder is not None:
             run.folder = self._folder
             run.run_id = run.folder.name
