@@ -17,9 +17,13 @@ ROOT = Path(__file__).parent.parent
 def check_wheel(path):
     names = set(zipfile.ZipFile(path).namelist())
     for folder in ("workloads", "scenarios"):
-        for file in (ROOT / folder).iterdir():
-            packed = f"benchcore/_data/{folder}/{file.name}"
+        for file in (ROOT / folder).rglob("*"):
+            packed = f"benchcore/_data/{folder}/{file.relative_to(ROOT / folder)}"
+            if file.is_dir() or file.suffix == ".pyc":
+                continue
             assert packed in names, f"{path.name} lacks {packed}"
+    for file in (ROOT / "benchcore" / "templates").iterdir():
+        assert f"benchcore/templates/{file.name}" in names, f"{path.name} lacks {file.name}"
     assert "benchcore/py.typed" in names, f"{path.name} says nothing of its types"
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"benchcore"}, tops
@@ -46,6 +50,22 @@ def check_installed(wheel):
         done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
         assert "stress-c10" in done.stdout
         assert len(list(Path(folder, "results").iterdir())) == 1
+        # Scenarios and templates are there without a checkout; so is the way to a cluster's extra.
+        for command in (
+            ("run", "--scenario", "simulator", "--quiet"),
+            ("new", "scenario", "mine"),
+            ("plan", "--scenario", "mine"),
+        ):
+            subprocess.run(
+                [f"{folder}/venv/bin/benchcore", *command],
+                cwd=folder,
+                check=True,
+                capture_output=True,
+            )
+        asked = [f"{folder}/venv/bin/benchcore", "clean"]
+        done = subprocess.run(asked, cwd=folder, check=False, capture_output=True, text=True)
+        assert done.returncode == 2, done.stderr
+        assert "pip install 'benchcore[k8s]'" in done.stderr, done.stderr
 
 
 def main():
