@@ -39,8 +39,10 @@ async def _clean(given: dict[str, Any]) -> int:
         run=given["run_id"],
         older_than_seconds=None if age is None else age.total_seconds(),
     )
-    for line in found.unread:
-        click.echo(f"warning: not looked at: {line}", err=True)
+    if found.unread:
+        many = f" and {len(found.unread) - 1} other kinds" if len(found.unread) > 1 else ""
+        hint = "" if given["namespace"] else "; --namespace looks into one alone"
+        click.echo(f"warning: not looked at: {found.unread[0]}{many}{hint}", err=True)
     if given["dry_run"]:
         for one in found.objects:
             if not one.owned:

@@ -33,13 +33,14 @@ def plan(**given: Any) -> int:
     if given["scenario"] and (given["matrix"] or given["only"]):
         raise click.UsageError("--scenario is one, --matrix and --only are of several: give one")
     skipped: dict[str, str] = {}
+    broken: dict[str, str] = {}
     if given["scenario"]:
         loaded = [load_scenario(find_scenario(given["scenario"]), given["run_type"])]
     else:
         given["matrix"] = given["matrix"] or Path("scenarios/matrix.yaml")
         matrix = read_matrix(given)
         loaded = [entry.loaded for entry in matrix.entries]
-        skipped = matrix.skipped
+        skipped, broken = matrix.skipped, matrix.broken
     plans = [(one, plan_scenario(one, given["output"])) for one in loaded]
     if given["as_json"]:
         found = [
@@ -57,7 +58,12 @@ def plan(**given: Any) -> int:
         for name, why in skipped.items():
             click.echo(f"\n{name}: left out: {why}")
     sys.stdout.flush()
-    faults = [stage.fault for _, stages in plans for stage in stages if stage.fault]
-    if faults:
-        raise ConfigError(f"{len(faults)} of the stages cannot be done: {faults[0]}")
+    faults = [
+        f"{one.path}: stages.{stage.name}: {stage.fault}"
+        for one, stages in plans
+        for stage in stages
+        if stage.fault
+    ]
+    if faults or broken:
+        raise ConfigError("\n".join([*broken.values(), *faults]))
     return 0

@@ -36,6 +36,8 @@ def prune(**given: Any) -> int:
     from benchcore.pipeline.lock import lock
     from benchcore.pipeline.prune import old_runs, remove_run_folder
 
+    if not given["output"].is_dir():
+        raise ConfigError(f"{given['output']}: is no folder; name that of the results by --output")
     now = dt.datetime.now(dt.UTC)
     removed = 0
     with lock(given["output"], "benchcore prune"):

@@ -82,7 +82,7 @@ def _run(loaded: LoadedScenario, given: dict[str, Any], progress: Any) -> int:
         loaded,
         folder,
         given["output"],
-        command=["benchcore", *masked(sys.argv[1:])],
+        command=["benchcore", *_repeatable(masked(sys.argv[1:]))],
         dry_run=given["dry_run"],
         allow_simulator=given["allow_simulator"],
         tell=lambda line: LOGGER.info("%s", line),
@@ -108,6 +108,15 @@ def _run(loaded: LoadedScenario, given: dict[str, Any], progress: Any) -> int:
             click.echo(f"benchcore: {loaded.scenario.id}: {part.name}: {part.message}", err=True)
             break
     return result.exit_code
+
+
+def _repeatable(args: list[str]) -> list[str]:
+    """Return a command line without what only a matrix gives it."""
+    found = [arg for arg in args if arg not in ("--no-lock", "--with-parent", "--no-progress")]
+    if "--folder" in found:
+        place = found.index("--folder")
+        del found[place : place + 2]
+    return found
 
 
 def _end_with_parent(machine: ScenarioRun) -> None:

@@ -50,7 +50,13 @@ def read_matrix(given: dict[str, Any]) -> LoadedMatrix:
     """
     import os
 
+    from benchcore.errors import ConfigError
     from benchcore.pipeline.matrix_file import load_matrix
 
+    if not given["matrix"].is_file():
+        raise ConfigError(
+            f"{given['matrix']}: is not there; name a matrix by --matrix, or begin one: "
+            "benchcore new matrix NAME"
+        )
     only = [name.strip() for name in (given["only"] or "").split(",") if name.strip()]
     return load_matrix(given["matrix"], given["run_type"], only=only, environ=os.environ)

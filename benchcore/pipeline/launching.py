@@ -15,7 +15,7 @@ from benchcore.launch.local import LocalServer
 from benchcore.launch.protocol import Launcher
 from benchcore.pipeline.simulator import SimulatorServer
 from benchcore.sinks.folder import replace_file
-from benchcore.stages.perf.probe import find_model
+from benchcore.stages.perf.probe import RefusedError, find_model
 from benchcore.stages.protocol import BaseStage, StageContext, StagePlan
 
 LOGS = "logs"
@@ -154,6 +154,8 @@ class HealthStage(BaseStage[StageSettings]):
                     client.target = client.target.model_copy(update={"model": found.model})
                     prepared = client.prepare(Prompt("Say hello.", output_tokens=4))
                     record = await client.send(prepared)
+            except RefusedError:
+                raise
             except TargetError as error:
                 return str(error)
             self.facts["model"] = found.model

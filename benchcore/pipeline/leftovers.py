@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from benchcore.config.launch import KubernetesLaunch
+from benchcore.errors import TargetError
 from benchcore.launch.leftovers import find_leftovers, remove_leftovers
 
 
@@ -21,7 +23,15 @@ async def remove_run(launch: KubernetesLaunch, base: Path, run_id: str) -> list[
     """
     said: list[str] = []
     kubeconfig = None if launch.kubeconfig is None else str(base / launch.kubeconfig)
-    found = await find_leftovers(kubeconfig=kubeconfig, context=launch.context, run=run_id)
+    find = partial(find_leftovers, kubeconfig=kubeconfig, context=launch.context, run=run_id)
+    found = await find()
+    if found.unread and not found.objects:
+        # Whoever may look into one namespace only has put everything there.
+        found = await find(namespace=launch.namespace)
+    if found.unread and not found.objects:
+        raise TargetError(
+            f"whether run {run_id} has left anything cannot be told: {found.unread[0]}"
+        )
     if not found.objects:
         return said
     left = await remove_leftovers(

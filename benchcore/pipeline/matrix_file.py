@@ -36,12 +36,16 @@ class LoadedMatrix:
         path: its file.
         entries: that run, in order: by priority, then as the file includes them.
         skipped: by id, why it is left out.
+        broken: by id, what is wrong with its file; the others can be run all the same.
+        files: of every scenario, by id.
     """
 
     matrix: Matrix
     path: Path
     entries: list[Entry]
     skipped: dict[str, str]
+    broken: dict[str, str]
+    files: dict[str, Path]
 
 
 def load_matrix(
@@ -60,7 +64,8 @@ def load_matrix(
         environ: variables for `${NAME}` and for keys.
 
     Raises:
-        ConfigError: something is wrong in any of the files; a line for each fault.
+        ConfigError: something is wrong in the matrix itself, or in every scenario of it; a line for
+            each fault.
     """
     tree = Tree.read(path).filled(environ, is_secret)
     matrix = tree.validated(Matrix)
@@ -68,23 +73,25 @@ def load_matrix(
     faults: list[str] = []
     found: dict[str, Path] = {}
     skipped: dict[str, str] = {}
+    broken: dict[str, str] = {}
     entries: list[Entry] = []
     for file in _files(matrix, tree, path, faults):
         # Which id a file has is known once it is read; what is picked of it depends on the id.
+        name = _id(file)
+        if name in found:
+            faults.append(f"{file}: id {name} is that of {found[name]} too; rename one")
+            continue
+        found[name] = file
+        choice = choices.get(name, Choice())
+        if choice.skip is not None or (only and name not in only):
+            skipped[name] = choice.skip or "not among --only"
+            continue
         try:
-            name = _id(file)
-            if name in found:
-                faults.append(f"{file}: id {name} is that of {found[name]} too; rename one")
-                continue
-            found[name] = file
-            choice = choices.get(name, Choice())
-            if choice.skip is not None or (only and name not in only):
-                skipped[name] = choice.skip or "not among --only"
-                continue
             loaded = load_scenario(file, run_type, environ=environ, choice=choice)
-            entries.append(Entry(loaded, choice))
         except ConfigError as error:
-            faults.append(str(error))
+            broken[name] = str(error)
+        else:
+            entries.append(Entry(loaded, choice))
     for name in choices:
         if name not in found:
             where = tree.place(("run_types", run_type, name))
@@ -92,15 +99,20 @@ def load_matrix(
     faults += [f"--only {name}: {_unknown(name, found)}" for name in only if name not in found]
     if faults:
         raise ConfigError("\n".join(faults))
+    if broken and not entries:
+        raise ConfigError("\n".join(broken.values()))
     if not entries:
         raise ConfigError(f"{path}: nothing is left to run for {run_type}")
     entries.sort(key=lambda entry: -entry.loaded.scenario.priority)
-    return LoadedMatrix(matrix, path, entries, skipped)
+    return LoadedMatrix(matrix, path, entries, skipped, broken, found)
 
 
 def _id(file: Path) -> str:
     """Return the id of a scenario, its own or the one of what it extends, or the file's name."""
-    tree = Tree.read(file)
+    try:
+        tree = Tree.read(file)
+    except ConfigError:
+        return file.stem  # what is wrong is told when it is read as a scenario
     base = tree.content.get("extends")
     own = tree.content.get("id")
     if isinstance(own, str):

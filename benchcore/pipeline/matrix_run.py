@@ -73,8 +73,15 @@ class MatrixRun:
             name: MatrixEntry(name, str(entry.loaded.path))
             for name, entry in zip(ids, loaded.entries, strict=True)
         }
-        left_out = [MatrixEntry(name, "", skipped=why) for name, why in loaded.skipped.items()]
-        self.result.entries = [*self._entries.values(), *left_out]
+        left_out = [
+            MatrixEntry(name, str(loaded.files[name]), skipped=why)
+            for name, why in loaded.skipped.items()
+        ]
+        broken = [
+            MatrixEntry(name, str(loaded.files[name]), exit_code=2, message=why)
+            for name, why in loaded.broken.items()
+        ]
+        self.result.entries = [*self._entries.values(), *broken, *left_out]
 
     def interrupt(self, number: int = signal.SIGTERM) -> None:
         """Start nothing more, and pass the signal on to what runs: it is taken down in order."""
@@ -90,6 +97,8 @@ class MatrixRun:
             ResultsError: it cannot be written.
         """
         self._save()
+        for why in self._loaded.broken.values():
+            self._tell(why)
         places = asyncio.Semaphore(self._options.jobs)
 
         async def one(entry: Entry) -> None:

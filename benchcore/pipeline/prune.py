@@ -41,12 +41,7 @@ def old_runs(results: Path, keep: dt.timedelta, now: dt.datetime) -> list[OldRun
         results: the folder.
         keep: what is younger stays.
         now: UTC.
-
-    Raises:
-        ConfigError: there is no such folder.
     """
-    if not results.is_dir():
-        raise ConfigError(f"{results}: is no folder; name that of the results with --output")
     folders = sorted(_runs(results))
     last = dict(_valid(path for _, path in folders))
     return [

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from benchcore.config.json_file import read_json
-from benchcore.errors import BenchcoreError, ResultsError
+from benchcore.errors import BenchcoreError, ResultsError, TargetError
 from benchcore.metrics.status import Status
 from benchcore.pipeline.result import FILE, ScenarioResult
 from benchcore.pipeline.scenario_file import LoadedScenario
@@ -32,6 +32,8 @@ from benchcore.stages.protocol import (
 
 _GRACE_SECONDS: Final = 30.0
 """What a stage may take to end after it was asked to."""
+_MEASURED_FROM: Final = 20
+"""The first position that asks a server which is up."""
 _JUDGED_FROM: Final = 50
 """The first position that reads what the stages before have written."""
 
@@ -125,6 +127,9 @@ class ScenarioRun:
         self._log = GrowingFile(self.context.folder / "logs" / "benchcore.log")
         try:
             self._save()
+            if not self.result.dry_run and not self._can_be_done():
+                self.result.status = "failed"
+                return self.result
             self._head("running")
             measured = False
             for stage in self._loaded.stages:
@@ -216,8 +221,47 @@ class ScenarioRun:
         if late:
             part.status, part.exit_code = StageStatus.FAILED, part.exit_code or 5
             part.message = f"stopped after its limit of {part.limit_seconds:g} s"
-        elif self._interrupts and not stage.always and part.status is not StageStatus.FAILED:
-            part.status, part.message = StageStatus.INTERRUPTED, "interrupted"
+        elif self._interrupts and not stage.always and part.exit_code != 1:
+            # What it makes of the little that it has is no judgement of the server.
+            part.status, part.exit_code, part.message = StageStatus.INTERRUPTED, 0, "interrupted"
+        elif _MEASURED_FROM <= stage.position < _JUDGED_FROM:
+            self._see_whether_it_is_gone(part)
+
+    def _see_whether_it_is_gone(self, part: StagePart) -> None:
+        """Fail a stage under which the server has ended: what it found is of a dying one."""
+        launcher = self.context.launcher
+        gone = None if launcher is None else launcher.ended()
+        if gone is None or part.status is StageStatus.FAILED:
+            return
+        part.status, part.exit_code = StageStatus.FAILED, TargetError.exit_code
+        part.message = f"the server is gone: {gone}"
+        self._blocked = self._blocked or part.message
+
+    def _can_be_done(self) -> bool:
+        """Tell whether every stage could be done, before anything is started for them."""
+        faults: dict[str, BenchcoreError] = {}
+        for stage in self._loaded.stages:
+            try:
+                stage.plan(self.context)
+            except BenchcoreError as error:
+                faults[stage.name] = error
+        try:
+            self.context.target()
+        except BenchcoreError as error:
+            faults.setdefault(self._loaded.stages[0].name, error)
+        if faults:
+            self._refuse(faults)
+        return not faults
+
+    def _refuse(self, faults: Mapping[str, BenchcoreError]) -> None:
+        for stage in self._loaded.stages:
+            part = StagePart(stage.name, message="nothing was begun")
+            if stage.name in faults:
+                error = faults[stage.name]
+                part.status, part.exit_code = StageStatus.FAILED, error.exit_code
+                part.message = str(error)
+                self._say(f"{stage.name}: cannot be done: {error}")
+            self.result.parts.append(part)
 
     def _planned(self, stage: Stage, part: StagePart) -> StagePart:
         try:

@@ -123,7 +123,7 @@ def find_baseline(run: RunFolder, results: Path, wanted: str | None) -> RunFolde
     if len(matching) == 1:
         return RunFolder(matching[0].path)
     known = ", ".join(f"{one.scenario}/{one.name}" for one in kept) or "there is none"
-    raise ConfigError(f"--baseline {wanted}: is no folder and no baseline of {results}: {known}")
+    raise ConfigError(f"baseline {wanted}: is no folder and no baseline of {results}: {known}")
 
 
 def _kind(run: RunFolder) -> tuple[bool, bool, str]:
@@ -163,7 +163,5 @@ def _latest(run: RunFolder, results: Path) -> RunFolder:
     if _run_type(run) == NIGHTLY:
         found = nightly  # a pull request's run has less in it
     if not found:
-        raise ConfigError(
-            f"{results}: holds no earlier valid run like {run.name}; name one with --baseline"
-        )
+        raise ConfigError(f"{results}: holds no earlier valid run like {run.name}; name a baseline")
     return (nightly or found)[0]

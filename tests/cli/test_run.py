@@ -313,6 +313,34 @@ def test_a_dry_run_touches_nothing_and_shows_every_part(benchcore, scenarios):
     assert not list(results.glob("*/launch"))
 
 
+def test_a_broken_file_fails_its_scenario_alone(benchcore, scenarios, tmp_path):
+    results = scenarios(SLOW.replace('slos: ["ttft:1us"]', ""))
+    (tmp_path / "s-broken.yaml").write_text("id: broken\nlaunch: {}\n")
+    (tmp_path / "s-late.yaml").write_text(
+        "id: late\nlaunch: {simulator: {}}\nstages: {perf: {workload: gone.yaml}}\n"
+    )
+    done = benchcore.run("run-matrix", "--matrix", "matrix.yaml")
+    assert done.returncode == 2, done.stderr
+    found = {one["scenario"]: one for one in matrix_of(results)["scenarios"]}
+    assert {name: one["verdict"] for name, one in found.items()} == {
+        "late": "failed",
+        "slow": "passed",
+        "broken": "failed",
+    }
+    fault = "s-broken.yaml:2: launch: give one of local, kubernetes and simulator"
+    assert found["broken"]["message"] == fault
+    assert done.stderr.splitlines()[0] == fault
+    _, late = result_of(results, "late")
+    assert statuses(late)["launch"] == "skipped"
+    assert late["stages"][2]["message"].startswith("gone.yaml: No such file")
+    plan = benchcore.run("plan", "--matrix", "matrix.yaml")
+    assert plan.returncode == 2
+    assert [line.partition(": ")[0] for line in plan.stderr.splitlines()] == [
+        "benchcore",
+        "s-late.yaml",
+    ]
+
+
 def test_jobs_run_side_by_side(benchcore, scenarios):
     results = scenarios(GOOD, SLOW.replace('slos: ["ttft:1us"]', ""))
     done = benchcore.run("run-matrix", "--matrix", "matrix.yaml", "--jobs", "2")
@@ -426,7 +454,7 @@ def test_a_plan_knows_how_long_it_took_the_last_time(benchcore, scenarios):
         (["run", "--scenario", "gone"], "scenario 'gone' is not known"),
         (["run", "--scenario", "s-good.yaml", "--stage", "perv"], "has no stage perv for pr"),
         (["run", "--scenario", "bad.yaml"], "bad.yaml:2: launch: give one of local"),
-        (["run-matrix", "--matrix", "gone.yaml"], "gone.yaml: No such file or directory"),
+        (["run-matrix", "--matrix", "gone.yaml"], "gone.yaml: is not there; name a matrix"),
         (["run-matrix", "--matrix", "matrix.yaml", "--only", "x"], "--only x: is no scenario"),
         (["plan", "--scenario", "s-good.yaml", "--only", "a"], "--scenario is one"),
         (["new", "scenario", "A b"], "a name has lower-case letters"),

@@ -79,5 +79,7 @@ def test_an_age_is_a_number_with_its_unit(results, age):
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(ConfigError, match="is no folder"):
-        old_runs(tmp_path / "gone", MONTH, NOW)
+    done = call("--keep", "1d", "--output", tmp_path / "gone")
+    assert isinstance(done.exception, ConfigError)
+    assert "gone: is no folder; name that of the results by --output" in str(done.exception)
+    assert not (tmp_path / "gone").exists()

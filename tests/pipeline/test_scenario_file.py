@@ -281,6 +281,17 @@ def test_the_faults_of_all_scenarios_of_a_matrix_are_told_at_once(write):
     assert [line.partition(": ")[0] for line in lines] == ["s-a.yaml:3", "s-b.yaml:1"]
 
 
+def test_a_scenario_that_is_broken_does_not_stop_the_others(write):
+    write("id: a\nlaunch: {simulator: {}}\nnot: 1\n", "s-a.yaml")
+    write("id: [", "s-b.yaml")
+    write("id: c\nlaunch: {simulator: {}}\n", "s-c.yaml")
+    found = matrix(write(MATRIX, "m.yaml"))
+    assert [entry.loaded.scenario.id for entry in found.entries] == ["c"]
+    assert list(found.broken) == ["a", "s-b"]
+    assert "s-a.yaml:3: not: is not known" in found.broken["a"]
+    assert "s-b.yaml:1: is not YAML" in found.broken["s-b"]
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

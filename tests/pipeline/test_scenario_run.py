@@ -9,7 +9,7 @@ from benchcore.config.provider import Asking
 from benchcore.config.run_type import RUN_TYPES
 from benchcore.config.scenario import Scenario
 from benchcore.config.stage import StageSettings
-from benchcore.errors import InvalidRunError, ResultsError, TargetError, VerdictError
+from benchcore.errors import ConfigError, InvalidRunError, ResultsError, TargetError, VerdictError
 from benchcore.pipeline.result import ScenarioResult
 from benchcore.pipeline.scenario_file import LoadedScenario
 from benchcore.pipeline.scenario_run import ScenarioRun
@@ -29,7 +29,7 @@ class Step(BaseStage):
             setattr(self, mark, value)
 
     def plan(self, context):
-        if isinstance(self.does, Exception):
+        if isinstance(self.does, ConfigError):
             raise self.does
         return StagePlan([f"{self.name} would do something"], 1.0, {"found": None})
 
@@ -259,8 +259,73 @@ async def test_clean_up_goes_on_through_interrupts(run):
     assert result.exit_code == 130
 
 
+async def test_what_is_found_of_a_stage_that_was_interrupted_is_no_judgement(run):
+    async def interrupted(_step):
+        machine.interrupt(15)
+        raise VerdictError("not one check passed")
+
+    class Keeps(Step):
+        def interrupt(self):
+            return True
+
+    machine = run(*frame(Keeps("functional", 20, interrupted)))
+    result = await machine()
+    assert statuses(result)["functional"] == "interrupted"
+    assert (result.verdict, result.exit_code) == ("interrupted", 143)
+
+
+class Launcher:
+    """A server that ends when it is told to."""
+
+    def __init__(self):
+        self.why, self.stopped = None, 0
+
+    def ended(self):
+        return self.why
+
+    async def stop(self):
+        self.stopped += 1
+        return []
+
+
+async def test_a_server_that_ends_under_a_stage_fails_it(run):
+    launcher = Launcher()
+
+    async def dies(_step):
+        machine.context.launcher = launcher
+        launcher.why = "it was ended by signal 9"
+
+    steps = frame(Step("perf", 30, dies), Step("accuracy", 40), Step("gate", 50))
+    machine = run(*steps, run_type="daily")
+    result = await machine()
+    assert statuses(result) == {
+        "launch": "passed",
+        "perf": "failed",
+        "accuracy": "skipped",
+        "gate": "skipped",
+        "cleanup": "passed",
+    }
+    assert result.parts[1].message == "the server is gone: it was ended by signal 9"
+    assert result.exit_code == 3
+
+
+async def test_what_cannot_be_done_is_said_before_anything_is_begun(run):
+    steps = frame(Step("perf", 30, ConfigError("no such workload")), Step("accuracy", 40))
+    machine = run(*steps)
+    result = await machine()
+    assert statuses(result) == {
+        "launch": "skipped",
+        "perf": "failed",
+        "accuracy": "skipped",
+        "cleanup": "skipped",
+    }
+    assert result.parts[1].message == "no such workload"
+    assert (result.verdict, result.exit_code, result.status) == ("failed", 2, "failed")
+    assert not (machine.context.folder / "run.json").exists()
+
+
 async def test_a_dry_run_does_nothing_and_shows_each_part(run):
-    steps = frame(Step("perf", 30), Step("accuracy", 40, VerdictError("no data")))
+    steps = frame(Step("perf", 30), Step("accuracy", 40, ConfigError("no data")))
     machine = run(*steps, dry_run=True)
     result = await machine()
     assert statuses(result) == {
@@ -271,7 +336,7 @@ async def test_a_dry_run_does_nothing_and_shows_each_part(run):
     }
     assert result.parts[1].facts == {"found": None}
     assert result.parts[1].notes == ["perf would do something"]
-    assert (result.verdict, result.exit_code) == ("failed", 5)
+    assert (result.verdict, result.exit_code) == ("failed", 2)
     assert not (machine.context.folder / "run.json").exists()
 
 
@@ -291,13 +356,6 @@ async def test_without_a_climb_the_folder_is_a_runs_all_the_same(run):
 
 
 async def test_results_that_cannot_be_written_leave_no_server_behind(run):
-    class Launcher:
-        stopped = 0
-
-        async def stop(self):
-            self.stopped += 1
-            return []
-
     launcher = Launcher()
 
     async def full_disk(_step):

@@ -39,10 +39,15 @@ def _refusal(record: Record) -> str:
     return f"HTTP {record.status}: {record.error}" if record.status else record.error
 
 
+class RefusedError(TargetError):
+    """The server is there and does not take the key: waiting does not help."""
+
+
 async def find_model(client: Client) -> Found:
     """Find the model to ask for.
 
     Raises:
+        RefusedError: the key is missing or not taken.
         TargetError: nothing listens there, or it does not have the model.
     """
     target = client.target
@@ -58,9 +63,9 @@ async def find_model(client: Client) -> Found:
         if isinstance(data, list):
             listed = [str(entry.get("id")) for entry in data if isinstance(entry, dict)]
     if record.status in (401, 403):
-        raise TargetError(
-            f"{target.base_url} refuses the key ({_refusal(record)}); "
-            "--api-key-env names the variable that holds it"
+        raise RefusedError(
+            f"{target.base_url} refuses the key ({_refusal(record)}); does the variable that is "
+            "named for it hold the right one?"
         )
     if target.model is None:
         if not listed:
