@@ -7,7 +7,6 @@ import pytest
 
 from benchcore.sim import SimOptions, SimProfile, SimulatorProcess
 
-
 _SKIPPED = []
 
 
@@ -108,11 +107,10 @@ def until(condition, seconds=20.0):
 def is_there(pid):
     """Whether a process lives; one that has ended and was not yet fetched does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.fixture(name="until")

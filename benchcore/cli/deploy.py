@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from benchcore.cli.scenario import LOGS, OUTPUT
-from benchcore.errors import ConfigError, TargetError
+from benchcore.errors import ConfigError, LockError, ResultsError, TargetError
 
 if TYPE_CHECKING:
     from benchcore.pipeline.scenario_run import ScenarioRun
 
-_FOLDER = ".deployed"
-_END_SECONDS = 60.0
-_POLL_SECONDS = 0.1
+_FOLDER: Final = ".deployed"
+_FILE: Final = "deployed.json"
+_END_SECONDS: Final = 60.0
+_POLL_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What `deployed.json` says.
+
+    Args:
+        pid: of the process that takes the server down when it ends; `None`: none does, what is on
+            the cluster stays.
+        base_url: where the server is; `None`: it is coming up.
+        lives: whether that process does.
+    """
+
+    pid: int | None
+    base_url: str | None
+    lives: bool
 
 
 @click.command()
@@ -37,6 +58,7 @@ def deploy(**given: Any) -> int:
     from benchcore.cli.logs import set_up
     from benchcore.cli.loop import run_loop
     from benchcore.config.matrix import Choice
+    from benchcore.pipeline.lock import lock
     from benchcore.pipeline.scenario_file import find_scenario, load_scenario
     from benchcore.pipeline.scenario_run import ScenarioRun
     from benchcore.report.live import LOGGER
@@ -49,21 +71,37 @@ def deploy(**given: Any) -> int:
     level = "warning" if given["quiet"] else "info"
     set_up(sys.stderr, level, as_json=given["log_format"] == "json")
     folder = given["output"] / _FOLDER / name
-    before = _deployed(folder)
-    if before is not None and _is_there(before):
-        raise ConfigError(f"{name} is deployed already, {before['base_url']}; undeploy it first")
     machine = ScenarioRun(
         loaded, folder, given["output"], tell=lambda line: LOGGER.info("%s", line)
     )
     machine.context.run_id = f"deploy-{name}"
     kubernetes = launch.kubernetes
-    folder.mkdir(parents=True, exist_ok=True)
     stays = kubernetes is not None and kubernetes.address != "port_forward"
-    return run_loop(_deploy(machine, folder, stays=stays))
+    try:
+        with lock(folder, f"benchcore deploy {name}"):
+            before = _deployed(folder)
+            if before is not None and before.pid is None:
+                raise _already(name, before)
+            return run_loop(_deploy(machine, folder, stays=stays))
+    except LockError:
+        raise _already(name, _deployed(folder)) from None
+
+
+def _already(name: str, before: Deployed | None) -> ConfigError:
+    if before is None or before.base_url is None:
+        return ConfigError(f"{name} is being deployed already; wait for it, or undeploy it")
+    return ConfigError(f"{name} is deployed already, {before.base_url}; undeploy it first")
 
 
 async def _deploy(machine: ScenarioRun, folder: Path, *, stays: bool) -> int:
+    """Bring the server up, and take it down when it is asked to, unless it stays.
+
+    Raises:
+        TargetError: it did not come up, or something of it is left.
+        ResultsError: `deployed.json` cannot be written.
+    """
     from benchcore.cli.signals import catch_signals
+    from benchcore.report.live import LOGGER
     from benchcore.stages.protocol import StageStatus
 
     ended = asyncio.Event()
@@ -73,22 +111,39 @@ async def _deploy(machine: ScenarioRun, folder: Path, *, stays: bool) -> int:
         machine.interrupt(caught[0])
 
     caught = catch_signals(interrupt)
+    faults: list[str] = []
+    left = ""
     up = False
-    try:
-        for name in ("launch", "health"):
-            part = await machine.stage(name)
-            if part.status is not StageStatus.PASSED:
-                raise TargetError(f"{machine.context.scenario.id}: {name}: {part.message}")
-        up = True
-        found = {"pid": None if stays else os.getpid(), "base_url": machine.context.base_url}
-        (folder / "deployed.json").write_text(json.dumps(found) + "\n")
-        click.echo(machine.context.base_url)
-        if not stays:
-            await ended.wait()
-    finally:
-        if not (up and stays):
-            await machine.stage("cleanup")
-            (folder / "deployed.json").unlink(missing_ok=True)
+    with ExitStack() as told:
+        try:
+            told.enter_context(_told(folder, os.getpid(), None))
+            for name in ("launch", "health"):
+                part = await machine.stage(name)
+                if part.status is not StageStatus.PASSED:
+                    faults.append(f"{name}: {part.message}")
+                    break
+            else:
+                base_url = machine.context.base_url
+                told.enter_context(_told(folder, None if stays else os.getpid(), base_url))
+                up = True
+                click.echo(base_url)
+                if not stays:
+                    await ended.wait()
+        finally:
+            if not (up and stays):
+                part = await machine.stage("cleanup")
+                if part.status is StageStatus.PASSED:
+                    (folder / _FILE).unlink(missing_ok=True)
+                else:
+                    left = f"cleanup: {part.message}"
+    if caught and not up:
+        if left:
+            LOGGER.error("%s", left)
+        return 128 + caught[0]
+    if left:
+        faults.append(left)
+    if faults:
+        raise TargetError(f"{machine.context.scenario.id}: {'; '.join(faults)}")
     return 0
 
 
@@ -105,48 +160,97 @@ def undeploy(**given: Any) -> int:
     name, launch = loaded.scenario.id, loaded.scenario.launch
     folder = given["output"] / _FOLDER / name
     before = _deployed(folder)
-    if before is not None and before["pid"] is not None and _is_there(before):
-        os.kill(before["pid"], signal.SIGTERM)
-        _wait(folder / "deployed.json", before["pid"])
+    if before is not None and before.pid is not None and before.lives:
+        _end(folder, before.pid)
     elif launch is not None and launch.kubernetes is not None:
         for line in asyncio.run(
             remove_run(launch.kubernetes, loaded.path.parent, f"deploy-{name}")
         ):
             click.echo(line)
     else:
+        # What is told is of a process that is gone: its guard has ended what it had launched.
+        (folder / _FILE).unlink(missing_ok=True)
         raise ConfigError(f"{name} is not deployed from {given['output']}")
-    (folder / "deployed.json").unlink(missing_ok=True)
+    (folder / _FILE).unlink(missing_ok=True)
     click.echo(f"{name} is down", err=True)
     return 0
 
 
-def _deployed(folder: Path) -> dict[str, Any] | None:
+@contextmanager
+def _told(folder: Path, pid: int | None, base_url: str | None) -> Iterator[None]:
+    """Tell in `deployed.json` who deploys, and hold a lock on that very file meanwhile.
+
+    A process id alone says nothing: once its process has gone, the system gives it to another. The
+    file takes its place with the lock on it, so that nobody ever finds an old number under a new
+    lock.
+
+    Raises:
+        ResultsError: it cannot be written.
+    """
+    path = folder / _FILE
+    new = folder / f".{_FILE}.new"
+    with ExitStack() as held:
+        try:
+            file = held.enter_context(new.open("wb", buffering=0))
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(json.dumps({"pid": pid, "base_url": base_url}).encode() + b"\n")
+            new.replace(path)
+        except OSError as error:
+            raise ResultsError(f"{path}: cannot be written ({error.strerror})") from None
+        yield
+
+
+def _deployed(folder: Path) -> Deployed | None:
+    """Return what is told of a deployed server; `None`: nothing is.
+
+    Raises:
+        ConfigError: the file cannot be read, or is damaged.
+    """
+    path = folder / _FILE
     try:
-        found: dict[str, Any] = json.loads((folder / "deployed.json").read_text())
+        with path.open("rb") as file:
+            lives = _is_locked(file.fileno())
+            found = json.loads(file.read())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError:
-        raise ConfigError(f"{folder / 'deployed.json'}: is no JSON; remove it") from None
-    return found
+        found = None
+    if not isinstance(found, dict):
+        found = {}
+    # To `kill`, 0 and what is below are whole groups of processes.
+    pid, base_url = found.get("pid", 0), found.get("base_url", 0)
+    good = pid is None or (type(pid) is int and pid > 0)
+    if not good or not isinstance(base_url, str | None):
+        raise ConfigError(f"{path}: is not what `benchcore deploy` writes; remove it")
+    return Deployed(pid, base_url, lives)
 
 
-def _is_there(deployed: dict[str, Any]) -> bool:
-    pid = deployed["pid"]
-    if pid is None:
-        return True
+def _is_locked(descriptor: int) -> bool:
     try:
-        os.kill(pid, 0)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _end(folder: Path, pid: int) -> None:
+    """End the process that deployed, and wait until it has taken everything down.
+
+    Raises:
+        TargetError: it does not end, or has left something.
+    """
+    try:
+        os.kill(pid, signal.SIGTERM)
     except ProcessLookupError:
-        return False
+        pass  # it has just ended
     except PermissionError:
-        pass
-    return True
-
-
-def _wait(file: Path, pid: int) -> None:
-    """Wait until the process that deployed has taken everything down: then it removes its file."""
+        raise TargetError(f"process {pid} is another user's; let them undeploy it") from None
     deadline = time.monotonic() + _END_SECONDS
-    while file.exists():
+    while (now := _deployed(folder)) is not None and now.pid == pid:
+        if not now.lives:
+            raise TargetError(f"process {pid} could not take everything down; see what it said")
         if time.monotonic() > deadline:
             raise TargetError(f"process {pid} does not end; it was sent a SIGTERM")
         time.sleep(_POLL_SECONDS)

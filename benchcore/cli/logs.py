@@ -33,8 +33,8 @@ class _Lines(logging.Handler):
             line = f"{record.levelname.lower()}: {text}"
         else:
             line = text
-        # Whoever listened may be gone: that is no reason to lose what is measured.
-        with suppress(BrokenPipeError):
+        # Whoever listened, or the terminal, may be gone: no reason to lose what is measured.
+        with suppress(OSError):
             self._before()
             self._stream.write(f"{line}\n")
             self._stream.flush()

@@ -32,7 +32,10 @@ AGE = Value("AGE", _age)
 @OUTPUT
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 def prune(**given: Any) -> int:
-    """Remove old runs; baselines, examples and each scenario's newest valid run stay."""
+    """Remove old runs.
+
+    Baselines, examples and the newest valid run of each scenario and run type stay.
+    """
     from benchcore.pipeline.lock import lock
     from benchcore.pipeline.prune import old_runs, remove_run_folder
 

@@ -67,11 +67,9 @@ def run(**given: Any) -> int:
 def _run(loaded: LoadedScenario, given: dict[str, Any], progress: Any) -> int:
     from benchcore.cli.loop import run_loop
     from benchcore.cli.signals import catch_signals
-    from benchcore.pipeline.lines import render_result
     from benchcore.pipeline.scenario_run import ScenarioRun
     from benchcore.report.live import LOGGER
     from benchcore.sinks.folder import make_folder
-    from benchcore.sinks.run_json import dump
 
     folder = given["folder"]
     if folder is None:
@@ -93,9 +91,26 @@ def _run(loaded: LoadedScenario, given: dict[str, Any], progress: Any) -> int:
         caught = catch_signals(lambda: machine.interrupt(caught[0]))
         if given["with_parent"]:
             _end_with_parent(machine)
-        return await machine()
+        result = await machine()
+        if machine.stuck:
+            # The loop would wait for a stage that ignores its cancellation, for ever.
+            os._exit(_show(result, folder, loaded, given, progress))
+        return result
 
-    result = run_loop(go())
+    return _show(run_loop(go()), folder, loaded, given, progress)
+
+
+def _show(
+    result: ScenarioResult,
+    folder: Path,
+    loaded: LoadedScenario,
+    given: dict[str, Any],
+    progress: Any,
+) -> int:
+    from benchcore.pipeline.lines import render_result
+    from benchcore.report.live import LOGGER
+    from benchcore.sinks.run_json import dump
+
     progress.clear()
     if given["as_json"]:
         sys.stdout.write(dump(result.to_json()).decode())

@@ -14,7 +14,7 @@ from benchcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from benchcore.pipeline.matrix_file import LoadedMatrix
-    from benchcore.pipeline.matrix_result import MatrixResult
+    from benchcore.pipeline.matrix_result import MatrixEntry, MatrixResult
 
 
 @click.command("run-matrix")
@@ -43,6 +43,8 @@ def run_matrix(**given: Any) -> int:
     from benchcore.cli.logs import set_up
     from benchcore.pipeline.lock import lock
 
+    if given["resume"] is not None and given["dry_run"]:
+        raise click.UsageError("--resume goes on with a run, and --dry-run runs nothing: give one")
     loaded = read_matrix(given)
     level = "warning" if given["quiet"] else "info"
     set_up(sys.stderr, level, as_json=given["log_format"] == "json")
@@ -61,7 +63,7 @@ def _run(loaded: LoadedMatrix, given: dict[str, Any]) -> int:
     from benchcore.sinks.run_json import dump
 
     folder = given["resume"]
-    finished = {} if folder is None else _finished(folder, loaded, given["run_type"])
+    before = [] if folder is None else _before(folder, loaded, given)
     if folder is None:
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
         name = f"matrix-{loaded.matrix.name}" + ("-dry-run" if given["dry_run"] else "")
@@ -71,7 +73,7 @@ def _run(loaded: LoadedMatrix, given: dict[str, Any]) -> int:
         given["run_type"],
         folder,
         MatrixOptions(
-            given["output"], given["jobs"], given["dry_run"], given["allow_simulator"], finished
+            given["output"], given["jobs"], given["dry_run"], given["allow_simulator"], before
         ),
         tell=lambda line: LOGGER.info("%s", line),
     )
@@ -90,23 +92,20 @@ def _run(loaded: LoadedMatrix, given: dict[str, Any]) -> int:
     return result.exit_code
 
 
-def _finished(folder: Path, loaded: LoadedMatrix, run_type: str) -> dict[str, Path]:
-    """Return the folders of an earlier run of the matrix, by scenario.
+def _before(folder: Path, loaded: LoadedMatrix, given: dict[str, Any]) -> list[MatrixEntry]:
+    """Return what became of the scenarios in an earlier run of the matrix.
 
     Raises:
-        ConfigError: it was of another matrix or run type.
+        ConfigError: it was of another matrix or run type, or lies elsewhere.
     """
     from benchcore.pipeline.matrix_result import earlier
 
-    before = earlier(folder)
-    asked = (loaded.matrix.name, run_type)
-    if (before["name"], before["run_type"]) != asked:
+    name, run_type, entries = earlier(folder)
+    asked = (loaded.matrix.name, given["run_type"])
+    if (name, run_type) != asked:
         raise ConfigError(
-            f"--resume {folder}: is of {before['name']}, {before['run_type']}, and not of "
-            f"{' and '.join(asked)}"
+            f"--resume {folder}: is of {name}, {run_type}, and not of {' and '.join(asked)}"
         )
-    return {
-        one["scenario"]: folder.parent / one["folder"]
-        for one in before["scenarios"]
-        if one["folder"]
-    }
+    if folder.resolve().parent != given["output"].resolve():
+        raise ConfigError(f"--resume {folder}: is not in {given['output']}; give its --output")
+    return entries

@@ -75,6 +75,7 @@ class Client:
         self._watch_seconds = min(0.25, max(0.02, shortest / 10))
         self._ids = request_ids(secrets.randbits(60))
         self._heads: dict[tuple[str, str], bytes] = {}
+        self._secrets = target.secrets
 
     async def __aenter__(self) -> Client:
         """Find the address and begin to watch the time."""
@@ -395,6 +396,10 @@ class Client:
         on_done, record = exchange.on_done, exchange.record
         exchange.release()
         assert on_done is not None
+        if record.error:
+            # A server may say in its refusal which key it was shown.
+            for secret in self._secrets:
+                record.error = record.error.replace(secret, "***")
         on_done(record)
 
     # Watching the time.

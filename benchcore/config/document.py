@@ -13,6 +13,7 @@ from benchcore.errors import ConfigError
 
 Keys = tuple[str | int, ...]
 _LISTED = 20
+_MOST_KEYS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,17 @@ def read_document(path: Path) -> Document:
         line = mark.line + 1 if mark else 1
         problem = " ".join(filter(None, (error.context, error.problem)))
         raise ConfigError(f"{path}:{line}: is not YAML: {problem}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         problem = " ".join(str(error).split())
         raise ConfigError(f"{path}: is not YAML: {problem}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}:1: holds no keys; write `key: value` lines")
     lines: dict[Keys, int] = {}
-    for keys, line in _places(root, (), ()):
+    for keys, line in _places(path, root, (), ()):
+        if len(lines) > _MOST_KEYS:
+            raise ConfigError(f"{path}: holds over {_MOST_KEYS} keys, aliases counted each time")
         if keys in lines and keys and isinstance(keys[-1], str):
             name = ".".join(map(str, keys))
             raise ConfigError(
@@ -79,21 +84,24 @@ def read_document(path: Path) -> Document:
 
 
 def _places(
-    node: yaml.Node | None, keys: Keys, around: tuple[int, ...]
+    path: Path, node: yaml.Node | None, keys: Keys, around: tuple[int, ...]
 ) -> Iterator[tuple[Keys, int]]:
-    # An alias may lead back to a node that holds it.
-    if node is None or id(node) in around:
+    if node is None:
         return
+    if id(node) in around:
+        line = node.start_mark.line + 1
+        name = ".".join(map(str, keys))
+        raise ConfigError(f"{path}:{line}: {name}: an alias leads back to itself; write it out")
     around = (*around, id(node))
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             place = (*keys, str(key.value))
             yield place, key.start_mark.line + 1
-            yield from _places(value, place, around)
+            yield from _places(path, value, place, around)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             yield (*keys, index), value.start_mark.line + 1
-            yield from _places(value, (*keys, index), around)
+            yield from _places(path, value, (*keys, index), around)
 
 
 M = TypeVar("M", bound=BaseModel)

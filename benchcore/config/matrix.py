@@ -49,7 +49,7 @@ class Matrix(BaseModel):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", description="of the matrix, for its folder"
     )
     description: str = Field("", description="one line for people")
-    include: tuple[str, ...] = Field(
+    include: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         min_length=1, description="files of scenarios, relative to this one; * and ? are wild"
     )
     run_types: RunTypes = Field(RunTypes(), description="what is picked of them")

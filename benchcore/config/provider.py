@@ -34,7 +34,8 @@ class Asking(BaseModel):
         None,
         gt=0,
         allow_inf_nan=False,
-        description="requests a second that it allows: evals keep to it, a climb must be told to",
+        description="requests a second that it allows: evals keep to it, checks go one at a time, "
+        "a climb must be given rates up to it",
     )
     insecure: bool = Field(default=False, description="do not check its certificate")
     ca_file: str | None = Field(None, min_length=1, description="certificates to trust")

@@ -21,6 +21,12 @@ class Health(BaseModel):
         1200.0, gt=0, allow_inf_nan=False, description="how long it may take to come up"
     )
     request: bool = Field(default=True, description="also make one real request")
+    request_seconds: float = Field(
+        60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how long one try may take; a first request may have to wait for a compiler",
+    )
 
 
 class Scenario(BaseModel):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 Endpoint = Literal["chat", "completions", "responses"]
 
+_SHORTEST_SECRET = 8
 _OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "x-request-id"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a token: RFC 9110, 5.6.2
 _API_ROOT = re.compile(r"(/v1|/)+\Z")
@@ -154,6 +155,14 @@ class Target(BaseModel):
     def root(self) -> str:
         """Path before `/v1`, without a slash at its end."""
         return "" if self.uds else urlsplit(self.base_url).path
+
+    @property
+    def secrets(self) -> list[str]:
+        """What no error may repeat: the key, and what a header holds that may be one."""
+        found = [value for value in self.headers.values() if len(value) >= _SHORTEST_SECRET]
+        if self.api_key is not None:
+            found.append(self.api_key.get_secret_value())
+        return sorted(found, key=len, reverse=True)
 
     @property
     def is_loopback(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -81,6 +81,21 @@ class Tree:
         places = {keys: where for keys, where in self.places.items() if keys[:1] not in heads}
         return Tree(content, places)
 
+    def without_below(self, above: Sequence[str], names: Collection[str]) -> Tree:
+        """Return it without some of the keys of a mapping inside it."""
+        if not above:
+            return self.without(*names)
+        head, *rest = above
+        inner = self.content.get(head)
+        if not isinstance(inner, dict):
+            return self
+        gone = {(*above, name) for name in names}
+        below = self.below(head).without_below(rest, names)
+        places = {
+            keys: where for keys, where in self.places.items() if keys[: len(above) + 1] not in gone
+        }
+        return Tree({**self.content, head: below.content}, places)
+
     def over(self, base: Tree) -> Tree:
         """Return it laid over another: mappings key by key, everything else replaced whole."""
         places = dict(base.places)
@@ -113,17 +128,17 @@ class Tree:
         """Return a line for each fault; `before` are the keys above this tree, to be named."""
         return fault_lines(error, model, lambda keys: str(self.place(keys)), before)
 
-    def filled(self, environ: Mapping[str, str], secret: Callable[[str], bool]) -> Tree:
+    def filled(
+        self, environ: Mapping[str, str], secret: Callable[[str], bool], faults: list[str]
+    ) -> Tree:
         """Return it with `${NAME}` and `${NAME:-default}` replaced; `$${` stands for `${`.
 
         Args:
             environ: the variables.
             secret: tells whether a variable holds a secret by its name; such are not put in.
-
-        Raises:
-            ConfigError: variables are not set, are secrets, or are not written so; a line for each.
+            faults: takes a line for each that is not set, is a secret, or is not written so; where
+                it stands nothing is changed.
         """
-        faults: list[str] = []
 
         def fill(value: Any, keys: Keys) -> Any:
             if isinstance(value, dict):
@@ -135,10 +150,7 @@ class Tree:
             where = f"{self.place(keys)}: {'.'.join(map(str, keys))}"
             return _VARIABLE.sub(lambda match: _value(match, environ, secret, where, faults), value)
 
-        content = fill(self.content, ())
-        if faults:
-            raise ConfigError("\n".join(faults))
-        return Tree(content, self.places)
+        return Tree(fill(self.content, ()), self.places)
 
 
 def _value(
@@ -155,14 +167,17 @@ def _value(
         faults.append(
             f"{where}: {match[0]} is no ${{NAME}} or ${{NAME:-default}}; $${{ is a plain ${{"
         )
-        return ""
+        return match[0]
     name, default = parts[1], parts[2]
+    if default is not None and "{" in default:
+        faults.append(f"{where}: {match[0]}: a default holds no braces")
+        return match[0]
     if secret(name):
         faults.append(
             f"{where}: ${{{name}}} looks like a secret: give the name of the variable instead, as "
             "in api_key_env"
         )
-        return ""
+        return match[0]
     found = environ.get(name)
     if not found and default is not None:
         found = default
@@ -170,5 +185,5 @@ def _value(
         faults.append(
             f"{where}: the variable {name} is not set; set it, or write ${{{name}:-default}}"
         )
-        return ""
+        return match[0]
     return found

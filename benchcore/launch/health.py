@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,10 +23,13 @@ from benchcore.errors import TargetError
 _FIRST_SECONDS: Final = 0.1
 _LONGEST_SECONDS: Final = 10.0
 _ASK_SECONDS: Final = 10.0
+_LAST_TRY_SECONDS: Final = 1.0
+"""The least that a try gets: the last one begins at the limit."""
 _TELL_SECONDS: Final = 15.0
 _NO_SUCH: Final = (404, 405, 501)
 """The server has no health endpoint: its list of models says whether it is there."""
-_FINAL: Final = (401, 403)
+_REFUSED: Final = (401, 403)
+_MODELS: Final = "/v1/models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +40,13 @@ class Waiting:
         clock: monotonic, in seconds.
         sleep: waits.
         draw: 0 to 1, for jitter.
+        timeout: ends what runs longer than so many seconds with `TimeoutError`.
     """
 
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = asyncio.sleep
     draw: Callable[[], float] = random.random
+    timeout: Callable[[float], AbstractAsyncContextManager[object]] = asyncio.timeout
 
 
 def pauses(draw: Callable[[], float]) -> Callable[[], float]:
@@ -87,7 +96,13 @@ async def wait_until_up(
     tries = 0
     while True:
         tries += 1
-        problem = await _problem(target, health, request)
+        limit = max(_LAST_TRY_SECONDS, min(health.request_seconds, deadline - waiting.clock()))
+        attempt = _Try(target, health, request)
+        try:
+            async with waiting.timeout(limit):
+                problem = await attempt.problem()
+        except TimeoutError:
+            problem = f"{attempt.asked} does not answer within {limit:.3g} s"
         now = waiting.clock()
         if problem is None:
             return {"seconds": round(now - begun, 3), "tries": tries}
@@ -106,26 +121,46 @@ async def wait_until_up(
             await slept
 
 
-async def _problem(
-    target: Target, health: Health, request: Callable[[], Awaitable[str | None]]
-) -> str | None:
-    """Return what is not right yet; `None`: the server is up.
+class _Try:
+    """One try to find a server up; knows what was asked last, for when its time is up."""
 
-    Raises:
-        TargetError: what will not become right by waiting.
-    """
-    for path in (health.path, "/v1/models"):
-        status, problem = await _status(target, path)
-        if status in _FINAL:
-            raise TargetError(
-                f"{target.base_url}{path} answers {status}: the key is missing or not taken; see "
-                "target.api_key_env"
-            )
-        if status == 200:
-            return await request() if health.request else None
-        if status not in _NO_SUCH:
-            return problem
-    return problem
+    def __init__(
+        self, target: Target, health: Health, request: Callable[[], Awaitable[str | None]]
+    ) -> None:
+        self._target = target
+        self._health = health
+        self._request = request
+        self.asked = health.path
+
+    async def problem(self) -> str | None:
+        """Return what is not right yet; `None`: the server is up.
+
+        Raises:
+            TargetError: what will not become right by waiting.
+        """
+        refused: list[str] = []
+        for path in dict.fromkeys((self._health.path, _MODELS)):
+            self.asked = path
+            status, problem = await _status(self._target, path)
+            if status == 200:
+                return await self._real_request()
+            if status in _REFUSED:
+                # A gateway may guard its health endpoint alone: what counts is what is measured.
+                if path == _MODELS:
+                    raise TargetError(
+                        f"{self._target.base_url}{path} answers {status}: the key is missing or "
+                        "not taken; see target.api_key_env"
+                    )
+                refused.append(problem)
+            elif status not in _NO_SUCH:
+                break
+        return ", ".join([*refused, problem])
+
+    async def _real_request(self) -> str | None:
+        if not self._health.request:
+            return None
+        self.asked = "a request"
+        return await self._request()
 
 
 async def _status(target: Target, path: str) -> tuple[int | None, str]:
@@ -148,4 +183,21 @@ async def _status(target: Target, path: str) -> tuple[int | None, str]:
     except TimeoutError:
         return None, f"{path} does not answer within {_ASK_SECONDS:g} s"
     except (aiohttp.ClientError, OSError) as error:
-        return None, f"{path}: {error}"
+        return None, f"{path}: {_fault(error)}"
+
+
+def _fault(error: Exception) -> str:
+    """Return what is wrong with a connection in the words of the system.
+
+    aiohttp's own name the address again and, also for plain HTTP, TLS.
+    """
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    # The numbers of these two are not those of the system.
+    if isinstance(cause, ssl.SSLError):
+        return str(error)
+    if isinstance(cause, OSError) and not isinstance(cause, socket.gaierror) and cause.errno:
+        # Not its `strerror`, where asyncio says "Connect call failed ('127.0.0.1', 8000)".
+        return os.strerror(cause.errno).lower()
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
+    return str(cause) or type(error).__name__

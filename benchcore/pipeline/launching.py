@@ -43,6 +43,7 @@ def launcher_of(context: StageContext) -> Launcher | None:
             logs=logs,
             tell=context.tell,
             environ=context.environ,
+            secrets=context.secrets,
         )
     assert launch.kubernetes is not None
     from benchcore.launch.kubernetes import KubernetesServer  # heavy, and an extra

@@ -9,6 +9,7 @@ from benchcore.pipeline.matrix_result import MatrixResult
 from benchcore.pipeline.plan import PlannedStage
 from benchcore.pipeline.result import ScenarioResult
 from benchcore.pipeline.scenario_file import LoadedScenario
+from benchcore.pipeline.stage_run import as_lines
 from benchcore.pipeline.summary import headline
 from benchcore.stages.protocol import StagePart, StageStatus
 
@@ -20,7 +21,7 @@ def render_plan(loaded: LoadedScenario, stages: list[PlannedStage]) -> str:
     """Return what a scenario would do, stage by stage, with what it takes."""
     scenario = loaded.scenario
     head = f"{scenario.id}, {loaded.run_type.name}: {scenario.description or loaded.path}"
-    lines = [head]
+    lines = textwrap.wrap(head, _WIDTH)
     for stage in stages:
         what = [f"cannot be done: {stage.fault}"] if stage.fault else stage.lines
         lines += _row(stage.name, _takes(stage), what)
@@ -74,7 +75,7 @@ def _said(part: StagePart) -> Iterable[str]:
                 f"{name} {_fact(value)}" for name, value in part.facts.items() if value != []
             )
             yield f"would find: {found}"
-    for line in part.facts.get("last_lines") or ():
+    for line in as_lines(part.facts.get("last_lines")):
         yield f"| {line}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from benchcore.errors import ConfigError, LockError
@@ -23,12 +23,13 @@ def lock(results: Path, what: str) -> Iterator[None]:
 
     Raises:
         LockError: another run holds it; says which.
-        ConfigError: the folder cannot be written.
+        ConfigError: the folder cannot be written, or its disk is full.
     """
     path = results / FILE
     try:
         results.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
+        # Unbuffered: what a full disk has refused would else be tried again at the close.
+        file = path.open("a+b", buffering=0)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
     with file:
@@ -40,11 +41,17 @@ def lock(results: Path, what: str) -> Iterator[None]:
             raise LockError(
                 f"{path}: held by {holder}; wait for it, or name another folder with --output"
             ) from None
-        file.truncate(0)
-        file.write(f"{what}, process {os.getpid()}\n".encode())
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(f"{what}, process {os.getpid()}\n".encode())
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: cannot be written ({error.strerror}); make room, or name another folder "
+                "with --output"
+            ) from None
         try:
             yield
         finally:
             # The file stays: if it went, two that came after could each lock one of their own.
-            file.truncate(0)
+            with suppress(OSError):  # whoever locks it next writes it anew
+                file.truncate(0)

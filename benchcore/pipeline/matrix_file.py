@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from glob import glob
 from pathlib import Path
 
 from benchcore.config.matrix import Choice, Matrix
 from benchcore.config.tree import Tree
 from benchcore.errors import ConfigError
 from benchcore.launch.secrets import is_secret
-from benchcore.pipeline.scenario_file import PROVIDERS, LoadedScenario, load_scenario
+from benchcore.pipeline.scenario_file import (
+    PROVIDERS,
+    LoadedScenario,
+    load_scenario,
+    scenario_tree,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +73,19 @@ def load_matrix(
         ConfigError: something is wrong in the matrix itself, or in every scenario of it; a line for
             each fault.
     """
-    tree = Tree.read(path).filled(environ, is_secret)
+    faults: list[str] = []
+    tree = Tree.read(path).filled(environ, is_secret, faults)
+    if faults:
+        raise ConfigError("\n".join(faults))
     matrix = tree.validated(Matrix)
     choices: dict[str, Choice] = getattr(matrix.run_types, run_type)
-    faults: list[str] = []
     found: dict[str, Path] = {}
     skipped: dict[str, str] = {}
     broken: dict[str, str] = {}
     entries: list[Entry] = []
     for file in _files(matrix, tree, path, faults):
         # Which id a file has is known once it is read; what is picked of it depends on the id.
-        name = _id(file)
+        name = _id(file, environ)
         if name in found:
             faults.append(f"{file}: id {name} is that of {found[name]} too; rename one")
             continue
@@ -92,10 +100,11 @@ def load_matrix(
             broken[name] = str(error)
         else:
             entries.append(Entry(loaded, choice))
-    for name in choices:
-        if name not in found:
-            where = tree.place(("run_types", run_type, name))
-            faults.append(f"{where}: run_types.{run_type}.{name}: {_unknown(name, found)}")
+    for kind, picked in matrix.run_types:
+        for name in picked:
+            if name not in found:
+                where = tree.place(("run_types", kind, name))
+                faults.append(f"{where}: run_types.{kind}.{name}: {_unknown(name, found)}")
     faults += [f"--only {name}: {_unknown(name, found)}" for name in only if name not in found]
     if faults:
         raise ConfigError("\n".join(faults))
@@ -107,27 +116,23 @@ def load_matrix(
     return LoadedMatrix(matrix, path, entries, skipped, broken, found)
 
 
-def _id(file: Path) -> str:
-    """Return the id of a scenario, its own or the one of what it extends, or the file's name."""
+def _id(file: Path, environ: Mapping[str, str]) -> str:
+    """Return the id of a scenario, or the file's name where it has none that can be read."""
     try:
-        tree = Tree.read(file)
+        own = scenario_tree(file).filled(environ, is_secret, []).content.get("id")
     except ConfigError:
-        return file.stem  # what is wrong is told when it is read as a scenario
-    base = tree.content.get("extends")
-    own = tree.content.get("id")
-    if isinstance(own, str):
-        return own
-    if isinstance(base, str) and (file.parent / base).is_file() and base != file.name:
-        return _id(file.parent / base)
-    return file.stem
+        own = None  # what is wrong is told when it is read as a scenario
+    return own if isinstance(own, str) else file.stem
 
 
 def _files(matrix: Matrix, tree: Tree, path: Path, faults: list[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for place, pattern in enumerate(matrix.include):
+        # Not Path.glob: it takes no absolute pattern.
+        found_here = glob(str(path.parent / pattern), recursive=True)  # noqa: PTH207
         files = sorted(
             file
-            for file in path.parent.glob(pattern)
+            for file in map(Path, found_here)
             if file.is_file() and file.name != PROVIDERS and file.resolve() != path.resolve()
         )
         if not files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,8 @@ from benchcore.stages.protocol import StageStatus
 
 SCHEMA_VERSION: Final = 1
 FILE: Final = "matrix.json"
+_OF_THE_MACHINE: Final = (1, 2, 3)
+"""Exit codes of what may go well another time: the server or a file was not there."""
 _HELD: Final = {"perf": "run.json", "functional": "functional.json", "accuracy": "accuracy.json"}
 
 
@@ -30,6 +33,7 @@ class MatrixEntry:
         exit_code: of its process.
         message: what must be known of it besides.
         skipped: why it was left out; empty: it was not.
+        interrupted: whether a signal ended it before it had begun.
     """
 
     scenario: str
@@ -39,13 +43,16 @@ class MatrixEntry:
     exit_code: int = 0
     message: str = ""
     skipped: str = ""
+    interrupted: bool = False
 
     @property
     def verdict(self) -> str:
         """What it comes to: that of its result, `failed` without one, or `skipped`."""
         if self.skipped:
             return "skipped"
-        return "failed" if self.result is None else self.result.verdict
+        if self.result is None:
+            return "interrupted" if self.interrupted else "failed"
+        return self.result.verdict
 
     def to_json(self) -> dict[str, Any]:
         """Return it as an entry of `matrix.json`."""
@@ -130,37 +137,74 @@ class MatrixResult:
         }
 
 
-def earlier(folder: Path) -> dict[str, Any]:
-    """Return what a folder's `matrix.json` holds.
+def earlier(folder: Path) -> tuple[str, str, list[MatrixEntry]]:
+    """Return the name, the run type and the scenarios of an earlier run of a matrix.
 
     Raises:
-        ConfigError: there is none, or it is not one.
+        ConfigError: the folder holds none, or it is damaged.
     """
     path = folder / FILE
     if not path.is_file():
         raise ConfigError(f"{folder}: has no {FILE}; name the folder of a matrix")
     found = read_json(path)
-    if not isinstance(found, dict) or not isinstance(found.get("scenarios"), list):
-        raise ConfigError(f"{path}: is not of a matrix")
-    return found
+    try:
+        entries = [
+            MatrixEntry(
+                str(one["scenario"]),
+                str(one["file"]),
+                str(one["folder"] or ""),
+                exit_code=int(one["exit_code"]),
+                message=str(one["message"] or ""),
+            )
+            for one in found["scenarios"]
+        ]
+        name, run_type = str(found["name"]), str(found["run_type"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: is not of a matrix, or is damaged: {error!r}") from None
+    for entry in entries:
+        if entry.folder:
+            with suppress(ConfigError):  # a run that left nothing to read has failed
+                entry.result = ScenarioResult.read(folder.parent / entry.folder)
+        else:
+            entry.skipped, entry.message = entry.message or "did not run", ""
+    return name, run_type, entries
 
 
-def whole(folder: Path) -> ScenarioResult:
+def whole(folder: Path, digest: str = "") -> ScenarioResult:
     """Return the result of a scenario that is finished, with every file that it speaks of.
 
+    Args:
+        folder: of its run.
+        digest: of the scenario as it is now; empty: whatever it was.
+
     Raises:
-        ConfigError: it is not; says why.
+        ConfigError: it is not finished, or was of something else; says why.
     """
     result = ScenarioResult.read(folder)
     if result.status != "complete" or result.dry_run:
         raise ConfigError(f"{folder}: is {'a dry run' if result.dry_run else result.status}")
+    if result.exit_code in _OF_THE_MACHINE:
+        raise ConfigError(f"{folder}: ended with {result.exit_code}, which may be other now")
+    if digest and result.facts["digest"] != digest:
+        raise ConfigError(f"{folder}: is of a scenario that said something else")
     for part in result.parts:
         file = _HELD.get(part.name)
         if file is None or part.status not in (StageStatus.PASSED, StageStatus.WARNED):
             continue
         if part.name == "perf":
-            if RunFolder(folder).unfinished:
-                raise ConfigError(f"{folder / file}: is not complete")
+            _check_climb(RunFolder(folder))
         elif not isinstance(read_json(folder / file), dict):
             raise ConfigError(f"{folder / file}: is not whole")
     return result
+
+
+def _check_climb(run: RunFolder) -> None:
+    if run.unfinished:
+        raise ConfigError(f"{run.path / 'run.json'}: is not complete")
+    for name in ("summary.csv", "timeline.csv", "histograms.hlog"):
+        if not (run.path / name).is_file():
+            raise ConfigError(f"{run.path / name}: is not there")
+    for level in run.levels:
+        rows = run.requests(level["level"], level["repeat"])
+        if rows is None or int(rows.measured.sum()) != level["scheduled"]:
+            raise ConfigError(f"{run.path / 'requests.csv'}: has not every request")

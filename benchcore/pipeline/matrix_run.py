@@ -7,7 +7,7 @@ import datetime as dt
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -31,14 +31,15 @@ class MatrixOptions:
         jobs: scenarios at a time; servers share GPUs, so usually one.
         dry_run: touch neither a target nor a cluster.
         allow_simulator: judge and push runs of the simulator too.
-        finished: by id, folders of an earlier run of the matrix, kept where they are whole.
+        before: what became of the scenarios in an earlier run of the matrix; what is whole of it
+            is not run again.
     """
 
     results: Path
     jobs: int = 1
     dry_run: bool = False
     allow_simulator: bool = False
-    finished: dict[str, Path] = field(default_factory=dict)
+    before: Sequence[MatrixEntry] = ()
 
 
 class MatrixRun:
@@ -69,12 +70,14 @@ class MatrixRun:
             loaded.matrix.name, str(loaded.path), run_type, _now(), options.dry_run
         )
         ids = [entry.loaded.scenario.id for entry in loaded.entries]
+        # Until a scenario runs again, what it came to before stands: nothing finished is forgotten.
+        before = {entry.scenario: entry for entry in options.before}
         self._entries = {
-            name: MatrixEntry(name, str(entry.loaded.path))
+            name: before.get(name) or MatrixEntry(name, str(entry.loaded.path))
             for name, entry in zip(ids, loaded.entries, strict=True)
         }
         left_out = [
-            MatrixEntry(name, str(loaded.files[name]), skipped=why)
+            before.get(name) or MatrixEntry(name, str(loaded.files[name]), skipped=why)
             for name, why in loaded.skipped.items()
         ]
         broken = [
@@ -103,10 +106,11 @@ class MatrixRun:
 
         async def one(entry: Entry) -> None:
             async with places:
+                found = self._entries[entry.loaded.scenario.id]
                 if not self.result.signal:
                     await self._one(entry)
-                else:
-                    self._entries[entry.loaded.scenario.id].skipped = "interrupted before"
+                elif not found.folder:
+                    found.skipped = "interrupted before"
                 self._save()
 
         try:
@@ -123,22 +127,22 @@ class MatrixRun:
     async def _one(self, entry: Entry) -> None:
         scenario = entry.loaded.scenario
         found = self._entries[scenario.id]
-        before = self._options.finished.get(scenario.id)
-        if before is not None:
+        if found.folder:
+            before = self._options.results / found.folder
             try:
-                found.result = whole(before)
+                found.result = whole(before, entry.loaded.digest)
             except BenchcoreError as error:
                 self._tell(f"{scenario.id}: runs again: {error}")
             else:
-                found.folder, found.exit_code = before.name, found.result.exit_code
-                found.message = "finished before"
+                found.exit_code, found.message = found.result.exit_code, "finished before"
                 self._tell(f"{scenario.id}: {found.verdict}, finished before")
                 return
         stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
         name = f"{scenario.id}-dry-run" if self._options.dry_run else scenario.id
         folder = make_folder(self._options.results, stamp, name)
-        found.folder = folder.name
-        self._save()
+        found.folder, found.result = folder.name, None
+        found.message = found.skipped = ""
+        found.exit_code = 0
         found.exit_code = await self._process(entry, folder)
         try:
             found.result = ScenarioResult.read(folder)
@@ -148,7 +152,10 @@ class MatrixRun:
             if found.result.status == "running":
                 found.message = f"its process ended with {found.exit_code} before it was done"
                 found.result = None
-        if found.result is None:
+        if found.result is None and self.result.signal:
+            found.interrupted, found.exit_code = True, 0
+            found.message = "interrupted before it had begun"
+        elif found.result is None:
             found.exit_code = 1
             await self._clean(entry, folder.name)
         self._tell(f"{scenario.id}: {found.verdict}")
@@ -164,6 +171,8 @@ class MatrixRun:
             limit=_LONGEST_LINE,
         )
         self._running.add(process)
+        if self.result.signal:  # it came while the process was being made
+            process.send_signal(self.result.signal)
         try:
             assert process.stderr is not None
             async for line in process.stderr:

@@ -10,6 +10,7 @@ from benchcore.errors import BenchcoreError, ConfigError
 from benchcore.pipeline.result import FILE, ScenarioResult
 from benchcore.pipeline.scenario_file import LoadedScenario
 from benchcore.pipeline.scenario_run import ScenarioRun
+from benchcore.pipeline.stage_run import plan_stage
 from benchcore.stages.protocol import StageStatus
 
 
@@ -55,7 +56,7 @@ def plan_scenario(loaded: LoadedScenario, results: Path) -> list[PlannedStage]:
     for stage in loaded.stages:
         took = before.get(stage.name)
         try:
-            plan = stage.plan(context)
+            plan = plan_stage(stage, context)
         except BenchcoreError as error:
             found.append(PlannedStage(stage.name, [], None, took, str(error)))
         else:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from benchcore.errors import ConfigError, ResultsError
-from benchcore.report.baselines import scenario_of, unfit
+from benchcore.report.baselines import run_type_of, scenario_of, unfit
 from benchcore.report.run_folder import RunFolder
 
 _FOLDER: Final = re.compile(r"(\d{8}T\d{6}Z)-.+\Z")
@@ -35,7 +35,8 @@ def old_runs(results: Path, keep: dt.timedelta, now: dt.datetime) -> list[OldRun
     """Return the runs of a folder that are older than `keep`, oldest first.
 
     Baselines and examples are in folders of their own and are never among them. The newest valid
-    run of a scenario stays, since the next one may be held against it.
+    run of a scenario stays, one of each run type, since the next one may be held against it: a
+    nightly run is held against the last nightly one, however many pull requests came after.
 
     Args:
         results: the folder.
@@ -44,11 +45,12 @@ def old_runs(results: Path, keep: dt.timedelta, now: dt.datetime) -> list[OldRun
     """
     folders = sorted(_runs(results))
     last = dict(_valid(path for _, path in folders))
-    return [
-        OldRun(path, "the newest valid run of its scenario" if path in last.values() else "")
-        for began, path in folders
-        if now - began > keep
-    ]
+    kept = {path: _why(run_type) for (_, run_type), path in last.items()}
+    return [OldRun(path, kept.get(path, "")) for began, path in folders if now - began > keep]
+
+
+def _why(run_type: str) -> str:
+    return f"the newest valid {run_type + ' ' if run_type else ''}run of its scenario"
 
 
 def _runs(results: Path) -> Iterator[tuple[dt.datetime, Path]]:
@@ -64,14 +66,14 @@ def _runs(results: Path) -> Iterator[tuple[dt.datetime, Path]]:
         yield began.replace(tzinfo=dt.UTC), path
 
 
-def _valid(folders: Iterator[Path]) -> Iterator[tuple[str, Path]]:
+def _valid(folders: Iterator[Path]) -> Iterator[tuple[tuple[str, str], Path]]:
     for path in folders:
         try:
             run = RunFolder(path)
         except ConfigError:
             continue
         if not unfit(run, simulator=True):
-            yield scenario_of(run), path
+            yield (scenario_of(run), run_type_of(run)), path
 
 
 def remove_run_folder(path: Path) -> None:

@@ -36,7 +36,7 @@ class ScenarioResult:
         scenario: its id.
         run_type: `pr` or `daily`.
         run_id: name of its folder.
-        facts: `file, command, labels, target` of `result.json`.
+        facts: `file, command, labels, target, digest` of `result.json`.
         status: how far it came.
         dry_run: whether nothing was touched.
         signal: that interrupted it; 0: none.
@@ -70,7 +70,8 @@ class ScenarioResult:
         """What a command exits with after it."""
         if self.signal:
             return 128 + self.signal
-        return worst(part.exit_code for part in self.parts)
+        found = worst(part.exit_code for part in self.parts)
+        return found or (1 if self.status == "failed" else 0)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as `result.json`."""
@@ -119,7 +120,7 @@ class ScenarioResult:
                 found["run_type"],
                 found["run_id"],
                 found["started_at"],
-                {name: found[name] for name in ("file", "command", "labels", "target")},
+                {name: found[name] for name in ("file", "command", "labels", "target", "digest")},
                 found["status"],
                 found["ended_at"],
                 found["dry_run"],

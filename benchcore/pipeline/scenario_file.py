@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -24,6 +26,15 @@ from benchcore.launch.secrets import is_secret
 from benchcore.pipeline.installed import installed_stages
 from benchcore.stages.protocol import Stage
 
+_INSTEAD: Final = (
+    (("launch",), ("local", "kubernetes", "simulator")),
+    (("target",), ("base_url", "provider")),
+    (("target",), ("api_key_env", "api_key_file")),
+    (("stages", "perf"), ("concurrency", "rate")),
+    (("stages", "perf"), ("requests", "duration_seconds")),
+    (("stages", "accuracy"), ("limit", "preset")),
+)
+"""Keys of which a scenario has one: where an heir names one, it replaces the others."""
 PROVIDERS: Final = "providers.yaml"
 _YAML: Final = (".yaml", ".yml")
 _PLACE: Final = re.compile(r"(.*?):(\d+): ")
@@ -43,6 +54,7 @@ class LoadedScenario:
         asking: how the server may be asked, the provider's part put in.
         base_url: where it is; `None`: it is launched.
         environ: the variables that it was read with.
+        digest: of all that it says for this run type.
     """
 
     scenario: Scenario
@@ -53,6 +65,7 @@ class LoadedScenario:
     asking: Asking
     base_url: str | None
     environ: Mapping[str, str]
+    digest: str = ""
 
 
 def scenarios_folder() -> Path:
@@ -105,11 +118,16 @@ def load_scenario(
     """
     environ = os.environ if environ is None else environ
     kind = RUN_TYPES[run_type]
-    tree = _extended(path, ()).filled(environ, is_secret)
+    unfilled: list[str] = []
+    tree = scenario_tree(path).filled(environ, is_secret, unfilled)
     faults: list[str] = []
     scenario = _scenario(tree, faults)
     known = installed_stages()
     settings = _settings(tree, kind, known, choice, faults)
+    for other in RUN_TYPES.values():
+        if other is not kind:
+            # What is wrong there is not found out in the night.
+            _settings(tree, other, known, None, faults)
     asking: Asking = Asking()
     base_url: str | None = None
     if scenario is not None:
@@ -119,17 +137,50 @@ def load_scenario(
             faults.append(str(error))
         else:
             scenario = scenario.model_copy(update={"model": scenario.model or model})
+    # What a variable is not there for is no fault of its own.
+    places = tuple(f"{': '.join(fault.split(': ', 2)[:2])}: " for fault in unfilled)
+    faults = unfilled + [fault for fault in faults if not fault.startswith(places)]
     if faults:
-        raise ConfigError("\n".join(sorted(faults, key=_in_order)))
+        raise ConfigError("\n".join(sorted(dict.fromkeys(faults), key=_in_order)))
     assert scenario is not None
-    stages = [known[name](settings[name]) for name in known if name in settings]
-    return LoadedScenario(scenario, path, kind, stages, settings, asking, base_url, environ)
+    stages = [_made(known[name], settings[name]) for name in known if name in settings]
+    digest = _digest(scenario, settings)
+    return LoadedScenario(scenario, path, kind, stages, settings, asking, base_url, environ, digest)
+
+
+def _made(stage: Any, settings: StageSettings) -> Stage:
+    try:
+        made: Stage = stage(settings)
+    except Exception as error:  # the code may be somebody else's
+        text = " ".join(str(error).split())
+        raise ConfigError(
+            f"stage {stage.name}: cannot be made: {type(error).__name__}: {text}"
+        ) from error
+    return made
+
+
+def _digest(scenario: Scenario, settings: Mapping[str, StageSettings]) -> str:
+    """Return what tells this scenario from one of the same name that says something else."""
+    said = {
+        "scenario": scenario.model_dump(mode="json"),
+        "stages": {name: one.model_dump(mode="json") for name, one in settings.items()},
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _in_order(fault: str) -> tuple[str, int]:
     """Return what sorts faults as their files have them."""
     place = _PLACE.match(fault)
     return ("", 0) if place is None else (place[1], int(place[2]))
+
+
+def scenario_tree(path: Path) -> Tree:
+    """Return what a scenario's file holds, laid over what it extends; variables stand as they are.
+
+    Raises:
+        ConfigError: a file cannot be read, or extends itself.
+    """
+    return _extended(path, ())
 
 
 def _extended(path: Path, around: Sequence[Path]) -> Tree:
@@ -146,7 +197,17 @@ def _extended(path: Path, around: Sequence[Path]) -> Tree:
         raise ConfigError(f"{where}: {beside}: is not there")
     if beside.resolve() in (*around, path.resolve()):
         raise ConfigError(f"{where}: {base} extends this scenario itself; take one of them out")
-    return tree.without("extends").over(_extended(beside, (*around, path.resolve())))
+    own = tree.without("extends")
+    return own.over(_made_way(_extended(beside, (*around, path.resolve())), own))
+
+
+def _made_way(base: Tree, own: Tree) -> Tree:
+    """Return what is extended without what its heir has something else for."""
+    for above, group in _INSTEAD:
+        given = set(own.below(*above).content) & set(group)
+        if given:
+            base = base.without_below(above, set(group) - given)
+    return base
 
 
 def _scenario(tree: Tree, faults: list[str]) -> Scenario | None:
@@ -178,6 +239,9 @@ def _settings(
             hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
             faults.append(f"{stages.place((name,))}: stages.{name}: is not known; {hint}")
     for name, stage in known.items():
+        if (stage.always or stage.essential) and _is_left_out(stages, name, run_type.name):
+            faults.append(f"{stages.place((name,))}: stages.{name}: cannot be left out")
+            continue
         given = stages.content.get(name, {} if stage.wanted else False)
         own = _of_run_type(stages, name, given, run_type.name, faults)
         if own is None:
@@ -193,6 +257,8 @@ def _settings(
             found[name] = stage.settings_model.model_validate(filled.content)
         except ValidationError as error:
             faults.extend(filled.faults(error, stage.settings_model, "stages", name))
+    if choice is not None and (choice.concurrency or choice.rate) and "perf" not in had:
+        faults.append(f"{tree.place(())}: has no climb for {run_type.name} to have levels")
     missing = [one for one in (choice.stages or () if choice else ()) if one not in found]
     if missing and not faults:
         has = ", ".join(one for one in had if not known[one].wanted) or "none"
@@ -200,6 +266,11 @@ def _settings(
             f"{tree.place(())}: has no stage {missing[0]} for {run_type.name}; it has {has}"
         )
     return found
+
+
+def _is_left_out(stages: Tree, name: str, run_type: str) -> bool:
+    given = stages.content.get(name)
+    return given is False or (isinstance(given, dict) and given.get(run_type) is False)
 
 
 def _of_run_type(
@@ -253,7 +324,11 @@ def _asked(
     file = path.parent / PROVIDERS
     if not file.is_file():
         raise ConfigError(f"{where}: {file}: is not there; it holds the providers")
-    providers = Tree.read(file).filled(environ, is_secret).validated(ProvidersFile).providers
+    unfilled: list[str] = []
+    filled = Tree.read(file).filled(environ, is_secret, unfilled)
+    if unfilled:
+        raise ConfigError("\n".join(unfilled))
+    providers = filled.validated(ProvidersFile).providers
     if target.provider not in providers:
         close = get_close_matches(target.provider, list(providers), n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(providers)}"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +10,11 @@ from typing import Final
 
 from benchcore.config.json_file import read_json
 from benchcore.errors import BenchcoreError, ResultsError, TargetError
+from benchcore.launch.secrets import masked, masked_text
 from benchcore.metrics.status import Status
 from benchcore.pipeline.result import FILE, ScenarioResult
 from benchcore.pipeline.scenario_file import LoadedScenario
+from benchcore.pipeline.stage_run import StageRun, plan_stage
 from benchcore.report.progress import Progress, Silent
 from benchcore.report.run_folder import RunFolder
 from benchcore.report.written import write_reports
@@ -22,16 +22,10 @@ from benchcore.sinks.folder import GrowingFile, replace_file
 from benchcore.sinks.run_json import dump
 from benchcore.stages.head import write_head
 from benchcore.stages.perf.facts import target_facts
-from benchcore.stages.protocol import (
-    Stage,
-    StageContext,
-    StagePart,
-    StageSkippedError,
-    StageStatus,
-)
+from benchcore.stages.protocol import Stage, StageContext, StagePart, StageStatus
 
-_GRACE_SECONDS: Final = 30.0
-"""What a stage may take to end after it was asked to."""
+_NOWHERE: Final = "http://127.0.0.1"
+"""Stands for the address of a server that has not been launched, where only the rest counts."""
 _MEASURED_FROM: Final = 20
 """The first position that asks a server which is up."""
 _JUDGED_FROM: Final = 50
@@ -67,8 +61,10 @@ class ScenarioRun:
         self._loaded = loaded
         self._tell = tell
         self._log: GrowingFile | None = None
-        self._current: tuple[Stage, asyncio.Task[None]] | None = None
+        self._current: StageRun | None = None
         self._interrupts = 0
+        self.stuck = False
+        """Whether a stage goes on although it was cancelled: it ends with the process only."""
         self._blocked = ""
         scenario = loaded.scenario
         self.context = StageContext(
@@ -87,6 +83,7 @@ class ScenarioRun:
             tell=self._say,
             progress=progress or Silent(),
         )
+        self._secrets = self.context.secrets
         if scenario.launch is not None and scenario.launch.simulator is not None:
             self.context.kind = "simulator"
         self.result = ScenarioResult(
@@ -99,6 +96,7 @@ class ScenarioRun:
                 "command": self.context.command,
                 "labels": self.context.labels,
                 "target": {"kind": self.context.kind, "base_url": loaded.base_url},
+                "digest": loaded.digest,
             },
             dry_run=dry_run,
         )
@@ -111,11 +109,8 @@ class ScenarioRun:
         self._interrupts += 1
         self.result.signal = self.result.signal or number
         self._blocked = self._blocked or "interrupted"
-        if self._current is None:
-            return
-        stage, task = self._current
-        if not stage.interrupt():
-            task.cancel()
+        if self._current is not None:
+            self._current.interrupt()
 
     async def __call__(self) -> ScenarioResult:
         """Run, and return the result.
@@ -180,11 +175,8 @@ class ScenarioRun:
             part.status = StageStatus.INTERRUPTED if self._interrupts else StageStatus.SKIPPED
             return part
         part.started_at = _now()
-        begun = time.monotonic()
         self._say(f"{stage.name}: begins")
         await self._run(stage, part)
-        part.seconds = time.monotonic() - begun
-        part.facts, part.notes = stage.facts, stage.notes
         warns = settings.on_failure == "warn" or (
             settings.on_failure is None and stage.name in loaded.run_type.warns
         )
@@ -201,31 +193,24 @@ class ScenarioRun:
         return part
 
     async def _run(self, stage: Stage, part: StagePart) -> None:
-        task = asyncio.ensure_future(stage.run(self.context))
-        self._current = (stage, task)
+        self._current = run = StageRun(stage, self.context, part)
         try:
-            done, _ = await asyncio.wait([task], timeout=part.limit_seconds)
-            late = not done
-            if late:
-                if not stage.interrupt():
-                    task.cancel()
-                done, _ = await asyncio.wait([task], timeout=_GRACE_SECONDS)
-                if not done:
-                    task.cancel()
-                    await asyncio.wait([task], timeout=_GRACE_SECONDS)
+            await run()
         finally:
             self._current = None
-            if not task.done():
-                task.cancel()
-        _judge(task, part)
-        if late:
-            part.status, part.exit_code = StageStatus.FAILED, part.exit_code or 5
-            part.message = f"stopped after its limit of {part.limit_seconds:g} s"
-        elif self._interrupts and not stage.always and part.exit_code != 1:
+            self.stuck = self.stuck or run.stuck
+        if run.trace and self._log is not None:
+            self._log.write(masked_text(run.trace, self._secrets).encode())
+        if self._interrupts and not stage.always and part.exit_code != 1:
             # What it makes of the little that it has is no judgement of the server.
             part.status, part.exit_code, part.message = StageStatus.INTERRUPTED, 0, "interrupted"
         elif _MEASURED_FROM <= stage.position < _JUDGED_FROM:
             self._see_whether_it_is_gone(part)
+        part.message = masked_text(part.message, self._secrets)
+        part.facts, part.notes = (
+            masked(part.facts, self._secrets),
+            masked(part.notes, self._secrets),
+        )
 
     def _see_whether_it_is_gone(self, part: StagePart) -> None:
         """Fail a stage under which the server has ended: what it found is of a dying one."""
@@ -242,11 +227,11 @@ class ScenarioRun:
         faults: dict[str, BenchcoreError] = {}
         for stage in self._loaded.stages:
             try:
-                stage.plan(self.context)
+                plan_stage(stage, self.context)
             except BenchcoreError as error:
                 faults[stage.name] = error
         try:
-            self.context.target()
+            self.context.target_at(self.context.base_url or _NOWHERE)
         except BenchcoreError as error:
             faults.setdefault(self._loaded.stages[0].name, error)
         if faults:
@@ -265,7 +250,7 @@ class ScenarioRun:
 
     def _planned(self, stage: Stage, part: StagePart) -> StagePart:
         try:
-            plan = stage.plan(self.context)
+            plan = plan_stage(stage, self.context)
         except BenchcoreError as error:
             part.status, part.message = StageStatus.FAILED, str(error)
             part.exit_code = error.exit_code
@@ -289,7 +274,8 @@ class ScenarioRun:
                 status,
                 name=context.scenario.id,
                 command=context.command,
-                target=target_facts(context.target(), context.kind),
+                target=target_facts(context.target_at(context.base_url or _NOWHERE), context.kind)
+                | {"base_url": context.base_url},
                 labels=context.labels,
             )
         except OSError as error:
@@ -315,6 +301,7 @@ class ScenarioRun:
         return "failed" if failed else "complete"
 
     def _say(self, line: str) -> None:
+        line = masked_text(line, self._secrets)
         self._tell(line)
         if self._log is not None:
             self._log.write(f"{_now()} {line}\n".encode())
@@ -329,27 +316,6 @@ class ScenarioRun:
             replace_file(path, data)
         except OSError as error:
             raise ResultsError(f"{path}: cannot be written ({error.strerror})") from None
-
-
-def _judge(task: asyncio.Future[None], part: StagePart) -> None:
-    """Let a part say how a stage's task ended."""
-    if not task.done() or task.cancelled():
-        part.status, part.message = StageStatus.INTERRUPTED, "interrupted"
-        return
-    error = task.exception()
-    if error is None:
-        part.status = StageStatus.PASSED
-    elif isinstance(error, StageSkippedError):
-        part.status, part.message = StageStatus.SKIPPED, str(error)
-    elif isinstance(error, BenchcoreError):
-        part.status, part.message = StageStatus.FAILED, str(error)
-        part.exit_code = error.exit_code
-    elif isinstance(error, Exception):
-        # A bug in a stage, perhaps of somebody else's: the others and the clean-up go on.
-        part.status, part.exit_code = StageStatus.FAILED, 1
-        part.message = f"internal fault: {type(error).__name__}: {error}"
-    else:
-        raise error
 
 
 def _now() -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from benchcore.errors import ConfigError
 from benchcore.launch.protocol import Served
 from benchcore.sim.options import SimOptions
 from benchcore.sim.process import SimulatorProcess
-from benchcore.sim.profile import SimProfile
+from benchcore.sim.profile import PROFILES, SimProfile
 
 
 class SimulatorServer:
@@ -29,6 +30,9 @@ class SimulatorServer:
 
     def __init__(self, config: SimulatorLaunch) -> None:
         self._config = config
+        _require(config.profile, PROFILES, "launch.simulator.profile")
+        for name in config.settings:
+            _require(name, SimProfile.model_fields, "launch.simulator.settings")
         try:
             self._options = SimOptions(profile=SimProfile.named(config.profile, **config.settings))
         except ValidationError as error:
@@ -68,3 +72,12 @@ class SimulatorServer:
         if self._process is not None:
             await asyncio.to_thread(self._process.stop)
         return []
+
+
+def _require(name: str, known: Iterable[str], where: str) -> None:
+    names = list(known)
+    if name in names:
+        return
+    close = get_close_matches(name, names)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"
+    raise ConfigError(f"{where}: {name!r} is not known; {hint}")

@@ -116,7 +116,13 @@ def _cases(entry: MatrixEntry) -> list[ET.Element]:
         tag = "skipped" if entry.skipped else "error"
         ET.SubElement(case, tag, message=xml_text(entry.skipped or entry.message))
         return [case]
-    return [_case(entry.scenario, part) for part in entry.result.parts]
+    cases = [_case(entry.scenario, part) for part in entry.result.parts]
+    if entry.verdict == "failed" and not any(part.exit_code for part in entry.result.parts):
+        # It failed outside its stages, such as on a full disk.
+        case = ET.Element("testcase", classname=f"benchcore.{entry.scenario}", name="run", time="0")
+        ET.SubElement(case, "error", message=xml_text(entry.message or "it did not end"))
+        cases.append(case)
+    return cases
 
 
 def _case(scenario: str, part: StagePart) -> ET.Element:

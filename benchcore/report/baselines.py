@@ -6,7 +6,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from benchcore.errors import ConfigError
 from benchcore.report.differences import forbidding
@@ -45,6 +45,65 @@ def scenario_of(run: RunFolder) -> str:
     """Return what a run is of: its label `scenario`, else its name."""
     labels = run.run.get("labels") or {}
     return str(labels.get("scenario") or run.run.get("name") or "run")
+
+
+def run_type_of(run: RunFolder) -> str:
+    """Return how thoroughly a scenario was run: its label `run_type`; empty: it was none."""
+    return str((run.run.get("labels") or {}).get("run_type") or "")
+
+
+def checks_of(run: RunFolder) -> dict[str, Any] | None:
+    """Return what `functional.json` holds of a run; `None`: it made no checks.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    found: Any = run.json("functional.json")
+    if found is None:
+        return None
+    summary = found.get("summary") if isinstance(found, dict) else None
+    results = found.get("results") if isinstance(found, dict) else None
+    good = (
+        isinstance(summary, dict)
+        and "pass_ratio" in summary
+        and _is_figure(summary["pass_ratio"])
+        and isinstance(results, list)
+        and all(isinstance(one, dict) and {"case_id", "verdict"} <= one.keys() for one in results)
+    )
+    if not good:
+        raise ConfigError(
+            f"{run.path / 'functional.json'}: is not of checks; it is damaged: name another run"
+        )
+    return dict(found)
+
+
+def score_of(run: RunFolder) -> dict[str, Any] | None:
+    """Return what `accuracy.json` holds of a run; `None`: it was no eval.
+
+    That of a climb has a score for each level and none of its own.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    found: Any = run.json("accuracy.json")
+    if found is None:
+        return None
+    good = (
+        isinstance(found, dict)
+        and isinstance(found.get("task"), str)
+        and ("score" in found or isinstance(found.get("levels"), list))
+        and _is_figure(found.get("score"))
+        and _is_figure(found.get("min_score"))
+    )
+    if not good:
+        raise ConfigError(
+            f"{run.path / 'accuracy.json'}: is not of an eval; it is damaged: name another run"
+        )
+    return dict(found)
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or type(value) in (int, float)
 
 
 def set_baseline(run: RunFolder, results: Path, name: str, *, simulator: bool = False) -> Baseline:
@@ -104,16 +163,14 @@ def find_baseline(run: RunFolder, results: Path, wanted: str | None) -> RunFolde
     Args:
         run: that is held.
         results: the folder of results.
-        wanted: a folder, the name of a baseline, `SCENARIO/NAME`; `None`: the latest earlier run of
-            the same that is valid, a nightly one where there are any.
+        wanted: the name of a baseline, `SCENARIO/NAME`, or else the folder of a run; `None`: the
+            latest earlier run of the same that is valid, a nightly one where there are any.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or what is wanted is damaged.
     """
     if wanted is None:
         return _latest(run, results)
-    if Path(wanted).is_dir():
-        return RunFolder(Path(wanted))
     kept = baselines(results)
     scenario, slash, name = wanted.rpartition("/")
     own = scenario if slash else scenario_of(run)
@@ -122,24 +179,25 @@ def find_baseline(run: RunFolder, results: Path, wanted: str | None) -> RunFolde
         matching = [one for one in kept if one.name == name]
     if len(matching) == 1:
         return RunFolder(matching[0].path)
+    # Only now: a folder `main` that happens to lie here must not hide the baseline of that name.
+    folder = Path(wanted)
+    if (folder / "run.json").is_file():
+        return RunFolder(folder)
     known = ", ".join(f"{one.scenario}/{one.name}" for one in kept) or "there is none"
-    raise ConfigError(f"baseline {wanted}: is no folder and no baseline of {results}: {known}")
+    what = "is a folder without a run.json" if folder.is_dir() else "is no folder"
+    raise ConfigError(f"baseline {wanted}: {what} and no baseline of {results}: {known}")
 
 
 def _kind(run: RunFolder) -> tuple[bool, bool, str]:
     """Return what a run holds: levels, checks, and the task of an eval."""
-    accuracy = run.json("accuracy.json") or {}
-    return bool(run.levels), run.json("functional.json") is not None, str(accuracy.get("task"))
-
-
-def _run_type(run: RunFolder) -> str:
-    return str((run.run.get("labels") or {}).get("run_type") or "")
+    accuracy = score_of(run) or {}
+    return bool(run.levels), checks_of(run) is not None, str(accuracy.get("task"))
 
 
 def _comparable(run: RunFolder, other: RunFolder) -> bool:
     """Tell whether a run holds what another does; of a shorter run type, something of it."""
     ours, theirs = _kind(run), _kind(other)
-    if _run_type(run) == _run_type(other):
+    if run_type_of(run) == run_type_of(other):
         return ours == theirs
     return any(mine and mine == its for mine, its in zip(ours[:2], theirs[:2], strict=True)) or (
         ours[2] == theirs[2] != "None"
@@ -148,19 +206,20 @@ def _comparable(run: RunFolder, other: RunFolder) -> bool:
 
 def _latest(run: RunFolder, results: Path) -> RunFolder:
     simulator = (run.run.get("target") or {}).get("kind") == "simulator"
+    _kind(run)  # where this run itself is damaged, that is told and not taken for a neighbour's
     found: list[RunFolder] = []
     for file in sorted(results.glob("*/run.json"), reverse=True):
         if file.parent.name >= run.path.resolve().name:
             continue
         try:
             other = RunFolder(file.parent)
+            same = scenario_of(other) == scenario_of(run) and not forbidding(other.run, run.run)
+            if same and _comparable(run, other) and not unfit(other, simulator=simulator):
+                found.append(other)
         except ConfigError:
             continue  # a broken neighbour is no reason to judge nothing
-        same = scenario_of(other) == scenario_of(run) and not forbidding(other.run, run.run)
-        if same and _comparable(run, other) and not unfit(other, simulator=simulator):
-            found.append(other)
-    nightly = [one for one in found if _run_type(one) == NIGHTLY]
-    if _run_type(run) == NIGHTLY:
+    nightly = [one for one in found if run_type_of(one) == NIGHTLY]
+    if run_type_of(run) == NIGHTLY:
         found = nightly  # a pull request's run has less in it
     if not found:
         raise ConfigError(f"{results}: holds no earlier valid run like {run.name}; name a baseline")

@@ -11,6 +11,7 @@ from benchcore.config.gate import OF_THE_RUN, GateFile, Rule
 from benchcore.metrics.accuracy import by_question
 from benchcore.metrics.change import requests_needed
 from benchcore.metrics.scores import paired_difference
+from benchcore.report.baselines import checks_of, score_of
 from benchcore.report.comparison import Change, Key, Side, both_sides, change, key_name
 from benchcore.report.differences import noted
 from benchcore.report.run_folder import RunFolder
@@ -77,6 +78,9 @@ def gate(run: RunFolder, baseline: RunFolder, rules: GateFile) -> GateResult:
 
     A level or a stage that only the baseline has fails the run, unless the two were of different
     run types: a pull request's run has fewer of them than a nightly one.
+
+    Raises:
+        ConfigError: a file of either is damaged.
     """
     result = GateResult()
     _whole(run, result)
@@ -105,11 +109,9 @@ def gate(run: RunFolder, baseline: RunFolder, rules: GateFile) -> GateResult:
             result.lines.append(line)
     for rule in rules.rules:
         if rule.metric == "functional.pass_ratio":
-            if len(types) == 1 or run.json("functional.json") is not None:
+            if len(types) == 1 or checks_of(run) is not None:
                 result.lines += list(_functional(rule, run, baseline))
-        elif rule.metric == "accuracy.score" and (
-            len(types) == 1 or run.json("accuracy.json") is not None
-        ):
+        elif rule.metric == "accuracy.score" and (len(types) == 1 or score_of(run) is not None):
             result.lines += list(_accuracy(rule, run, baseline))
     result.notes += [str(one) for one in noted(baseline.run, run.run)]
     result.notes = list(dict.fromkeys(result.notes))
@@ -222,7 +224,7 @@ def _note(rule: Rule, found: Change, level: float) -> str:
 
 
 def _functional(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Line]:
-    found, before = run.json("functional.json"), baseline.json("functional.json")
+    found, before = checks_of(run), checks_of(baseline)
     if found is None and before is None:
         return
     words = _in_words(rule)
@@ -255,7 +257,7 @@ def _lost(found: Mapping[str, Any] | None, before: Mapping[str, Any] | None) -> 
 
 
 def _accuracy(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Line]:
-    found, before = run.json("accuracy.json"), baseline.json("accuracy.json")
+    found, before = score_of(run), score_of(baseline)
     if (found is None or "score" not in found) and (before is None or "score" not in before):
         return
     words = _in_words(rule)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import TextIO
 
 from benchcore.client.records import Record
@@ -68,9 +69,10 @@ class TerminalProgress:
     def clear(self) -> None:
         """Take the live line away, so that something else can be written."""
         if self._drawn:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
             self._drawn = False
+            with suppress(OSError):
+                self._stream.write("\r\x1b[K")
+                self._stream.flush()
 
     def begin(self, run: RunResult, levels: int) -> None:
         """The target answers."""
@@ -100,8 +102,9 @@ class TerminalProgress:
     def live(self, live: Live) -> None:
         """A level runs."""
         if self._live:
-            self._stream.write(f"\r\x1b[K{live_line(live)[:100]}")
-            self._stream.flush()
+            with suppress(OSError):  # the terminal may be gone
+                self._stream.write(f"\r\x1b[K{live_line(live)[:100]}")
+                self._stream.flush()
             self._drawn = True
         elif time.monotonic() - self._last >= self._interval:
             self._last = time.monotonic()

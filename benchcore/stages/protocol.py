@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -17,8 +18,9 @@ from benchcore.config.run_type import RunType
 from benchcore.config.scenario import Scenario
 from benchcore.config.stage import StageSettings
 from benchcore.config.target import Target
-from benchcore.errors import ConfigError
+from benchcore.errors import BenchcoreError, ConfigError
 from benchcore.launch.protocol import Launcher
+from benchcore.launch.secrets import secret_values
 from benchcore.report.progress import Progress, Silent
 
 S = TypeVar("S", bound=StageSettings)
@@ -39,6 +41,10 @@ class StageStatus(StrEnum):
 
 class StageSkippedError(Exception):
     """There is nothing for a stage to do; says why."""
+
+
+class StageFaultError(BenchcoreError):
+    """A stage does something that no stage may: a bug in it."""
 
 
 @dataclass(slots=True)
@@ -154,6 +160,17 @@ class StageContext:
         here = {"instance": platform.node()}
         return {**here, **scenario.labels, **{name: value for name, value in own.items() if value}}
 
+    @property
+    def secrets(self) -> list[str]:
+        """The values that no file and no line may show, longest first."""
+        asking = self.asking
+        named = [asking.api_key_env or "", "BENCHCORE_API_KEY", *asking.header_envs.values()]
+        values = [self.environ.get(name, "") for name in named]
+        if asking.api_key_file is not None:
+            with suppress(OSError, UnicodeDecodeError):  # whoever needs the key says so
+                values.append((self.base / asking.api_key_file).read_text().strip())
+        return secret_values(self.environ, values)
+
     def key(self) -> str | None:
         """Return the key for the server.
 
@@ -167,6 +184,8 @@ class StageContext:
                 return path.read_text().strip()
             except OSError as error:
                 raise ConfigError(f"api_key_file: {path}: {error.strerror}") from None
+            except UnicodeDecodeError:
+                raise ConfigError(f"api_key_file: {path}: is not text") from None
         if asking.api_key_env is None:
             return self.environ.get("BENCHCORE_API_KEY")
         return self.variable(asking.api_key_env, "api_key_env")
@@ -190,8 +209,16 @@ class StageContext:
             **fields: other fields of it.
 
         Raises:
-            ConfigError: what the scenario says of it will not do.
+            ConfigError: what the scenario says of it will not do, or it has no address yet.
         """
+        if self.base_url is None:
+            raise ConfigError("the server has no address: it has not been launched")
+        return self.target_at(self.base_url, extra_body, **fields)
+
+    def target_at(
+        self, base_url: str, extra_body: Mapping[str, Any] | None = None, **fields: Any
+    ) -> Target:
+        """Return the server as a target, wherever it is; see `target`."""
         asking = self.asking
         secret = {
             name: self.variable(variable, f"header_envs.{name}")
@@ -199,7 +226,7 @@ class StageContext:
         }
         try:
             return Target(
-                self.base_url or "http://127.0.0.1",
+                base_url,
                 model=self.scenario.model,
                 api_key=self.key(),  # pydantic makes it a secret
                 headers={**asking.headers, **secret},

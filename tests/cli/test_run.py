@@ -283,16 +283,48 @@ def test_a_matrix_goes_on_where_it_stopped(benchcore, scenarios):
     assert found["good"]["message"] == "finished before"
     assert found["slow"]["verdict"] == "failed"
     assert list(results.glob("*Z-good")) == [before]
+    # What is not among --only stays as it was; a dry run does not go on with anything.
+    done = benchcore.run(
+        "run-matrix", "--matrix", "matrix.yaml", "--resume", home, "--only", "good"
+    )
+    assert done.returncode == 5
+    assert {one["scenario"]: one["verdict"] for one in matrix_of(results)["scenarios"]} == {
+        "good": "passed",
+        "slow": "failed",
+    }
+    done = benchcore.run("run-matrix", "--matrix", "matrix.yaml", "--resume", home, "--dry-run")
+    assert done.returncode == 2
     # What is not whole is not finished.
     (before / "functional.json").write_text("{")
     again = ("run-matrix", "--matrix", "matrix.yaml", "--resume", home)
     done = benchcore.run(*again, "--only", "good")
-    assert done.returncode == 0
-    assert f"good: runs again: {before}/functional.json: is not JSON" in done.stderr
+    assert done.returncode == 5
+    assert f"good: runs again: results/{before.name}/functional.json: is not JSON" in done.stderr
     assert len(list(results.glob("*Z-good"))) == 2
     done = benchcore.run(*again, "--run-type", "daily")
     assert done.returncode == 2
     assert "is of m, pr, and not of m and daily" in done.stderr
+
+
+def test_an_interrupted_resume_forgets_nothing(benchcore, scenarios, until):
+    results = scenarios(LONG, GOOD)
+    first = benchcore.start("run-matrix", "--matrix", "matrix.yaml")
+    until(lambda: running(results, "long", "perf"))
+    os.kill(_child(first.pid), signal.SIGKILL)
+    first.communicate(timeout=50)
+    (home,) = results.glob("*-matrix-m")
+    (good,) = results.glob("*Z-good")
+    again = benchcore.start("run-matrix", "--matrix", "matrix.yaml", "--resume", home)
+    until(
+        lambda: len(list(results.glob("*Z-long"))) == 2 or "long-2" in str(list(results.iterdir()))
+    )
+    again.terminate()
+    again.communicate(timeout=30)
+    assert again.returncode == 143
+    found = {one["scenario"]: one for one in matrix_of(results)["scenarios"]}
+    assert found["good"]["folder"] == good.name
+    assert found["good"]["verdict"] == "passed"
+    assert found["long"]["verdict"] == "interrupted"
 
 
 def test_a_dry_run_touches_nothing_and_shows_every_part(benchcore, scenarios):

@@ -5,9 +5,16 @@ import jsonschema
 import pytest
 import yaml
 
+from tests.config_reference import PAGE, reference
 from tests.schema import FOLDER, SCHEMAS, written
 
-EXAMPLES = Path(__file__).parents[2] / "results" / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "results" / "examples"
+SCENARIOS = [
+    *sorted((ROOT / "scenarios").glob("*.yaml")),
+    ROOT / "benchcore" / "templates" / "scenario.yaml",
+    ROOT / "benchcore" / "templates" / "matrix.yaml",
+]
 CASES = """\
 suite: ours
 cases:
@@ -67,3 +74,39 @@ def test_a_share_of_a_rule_is_a_number_or_per_cent(share, fits):
     rules = {"rules": [{"metric": "ttft.p99", "worse_by": share}]}
     found = list(jsonschema.Draft202012Validator(schema).iter_errors(rules))
     assert (found == []) is fits
+
+
+def test_the_reference_of_scenarios_is_that_of_the_models():
+    assert PAGE.read_text(encoding="utf-8") == reference()
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.name)
+def test_what_ships_is_what_the_schema_says(path):
+    name = "matrix" if path.stem == "matrix" else "scenario"
+    schema = json.loads((FOLDER / f"{name}.schema.json").read_text())
+    found = yaml.safe_load(path.read_text().replace("@NAME@", "mine"))
+    assert list(jsonschema.Draft202012Validator(schema).iter_errors(found)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("stages: {perf: {concurency: [1]}}", "'concurency' was unexpected"),
+        ("stages: {perf: {pr: {concurency: [1]}}}", "'concurency' was unexpected"),
+        ("priority: high", "'high' is not valid"),
+        ("priority: ${PRIORITY:-1}", None),
+        ("stages: {perf: {pr: false, daily: {requests: 3}}}", None),
+    ],
+)
+def test_an_editor_finds_what_is_wrong_in_a_scenario(text, fault):
+    schema = json.loads((FOLDER / "scenario.schema.json").read_text())
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(yaml.safe_load(text))
+    found = [one for error in errors for one in deepest(error)]
+    assert any(fault in message for message in found) if fault else found == []
+
+
+def deepest(error):
+    """The messages of an error, down to the last choice that did not fit."""
+    yield error.message
+    for inner in error.context:
+        yield from deepest(inner)

@@ -1,6 +1,7 @@
 """One run at a time in a folder of results."""
 
 import multiprocessing
+import resource
 
 import pytest
 
@@ -52,4 +53,20 @@ def test_a_process_that_is_killed_lets_go(tmp_path):
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "results").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"), lock(tmp_path / "results", "a"):
+        pass
+
+
+def test_a_full_disk_is_told_and_leaves_no_lock(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(ConfigError) as told, lock(tmp_path, "a"):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(told.value) == (
+        f"{tmp_path}/.lock: cannot be written (File too large); make room, or name another folder "
+        "with --output"
+    )
+    with lock(tmp_path, "b"):
         pass

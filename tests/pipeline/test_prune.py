@@ -16,10 +16,11 @@ MONTH = dt.timedelta(days=30)
 
 @pytest.fixture
 def results(tmp_path):
-    def add(folder, file="run.json", status="complete", scenario="a"):
+    def add(folder, file="run.json", status="complete", scenario="a", **labels):
         path = tmp_path / folder
         path.mkdir(parents=True)
         run = {"schema_version": 1, "status": status, "name": scenario, "levels": []}
+        run["labels"] = labels
         (path / file).write_text(json.dumps(run))
         return path
 
@@ -29,6 +30,8 @@ def results(tmp_path):
     add("20260103T000000Z-a", status="failed")
     add("20260104T000000Z-matrix-m", "matrix.json")
     add("20260225T000000Z-c", scenario="c")
+    for day, run_type in enumerate(("daily", "daily", "pr", "pr"), 1):
+        add(f"2026010{day}T000000Z-d", scenario="d", run_type=run_type)
     add("baselines/a/20260101T000000Z-main")
     add("examples/20260101T000000Z-sim")
     add("20260101T000000Z-notes", "notes.txt")
@@ -38,7 +41,7 @@ def results(tmp_path):
     return tmp_path
 
 
-def test_old_runs_go_and_the_newest_valid_one_of_a_scenario_stays(results):
+def test_old_runs_go_and_the_newest_valid_one_of_each_run_type_stays(results):
     found = {run.path.name: run.kept for run in old_runs(results, MONTH, NOW)}
     stays = "the newest valid run of its scenario"
     assert found == {
@@ -47,6 +50,11 @@ def test_old_runs_go_and_the_newest_valid_one_of_a_scenario_stays(results):
         "20260102T000000Z-b": stays,
         "20260103T000000Z-a": "",
         "20260104T000000Z-matrix-m": "",
+        "20260101T000000Z-d": "",
+        # The next nightly run is held against this one, whatever was run since.
+        "20260102T000000Z-d": "the newest valid daily run of its scenario",
+        "20260103T000000Z-d": "",
+        "20260104T000000Z-d": "the newest valid pr run of its scenario",
     }
 
 
@@ -62,10 +70,11 @@ def test_the_command_removes_them_and_nothing_else(results):
     before = sorted(path.name for path in results.iterdir())
     dry = call("--keep", "1d", "--output", results, "--dry-run")
     assert sorted(path.name for path in results.iterdir()) == [".lock", *before]
-    assert dry.output.count("would remove") == 3
+    assert dry.output.count("would remove") == 5
     done = call("--keep", "1d", "--output", results)
     assert done.return_value == 0
     gone = {"20260101T000000Z-a", "20260103T000000Z-a", "20260104T000000Z-matrix-m"}
+    gone |= {"20260101T000000Z-d", "20260103T000000Z-d"}
     assert {path.name for path in results.iterdir()} == {".lock", *before} - gone
     assert (results / "baselines/a/20260101T000000Z-main/run.json").is_file()
     assert (results / "mine/run.json").is_file()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from benchcore.errors import ConfigError
 from benchcore.pipeline.lines import render_matrix, render_result
-from benchcore.pipeline.matrix_result import MatrixEntry, MatrixResult, whole
+from benchcore.pipeline.matrix_result import MatrixEntry, MatrixResult, earlier, whole
 from benchcore.pipeline.result import ScenarioResult, worst
 from benchcore.pipeline.summary import junit, markdown
 from benchcore.stages.protocol import StagePart, StageStatus
@@ -33,7 +33,7 @@ def part(name, status="passed", message="", code=0, **facts):
 
 
 def result(name, *parts, status="complete", **fields):
-    facts = {"file": "a.yaml", "command": [], "labels": {}, "target": {}}
+    facts = {"file": "a.yaml", "command": [], "labels": {}, "target": {}, "digest": "d"}
     found = ScenarioResult(
         name, "daily", f"r-{name}", "2026-01-01T00:00:00Z", facts, status, **fields
     )
@@ -120,6 +120,21 @@ def test_ci_systems_see_a_case_for_each_stage():
     assert suites["b|d"][1].find("system-out").text == "warned: c1: invalid"
 
 
+def test_a_scenario_that_failed_outside_its_stages_is_an_error_in_ci():
+    entry = MatrixEntry("a", "a.yaml", "r", result("a", status="failed"), 1, "the disk is full")
+    (suite,) = ET.fromstring(junit(MatrixResult("m", "m", "pr", "x", entries=[entry])))
+    assert [suite.get(kind) for kind in ("tests", "errors")] == ["1", "1"]
+    assert suite[0].find("error").get("message") == "the disk is full"
+    assert entry.result.exit_code == 1
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", '{"scenarios": [{}]}', '{"scenarios": 3}'])
+def test_a_damaged_matrix_is_one_line(tmp_path, text):
+    (tmp_path / "matrix.json").write_text(text)
+    with pytest.raises(ConfigError, match="is not of a matrix, or is damaged"):
+        earlier(tmp_path)
+
+
 def test_a_terminal_of_a_hundred_columns_is_enough():
     text = render_matrix(matrix()) + render_result(matrix().entries[1].result)
     assert max(map(len, text.splitlines())) <= 100
@@ -131,7 +146,16 @@ def test_a_terminal_of_a_hundred_columns_is_enough():
 def folder(tmp_path):
     """The folder of a finished scenario."""
     found = result("a", part("functional"), part("perf"), part("accuracy", "warned", code=0))
-    run = {"schema_version": 1, "status": "complete", "levels": []}
+    level = {
+        "level": "c1",
+        "repeat": 1,
+        "mode": "closed",
+        "metrics": {},
+        "validity": "valid",
+        "failure_rate": 0.0,
+        "scheduled": 2,
+    }
+    run = {"schema_version": 1, "status": "complete", "levels": [level]}
     for name, content in (
         ("result.json", found.to_json()),
         ("run.json", run),
@@ -139,11 +163,38 @@ def folder(tmp_path):
         ("accuracy.json", {}),
     ):
         (tmp_path / name).write_text(json.dumps(content))
+    for name in ("summary.csv", "timeline.csv", "histograms.hlog"):
+        (tmp_path / name).write_text("x")
+    head = "level,repeat,stage,outcome,scheduled_seconds,sent_seconds,last_token_seconds"
+    rows = [f"c1,1,{stage},ok,0,0,1,1" for stage in ("warmup", "window", "window")]
+    (tmp_path / "requests.csv").write_text("\n".join([f"{head},done_seconds", *rows, ""]))
     return tmp_path
 
 
 def test_what_is_finished_is_whole(folder):
     assert whole(folder).scenario == "a"
+    assert whole(folder, "d").scenario == "a"
+    with pytest.raises(ConfigError, match="is of a scenario that said something else"):
+        whole(folder, "other")
+
+
+def test_what_lost_a_request_is_not_finished(folder):
+    text = (folder / "requests.csv").read_text()
+    (folder / "requests.csv").write_text(text.rpartition("c1,")[0])
+    with pytest.raises(ConfigError, match=r"requests.csv: has not every request"):
+        whole(folder)
+
+
+@pytest.mark.parametrize(("code", "again"), [(1, True), (2, True), (3, True), (4, False)])
+def test_what_the_machine_spoiled_is_not_finished(folder, code, again):
+    found = json.loads((folder / "result.json").read_text())
+    found["stages"][0] |= {"status": "failed", "exit_code": code}
+    (folder / "result.json").write_text(json.dumps(found | {"exit_code": code}))
+    if again:
+        with pytest.raises(ConfigError, match=f"ended with {code}, which may be other now"):
+            whole(folder)
+    else:
+        assert whole(folder).exit_code == code
 
 
 @pytest.mark.parametrize(
@@ -171,7 +222,10 @@ def test_what_did_not_end_is_not_finished(folder, change):
         whole(folder)
 
 
-@pytest.mark.parametrize("name", ["functional.json", "accuracy.json", "run.json"])
+@pytest.mark.parametrize(
+    "name",
+    ["functional.json", "accuracy.json", "run.json", "summary.csv", "requests.csv", "timeline.csv"],
+)
 def test_what_lost_a_file_is_not_finished(folder, name):
     (folder / name).unlink()
     with pytest.raises(ConfigError):

@@ -236,6 +236,75 @@ def test_a_choice_picks_stages_and_levels(write):
     assert found == ["a.yaml:1: has no stage accuracy for pr; it has perf"]
 
 
+def test_a_variable_that_is_not_set_hides_no_other_fault_and_is_told_once(write):
+    text = (
+        f"{SIMULATOR}gpus: ${{GONE}}\nstages: {{perf: {{concurency: [1], requests: '${{N}}'}}}}\n"
+    )
+    assert faults(write(text)) == [
+        "a.yaml:3: gpus: the variable GONE is not set; set it, or write ${GONE:-default}",
+        "a.yaml:4: stages.perf.requests: the variable N is not set; set it, or write ${N:-default}",
+        "a.yaml:4: stages.perf.concurency: is not known; did you mean concurrency?",
+    ]
+
+
+def test_what_is_wrong_in_the_night_is_told_by_day(write):
+    text = f"{SIMULATOR}stages:\n  perf: {{}}\n  accuracy:\n    daily: {{taks: mmlu}}\n"
+    assert faults(write(text)) == [
+        "a.yaml:6: stages.accuracy.taks: is not known; did you mean task?"
+    ]
+
+
+@pytest.mark.parametrize("name", ["launch", "health", "cleanup"])
+def test_what_every_run_needs_cannot_be_left_out(write, name):
+    found = [f"a.yaml:3: stages.{name}: cannot be left out"]
+    assert faults(write(f"{SIMULATOR}stages: {{{name}: false}}\n")) == found
+    assert faults(write(f"{SIMULATOR}stages: {{{name}: {{daily: false}}}}\n")) == found
+
+
+def test_an_heir_that_has_something_else_replaces_it(write):
+    write(f"{SIMULATOR}stages: {{perf: {{concurrency: [1], requests: 5}}}}\n", "b.yaml")
+    text = "extends: b.yaml\nlaunch: {local: {command: serve}}\nstages: {perf: {rate: [2]}}\n"
+    loaded = load(write(text))
+    assert loaded.scenario.launch.simulator is None
+    assert loaded.scenario.launch.local.command == ("serve",)
+    assert (loaded.settings["perf"].concurrency, loaded.settings["perf"].rate) == ((), (2,))
+    assert loaded.settings["perf"].requests == 5
+
+
+def test_levels_of_a_scenario_without_a_climb_are_a_fault(write):
+    path = write(f"{SIMULATOR}stages: {{functional: {{}}}}\n")
+    assert faults(path, choice=Choice(concurrency=(2,))) == [
+        "a.yaml:1: has no climb for pr to have levels"
+    ]
+
+
+def test_a_digest_tells_two_scenarios_of_one_name_apart(write):
+    text = f"{SIMULATOR}stages: {{perf: {{requests: 5}}}}\n"
+    one = load(write(text)).digest
+    assert load(write(f"# a comment\n{text}")).digest == one
+    assert load(write(text.replace("5", "6"))).digest != one
+    assert load(write(text), "daily").digest != one
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("id: a\nlabels: &x {b: *x}\n", "a.yaml:2: labels.b: an alias leads back to itself"),
+        (f"id: {'[' * 3000}\n", "a.yaml: is nested too deeply"),
+    ],
+)
+def test_files_that_go_round_or_too_deep_are_one_line(write, text, fault):
+    (found,) = faults(write(text))
+    assert found.startswith(fault)
+
+
+def test_an_alias_bomb_is_not_unfolded(write):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    (found,) = faults(write("\n".join(lines)))
+    assert found == "a.yaml: holds over 100000 keys, aliases counted each time"
+
+
 MATRIX = "name: m\ninclude: ['s-*.yaml']\n"
 
 
@@ -299,6 +368,14 @@ def test_a_scenario_that_is_broken_does_not_stop_the_others(write):
         ("name: m\n", "m.yaml:1: include: is missing"),
         (f"{MATRIX}run_type: {{}}\n", "m.yaml:3: run_type: is not known; did you mean run_types?"),
         (
+            "name: m\ninclude: ['']\n",
+            "m.yaml:2: include.0: string should have at least 1 character",
+        ),
+        (
+            f"{MATRIX}run_types: {{daily: {{b: {{}}}}}}\n",
+            "m.yaml:3: run_types.daily.b: is no scenario of the matrix; known are a",
+        ),
+        (
             f"{MATRIX}run_types: {{pr: {{a: {{rate: [1], concurrency: [1]}}}}}}\n",
             "m.yaml:3: run_types.pr.a: levels are of concurrency or of rate: give one of them",
         ),
@@ -310,6 +387,22 @@ def test_a_fault_of_a_matrix_is_told(write, text, fault):
     with pytest.raises(ConfigError) as told:
         matrix(path)
     assert str(told.value).replace(f"{path.parent}/", "").startswith(fault)
+
+
+def test_ids_may_hold_variables_and_files_may_be_named_from_the_root(write, tmp_path):
+    write("id: ${WHO:-me}\nlaunch: {simulator: {}}\nstages: {perf: {}}\n", "s-a.yaml")
+    text = (
+        f"name: m\ninclude: ['{tmp_path}/**/s-*.yaml']\nrun_types: {{pr: {{me: {{rate: [1]}}}}}}\n"
+    )
+    found = matrix(write(text, "m.yaml"), only=["me"])
+    assert [entry.loaded.scenario.id for entry in found.entries] == ["me"]
+
+
+def test_scenarios_that_extend_one_another_are_told(write):
+    write("extends: s-b.yaml\n", "s-a.yaml")
+    write("extends: s-a.yaml\n", "s-b.yaml")
+    with pytest.raises(ConfigError, match="extends this scenario itself"):
+        matrix(write(MATRIX, "m.yaml"))
 
 
 SHIPPED = sorted(path.stem for path in scenarios_folder().glob("*.yaml") if path.stem != "matrix")

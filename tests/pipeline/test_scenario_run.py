@@ -324,6 +324,136 @@ async def test_what_cannot_be_done_is_said_before_anything_is_begun(run):
     assert not (machine.context.folder / "run.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        (lambda _step: cancelled(), "internal fault: it was cancelled from inside"),
+        (lambda _step: left(), "internal fault: SystemExit: 0"),
+        (lambda step: found(step, {"x": object()}), "internal fault: its facts are not of JSON: "),
+        (lambda step: found(step, {"x": {1}}), "internal fault: its facts are not of JSON: "),
+        (lambda step: found(step, {"x": float("nan")}), "internal fault: its facts are not of "),
+        (lambda step: found(step, None), "internal fault: facts is NoneType and notes is list"),
+        (lambda _step: broken(), "internal fault: ValueError: one line and another"),
+    ],
+)
+async def test_a_stage_that_misbehaves_fails_alone(run, does, says):
+    machine = run(*frame(Step("other", 25, does), Step("perf", 30)), run_type="daily")
+    result = await machine()
+    assert statuses(result) == {
+        "launch": "passed",
+        "other": "failed",
+        "perf": "passed",
+        "cleanup": "passed",
+    }
+    part = result.parts[1]
+    assert part.message.startswith(says)
+    assert (part.exit_code, result.exit_code, result.verdict) == (1, 1, "failed")
+    assert ScenarioResult.read(machine.context.folder).to_json() == result.to_json()
+
+
+async def cancelled():
+    raise asyncio.CancelledError
+
+
+async def left():
+    raise SystemExit(0)
+
+
+async def broken():
+    raise ValueError("one line\nand another")
+
+
+async def found(step, facts):
+    step.facts = facts
+
+
+async def test_the_trace_of_a_bug_is_in_the_log(run):
+    machine = run(*frame(Step("other", 25, lambda _step: broken())))
+    await machine()
+    log = (machine.context.folder / "logs" / "benchcore.log").read_text()
+    assert "Traceback (most recent call last)" in log
+    assert "ValueError: one line\nand another" in log
+
+
+async def test_a_plan_that_raises_or_returns_rubbish_fails_before_anything_is_begun(run):
+    class Rubbish(Step):
+        def plan(self, context):
+            return "something"
+
+    result = await run(*frame(Rubbish("other", 25)))()
+    assert statuses(result)["launch"] == "skipped"
+    assert result.parts[1].message == "internal fault: plan returns str"
+    assert result.exit_code == 1
+
+
+async def test_a_stage_that_blocks_the_loop_past_its_limit_fails(run, monkeypatch):
+    import time
+
+    import benchcore.pipeline.stage_run as module
+
+    monkeypatch.setattr(module, "_LATE_SECONDS", 0.01)
+
+    async def blocks(_step):
+        time.sleep(0.05)
+
+    result = await run(*frame(Step("other", 25, blocks, {"limit_seconds": 0.02})))()
+    assert result.parts[1].message == "stopped after its limit of 0.02 s"
+
+
+async def test_a_stage_that_swallows_its_cancellation_is_left_behind(run, monkeypatch):
+    import benchcore.pipeline.stage_run as module
+
+    monkeypatch.setattr(module, "GRACE_SECONDS", 0.01)
+    free = asyncio.Event()
+
+    async def swallows(_step):
+        while not free.is_set():
+            try:
+                await free.wait()
+            except asyncio.CancelledError:
+                continue
+
+    machine = run(*frame(Step("other", 25, swallows, {"limit_seconds": 0.01})))
+    result = await machine()
+    free.set()
+    assert machine.stuck
+    assert statuses(result)["other"] == "failed"
+    assert statuses(result)["cleanup"] == "passed"
+
+
+async def test_what_is_secret_stands_in_no_file_and_no_line(run, tmp_path):
+    (tmp_path / "key").write_text("key-of-a-file\n")
+    values = {
+        "MY_PAT_NAME": "named-by-the-scenario",
+        "OTHER": "value-of-a-header",
+        "A_TOKEN": "found-by-its-name",
+        "PROM_PUSHGATEWAY_URL": "http://me:in-an-address@gateway",
+    }
+    secret = [*values.values(), "key-of-a-file"]
+    secret[3] = "in-an-address"
+    said = []
+
+    async def tells(step):
+        for value in secret:
+            machine.context.tell(f"says {value}")
+        step.facts = {"found": secret, secret[0]: 1}
+        step.notes = [f"note {secret[1]}"]
+        raise VerdictError(f"refused: {secret[2]} and {secret[4]}")
+
+    machine = run(*frame(Step("other", 25, tells)), tell=said.append)
+    asked = {"api_key_file": "key", "header_envs": {"x-a": "OTHER", "x-b": "MY_PAT_NAME"}}
+    machine.context.asking = Asking.model_validate(asked)
+    machine.context.environ = values
+    machine._secrets = machine.context.secrets
+    result = await machine()
+    assert result.parts[1].message == "refused: *** and ***"
+    assert said.count("says ***") == len(secret)
+    files = [path for path in machine.context.folder.rglob("*") if path.is_file()]
+    assert len(files) > 2
+    for path in files:
+        assert not [value for value in secret if value.encode() in path.read_bytes()], path
+
+
 async def test_a_dry_run_does_nothing_and_shows_each_part(run):
     steps = frame(Step("perf", 30), Step("accuracy", 40, ConfigError("no data")))
     machine = run(*steps, dry_run=True)

@@ -1,12 +1,16 @@
 """The gate: what fails, what passes, and how often it is wrong."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
+from benchcore.cli.main import run as main
 from benchcore.config.document import read_model
 from benchcore.config.gate import DEFAULT, GateFile
 from benchcore.errors import ConfigError
+from benchcore.report.baselines import find_baseline, set_baseline
 from benchcore.report.gate import gate
 from benchcore.report.gate_lines import render_gate
 from benchcore.report.run_folder import RunFolder
@@ -200,6 +204,73 @@ def test_a_score_that_is_significantly_lower_or_under_its_minimum_fails(
     score(base, before)
     score(run, after, min_score=least)
     assert judged(run, base).passed is passed
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("functional.json", "{}"),
+        ("functional.json", "[]"),
+        ("functional.json", "5"),
+        ("functional.json", '{"summary": {}, "results": []}'),
+        ("functional.json", '{"summary": {"pass_ratio": "all"}, "results": []}'),
+        ("functional.json", '{"summary": {"pass_ratio": 1}}'),
+        ("functional.json", '{"summary": {"pass_ratio": 1}, "results": [{}]}'),
+        ("accuracy.json", "{}"),
+        ("accuracy.json", "[]"),
+        ("accuracy.json", '{"task": "gpqa"}'),
+        ("accuracy.json", '{"task": "gpqa", "score": "good"}'),
+        ("accuracy.json", '{"task": "gpqa", "score": 1, "min_score": "0.5"}'),
+    ],
+)
+@pytest.mark.parametrize("which", ["run", "baseline"])
+def test_a_damaged_file_is_told_by_its_name(make_run, which, name, content):
+    folders = {"run": make_run("run", count=20), "baseline": make_run("base", count=20)}
+    for folder in folders.values():
+        checks(folder, 1.0)
+        score(folder, 80)
+    (folders[which] / name).write_text(content)
+    with pytest.raises(ConfigError) as told:
+        judged(folders["run"], folders["baseline"])
+    assert str(told.value).startswith(f"{folders[which] / name}: is not of ")
+    assert str(told.value).endswith("; it is damaged: name another run")
+
+
+def test_the_command_says_so_in_one_line_and_exits_with_2(make_run, capsys):
+    run, base = make_run("run", count=20), make_run("base", count=20)
+    checks(run, 1.0)
+    (base / "functional.json").write_text("{}")
+    assert main(["gate", str(run), "--baseline", str(base)]) == 2
+    assert capsys.readouterr().err == (
+        f"benchcore: {base}/functional.json: is not of checks; it is damaged: name another run\n"
+    )
+
+
+def test_the_eval_of_a_climb_has_no_score_of_its_own_and_is_none_the_worse(make_run):
+    run = make_run("run", count=20)
+    (run / "accuracy.json").write_text(json.dumps({"task": "gpqa", "levels": []}))
+    result = judged(run, run)
+    assert result.passed
+    assert not any("accuracy" in line.rule for line in result.lines)
+
+
+def test_a_baseline_of_a_name_counts_before_a_folder_of_that_name(make_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run, results = RunFolder(make_run("run", count=20)), tmp_path / "results"
+    (tmp_path / "main").mkdir()
+    with pytest.raises(ConfigError) as told:
+        find_baseline(run, results, "main")
+    assert str(told.value) == (
+        f"baseline main: is a folder without a run.json and no baseline of {results}: there is none"
+    )
+    shutil.copytree(make_run("other", count=20), tmp_path / "main", dirs_exist_ok=True)
+    assert find_baseline(run, results, "main").path == Path("main")
+    kept = set_baseline(run, results, "main")
+    assert find_baseline(run, results, "main").path == kept.path
+    assert find_baseline(run, results, "nightly/main").path == kept.path
+    assert find_baseline(run, results, "./main").path == Path("main")
+    with pytest.raises(ConfigError, match=r"^baseline gone: is no folder and no baseline of "):
+        find_baseline(run, results, "gone")
 
 
 def test_rules_of_ones_own(make_run, tmp_path):

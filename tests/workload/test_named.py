@@ -163,7 +163,7 @@ def test_a_fault_in_a_file_of_prompts_names_that_file(write, tmp_path):
         ("", "1: holds no keys"),
         ("a: 1\nb: [\n", "3: is not YAML: while parsing a flow node"),
         ("1: 3\n", "1: 1: keys should be strings"),
-        ("x: &a [*a]\n", "1: x: unknown key"),
+        ("x: &a [*a]\n", "1: x.0: an alias leads back to itself"),
     ],
 )
 def test_a_fault_says_file_line_key_and_what_would_be_right(write, text, says):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from benchcore.stages.functional.check import CheckFailedError
+from benchcore.stages.functional.check import CheckFailedError, UnsupportedError
 from benchcore.stages.functional.subject import Capability
 from benchcore.stages.functional.trial import COMPLETIONS, REFUSALS, Trial
 
@@ -140,11 +140,16 @@ PROBES: Final[dict[str, Callable[[Trial], Awaitable[Capability]]]] = {
 
 
 async def probe(subject: Subject) -> dict[str, Capability]:
-    """Find out what a server has; a probe that fails leaves its capability unknown."""
+    """Find out what a server has.
+
+    A probe that is refused says that its capability is not there; one that fails leaves it unknown.
+    """
     found = {}
     for name, ask in PROBES.items():
         try:
             found[name] = await ask(Trial(subject))
+        except UnsupportedError as error:
+            found[name] = Capability(available=False, how=str(error))
         except CheckFailedError as error:
             found[name] = Capability(available=None, how=str(error))
     return found
