@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from benchcore.errors import ConfigError
@@ -36,6 +36,7 @@ _RATES: Final = {
     "goodput_ratio": ("goodput_ratio", "Share of requests that met every SLO."),
     "failure_ratio": ("failure_rate", "Share of requests that failed."),
 }
+_Set = Callable[[list[str], dict[str, str], float], None]
 _PREFIX: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z|\Z")
 
 
@@ -53,7 +54,11 @@ def run_labels(run: Mapping[str, Any]) -> dict[str, str]:
 
 
 class Gauges:
-    """Makes gauges of a registry, one for each name, with the labels that it is first given."""
+    """Makes gauges of a registry, one for each name, with the labels that it is first given.
+
+    Prometheus keeps the label `quantile` for summaries, which promise a sum and a count that go on
+    growing. A run's quantiles have neither: they are set like any gauge, and declared `untyped`.
+    """
 
     def __init__(self, prefix: str, common: Mapping[str, str]) -> None:
         from prometheus_client import CollectorRegistry
@@ -65,14 +70,38 @@ class Gauges:
 
     def set(self, name: str, text: str, value: float | None, **labels: str) -> None:
         """Set a gauge; what is not known is left out and not zero."""
-        from prometheus_client import Gauge
-
         if value is None:
             return
         if name not in self._made:
             names = [*self._common, *labels]
-            self._made[name] = Gauge(f"{self._prefix}{name}", text, names, registry=self.registry)
-        self._made[name].labels(**self._common, **labels).set(value)
+            make = self._quantiles if "quantile" in labels else self._gauge
+            self._made[name] = make(f"{self._prefix}{name}", text, names)
+        found = {**self._common, **labels}
+        self._made[name]([found[label] for label in found], found, value)
+
+    def _gauge(self, name: str, text: str, names: list[str]) -> _Set:
+        from prometheus_client import Gauge
+
+        gauge = Gauge(name, text, names, registry=self.registry)
+        return lambda _values, labels, value: gauge.labels(**labels).set(value)
+
+    def _quantiles(self, name: str, text: str, names: list[str]) -> _Set:
+        from prometheus_client.core import UntypedMetricFamily
+
+        family = UntypedMetricFamily(name, text, labels=names)
+        self.registry.register(_Collected(family))
+        return lambda values, _labels, value: family.add_metric(values, value)
+
+
+class _Collected:
+    """A family of samples, as a registry asks for it."""
+
+    def __init__(self, family: Any) -> None:
+        self._family = family
+
+    def collect(self) -> list[Any]:
+        """Return the family."""
+        return [self._family]
 
 
 def run_metrics(

@@ -49,7 +49,7 @@ def test_the_renamed_metrics_are_printed(call):
     lines = call(*FROM, "--print", "--prefix", "").splitlines()
     assert lines[:3] == [
         "# HELP ttft_seconds Time to first token.",
-        "# TYPE ttft_seconds gauge",
+        "# TYPE ttft_seconds untyped",
         (
             'ttft_seconds{instance="",level="c1",mode="closed",model="org/model",quant="",'
             'quantile="0.5",run_type="",scenario="nightly",workload="sharegpt"} 0.0123'

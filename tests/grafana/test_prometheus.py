@@ -177,15 +177,11 @@ def test_every_alert_says_what_happened():
 
 @pytest.mark.integration
 def test_what_is_pushed_is_of_the_form_that_prometheus_asks_for(promtool, command, run_folder):
-    """All but `quantile`, which the contract chose and promtool keeps for summaries."""
     text = command(run_folder, "push", run_folder, "--print", "--allow-simulator")
     done = promtool("check", "metrics", stdin=text)
-    said = set((done.stdout + done.stderr).splitlines())
-    latencies = ("ttft", "ttft_from_schedule", "itl", "tpot", "e2e")
-    assert said == {
-        f'benchcore_{name}_seconds non-summary metrics should not have "quantile" label'
-        for name in latencies
-    }
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert "# TYPE benchcore_ttft_seconds untyped" in text
+    assert "# TYPE benchcore_valid gauge" in text
 
 
 def test_the_files_for_provisioning_fit_together():
