@@ -275,12 +275,12 @@ def manifest_secrets(bodies: Sequence[Json]) -> list[str]:
     for body in bodies:
         if body.get("kind") == "Secret":
             for value in (body.get("stringData") or {}).values():
-                found[f"SECRET {len(found)}"] = str(value)
+                found[f"SECRET_{len(found)}"] = str(value)
             for value in (body.get("data") or {}).values():
-                found[f"SECRET {len(found)}"] = str(value)
-                found[f"SECRET {len(found)}"] = _decoded(str(value))
+                found[f"SECRET_{len(found)}"] = str(value)
+                found[f"SECRET_{len(found)}"] = _decoded(str(value))
         for holder, key in _hidden(body):
-            found[f"SECRET {len(found)}"] = str(holder[key]).partition("=")[2] or str(holder[key])
+            found[f"SECRET_{len(found)}"] = str(holder[key]).partition("=")[2] or str(holder[key])
     return secret_values(found)
 
 

@@ -149,9 +149,9 @@ class ScenarioRun:
                 "kind": self.context.kind,
                 "base_url": self.context.base_url,
             }
-            with suppress(ResultsError):  # the first such fault is raised already
+            with suppress(ResultsError, OSError):  # the first such fault is raised already
                 self._save()
-            self._log.close()
+                self._log.close()
         return self.result
 
     async def stage(self, name: str) -> StagePart:
@@ -309,7 +309,8 @@ class ScenarioRun:
                 self._log.flush()
 
     def _save(self) -> None:
-        self._replace(self.context.folder / FILE, dump(self.result.to_json()))
+        found = masked(self.result.to_json(), self._secrets)
+        self._replace(self.context.folder / FILE, dump(found))
 
     def _replace(self, path: Path, data: bytes) -> None:
         try:

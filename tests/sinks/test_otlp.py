@@ -353,7 +353,8 @@ async def test_a_climb_has_a_span_for_each_request(receiver, simulator, tmp_path
         span for span in receiver.spans if values(span.attributes)["benchcore.stage"] == "window"
     ]
     assert len(measured) == 20
-    for span in receiver.spans:
+    # What goes on unmeasured at the end may be cut before its first token.
+    for span in measured:
         times = [span.start_time_unix_nano, *(one.time_unix_nano for one in span.events)]
         assert before_ns < times[0] < times[1] < after_ns
         assert times[-1] <= span.end_time_unix_nano < after_ns

@@ -64,8 +64,8 @@ async def find_model(client: Client) -> Found:
             listed = [str(entry.get("id")) for entry in data if isinstance(entry, dict)]
     if record.status in (401, 403):
         raise RefusedError(
-            f"{target.base_url} refuses the key ({_refusal(record)}); does the variable that is "
-            "named for it hold the right one?"
+            f"{target.base_url} refuses the key ({_refusal(record)}); --api-key-env, or a "
+            "scenario's api_key_env, names the variable that holds it"
         )
     if target.model is None:
         if not listed:
