@@ -128,3 +128,13 @@ class FakeClock:
     def advance(self, by_ns: int) -> None:
         """Move on by `by_ns`."""
         self.advance_to(self._now_ns + by_ns)
+
+
+def utc_now() -> str:
+    """Return the time of day in UTC, ISO 8601 to the second; never for measuring."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def stamp_of(instant: str) -> str:
+    """Return such a time as the names of folders have it: yyyymmddThhmmssZ."""
+    return instant.replace("-", "").replace(":", "")

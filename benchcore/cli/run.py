@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import os
 import signal
 import sys
@@ -67,20 +66,20 @@ def run(**given: Any) -> int:
 def _run(loaded: LoadedScenario, given: dict[str, Any], progress: Any) -> int:
     from benchcore.cli.loop import run_loop
     from benchcore.cli.signals import catch_signals
+    from benchcore.clock import stamp_of, utc_now
     from benchcore.pipeline.scenario_run import ScenarioRun
     from benchcore.report.live import LOGGER
     from benchcore.sinks.folder import make_folder
 
     folder = given["folder"]
     if folder is None:
-        stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
         name = f"{loaded.scenario.id}-dry-run" if given["dry_run"] else loaded.scenario.id
-        folder = make_folder(given["output"], stamp, name)
+        folder = make_folder(given["output"], stamp_of(utc_now()), name)
     machine = ScenarioRun(
         loaded,
         folder,
         given["output"],
-        command=["benchcore", *_repeatable(masked(sys.argv[1:]))],
+        command=["benchcore", *_repeatable(masked(sys.argv[1:]), given)],
         dry_run=given["dry_run"],
         allow_simulator=given["allow_simulator"],
         tell=lambda line: LOGGER.info("%s", line),
@@ -125,13 +124,13 @@ def _show(
     return result.exit_code
 
 
-def _repeatable(args: list[str]) -> list[str]:
-    """Return a command line without what only a matrix gives it."""
+def _repeatable(args: list[str], given: dict[str, Any]) -> list[str]:
+    """Return a command line as a user can type it: a matrix adds what is between it and us."""
+    if not given["with_parent"]:
+        return args
     found = [arg for arg in args if arg not in ("--no-lock", "--with-parent", "--no-progress")]
-    if "--folder" in found:
-        place = found.index("--folder")
-        del found[place : place + 2]
-    return found
+    place = found.index("--folder")
+    return found[:place] + found[place + 2 :]
 
 
 def _end_with_parent(machine: ScenarioRun) -> None:

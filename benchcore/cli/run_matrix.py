@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +55,7 @@ def run_matrix(**given: Any) -> int:
 def _run(loaded: LoadedMatrix, given: dict[str, Any]) -> int:
     from benchcore.cli.loop import run_loop
     from benchcore.cli.signals import catch_signals
+    from benchcore.clock import stamp_of, utc_now
     from benchcore.pipeline.lines import render_matrix
     from benchcore.pipeline.matrix_run import MatrixOptions, MatrixRun
     from benchcore.report.live import LOGGER
@@ -65,9 +65,8 @@ def _run(loaded: LoadedMatrix, given: dict[str, Any]) -> int:
     folder = given["resume"]
     before = [] if folder is None else _before(folder, loaded, given)
     if folder is None:
-        stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
         name = f"matrix-{loaded.matrix.name}" + ("-dry-run" if given["dry_run"] else "")
-        folder = make_folder(given["output"], stamp, name)
+        folder = make_folder(given["output"], stamp_of(utc_now()), name)
     machine = MatrixRun(
         loaded,
         given["run_type"],

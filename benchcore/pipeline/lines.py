@@ -9,7 +9,6 @@ from benchcore.pipeline.matrix_result import MatrixResult
 from benchcore.pipeline.plan import PlannedStage
 from benchcore.pipeline.result import ScenarioResult
 from benchcore.pipeline.scenario_file import LoadedScenario
-from benchcore.pipeline.stage_run import as_lines
 from benchcore.pipeline.summary import headline
 from benchcore.stages.protocol import StagePart, StageStatus
 
@@ -75,8 +74,9 @@ def _said(part: StagePart) -> Iterable[str]:
                 f"{name} {_fact(value)}" for name, value in part.facts.items() if value != []
             )
             yield f"would find: {found}"
-    for line in as_lines(part.facts.get("last_lines")):
-        yield f"| {line}"
+    last_lines = part.facts.get("last_lines")
+    if isinstance(last_lines, list):  # a stage of somebody else's may mean something else by it
+        yield from (f"| {line}" for line in last_lines)
 
 
 def _fact(value: object) -> str:

@@ -47,12 +47,16 @@ class MatrixEntry:
 
     @property
     def verdict(self) -> str:
-        """What it comes to: that of its result, `failed` without one, or `skipped`."""
+        """What it comes to: that of its result; without one, why there is none."""
         if self.skipped:
             return "skipped"
-        if self.result is None:
-            return "interrupted" if self.interrupted else "failed"
-        return self.result.verdict
+        if self.result is not None:
+            return self.result.verdict
+        if self.interrupted:
+            return "interrupted"
+        if self.exit_code:
+            return "failed"
+        return "running" if self.folder else "waiting"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as an entry of `matrix.json`."""

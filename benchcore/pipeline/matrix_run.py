@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchcore.clock import stamp_of, utc_now
 from benchcore.errors import BenchcoreError, ConfigError, ResultsError
 from benchcore.pipeline.matrix_file import Entry, LoadedMatrix
 from benchcore.pipeline.matrix_result import FILE, MatrixEntry, MatrixResult, whole
@@ -67,7 +67,7 @@ class MatrixRun:
         self._tell = tell
         self._running: set[asyncio.subprocess.Process] = set()
         self.result = MatrixResult(
-            loaded.matrix.name, str(loaded.path), run_type, _now(), options.dry_run
+            loaded.matrix.name, str(loaded.path), run_type, utc_now(), options.dry_run
         )
         ids = [entry.loaded.scenario.id for entry in loaded.entries]
         # Until a scenario runs again, what it came to before stands: nothing finished is forgotten.
@@ -120,7 +120,7 @@ class MatrixRun:
             self.result.status = "failed"
             raise
         finally:
-            self.result.ended_at = _now()
+            self.result.ended_at = utc_now()
             self._save()
         return self.result
 
@@ -137,12 +137,13 @@ class MatrixRun:
                 found.exit_code, found.message = found.result.exit_code, "finished before"
                 self._tell(f"{scenario.id}: {found.verdict}, finished before")
                 return
-        stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
+        stamp = stamp_of(utc_now())
         name = f"{scenario.id}-dry-run" if self._options.dry_run else scenario.id
         folder = make_folder(self._options.results, stamp, name)
         found.folder, found.result = folder.name, None
         found.message = found.skipped = ""
         found.exit_code = 0
+        self._save()
         found.exit_code = await self._process(entry, folder)
         try:
             found.result = ScenarioResult.read(folder)
@@ -220,7 +221,3 @@ class MatrixRun:
                 replace_file(self._folder / name, data)
         except OSError as error:
             raise ResultsError(f"{self._folder}: cannot be written ({error.strerror})") from None
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

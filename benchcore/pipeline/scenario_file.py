@@ -19,7 +19,7 @@ from benchcore.config.matrix import Choice
 from benchcore.config.provider import Asking, ProvidersFile
 from benchcore.config.run_type import RUN_TYPES, RunType
 from benchcore.config.scenario import Scenario
-from benchcore.config.stage import StageSettings
+from benchcore.config.stage import FunctionalSettings, SinksSettings, StageSettings
 from benchcore.config.tree import Tree
 from benchcore.errors import ConfigError
 from benchcore.launch.secrets import is_secret
@@ -38,7 +38,7 @@ _INSTEAD: Final = (
 PROVIDERS: Final = "providers.yaml"
 _YAML: Final = (".yaml", ".yml")
 _PLACE: Final = re.compile(r"(.*?):(\d+): ")
-_RESERVED: Final = ("providers.yaml", "matrix.yaml")
+_RESERVED: Final = (PROVIDERS, "matrix.yaml")
 
 
 @dataclass(slots=True)
@@ -66,6 +66,17 @@ class LoadedScenario:
     base_url: str | None
     environ: Mapping[str, str]
     digest: str = ""
+
+    @property
+    def secret_names(self) -> list[str]:
+        """The variables that stages name for keys of their own."""
+        found = []
+        for settings in self.settings.values():
+            if isinstance(settings, FunctionalSettings) and settings.expired_key_env is not None:
+                found.append(settings.expired_key_env)
+            if isinstance(settings, SinksSettings):
+                found.append(settings.password_env)
+        return found
 
 
 def scenarios_folder() -> Path:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from benchcore.clock import utc_now
 from benchcore.config.json_file import read_json
 from benchcore.errors import BenchcoreError, ResultsError, TargetError
 from benchcore.launch.secrets import masked, masked_text
@@ -74,11 +74,12 @@ class ScenarioRun:
             folder=folder,
             results=results,
             run_id=folder.name,
-            started_at=_now(),
+            started_at=utc_now(),
             command=list(command),
             asking=loaded.asking,
             base_url=loaded.base_url,
             environ=loaded.environ,
+            secret_names=tuple(loaded.secret_names),
             allow_simulator=allow_simulator,
             tell=self._say,
             progress=progress or Silent(),
@@ -144,7 +145,7 @@ class ScenarioRun:
                 await self.context.launcher.stop()
             raise
         finally:
-            self.result.ended_at = _now()
+            self.result.ended_at = utc_now()
             self.result.facts["target"] = {
                 "kind": self.context.kind,
                 "base_url": self.context.base_url,
@@ -174,7 +175,7 @@ class ScenarioRun:
             part.message = self._blocked
             part.status = StageStatus.INTERRUPTED if self._interrupts else StageStatus.SKIPPED
             return part
-        part.started_at = _now()
+        part.started_at = utc_now()
         self._say(f"{stage.name}: begins")
         await self._run(stage, part)
         warns = settings.on_failure == "warn" or (
@@ -304,7 +305,7 @@ class ScenarioRun:
         line = masked_text(line, self._secrets)
         self._tell(line)
         if self._log is not None:
-            self._log.write(f"{_now()} {line}\n".encode())
+            self._log.write(f"{utc_now()} {line}\n".encode())
             with suppress(OSError):  # the result says it; a log is not worth a run
                 self._log.flush()
 
@@ -317,7 +318,3 @@ class ScenarioRun:
             replace_file(path, data)
         except OSError as error:
             raise ResultsError(f"{path}: cannot be written ({error.strerror})") from None
-
-
-def _now() -> str:
-    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

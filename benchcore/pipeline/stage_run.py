@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from typing import Any, Final
+from typing import Final
 
 from benchcore.errors import BenchcoreError
 from benchcore.sinks.run_json import dump
@@ -160,8 +160,3 @@ class StageRun:
 def _fault(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"internal fault: {type(error).__name__}: {text}"
-
-
-def as_lines(value: Any) -> list[str]:
-    """Return what a stage calls lines, where they are some."""
-    return [str(line) for line in value] if isinstance(value, list | tuple) else []

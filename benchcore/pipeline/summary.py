@@ -16,6 +16,8 @@ _MARKS: Final = {
     "interrupted": "⏹️ interrupted",
     "skipped": "⏭️ skipped",
     "planned": "📝 planned",
+    "running": "⏳ running",
+    "waiting": "⏳ waiting",
 }
 _MEASURED: Final = ("functional", "perf", "accuracy", "gate")
 _VERDICTS: Final = (4, 5)
@@ -24,8 +26,9 @@ _VERDICTS: Final = (4, 5)
 
 def markdown(result: MatrixResult) -> str:
     """Return a summary short enough for a comment on a pull request."""
+    verdict = _MARKS["running" if result.status == "running" else result.verdict]
     lines = [
-        f"## {_cell(result.name)}, {result.run_type}: {_MARKS[result.verdict]}",
+        f"## {_cell(result.name)}, {result.run_type}: {verdict}",
         "",
         "| scenario | verdict | functional | perf | accuracy | gate | minutes |",
         "| --- | --- | --- | --- | --- | --- | ---: |",
@@ -113,8 +116,9 @@ def junit(result: MatrixResult) -> bytes:
 def _cases(entry: MatrixEntry) -> list[ET.Element]:
     if entry.result is None:
         case = ET.Element("testcase", classname=f"benchcore.{entry.scenario}", name="run", time="0")
-        tag = "skipped" if entry.skipped else "error"
-        ET.SubElement(case, tag, message=xml_text(entry.skipped or entry.message))
+        tag = "error" if entry.verdict == "failed" else "skipped"
+        message = entry.skipped or entry.message or entry.verdict
+        ET.SubElement(case, tag, message=xml_text(message))
         return [case]
     cases = [_case(entry.scenario, part) for part in entry.result.parts]
     if entry.verdict == "failed" and not any(part.exit_code for part in entry.result.parts):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchcore.clock import utc_now
 from benchcore.metrics.run import RunResult
 from benchcore.metrics.status import Status
 from benchcore.sinks.folder import replace_file
@@ -47,5 +47,5 @@ def write_head(
     }
     run = RunResult(folder.name, started_at, facts, status=status)
     if status != "running":
-        run.ended_at = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        run.ended_at = utc_now()
     replace_file(folder / "run.json", dump(run.to_json()))

@@ -120,6 +120,7 @@ class StageContext:
         base_url: where it is; `None`: it has not been started.
         kind: `server` or `simulator`.
         environ: variables, for keys.
+        secret_names: variables that the stages name for keys of their own.
         allow_simulator: push and judge runs of the simulator too.
         tell: takes a line for people.
         progress: told how the climb goes.
@@ -139,6 +140,7 @@ class StageContext:
     base_url: str | None = None
     kind: str = "server"
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    secret_names: tuple[str, ...] = ()
     allow_simulator: bool = False
     tell: Callable[[str], None] = lambda _line: None
     progress: Progress = field(default_factory=Silent)
@@ -164,7 +166,8 @@ class StageContext:
     def secrets(self) -> list[str]:
         """The values that no file and no line may show, longest first."""
         asking = self.asking
-        named = [asking.api_key_env or "", "BENCHCORE_API_KEY", *asking.header_envs.values()]
+        named = ["BENCHCORE_API_KEY", *asking.header_envs.values(), *self.secret_names]
+        named += [asking.api_key_env] if asking.api_key_env is not None else []
         values = [self.environ.get(name, "") for name in named]
         if asking.api_key_file is not None:
             with suppress(OSError, UnicodeDecodeError):  # whoever needs the key says so

@@ -120,6 +120,17 @@ def test_ci_systems_see_a_case_for_each_stage():
     assert suites["b|d"][1].find("system-out").text == "warned: c1: invalid"
 
 
+def test_what_has_not_run_has_not_failed():
+    entries = [MatrixEntry("a", "a.yaml", "r"), MatrixEntry("b", "b.yaml")]
+    found = MatrixResult("m", "m.yaml", "pr", "x", entries=entries)
+    assert [entry.verdict for entry in entries] == ["running", "waiting"]
+    assert markdown(found).startswith("## m, pr: ⏳ running\n")
+    assert "| b | ⏳ waiting |" in markdown(found)
+    suites = ET.fromstring(junit(found))
+    assert [suite.get("errors") for suite in suites] == ["0", "0"]
+    assert [suite[0].find("skipped").get("message") for suite in suites] == ["running", "waiting"]
+
+
 def test_a_scenario_that_failed_outside_its_stages_is_an_error_in_ci():
     entry = MatrixEntry("a", "a.yaml", "r", result("a", status="failed"), 1, "the disk is full")
     (suite,) = ET.fromstring(junit(MatrixResult("m", "m", "pr", "x", entries=[entry])))

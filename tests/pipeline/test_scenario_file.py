@@ -427,3 +427,10 @@ def test_an_unknown_scenario_is_told_with_the_nearest():
         find_scenario("simulater")
     with pytest.raises(ConfigError, match=r"gone\.yaml: is not there"):
         find_scenario("gone.yaml")
+
+
+def test_variables_that_stages_name_for_keys_are_known(write):
+    text = (
+        f"{SIMULATOR}stages: {{functional: {{expired_key_env: OLD}}, sinks: {{password_env: P}}}}\n"
+    )
+    assert load(write(text)).secret_names == ["OLD", "P"]

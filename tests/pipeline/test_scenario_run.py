@@ -442,6 +442,9 @@ async def test_what_is_secret_stands_in_no_file_and_no_line(run, tmp_path):
 
     machine = run(*frame(Step("other", 25, tells)), tell=said.append)
     asked = {"api_key_file": "key", "header_envs": {"x-a": "OTHER", "x-b": "MY_PAT_NAME"}}
+    values["OLD_ONE"] = "key-that-has-expired"
+    secret.append(values["OLD_ONE"])
+    machine.context.secret_names = ("OLD_ONE",)
     machine.context.asking = Asking.model_validate(asked)
     machine.context.environ = values
     machine._secrets = machine.context.secrets

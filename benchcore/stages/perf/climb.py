@@ -13,7 +13,7 @@ from typing import Any
 from benchcore.client.client import Client
 from benchcore.client.descriptors import ensure_descriptors
 from benchcore.client.tls import tls_context
-from benchcore.clock import NS
+from benchcore.clock import NS, stamp_of, utc_now
 from benchcore.config.climb import ClimbConfig
 from benchcore.config.slo import Slo
 from benchcore.config.target import Target
@@ -26,7 +26,7 @@ from benchcore.report.progress import Progress, Silent
 from benchcore.sinks.fanout import FanOut, installed_sinks
 from benchcore.sinks.folder import make_folder
 from benchcore.sinks.protocol import SinkOptions
-from benchcore.stages.perf.climb_run import ClimbRun, raise_problems, stamp_of
+from benchcore.stages.perf.climb_run import ClimbRun, raise_problems
 from benchcore.stages.perf.facts import target_facts, versions
 from benchcore.stages.perf.grader import Grader
 from benchcore.stages.perf.level_run import LevelRun
@@ -40,10 +40,6 @@ from benchcore.workload.tokenizer import LocalTokenizer
 IDLE_POLL_SECONDS = 0.2
 PAUSE_SECONDS = 0.5
 """Between levels where the server does not say whether it is idle."""
-
-
-def _utc_now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 class Climb:
@@ -141,7 +137,7 @@ class Climb:
         """
         run = self.run
         ensure_descriptors(max(step.connections for step in self._steps))
-        run.started_at = _utc_now()
+        run.started_at = utc_now()
         stamp = stamp_of(run.started_at)
         if self._folder is not None:
             run.folder = self._folder
@@ -172,7 +168,7 @@ class Climb:
 
     def _close(self, status: str) -> None:
         self.run.status = status  # type: ignore[assignment]
-        self.run.ended_at = _utc_now()
+        self.run.ended_at = utc_now()
         if self._opened:
             self._sinks.close(self.run)
         elif self.run.folder is not None and self._folder is None:

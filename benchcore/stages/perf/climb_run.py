@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchcore.clock import stamp_of
 from benchcore.errors import ResultsError
 from benchcore.metrics.run import RunResult
 from benchcore.sinks.fanout import FanOut, installed_sinks
@@ -55,8 +55,3 @@ def raise_problems(sinks: FanOut, folder: Path) -> None:
             f"{folder} is not complete ({what}); what was measured is printed; free some room or "
             "name another folder with --output"
         )
-
-
-def stamp_of(started_at: str) -> str:
-    """Return a time of ISO 8601 as the names of folders have it."""
-    return re.sub(r"[-:]", "", started_at)

@@ -104,15 +104,7 @@ class PerfStage(BaseStage[PerfSettings]):
         said = settings.model_fields_set
         given = {name: getattr(settings, name) for name in ClimbFields.model_fields if name in said}
         given["slos"] = self._slos(context)
-        shape = {
-            name: str(value) if isinstance(value := getattr(settings, name), int) else value
-            for name in SHAPE
-            if getattr(settings, name) is not None
-        }
-        if "ignore_eos" in shape:
-            shape["ignore_eos"] = settings.ignore_eos
-        if "shared_prefix_tokens" in shape:
-            shape["shared_prefix_tokens"] = settings.shared_prefix_tokens
+        shape = {name: value for name in SHAPE if (value := getattr(settings, name)) is not None}
         workload = settings.workload
         if workload is not None and workload.endswith(_YAML):
             workload = str(context.base / workload)
