@@ -65,7 +65,7 @@ def check_installed(wheel):
         asked = [f"{folder}/venv/bin/benchcore", "clean"]
         done = subprocess.run(asked, cwd=folder, check=False, capture_output=True, text=True)
         assert done.returncode == 2, done.stderr
-        assert "pip install 'benchcore[k8s]'" in done.stderr, done.stderr
+        assert "pip install 'benchcore-llm[k8s]'" in done.stderr, done.stderr
 
 
 def main():

@@ -185,7 +185,7 @@ def _write_reports(folder: Path) -> None:
     from benchcore.report.written import write_reports
 
     try:
-        write_reports(folder)
+        write_reports(folder, draw=False)
     except OSError as error:
         raise ResultsError(
             f"{folder}: the reports cannot be written ({error.strerror}); what was measured is "

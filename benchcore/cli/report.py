@@ -81,10 +81,11 @@ def report(
 def _page(folder: RunFolder, path: Path, gpus: int | None) -> None:
     page = _eval_page(folder)
     if page is None:
+        from benchcore.report.html.drawing import can_draw
         from benchcore.report.html.page import render_page
         from benchcore.report.html.plots import plots
 
-        page = render_page(folder, plots(folder, gpus))
+        page = render_page(folder, plots(folder, gpus) if can_draw() else None)
     try:
         replace_file(path, page.encode())
     except OSError as error:

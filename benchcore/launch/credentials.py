@@ -12,7 +12,7 @@ import yaml
 
 from benchcore.errors import ConfigError
 from benchcore.launch.resources import one_line
-from benchcore.version import __version__
+from benchcore.version import __version__, installing
 
 _FALLBACK: Final = "~/.kube/config"
 _IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
@@ -70,8 +70,7 @@ def _library() -> tuple[Any, Any]:
         )
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"Kubernetes needs a library that is not installed ({error.name}); "
-            "run pip install 'benchcore[k8s]'"
+            f"Kubernetes needs a library that is not installed ({error.name}); {installing('k8s')}"
         ) from None
 
 

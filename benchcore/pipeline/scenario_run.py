@@ -288,7 +288,7 @@ class ScenarioRun:
         if self.result.dry_run or not RunFolder(folder).levels:
             return
         try:
-            write_reports(folder)
+            write_reports(folder, draw=True)
         except OSError as error:
             raise ResultsError(
                 f"{folder}: the reports cannot be written ({error.strerror})"

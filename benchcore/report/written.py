@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
+from benchcore.report.html.drawing import can_draw
+from benchcore.report.html.page import render_page
+from benchcore.report.html.plots import plots
 from benchcore.report.markdown import render_markdown
 from benchcore.report.run_folder import RunFolder
 from benchcore.sinks.folder import replace_file
 
 
-def write_reports(path: Path) -> list[Path]:
-    """Write `report.md`, and `report.html` where plots can be drawn; returns what was written.
+def write_reports(path: Path, *, draw: bool) -> None:
+    """Write `report.md` and `report.html`.
 
     Args:
         path: of a run's folder.
+        draw: draw plots, where matplotlib is installed; without them the page says how to get them.
 
     Raises:
         ConfigError: it holds no run that can be read.
@@ -24,11 +27,5 @@ def write_reports(path: Path) -> list[Path]:
     functional, accuracy = folder.json("functional.json"), folder.json("accuracy.json")
     markdown = path / "report.md"
     replace_file(markdown, render_markdown(folder.run, functional, accuracy).encode())
-    if importlib.util.find_spec("matplotlib") is None:
-        return [markdown]
-    from benchcore.report.html.page import render_page
-    from benchcore.report.html.plots import plots
-
     page = path / "report.html"
-    replace_file(page, render_page(folder, plots(folder)).encode())
-    return [markdown, page]
+    replace_file(page, render_page(folder, plots(folder) if draw and can_draw() else None).encode())

@@ -20,7 +20,7 @@ from benchcore.errors import ConfigError
 from benchcore.metrics.level import LevelResult
 from benchcore.metrics.run import RunResult
 from benchcore.sinks.protocol import QuietSink, RequestRow, SinkOptions
-from benchcore.version import __version__
+from benchcore.version import __version__, installing
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -122,8 +122,7 @@ class OtlpSink(QuietSink):
             from opentelemetry.sdk.trace import TracerProvider  # noqa: F401
         except ImportError:
             raise ConfigError(
-                "--sink otlp: OpenTelemetry is not installed; "
-                "pip install 'benchcore[opentelemetry]'"
+                f"--sink otlp: OpenTelemetry is not installed; {installing('opentelemetry')}"
             ) from None
         self._endpoint = _endpoint()
         self._exporter: SpanExporter = OTLPSpanExporter()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from benchcore.errors import ConfigError
+from benchcore.version import installing
 
 
 class LocalTokenizer:
@@ -30,7 +31,7 @@ class LocalTokenizer:
         except ImportError:
             raise ConfigError(
                 f"tokenizer {path}: the package `tokenizers` is not installed; "
-                "install the extra: pip install 'benchcore[tokenizers]'"
+                f"{installing('tokenizers')}"
             ) from None
         file = self.path / "tokenizer.json" if self.path.is_dir() else self.path
         try:

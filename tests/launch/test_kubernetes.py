@@ -346,7 +346,7 @@ async def test_without_the_library_it_is_said(server, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("kubernetes_asyncio")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "kubernetes_asyncio", None)
-    with pytest.raises(ConfigError, match=r"run pip install 'benchcore\[k8s\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'benchcore-llm\[k8s\]'"):
         await server().start()
 
 

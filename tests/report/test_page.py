@@ -1,10 +1,13 @@
 """The page: what it says, and what a browser makes of it."""
 
+import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
+from html import escape
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
@@ -12,10 +15,12 @@ import pytest
 
 from benchcore.report.history import read_history
 from benchcore.report.html.comparison_page import comparison_page
+from benchcore.report.html.document import NO_PLOTS
 from benchcore.report.html.history_page import history_page
 from benchcore.report.html.page import render_page
 from benchcore.report.html.plots import plots, thinned
 from benchcore.report.run_folder import RunFolder
+from benchcore.report.written import write_reports
 
 MAKERS = (".google.com", ".googleapis.com", ".gvt1.com", ".gstatic.com")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -181,9 +186,45 @@ def test_thinning_keeps_what_is_highest():
     assert (few[0] == x[:10]).all()
 
 
-def test_without_matplotlib_it_says_what_to_install(make_run, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-    with pytest.raises(Exception, match=r"pip install 'benchcore\[report\]'"):
+@pytest.fixture
+def no_matplotlib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # importing it fails
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "matplotlib" else found(name)
+    )
+
+
+def test_every_page_comes_without_matplotlib_and_says_how_to_get_plots(make_run, no_matplotlib):
+    first, second = (RunFolder(make_run(f"2026010{n}T000000Z-a", seed=n)) for n in (1, 2))
+    write_reports(first.path, draw=True)
+    made = {
+        "run": (first.path / "report.html").read_text(),
+        "comparison": comparison_page(first, [second], []),
+        "history": history_page(read_history(first.path.parent)),
+    }
+    for name, page in made.items():
+        assert "<svg" not in page, name
+        assert page.count(escape(NO_PLOTS)) == 1, name
+        assert page.endswith("</body></html>\n"), name
+    assert "pip install 'benchcore-llm[report]'" in NO_PLOTS
+    assert ".venv/bin/pip install -e '.[report]'" in NO_PLOTS
+
+
+def test_the_page_of_a_climb_is_written_without_importing_matplotlib(make_run):
+    path = make_run("a")
+    code = (
+        "import pathlib, sys; from benchcore.report.written import write_reports; "
+        f"write_reports(pathlib.Path({str(path)!r}), draw=False); "
+        "print([name for name in sys.modules if 'matplotlib' in name])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert escape(NO_PLOTS) in (path / "report.html").read_text()
+
+
+def test_without_matplotlib_plots_as_files_say_what_to_install(make_run, no_matplotlib):
+    with pytest.raises(Exception, match=r"pip install 'benchcore-llm\[report\]'"):
         plots(RunFolder(make_run("a")))
 
 

@@ -332,7 +332,8 @@ def test_a_package_that_is_missing_is_told_before_the_load(monkeypatch):
     with pytest.raises(ConfigError) as told:
         OtlpSink()
     assert str(told.value) == (
-        "--sink otlp: OpenTelemetry is not installed; pip install 'benchcore[opentelemetry]'"
+        "--sink otlp: OpenTelemetry is not installed; pip install 'benchcore-llm[opentelemetry]', "
+        "or in a checkout .venv/bin/pip install -e '.[opentelemetry]'"
     )
 
 

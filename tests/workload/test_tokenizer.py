@@ -77,5 +77,5 @@ def test_a_folder_without_one_is_refused(tmp_path):
 
 def test_without_the_package_the_extra_is_named(monkeypatch, file):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(ConfigError, match=r"pip install 'benchcore\[tokenizers\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'benchcore-llm\[tokenizers\]'"):
         LocalTokenizer(file)

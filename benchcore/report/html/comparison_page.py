@@ -9,8 +9,9 @@ from benchcore.report.comparison import Change
 from benchcore.report.comparison_lines import figure_text, pairs, relative, verdict
 from benchcore.report.differences import noted
 from benchcore.report.html.document import document, table, text
+from benchcore.report.html.drawing import can_draw
 from benchcore.report.html.overlays import overlay
-from benchcore.report.html.page import figure
+from benchcore.report.html.page import figure, no_plots
 from benchcore.report.run_folder import RunFolder
 
 _KIND: Final = {"worse": "bad", "better": "good"}
@@ -24,8 +25,6 @@ def comparison_page(first: RunFolder, others: Sequence[RunFolder], notes: Sequen
         others: each by itself.
         notes: what must be said besides.
 
-    Raises:
-        ConfigError: matplotlib is not installed.
     """
     title = f"{', '.join(one.name for one in others)} against {first.name}"
     parts = [
@@ -40,6 +39,9 @@ def comparison_page(first: RunFolder, others: Sequence[RunFolder], notes: Sequen
         lines = [*(f"not in both: {name}" for name in missing)]
         lines += [str(one) for one in noted(first.run, other.run)]
         parts += [f'<p class="dim">{text(line)}</p>' for line in lines]
+    if not can_draw():
+        parts.append(no_plots(None))
+        return document(title, parts)
     for metric in ("ttft", "itl", "e2e"):
         parts += [figure(plot) for plot in overlay([first, *others], metric)]
     return document(title, parts)

@@ -8,9 +8,16 @@ from typing import Final
 
 from benchcore.report.html.style import STYLE
 from benchcore.report.table import printable
+from benchcore.version import installing
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 """Nothing is fetched and no script runs, whatever a server wrote into its answers."""
+
+
+NO_PLOTS: Final = (
+    f"This page has no plots. They need matplotlib ({installing('report')}); "
+    "then benchcore report --format html draws them."
+)
 
 
 def text(value: object) -> str:

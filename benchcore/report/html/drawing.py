@@ -7,6 +7,7 @@ kilobytes a plot, and the same as PNG; a library of JavaScript would weigh more 
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import math
 from contextlib import AbstractContextManager
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from benchcore.errors import ConfigError
+from benchcore.version import installing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,6 +86,11 @@ class Plot:
         return out.getvalue()
 
 
+def can_draw() -> bool:
+    """Return whether matplotlib is installed, without importing it (0.6 s)."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def styled(**own: str) -> AbstractContextManager[None]:
     """Return the settings of all plots, as a context.
 
@@ -93,7 +100,7 @@ def styled(**own: str) -> AbstractContextManager[None]:
     try:
         from matplotlib import rc_context
     except ImportError:
-        raise ConfigError("plots need matplotlib; pip install 'benchcore[report]'") from None
+        raise ConfigError(f"plots need matplotlib; {installing('report')}") from None
     settings: Any = {**_STYLE, **own}
     return rc_context(settings)
 

@@ -7,18 +7,14 @@ from urllib.parse import quote
 from benchcore.report.comparison_lines import figure_text
 from benchcore.report.history import History, Series, facts
 from benchcore.report.html.document import document, table, text
-from benchcore.report.html.drawing import Plot
+from benchcore.report.html.drawing import Plot, can_draw
 from benchcore.report.html.overlays import trend
-from benchcore.report.html.page import figure
+from benchcore.report.html.page import figure, no_plots
 from benchcore.report.table import number
 
 
 def history_page(history: History) -> str:
-    """Return the runs of a folder as a page, newest first, with a trend for each figure.
-
-    Raises:
-        ConfigError: matplotlib is not installed.
-    """
+    """Return the runs of a folder as a page, newest first, with a trend for each figure."""
     series = [one for one in history.series() if len(one.values) > 1]
     parts = [
         f"<h1>{len(history.folders)} runs</h1>",
@@ -26,6 +22,9 @@ def history_page(history: History) -> str:
         *(f"<p>{text(line)}</p>" for line in history.broken),
         _changes(series),
     ]
+    if series and not can_draw():
+        parts.append(no_plots(None))
+        return document("Runs", parts)
     for scenario in dict.fromkeys(one.scenario for one in series):
         parts.append(f"<h2>{text(scenario)}</h2>")
         parts += [_drawn(one) for one in series if one.scenario == scenario]

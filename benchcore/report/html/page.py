@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from benchcore.report.html.document import document, table, text
+from benchcore.report.html.document import NO_PLOTS, document, table, text
 from benchcore.report.knee import knee
 from benchcore.report.table import (
     Level,
@@ -42,7 +42,7 @@ _HEADS: Final = (
 )
 
 
-def render_page(folder: RunFolder, plots: Sequence[Plot]) -> str:
+def render_page(folder: RunFolder, plots: Sequence[Plot] | None) -> str:
     """Return a run as a page.
 
     It asks in this order: is this valid, where is the knee, what did it cost in latency, what
@@ -50,17 +50,18 @@ def render_page(folder: RunFolder, plots: Sequence[Plot]) -> str:
 
     Args:
         folder: of the run, finished or not.
-        plots: of it.
+        plots: of it; `None`: none are drawn, and the page says how to get them.
     """
     run = folder.run
     name = run.get("name") or run["run_id"]
     target = run.get("target") or {}
     levels = folder.levels
-    drawn = {plot.name: plot for plot in plots}
+    drawn = {plot.name: plot for plot in plots or ()}
     parts = [
         f"<h1>{text(name)}: {text(target.get('model') or 'unknown model')}</h1>",
         f'<p class="dim">{" · ".join(map(text, _origin(run)))}</p>',
         _banner(folder),
+        no_plots(plots) if levels else "",
     ]
     if levels:
         parts += [
@@ -68,7 +69,7 @@ def render_page(folder: RunFolder, plots: Sequence[Plot]) -> str:
             _knee(levels, drawn),
             _latency(levels, drawn),
             _failed(levels),
-            _over_time(plots, drawn),
+            _over_time(plots or (), drawn),
             _server(levels),
         ]
     parts += [
@@ -112,6 +113,11 @@ def _valid(levels: Iterable[Level]) -> str:
             ]
         )
     return f"<h2>Is it valid?</h2>{table(['level', 'verdict', 'why'], rows, left=2)}"
+
+
+def no_plots(plots: Sequence[Plot] | None) -> str:
+    """Return what a page says where no plots were drawn."""
+    return "" if plots is not None else f'<p class="dim">{text(NO_PLOTS)}</p>'
 
 
 def figure(plot: Plot | None) -> str:

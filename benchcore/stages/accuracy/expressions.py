@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from benchcore.errors import ConfigError
 from benchcore.stages.accuracy.reasoning import without_reasoning
+from benchcore.version import installing
 
 _BOX: Final = re.compile(r"\\f?box(?:ed)?\s*\{")
 _SAID: Final = re.compile(r"answer\W{0,6}?:[ \t]*([^\n]*)", re.IGNORECASE)
@@ -28,7 +29,7 @@ def needs_math_verify() -> None:
         ConfigError: math-verify is not installed.
     """
     if importlib.util.find_spec("math_verify") is None:
-        raise ConfigError("comparing expressions needs math-verify; pip install 'benchcore[math]'")
+        raise ConfigError(f"comparing expressions needs math-verify; {installing('math')}")
 
 
 def final_expression(text: str) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from benchcore.errors import ConfigError
+from benchcore.version import installing
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
@@ -128,9 +129,7 @@ def _read_parquet(path: Path, data: bytes, columns: Sequence[str]) -> list[dict[
         import pyarrow as pa
         from pyarrow import parquet
     except ImportError:
-        raise ConfigError(
-            f"{path}: Parquet needs pyarrow; pip install 'benchcore[parquet]'"
-        ) from None
+        raise ConfigError(f"{path}: Parquet needs pyarrow; {installing('parquet')}") from None
     try:
         table = parquet.read_table(io.BytesIO(data))
     except pa.ArrowException as error:

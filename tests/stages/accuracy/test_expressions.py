@@ -114,7 +114,7 @@ def test_beside_the_main_thread_there_is_no_alarm_and_nothing_that_needs_one():
 def test_without_math_verify_an_eval_does_not_begin(monkeypatch):
     needs_math_verify()
     monkeypatch.setitem(sys.modules, "math_verify", None)
-    with pytest.raises(ConfigError, match=r"pip install 'benchcore\[math\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'benchcore-llm\[math\]'"):
         needs_math_verify()
 
 

@@ -509,7 +509,7 @@ def test_without_langdetect(monkeypatch):
     check_needs(name for name in INSTRUCTIONS if name not in needing)
     message = (
         "IFEval finds out languages with langdetect, which is not installed: "
-        "pip install 'benchcore[ifeval]'"
+        "pip install 'benchcore-llm[ifeval]', or in a checkout .venv/bin/pip install -e '.[ifeval]'"
     )
     for name in needing:
         with pytest.raises(ConfigError) as caught:

@@ -52,7 +52,7 @@ def test_parquet(tmp_path):
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(ConfigError, match=r"pip install 'benchcore\[parquet\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'benchcore-llm\[parquet\]'"):
         read(tmp_path / "x.parquet", b"")
 
 

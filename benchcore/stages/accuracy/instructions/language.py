@@ -6,6 +6,7 @@ from typing import Any
 
 from benchcore.errors import ConfigError
 from benchcore.stages.accuracy.instructions.given import Given
+from benchcore.version import installing
 
 
 def load_langdetect() -> Any:
@@ -19,7 +20,7 @@ def load_langdetect() -> Any:
     except ImportError:
         raise ConfigError(
             "IFEval finds out languages with langdetect, which is not installed: "
-            "pip install 'benchcore[ifeval]'"
+            f"{installing('ifeval')}"
         ) from None
     langdetect.DetectorFactory.seed = 0
     return langdetect
