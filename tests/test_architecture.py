@@ -14,6 +14,8 @@ FLOORS = {
     "clock": 0,
     "errors": 0,
     "seeds": 0,
+    "secrets": 0,
+    "text": 0,
     "version": 0,
     "config": 0,
     "client": 1,

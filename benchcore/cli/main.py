@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
+from benchcore.cli.output import guarded
 from benchcore.errors import BenchcoreError
+from benchcore.secrets import hiding
 from benchcore.version import __version__
 
 COMMANDS = {
@@ -74,8 +76,19 @@ def main(args: list[str] | None = None) -> None:
 def run(args: list[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
-    Whatever goes wrong is one line on standard error: what, where, what to do.
+    Whatever goes wrong is one line on standard error: what, where, what to do. That the result
+    cannot be written to standard output changes no verdict.
     """
+    with hiding(), guarded() as out:
+        code = _run(args)
+        out.flush()
+        if out.failure is not None and not isinstance(out.failure, BrokenPipeError):
+            _complain(f"standard output: {out.failure.strerror}; not all of the result is there")
+            code = code or 1
+    return code
+
+
+def _run(args: list[str] | None) -> int:
     try:
         result: Any = cli.main(args=args, standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -92,10 +105,6 @@ def run(args: list[str] | None = None) -> int:
     except BenchcoreError as error:
         _complain(str(error))
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output has gone: nothing to tell it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
         if os.environ.get("BENCHCORE_TRACEBACK"):
             raise

@@ -1,11 +1,97 @@
-"""Output: the result of a command, on stdout."""
+"""Output: what a command writes to stdout and stderr, which never ends it."""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
+
+from benchcore.secrets import unhidden
+
+
+class Output(io.TextIOBase):
+    """A stream that can be full, closed, or of few characters without ending the command.
+
+    What its encoding lacks is replaced, what is hidden is masked, and the first failure to write is
+    kept; what is written after that goes nowhere.
+
+    Args:
+        stream: to write to; `None`: the process was started with a closed one.
+    """
+
+    encoding = "utf-8"  # whatever is written is taken
+
+    def __init__(self, stream: TextIO | None) -> None:
+        super().__init__()
+        self._stream = stream
+        self.failure: OSError | None = None
+
+    @property
+    def buffer(self) -> Any:
+        """The bytes below, for a file that is written to stdout."""
+        return io.BytesIO() if self._stream is None else self._stream.buffer
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def isatty(self) -> bool:
+        """Whether somebody looks at it."""
+        return self._stream is not None and not self._stream.closed and self._stream.isatty()
+
+    def fileno(self) -> int:
+        """Return the descriptor.
+
+        Raises:
+            OSError: there is none.
+        """
+        if self._stream is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Write text, as far as that can be done."""
+        if self._stream is not None and self.failure is None:
+            encoding = getattr(self._stream, "encoding", None) or "utf-8"
+            shown = unhidden(text).encode(encoding, "replace").decode(encoding)
+            self._try(lambda stream: stream.write(shown))
+        return len(text)
+
+    def flush(self) -> None:
+        """Give everything to the operating system."""
+        self._try(lambda stream: stream.flush())
+
+    def _try(self, call: Callable[[TextIO], Any]) -> None:
+        if self._stream is None or self.failure is not None:
+            return
+        try:
+            call(self._stream)
+        except OSError as error:
+            self.failure = error
+            # What is left in its buffer would fail once more when the interpreter ends.
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+        except ValueError as error:  # closed by whoever calls us
+            self.failure = OSError(errno.EBADF, str(error))
+
+
+@contextmanager
+def guarded() -> Iterator[Output]:
+    """Put guarded streams in the place of stdout and stderr; yields that of stdout."""
+    before = sys.stdout, sys.stderr
+    out = Output(sys.stdout)
+    sys.stdout, sys.stderr = out, Output(sys.stderr)
+    try:
+        yield out
+        out.flush()
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 def show(found: Any, render: Callable[..., str], *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from benchcore.cli import values
+from benchcore.secrets import MASK, hide, masked_fields
 
 if TYPE_CHECKING:
     from benchcore.config.target import Target
@@ -67,18 +68,30 @@ LABEL = click.option(
 
 
 def masked(args: list[str]) -> list[str]:
-    """Return the command line without the values of headers: they may be keys."""
-    masked = []
+    """Return the command line without what may be keys: headers' values, fields of bodies."""
+    shown: list[str] = []
     after = ""
     for arg in args:
-        if after == "--header" or arg.startswith("--header="):
-            name, given, _ = arg.rpartition("--header=")[2].partition("=")
-            head = "--header=" if arg.startswith("--header=") else ""
-            masked.append(f"{head}{name}={'***' if given else ''}")
+        option, equals, value = arg.partition("=") if arg.startswith("--") else (after, "", arg)
+        head = f"{option}=" if equals else ""
+        if option == "--header" and (equals or after == "--header"):
+            name, given, _ = value.partition("=")
+            shown.append(f"{head}{name}={MASK if given else ''}")
+        elif option == "--extra-body" and (equals or after == "--extra-body"):
+            shown.append(head + _masked_body(value))
         else:
-            masked.append(arg)
+            shown.append(arg)
         after = arg
-    return masked
+    return shown
+
+
+def _masked_body(text: str) -> str:
+    import orjson
+
+    try:
+        return orjson.dumps(masked_fields(orjson.loads(text))).decode()
+    except ValueError:
+        return MASK  # it is refused in a moment, and who knows what stands in it
 
 
 _OPTIONS = {
@@ -140,6 +153,7 @@ def read_target(given: dict[str, Any], base_url: str, **fields: Any) -> Target:
             **fields,
         )
     )
+    hide(target.credentials)
     return target
 
 

@@ -20,13 +20,14 @@ from benchcore.client.head import head_end, head_lines
 from benchcore.client.ids import request_ids
 from benchcore.client.openai import PATHS, request_body
 from benchcore.client.prompt import Prompt
-from benchcore.client.records import Outcome, Phase, Record
+from benchcore.client.records import Outcome, Phase, Record, make_harmless
 from benchcore.client.stamps import Stamper
 from benchcore.client.tls import TLSConnection, TLSSession, tls_context
 from benchcore.client.watchdog import broken, overdue
 from benchcore.clock import NEVER_NS
 from benchcore.config.target import Target
 from benchcore.errors import ConfigError, TargetError
+from benchcore.secrets import hide
 
 OPENING_AT_ONCE = 16
 """Connections opened at a time: an overflowing backlog costs a whole second."""
@@ -75,7 +76,8 @@ class Client:
         self._watch_seconds = min(0.25, max(0.02, shortest / 10))
         self._ids = request_ids(secrets.randbits(60))
         self._heads: dict[tuple[str, str], bytes] = {}
-        self._secrets = target.secrets
+        self._secrets = tuple(target.secrets)
+        hide(target.credentials)
 
     async def __aenter__(self) -> Client:
         """Find the address and begin to watch the time."""
@@ -396,10 +398,7 @@ class Client:
         on_done, record = exchange.on_done, exchange.record
         exchange.release()
         assert on_done is not None
-        if record.error:
-            # A server may say in its refusal which key it was shown.
-            for secret in self._secrets:
-                record.error = record.error.replace(secret, "***")
+        make_harmless(record, self._secrets)
         on_done(record)
 
     # Watching the time.

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from benchcore.secrets import masked, masked_text
+from benchcore.text import harmless
+
 if TYPE_CHECKING:
     from benchcore.client.reply import Reply
 
@@ -140,3 +143,32 @@ class Record:
         if self.counted_tokens is not None:
             return TokenCountSource.TOKENIZER
         return TokenCountSource.EVENTS if self.streamed else None
+
+
+def make_harmless(record: Record, secrets: tuple[str, ...]) -> None:
+    """Bound what a server said in a record, and take out the secrets that it may repeat.
+
+    What leaves the process is made from records: files, tables, pages and pushes.
+
+    Args:
+        record: of a request that has ended.
+        secrets: what was shown to the server.
+    """
+
+    def mask(text: str) -> str:
+        return masked_text(text, secrets)
+
+    if record.error:
+        record.error = harmless(record.error, mask)
+    if record.finish_reason:
+        record.finish_reason = harmless(record.finish_reason, mask)
+    if record.retry_after:
+        record.retry_after = harmless(record.retry_after, mask)
+    if not secrets:
+        return
+    if record.text is not None:
+        record.text = mask(record.text)
+    if record.texts is not None:
+        record.texts = [mask(text) for text in record.texts]
+    if record.answer is not None:
+        record.answer = masked(record.answer, secrets)

@@ -7,6 +7,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from benchcore.secrets import field_secrets, header_secrets
+
 Endpoint = Literal["chat", "completions", "responses"]
 
 _SHORTEST_SECRET = 8
@@ -157,12 +159,18 @@ class Target(BaseModel):
         return "" if self.uds else urlsplit(self.base_url).path
 
     @property
-    def secrets(self) -> list[str]:
-        """What no error may repeat: the key, and what a header holds that may be one."""
-        found = [value for value in self.headers.values() if len(value) >= _SHORTEST_SECRET]
+    def credentials(self) -> set[str]:
+        """What nothing may show: the key, and the parts of what is secret by its name."""
+        found = header_secrets(self.headers) | field_secrets(self.extra_body)
         if self.api_key is not None:
-            found.append(self.api_key.get_secret_value())
-        return sorted(found, key=len, reverse=True)
+            found.add(self.api_key.get_secret_value())
+        return found
+
+    @property
+    def secrets(self) -> set[str]:
+        """What no server's words may repeat: the credentials, and any header that may be one."""
+        others = {value for value in self.headers.values() if len(value) >= _SHORTEST_SECRET}
+        return self.credentials | others
 
     @property
     def is_loopback(self) -> bool:

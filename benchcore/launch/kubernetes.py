@@ -38,7 +38,7 @@ from benchcore.launch.pod_logs import last_lines
 from benchcore.launch.protocol import Served
 from benchcore.launch.resources import name_of
 from benchcore.launch.rollout import Rollout
-from benchcore.launch.secrets import masked_text, secret_values
+from benchcore.secrets import masked_text, secret_values
 
 KEPT = "manifests.yaml"
 

@@ -19,7 +19,7 @@ from benchcore.config.launch import LocalLaunch
 from benchcore.errors import ConfigError, ResultsError, TargetError
 from benchcore.launch.guard import living, signal_group
 from benchcore.launch.protocol import Served
-from benchcore.launch.secrets import masked_environment, masked_text, secret_values
+from benchcore.secrets import masked_environment, masked_text, secret_values
 
 _GUARD: Final = Path(__file__).with_name("guard.py")
 _TAIL_BYTES: Final = 65536

@@ -15,7 +15,7 @@ import yaml
 
 from benchcore.errors import ConfigError
 from benchcore.launch.resources import Json, is_custom, name_of, namespace_of
-from benchcore.launch.secrets import MASK, is_secret, masked_text, secret_values
+from benchcore.secrets import MASK, is_secret, masked_text, secret_values
 
 CRD: Final = "CustomResourceDefinition"
 LAST_WAVE: Final = 3

@@ -13,8 +13,8 @@ import aiohttp
 from benchcore.errors import BenchcoreError
 from benchcore.launch.cluster import Cluster
 from benchcore.launch.resources import POD, Json, name_of, namespace_of, uid_of
-from benchcore.launch.secrets import masked_text
 from benchcore.launch.troubles import container_statuses
+from benchcore.secrets import masked_text
 
 _AGAIN_SECONDS: Final = 0.5
 _IDLE_SECONDS: Final = 300.0

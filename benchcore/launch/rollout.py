@@ -22,7 +22,6 @@ from benchcore.launch.resources import (
     one_line,
     uid_of,
 )
-from benchcore.launch.secrets import masked_text
 from benchcore.launch.troubles import (
     Trouble,
     container_statuses,
@@ -31,6 +30,7 @@ from benchcore.launch.troubles import (
     rollout_troubles,
 )
 from benchcore.launch.watch import Watch
+from benchcore.secrets import masked_text
 
 _SAY_SECONDS: Final = 60.0
 _LOG_LINES: Final = 8

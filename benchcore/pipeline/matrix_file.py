@@ -11,13 +11,13 @@ from pathlib import Path
 from benchcore.config.matrix import Choice, Matrix
 from benchcore.config.tree import Tree
 from benchcore.errors import ConfigError
-from benchcore.launch.secrets import is_secret
 from benchcore.pipeline.scenario_file import (
     PROVIDERS,
     LoadedScenario,
     load_scenario,
     scenario_tree,
 )
+from benchcore.secrets import is_secret
 
 
 @dataclass(frozen=True, slots=True)

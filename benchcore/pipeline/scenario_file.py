@@ -22,8 +22,8 @@ from benchcore.config.scenario import Scenario
 from benchcore.config.stage import FunctionalSettings, SinksSettings, StageSettings
 from benchcore.config.tree import Tree
 from benchcore.errors import ConfigError
-from benchcore.launch.secrets import is_secret
 from benchcore.pipeline.installed import installed_stages
+from benchcore.secrets import is_secret
 from benchcore.stages.protocol import Stage
 
 _INSTEAD: Final = (

@@ -10,7 +10,6 @@ from typing import Final
 from benchcore.clock import utc_now
 from benchcore.config.json_file import read_json
 from benchcore.errors import BenchcoreError, ResultsError, TargetError
-from benchcore.launch.secrets import masked, masked_text
 from benchcore.metrics.status import Status
 from benchcore.pipeline.result import FILE, ScenarioResult
 from benchcore.pipeline.scenario_file import LoadedScenario
@@ -18,6 +17,7 @@ from benchcore.pipeline.stage_run import StageRun, plan_stage
 from benchcore.report.progress import Progress, Silent
 from benchcore.report.run_folder import RunFolder
 from benchcore.report.written import write_reports
+from benchcore.secrets import hide, masked, masked_text
 from benchcore.sinks.folder import GrowingFile, replace_file
 from benchcore.sinks.run_json import dump
 from benchcore.stages.head import write_head
@@ -85,6 +85,7 @@ class ScenarioRun:
             progress=progress or Silent(),
         )
         self._secrets = self.context.secrets
+        hide(self._secrets)
         if scenario.launch is not None and scenario.launch.simulator is not None:
             self.context.kind = "simulator"
         self.result = ScenarioResult(

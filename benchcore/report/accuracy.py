@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchcore.metrics.accuracy import AccuracyReport, Sample, SampleOutcome, over_completed, tally
-from benchcore.report.table import WIDTH, printable
+from benchcore.report.table import WIDTH
+from benchcore.text import printable
 
 if TYPE_CHECKING:
     from benchcore.metrics.scores import Difference, Estimate

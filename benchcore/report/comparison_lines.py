@@ -21,7 +21,8 @@ from benchcore.report.comparison import (
 from benchcore.report.differences import noted
 from benchcore.report.markdown import cell
 from benchcore.report.run_folder import RunFolder
-from benchcore.report.table import WIDTH, number, printable
+from benchcore.report.table import WIDTH, number
+from benchcore.text import printable
 
 _JUDGED = {
     "requests": "by requests",

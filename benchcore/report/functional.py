@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchcore.metrics.functional import CheckResult, FunctionalReport, Verdict
-from benchcore.report.table import WIDTH, percent, printable
+from benchcore.report.table import WIDTH, percent
+from benchcore.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchcore.report.gate import GateResult
 from benchcore.report.markdown import cell
-from benchcore.report.table import printable
+from benchcore.text import printable
 
 
 def render_gate(result: GateResult, run: str, baseline: str, *, markdown: bool) -> str:

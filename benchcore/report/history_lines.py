@@ -10,7 +10,8 @@ from rich.text import Text
 
 from benchcore.report.comparison_lines import figure_text
 from benchcore.report.history import History, facts
-from benchcore.report.table import WIDTH, number, printable
+from benchcore.report.table import WIDTH, number
+from benchcore.text import printable
 
 
 def render_history(history: History) -> str:

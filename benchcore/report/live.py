@@ -11,7 +11,8 @@ from benchcore.client.records import Record
 from benchcore.metrics.level import LevelResult
 from benchcore.metrics.run import RunResult
 from benchcore.report.progress import Live
-from benchcore.report.table import level_name, milliseconds, number, percent, printable
+from benchcore.report.table import level_name, milliseconds, number, percent
+from benchcore.text import printable
 
 LOGGER = logging.getLogger("benchcore")
 """Everything that is said on the way goes through it."""

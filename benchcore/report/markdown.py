@@ -10,10 +10,10 @@ from benchcore.report.table import (
     level_name,
     number,
     percent,
-    printable,
     remarks,
     summary_milliseconds,
 )
+from benchcore.text import printable
 
 
 def cell(text: str) -> str:
@@ -38,7 +38,7 @@ def render_markdown(
     name, model = (
         cell(str(one)) for one in (run.get("name") or run["run_id"], target.get("model"))
     )
-    lines = [f"**{name}**: {model}, {run['status']}, {run['started_at']}", ""]
+    lines = [f"**{name}**: {model}, {run['status']}, {cell(str(run['started_at']))}", ""]
     levels = run.get("levels") or []
     if levels:
         lines += _levels(levels)

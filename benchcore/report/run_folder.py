@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from benchcore.config.json_file import read_json
 from benchcore.errors import ConfigError
 from benchcore.metrics.run import SCHEMA_VERSION
+from benchcore.report.shapes import check_shape
 
 Floats = NDArray[np.float64]
-_LEVEL: Final = ("level", "repeat", "mode", "metrics", "validity", "failure_rate")
 _NEEDED: Final = ("level", "repeat", "stage", "outcome", "scheduled_seconds", "sent_seconds")
 
 
@@ -100,12 +100,13 @@ class RunFolder:
         """Return what another JSON file of the folder holds; `None`: there is none.
 
         Raises:
-            ConfigError: it is not JSON.
+            ConfigError: it is not JSON, or not of that file's shape.
         """
         path = self.path / name
         if not path.is_file():
             return None
         found: dict[str, Any] = read_json(path)
+        check_shape(path, found)
         return found
 
     def requests(self, level: str, repeat: int) -> Requests | None:
@@ -136,10 +137,7 @@ def _read_run(path: Path) -> dict[str, Any]:
             f"{file}: has schema_version {version} and this benchcore reads up to "
             f"{SCHEMA_VERSION}; install a newer one"
         )
-    for place, level in enumerate(run.get("levels") or ()):
-        missing = [name for name in _LEVEL if name not in level]
-        if missing:
-            raise ConfigError(f"{file}: levels[{place}] has no {missing[0]}; is it cut short?")
+    check_shape(file, run)
     return run
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchcore.metrics.summary import Summary
+from benchcore.text import printable
 
 Level = Mapping[str, Any]
 """A level as `run.json` has it: a run that is over is read like one that is on."""
@@ -30,11 +31,6 @@ def number(value: float | None) -> str:
     if value >= 10:
         return f"{value:.1f}"
     return f"{value:.2f}"
-
-
-def printable(text: str) -> str:
-    """Return text of a server with nothing in it that a terminal would obey."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def milliseconds(summary: Summary | None, name: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from benchcore.errors import ConfigError
+from benchcore.secrets import unhidden_bytes
 
 
 def make_folder(results: Path, stamp: str, name: str) -> Path:
@@ -50,13 +51,15 @@ def make_folder(results: Path, stamp: str, name: str) -> Path:
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file whole: under a temporary name, then in place of the old one.
 
+    What `benchcore.secrets` hides is masked in it.
+
     Raises:
         OSError: it cannot be written; the old file is as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            file.write(unhidden_bytes(data))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

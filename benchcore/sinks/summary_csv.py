@@ -18,6 +18,7 @@ from benchcore.metrics.timeline import Row
 from benchcore.observe.server import COLUMNS as SERVER_COLUMNS
 from benchcore.sinks.folder import GrowingFile, replace_file
 from benchcore.sinks.protocol import LevelHead, QuietSink, RequestRow, SinkOptions
+from benchcore.text import cell
 
 _PLAIN = (
     "level",
@@ -87,10 +88,7 @@ def _cell(value: Any) -> Any:
         return ""
     if isinstance(value, float):
         return f"{value:.9g}"
-    if isinstance(value, str):
-        # A killed run keeps whole lines: a cell must not span two.
-        return " ".join(value.split())
-    return value
+    return cell(value) if isinstance(value, str) else value
 
 
 def _lines(rows: Iterable[Iterable[Any]]) -> bytes:

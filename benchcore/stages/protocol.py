@@ -20,8 +20,8 @@ from benchcore.config.stage import StageSettings
 from benchcore.config.target import Target
 from benchcore.errors import BenchcoreError, ConfigError
 from benchcore.launch.protocol import Launcher
-from benchcore.launch.secrets import secret_values
 from benchcore.report.progress import Progress, Silent
+from benchcore.secrets import secret_values
 
 S = TypeVar("S", bound=StageSettings)
 

@@ -242,7 +242,8 @@ def test_the_command_says_so_in_one_line_and_exits_with_2(make_run, capsys):
     (base / "functional.json").write_text("{}")
     assert main(["gate", str(run), "--baseline", str(base)]) == 2
     assert capsys.readouterr().err == (
-        f"benchcore: {base}/functional.json: is not of checks; it is damaged: name another run\n"
+        f"benchcore: {base}/functional.json: is not of checks (summary: field required); "
+        "it is damaged: name another run\n"
     )
 
 

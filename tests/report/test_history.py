@@ -79,7 +79,9 @@ def test_what_is_broken_unfinished_or_invalid_is_in_no_series(make_run, tmp_path
 def test_scores_and_checks_have_series_too(make_run, tmp_path):
     path = make_run("20260101T000000Z-a")
     (path / "accuracy.json").write_text(json.dumps({"task": "gpqa", "score": 0.4}))
-    (path / "functional.json").write_text(json.dumps({"summary": {"pass_ratio": 0.9}}))
+    (path / "functional.json").write_text(
+        json.dumps({"summary": {"pass_ratio": 0.9}, "results": []})
+    )
     found = {one.figure: one.values for one in read_history(tmp_path / "results").series()}
     assert found["accuracy gpqa"] == [0.4]
     assert found["functional.pass_ratio"] == [0.9]

@@ -54,7 +54,7 @@ def test_an_unfinished_run_says_so(make_run):
         ),
         (
             '{"schema_version": 1, "status": "complete", "levels": [{"level": "c1"}]}',
-            "levels[0] has no repeat; is it cut short?",
+            "is not of a run (levels[0].repeat: field required); it is damaged",
         ),
     ],
 )

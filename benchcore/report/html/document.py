@@ -7,7 +7,7 @@ from html import escape
 from typing import Final
 
 from benchcore.report.html.style import STYLE
-from benchcore.report.table import printable
+from benchcore.text import printable
 from benchcore.version import installing
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"

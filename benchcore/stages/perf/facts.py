@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from benchcore.config.target import Target
+from benchcore.secrets import masked_fields
 from benchcore.version import __version__
 
 
@@ -32,5 +33,5 @@ def target_facts(target: Target, kind: str) -> dict[str, Any]:
         "tls": {"verified": target.verify, "ca_file": target.ca_file} if target.tls else None,
         "timeouts": target.timeouts.model_dump(),
         "header_names": sorted(target.headers),
-        "extra_body": target.extra_body,
+        "extra_body": masked_fields(target.extra_body),
     }

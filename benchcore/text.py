@@ -1,0 +1,72 @@
+"""Text: strings of strangers, made fit for files, terminals and spreadsheets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+LONGEST: Final = 300
+"""Characters of a server's words that a field keeps."""
+
+_LOOKED_AT: Final = 65_536
+"""Characters that are looked at: a server can send megabytes, and the event loop must go on."""
+
+_FORMULA: Final = ("=", "+", "-", "@")
+
+
+def printable(text: str) -> str:
+    """Return text with nothing in it that a terminal would obey: U+FFFD instead."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def harmless(
+    text: str, mask: Callable[[str], str] = lambda text: text, longest: int = LONGEST
+) -> str:
+    """Return a stranger's text as one printable line of bounded length.
+
+    Secrets are masked before anything is cut: half a key is still most of a key.
+
+    Args:
+        text: as it came.
+        mask: takes secrets out of a text.
+        longest: characters that are kept; what was longer ends in its length.
+    """
+    if len(text) <= longest and text.isprintable():
+        return mask(text)
+    said = mask(" ".join(mask(text[:_LOOKED_AT]).split()))
+    if len(text) > _LOOKED_AT:
+        # A secret that was cut in two by the limit is no longer known as one.
+        said = said[: len(said) // 2]
+    said = printable(said)
+    if len(said) <= longest and len(text) <= _LOOKED_AT:
+        return said
+    note = f"… ({len(text):,} characters)"
+    return said[: longest - len(note)] + note
+
+
+def harmless_json(found: Any, longest: int | None = None) -> Any:
+    """Return JSON with every string in it printable, its line breaks kept, keys included.
+
+    Args:
+        found: of `json.loads`.
+        longest: characters that a string keeps; `None`: all.
+    """
+    if isinstance(found, str):
+        if longest is not None and len(found) > longest:
+            return harmless(found, longest=longest)
+        return "\n".join(map(printable, found.split("\n"))) if not found.isprintable() else found
+    if isinstance(found, dict):
+        return {printable(str(key)): harmless_json(value, longest) for key, value in found.items()}
+    if isinstance(found, list):
+        return [harmless_json(value, longest) for value in found]
+    return found
+
+
+def cell(text: str) -> str:
+    """Return a cell of CSV on one line, which no spreadsheet takes for a formula.
+
+    A cell that begins with `=`, `+`, `-` or `@` gets an apostrophe in front (OWASP, CSV
+    injection). A killed run keeps whole lines, so a cell must not span two.
+    """
+    text = " ".join(text.split())
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,0 +1,121 @@
+"""Output that cannot be written, and secrets on their way out."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from benchcore.cli.main import run
+from benchcore.cli.target import masked
+from benchcore.secrets import hide, hiding
+from benchcore.sinks.folder import replace_file
+
+EXAMPLE = "results/examples/simulator"
+COMMANDS = {
+    "report": ["report", EXAMPLE],
+    "json": ["report", EXAMPLE, "--format", "json"],
+    "compare": ["compare", EXAMPLE, EXAMPLE],
+    "history": ["history", "results/examples"],
+    "gate": ["gate", EXAMPLE, "--baseline", EXAMPLE, "--allow-simulator"],
+    "unknown": ["report", "results/examples/none"],
+}
+CODES = dict.fromkeys(COMMANDS, 0) | {"unknown": 2}
+
+
+def benchcore(name, **streams):
+    environment = {**os.environ, "PYTHONIOENCODING": streams.pop("encoding", "utf-8")}
+    return subprocess.run(
+        [sys.executable, "-m", "benchcore", *COMMANDS[name]],
+        **{"stderr": subprocess.PIPE, **streams},
+        env=environment,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_ascii_lacks_is_replaced(name):
+    done = benchcore(name, stdout=subprocess.PIPE, encoding="ascii")
+    assert (done.returncode, "internal fault" in done.stderr) == (CODES[name], False)
+    assert done.stdout.isascii()
+    assert ("?" in done.stdout) == (name in ("gate", "compare", "history"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_closed_output_changes_no_verdict(name):
+    done = benchcore(name, preexec_fn=lambda: os.close(1))
+    assert done.returncode == CODES[name]
+    assert done.stderr.count("\n") == (CODES[name] != 0)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_reader_that_has_gone_is_no_fault(name):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = benchcore(name, stdout=writing)
+    os.close(writing)
+    assert done.returncode == CODES[name]
+    assert done.stderr.count("\n") == (CODES[name] != 0)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_full_output_is_told_in_one_line(name):
+    with open("/dev/full", "w") as full:
+        done = benchcore(name, stdout=full)
+    assert done.returncode == (CODES[name] or 1)
+    assert done.stderr.count("\n") == 1
+    if not CODES[name]:
+        assert done.stderr == (
+            "benchcore: standard output: No space left on device; not all of the result is there\n"
+        )
+
+
+def test_no_output_at_all_ends_as_ever():
+    for name, code in CODES.items():
+        done = benchcore(name, stderr=None, preexec_fn=lambda: (os.close(1), os.close(2)))
+        assert done.returncode == code
+
+
+def test_what_is_hidden_is_masked_in_files_and_on_the_way_out(capsys, tmp_path, monkeypatch):
+    path = tmp_path / "run.json"
+
+    def command(*_args, **_kwargs):
+        hide({"sk-very-secret", "tiny"})
+        print("the key is sk-very-secret", "tiny")
+        print("the key is sk-very-secret", file=sys.stderr)
+        replace_file(path, json.dumps({"a": "sk-very-secret", "tiny": 1}).encode())
+        return 0
+
+    monkeypatch.setattr("benchcore.cli.main.cli.main", command)
+    assert run([]) == 0
+    told = capsys.readouterr()
+    # What is shorter than eight characters may be a word of our own, as a key of JSON.
+    assert told.out == "the key is *** tiny\n"
+    assert told.err == "the key is ***\n"
+    assert json.loads(path.read_bytes()) == {"a": "***", "tiny": 1}
+    print("the key is sk-very-secret")  # nothing is hidden once the command is over
+    assert capsys.readouterr().out == "the key is sk-very-secret\n"
+
+
+def test_two_runs_in_one_process_hide_their_own():
+    with hiding():
+        hide({"sk-of-the-first"})
+        with hiding():
+            hide({"sk-of-the-second"})
+        from benchcore.secrets import unhidden
+
+        assert unhidden("sk-of-the-first sk-of-the-second") == "*** sk-of-the-second"
+
+
+def test_the_recorded_command_has_no_secret():
+    given = ["climb", "--header", "x-a=secret", "--header=b=c", "--extra-body"]
+    body = '{"api_key":"k1","stop":["a"],"deep":[{"password":"p"}],"max_tokens":3}'
+    assert masked([*given, body, "--model", "m"]) == [
+        *("climb", "--header", "x-a=***", "--header=b=***", "--extra-body"),
+        '{"api_key":"***","stop":["a"],"deep":[{"password":"***"}],"max_tokens":3}',
+        *("--model", "m"),
+    ]
+    assert masked([f"--extra-body={body}"])[0].startswith('--extra-body={"api_key":"***"')
+    assert masked(["--extra-body", '{"api_key":"k']) == ["--extra-body", "***"]
