@@ -35,6 +35,7 @@ _SHORTEST_PART: Final = 4
 """Of a part of a credential, such as one cookie's value."""
 _SHORTEST_IN_FILE: Final = 8
 """Of what is masked in whole files: a shorter one may be part of a key of our own."""
+_COOKIES: Final = re.compile(r"[^\s;=]+=[^\s;]*(?:;\s*[^\s;=]+(?:=[^;]*)?)*;?")
 _SCHEMES: Final = frozenset(
     {"bearer", "basic", "digest", "token", "apikey", "negotiate", "api-key"}
 )
@@ -68,7 +69,7 @@ def header_secrets(headers: Mapping[str, str]) -> set[str]:
         part
         for name, value in headers.items()
         if is_secret(name) or value.partition(" ")[0].lower() in _SCHEMES
-        for part in parts(value)
+        for part in parts(value, words=True)
     }
 
 
@@ -88,16 +89,22 @@ def field_secrets(body: Any) -> set[str]:
     return found
 
 
-def parts(value: str) -> set[str]:
-    """Return a credential and its parts: behind a scheme, of each cookie, behind base64's user."""
-    found = {value}
-    for word in re.split(r"[\s;,]+", value):
-        _, equals, behind = word.partition("=")
-        one = behind if equals and behind.strip("=") else word
-        for part in (one.strip("\"'"), unquote(one)):
-            if len(part) >= _SHORTEST_PART and part.lower() not in _SCHEMES:
-                found.add(part)
+def parts(value: str, *, words: bool = False) -> set[str]:
+    """Return a credential and its parts: behind a scheme, of each cookie, behind base64's user.
+
+    Args:
+        value: all of it.
+        words: it stood in a header for credentials, so that each word of it may be one.
+    """
+    found = {value, unquote(value)}
     scheme, _, given = value.partition(" ")
+    if words or scheme.lower() in _SCHEMES or _COOKIES.fullmatch(value):
+        for word in re.split(r"[\s;,]+", value):
+            _, equals, behind = word.partition("=")
+            one = behind if equals and behind.strip("=") else word
+            for part in (one.strip("\"'"), unquote(one)):
+                if len(part) >= _SHORTEST_PART and part.lower() not in _SCHEMES:
+                    found.add(part)
     if scheme.lower() == "basic":
         try:
             user = base64.b64decode(given.strip(), validate=True).decode()

@@ -1,5 +1,6 @@
 """Document: a YAML file that knows on which line each key stands."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,6 +15,15 @@ from benchcore.errors import ConfigError
 Keys = tuple[str | int, ...]
 _LISTED = 20
 _MOST_KEYS = 100_000
+MOST_BYTES = 4 << 20
+"""Of a YAML file."""
+SMALL = 1 << 16
+"""Up to here nothing takes long, and the parser in Python says best what is wrong."""
+_DEEPEST = 200
+_LONGEST_NUMBER = 400
+_NUMBER = re.compile(r"[-+0-9_:.eExXoObBa-fA-F]+")
+# libyaml's, where PyYAML was built with it.
+FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +58,105 @@ def read_document(path: Path) -> Document:
     Raises:
         ConfigError: it cannot be read, is not YAML, has a key twice, or its top is no mapping.
     """
+    text = read_yaml(path)
+    loader: Any = None
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; give a YAML file") from None
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{path}:{line}: is not UTF-8; save the file as UTF-8") from None
-    try:
-        content = yaml.safe_load(text)
-        root = yaml.compose(text, yaml.SafeLoader)
+        loader = (yaml.SafeLoader if len(text) <= SMALL else FastLoader)(text)
+        root = loader.get_single_node()
+        # Before anything is made of it: merged keys (`<<`) multiply as aliases do.
+        lines = _lines(path, root)
+        content = None if root is None else loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        problem = " ".join(filter(None, (error.context, error.problem)))
-        raise ConfigError(f"{path}:{line}: is not YAML: {problem}") from None
+        raise not_yaml(path, error) from None
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         problem = " ".join(str(error).split())
         raise ConfigError(f"{path}: is not YAML: {problem}") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
     if not isinstance(content, dict):
         raise ConfigError(f"{path}:1: holds no keys; write `key: value` lines")
+    return Document(path, content, lines)
+
+
+def not_yaml(path: Path, error: yaml.MarkedYAMLError) -> ConfigError:
+    """Return what is wrong with a file that the parser refuses."""
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    problem = " ".join(filter(None, (error.context, error.problem)))
+    return ConfigError(f"{path}:{line}: is not YAML: {problem}")
+
+
+def read_yaml(path: Path) -> str:
+    """Return the text of a YAML file that can be parsed in a moment.
+
+    Raises:
+        ConfigError: it cannot be read, is no UTF-8, or is too large, too deep or too long a number.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; give a YAML file") from None
+    if len(data) > MOST_BYTES:
+        raise ConfigError(
+            f"{path}: is larger than {MOST_BYTES >> 20} MB; is it the right file? Split it, if so"
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}:{line}: is not UTF-8; save the file as UTF-8") from None
+    if len(text) > SMALL:
+        _check_large(path, text)
+    return text
+
+
+def _check_large(path: Path, text: str) -> None:
+    """Refuse what would take long, by the parser in C: that in Python takes 20 s for 4 MB."""
+    depth = nodes = 0
+    try:
+        for event in yaml.parse(text, FastLoader):
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            elif (
+                isinstance(event, yaml.ScalarEvent)
+                and event.implicit[0]
+                and len(event.value) > _LONGEST_NUMBER
+                and _NUMBER.fullmatch(event.value)
+            ):
+                # YAML 1.1 reads 1:59:59 as a number to the base of 60, in quadratic time.
+                raise ConfigError(
+                    f"{path}:{line}: a number of {len(event.value)} digits; quote it if it is text"
+                )
+            nodes += isinstance(event, yaml.NodeEvent)
+            if depth > _DEEPEST:
+                raise ConfigError(f"{path}:{line}: is nested too deeply")
+            if nodes > 2 * _MOST_KEYS:
+                raise ConfigError(f"{path}:{line}: holds over {_MOST_KEYS} keys")
+    except yaml.MarkedYAMLError as error:
+        raise not_yaml(path, error) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+
+
+def check_expansion(path: Path, root: yaml.Node | None) -> None:
+    """Refuse a document whose aliases or merged keys (`<<`) make something huge of it.
+
+    Raises:
+        ConfigError: they do, or one leads back to itself.
+    """
+    for count, _ in enumerate(_places(path, root, (), ())):
+        if count > _MOST_KEYS:
+            raise ConfigError(f"{path}: holds over {_MOST_KEYS} keys, aliases counted each time")
+
+
+def _lines(path: Path, root: yaml.Node | None) -> dict[Keys, int]:
     lines: dict[Keys, int] = {}
     for keys, line in _places(path, root, (), ()):
         if len(lines) > _MOST_KEYS:
@@ -80,7 +167,7 @@ def read_document(path: Path) -> Document:
                 f"{path}:{line}: {name}: is there twice, first on line {lines[keys]}; keep one"
             )
         lines[keys] = line
-    return Document(path, content, lines)
+    return lines
 
 
 def _places(
