@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from benchcore.metrics.run import RunResult
-from benchcore.sinks.folder import GrowingFile
+from benchcore.sinks.folder import GrowingFile, each_file
 from benchcore.sinks.protocol import QuietSink, RequestRow, SinkOptions
 
 
@@ -54,12 +54,11 @@ class EventsSink(QuietSink):
 
     def flush(self) -> None:
         """Write whole lines."""
-        for file in (self._events, self._texts):
-            if file is not None:
-                file.flush()
+        each_file({file.path.name: file.flush for file in self._files()})
 
     def close(self, run: RunResult) -> None:  # noqa: ARG002
         """Finish the files."""
-        for file in (self._events, self._texts):
-            if file is not None:
-                file.close()
+        each_file({file.path.name: file.close for file in self._files()})
+
+    def _files(self) -> list[GrowingFile]:
+        return [file for file in (self._events, self._texts) if file is not None]

@@ -11,6 +11,7 @@ from benchcore.errors import ConfigError
 from benchcore.metrics.level import LevelResult
 from benchcore.metrics.run import RunResult
 from benchcore.metrics.timeline import Row
+from benchcore.sinks.folder import FilesError
 from benchcore.sinks.protocol import LevelHead, RequestRow, Sink, SinkOptions
 
 
@@ -44,7 +45,7 @@ class FanOut:
 
     Args:
         sinks: by name.
-        on_problem: told of the first problem of each.
+        on_problem: told of the first problem of each, and of each of its files.
     """
 
     def __init__(
@@ -53,7 +54,8 @@ class FanOut:
         self._sinks = sinks
         self._on_problem = on_problem
         self.problems: dict[str, str] = {}
-        """Per sink, the first thing that went wrong."""
+        """Per sink, what went wrong: of each of its files the first thing."""
+        self._told: set[tuple[str, str]] = set()
 
     def _each(self, call: Callable[[Sink], None]) -> None:
         for name, sink in self._sinks.items():
@@ -63,11 +65,18 @@ class FanOut:
         try:
             call(sink)
         except OSError as error:
-            if name not in self.problems:
-                self.problems[name] = f"{name}: {error.strerror or error}"
-                self._on_problem(self.problems[name])
+            faults = error.faults if isinstance(error, FilesError) else {}
+            for file, fault in (faults or {"": error.strerror or str(error)}).items():
+                if (name, file) not in self._told:
+                    self._told.add((name, file))
+                    self._note(name, f"{name}: {file}: {fault}" if file else f"{name}: {fault}")
             return False
         return True
+
+    def _note(self, name: str, problem: str) -> None:
+        before = self.problems.get(name)
+        self.problems[name] = problem if before is None else f"{before}; {problem}"
+        self._on_problem(problem)
 
     def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
         """Begin.

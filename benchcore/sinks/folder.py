@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,9 +36,9 @@ def make_folder(results: Path, stamp: str, name: str) -> Path:
             with tempfile.TemporaryFile(dir=folder) as probe:
                 probe.write(b"0" * 4096)
         except FileExistsError:
-            if results.exists() and not results.is_dir():
-                raise ConfigError(f"--output {results}: is a file, not a folder") from None
-            continue
+            if results.is_dir():
+                continue
+            raise ConfigError(f"--output {results}: {_no_folder(results)}") from None
         except OSError as error:
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -46,6 +47,15 @@ def make_folder(results: Path, stamp: str, name: str) -> Path:
             ) from None
         return folder
     raise ConfigError(f"--output {results}: a hundred runs named {clean} began in this second")
+
+
+def _no_folder(results: Path) -> str:
+    """Return what stands where a folder should be, at the end of a path or in its middle."""
+    place = next(one for one in (results, *results.parents) if os.path.lexists(one))
+    name = "" if place == results else f"{place} "
+    if place.is_symlink() and not place.exists():
+        return f"{name}is a link to {place.readlink()}, which is not there; name another folder"
+    return f"{name}is a file, not a folder; name another one"
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -67,6 +77,37 @@ def replace_file(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+class FilesError(OSError):
+    """Some of the files of a sink could not be written.
+
+    Args:
+        faults: what is wrong, by the file's name.
+    """
+
+    def __init__(self, faults: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {fault}" for name, fault in faults.items()))
+        self.faults = faults
+
+
+def each_file(writes: Mapping[str, Callable[[], None]]) -> None:
+    """Write several files, each for itself: one that fails does not stop the next.
+
+    Args:
+        writes: what writes each, by the file's name.
+
+    Raises:
+        FilesError: some could not be written.
+    """
+    faults = {}
+    for name, write in writes.items():
+        try:
+            write()
+        except OSError as error:
+            faults[name] = error.strerror or str(error)
+    if faults:
+        raise FilesError(faults)
 
 
 class GrowingFile:
@@ -101,7 +142,8 @@ class GrowingFile:
         except OSError:
             # A full disk takes part of a line: take that part back, whole lines stay.
             whole = data.rfind(b"\n", 0, written) + 1
-            self._file.truncate(self._file.tell() - (written - whole))
+            if written > whole:
+                self._file.truncate(self._file.tell() - (written - whole))
             del self._waiting[:whole]
             raise
         self._waiting.clear()

@@ -16,7 +16,7 @@ from benchcore.metrics.percentiles import QUANTILES
 from benchcore.metrics.run import RunResult
 from benchcore.metrics.timeline import Row
 from benchcore.observe.server import COLUMNS as SERVER_COLUMNS
-from benchcore.sinks.folder import GrowingFile, replace_file
+from benchcore.sinks.folder import GrowingFile, each_file, replace_file
 from benchcore.sinks.protocol import LevelHead, QuietSink, RequestRow, SinkOptions
 from benchcore.text import cell
 
@@ -178,19 +178,27 @@ class SummaryCsvSink(QuietSink):
 
     def flush(self) -> None:
         """Write whole lines."""
-        self._requests.flush()
-        self._timeline.flush()
+        each_file({"requests.csv": self._requests.flush, "timeline.csv": self._timeline.flush})
 
     def level(self, run: RunResult, level: LevelResult) -> None:  # noqa: ARG002
         """Replace `summary.csv`."""
-        self.flush()
-        self._write_summary(run)
+        each_file(
+            {
+                "requests.csv": self._requests.flush,
+                "timeline.csv": self._timeline.flush,
+                "summary.csv": lambda: self._write_summary(run),
+            }
+        )
 
     def close(self, run: RunResult) -> None:
         """Finish all three."""
-        self._requests.close()
-        self._timeline.close()
-        self._write_summary(run)
+        each_file(
+            {
+                "requests.csv": self._requests.close,
+                "timeline.csv": self._timeline.close,
+                "summary.csv": lambda: self._write_summary(run),
+            }
+        )
 
     def _write_summary(self, run: RunResult) -> None:
         kind = run.facts["target"]["kind"]

@@ -30,6 +30,19 @@ def test_results_that_are_a_file_are_refused(tmp_path):
         make_folder(tmp_path / "results", "t", "x")
 
 
+@pytest.mark.parametrize("below", [(), ("a", "b")])
+def test_a_link_that_leads_nowhere_is_named(tmp_path, below):
+    link = tmp_path / "results"
+    link.symlink_to(tmp_path / "gone")
+    with pytest.raises(ConfigError) as told:
+        make_folder(link.joinpath(*below), "20260101T000000Z", "climb")
+    at = f"{link} " if below else ""
+    assert str(told.value) == (
+        f"--output {link.joinpath(*below)}: {at}is a link to {tmp_path / 'gone'}, which is not "
+        "there; name another folder"
+    )
+
+
 def test_a_file_is_replaced_whole_and_the_old_one_survives_a_failure(tmp_path, monkeypatch):
     path = tmp_path / "run.json"
     replace_file(path, b"one")

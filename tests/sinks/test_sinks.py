@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ import benchcore
 from benchcore.client.records import Outcome
 from benchcore.metrics.percentiles import QUANTILES
 from benchcore.sinks.fanout import FanOut, installed_sinks
+from benchcore.sinks.folder import each_file
 from benchcore.sinks.hlog import histogram_log
-from benchcore.sinks.protocol import SinkOptions
+from benchcore.sinks.protocol import LevelHead, QuietSink, RequestRow, SinkOptions
 from benchcore.sinks.run_json import dump
-from benchcore.sinks.summary_csv import SUMMARY_COLUMNS
+from benchcore.sinks.summary_csv import SUMMARY_COLUMNS, SummaryCsvSink
 
 pytestmark = pytest.mark.integration
 
@@ -131,6 +133,64 @@ def test_a_broken_sink_is_told_once_and_the_others_go_on(tmp_path):
     assert counting.calls == ["open", "requests", "flush", "level", "close"]
     assert told == ["bad: No space left on device"]
     assert sinks.problems == {"bad": "bad: No space left on device"}
+
+
+CSV_FILES = ("requests.csv", "timeline.csv", "summary.csv")
+
+
+def fill(sink, name):
+    """Let a file of an open sink meet a full disk from now on, or a folder in its place."""
+    if name == "summary.csv":
+        (sink.folder / name).unlink()
+        (sink.folder / name).mkdir()
+        return
+    file = {"requests.csv": sink._requests, "timeline.csv": sink._timeline}[name]._file
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, file.fileno())
+    os.close(full)
+
+
+@pytest.mark.parametrize("full", CSV_FILES)
+def test_a_file_that_cannot_be_written_does_not_stop_its_siblings(run, tmp_path, full):
+    def written(folder, full=None):
+        told = []
+        folder.mkdir()
+        sink = SummaryCsvSink()
+        sinks = FanOut({"csv": sink}, told.append)
+        sinks.open(run, folder, SinkOptions())
+        if full:
+            fill(sink, full)
+        for level in run.levels:
+            head = LevelHead(level.level, level.repeat, level.start_ns)
+            sinks.requests([RequestRow(head, record, "window") for record in level.records])
+            for row in level.rows:
+                sinks.second(head, row)
+            sinks.level(run, level)
+        sinks.close(run)
+        return told
+
+    fault = "Is a directory" if full == "summary.csv" else "No space left on device"
+    assert written(tmp_path / "good") == []
+    assert written(tmp_path / "bad", full) == [f"csv: {full}: {fault}"]
+    for name in set(CSV_FILES) - {full}:
+        assert (tmp_path / "bad" / name).read_bytes() == (tmp_path / "good" / name).read_bytes()
+
+
+def test_every_file_that_is_full_is_told(tmp_path):
+    told = []
+
+    class Two(QuietSink):
+        def flush(self):
+            each_file({"a": self.fail, "b": self.fail, "c": lambda: None})
+
+        def fail(self):
+            raise OSError(28, "No space left on device")
+
+    sinks = FanOut({"two": Two()}, told.append)
+    sinks.flush()
+    sinks.flush()
+    assert told == ["two: a: No space left on device", "two: b: No space left on device"]
+    assert sinks.problems == {"two": "; ".join(told)}
 
 
 def test_cells_hold_no_line_of_their_own(run, tmp_path):

@@ -47,7 +47,7 @@ def raise_problems(sinks: FanOut, folder: Path) -> None:
     """Raise what the sinks could not write.
 
     Raises:
-        ResultsError: with the first problem.
+        ResultsError: with every problem.
     """
     if sinks.problems:
         what = "; ".join(dict.fromkeys(sinks.problems.values()))
