@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 LONGEST: Final = 300
 """Characters of a server's words that a field keeps."""
@@ -12,6 +13,24 @@ _LOOKED_AT: Final = 65_536
 """Characters that are looked at: a server can send megabytes, and the event loop must go on."""
 
 _FORMULA: Final = ("=", "+", "-", "@")
+
+
+WIDTH: Final = 100
+"""Columns of what is printed where no terminal says how many it has, and at most anywhere."""
+
+
+def columns(stream: TextIO) -> int:
+    """Return how many columns a report on a stream may have, at most 100.
+
+    `COLUMNS` wins; else a terminal is asked; a file or a pipe has 100.
+    """
+    said = os.environ.get("COLUMNS", "")
+    if said.isdigit() and int(said) > 0:
+        return min(int(said), WIDTH)
+    try:
+        return min(os.get_terminal_size(stream.fileno()).columns, WIDTH) or WIDTH
+    except (OSError, ValueError):  # no terminal; no file at all, as in a test
+        return WIDTH
 
 
 def printable(text: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 from benchcore.sim import SimOptions, SimProfile, SimulatorProcess
 
 _SKIPPED = []
+os.environ.pop("COLUMNS", None)  # tables have the width that they have in a pipe
 
 
 def pytest_runtest_logreport(report):

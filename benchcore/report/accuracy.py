@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from benchcore.metrics.accuracy import AccuracyReport, Sample, SampleOutcome, over_completed, tally
-from benchcore.report.table import WIDTH
+from benchcore.report.table import report_console
 from benchcore.text import printable
 
 if TYPE_CHECKING:
@@ -25,9 +24,7 @@ def render_accuracy(report: AccuracyReport, *, color: bool) -> str:
         color: with colours for a terminal.
     """
     out = io.StringIO()
-    console = Console(
-        file=out, width=WIDTH, force_terminal=color, no_color=not color, highlight=False
-    )
+    console = report_console(out, color=color)
     console.print(_scores(report))
     console.print(_counts(report))
     if report.groups:

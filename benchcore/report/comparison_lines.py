@@ -6,7 +6,6 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -21,7 +20,7 @@ from benchcore.report.comparison import (
 from benchcore.report.differences import noted
 from benchcore.report.markdown import cell
 from benchcore.report.run_folder import RunFolder
-from benchcore.report.table import WIDTH, number
+from benchcore.report.table import number, report_console
 from benchcore.text import printable
 
 _JUDGED = {
@@ -115,9 +114,7 @@ def _text(
     first: RunFolder, other: RunFolder, found: list[tuple[str, list[Change]]], lines: list[str]
 ) -> str:
     out = io.StringIO()
-    console = Console(
-        file=out, width=WIDTH, no_color=True, highlight=False, markup=False, emoji=False
-    )
+    console = report_console(out)
     console.print(f"{other.name} against {first.name}", soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for header in ("level", "figure"):

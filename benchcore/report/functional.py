@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchcore.metrics.functional import CheckResult, FunctionalReport, Verdict
-from benchcore.report.table import WIDTH, percent
+from benchcore.report.table import percent, report_console
 from benchcore.text import printable
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def render_functional(report: FunctionalReport, *, color: bool) -> str:
         color: with colours for a terminal.
     """
     out = io.StringIO()
-    console = Console(
-        file=out, width=WIDTH, force_terminal=color, no_color=not color, highlight=False
-    )
+    console = report_console(out, color=color)
     console.print(_table(report))
     console.print(_summary(report))
     _print_capabilities(console, report)

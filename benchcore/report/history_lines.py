@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import io
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from benchcore.report.comparison_lines import figure_text
 from benchcore.report.history import History, facts
-from benchcore.report.table import WIDTH, number
+from benchcore.report.table import number, report_console
 from benchcore.text import printable
 
 
 def render_history(history: History) -> str:
     """Return the runs of a folder as text of 100 columns, newest first, and what changed."""
     out = io.StringIO()
-    console = Console(
-        file=out, width=WIDTH, no_color=True, highlight=False, markup=False, emoji=False
-    )
+    console = report_console(out)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for head in ("run", "scenario", "model", "status", "validity", "most at"):
         table.add_column(head, overflow="fold")

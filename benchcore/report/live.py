@@ -12,7 +12,7 @@ from benchcore.metrics.level import LevelResult
 from benchcore.metrics.run import RunResult
 from benchcore.report.progress import Live
 from benchcore.report.table import level_name, milliseconds, number, percent
-from benchcore.text import printable
+from benchcore.text import WIDTH, columns, printable
 
 LOGGER = logging.getLogger("benchcore")
 """Everything that is said on the way goes through it."""
@@ -27,15 +27,35 @@ def _ms(value: float | None) -> str:
     return "–" if value is None else number(value * 1e3)
 
 
-def live_line(live: Live) -> str:
-    """Return how a level stands, in at most 100 characters."""
+def live_line(live: Live, all_seconds: float | None = None, width: int = WIDTH) -> str:
+    """Return how a level stands, in one line that fits.
+
+    Args:
+        live: the level.
+        all_seconds: until the last level is over; `None`: unknown, or this is the last.
+        width: characters; what is least missed is left out.
+    """
     share = "" if live.done_share is None else f" {min(live.done_share, 1):4.0%}"
     eta = "" if live.eta_seconds is None else f" eta {_seconds(live.eta_seconds)}"
-    return (
-        f"{live.level} {live.stage}{share}{eta} | in flight {live.in_flight} | "
-        f"{number(live.tokens_per_second)} tok/s | TTFT p50 {_ms(live.ttft_p50_seconds)} "
-        f"p99 {_ms(live.ttft_p99_seconds)} ms | {live.ok} ok {live.failed} failed"
-    )
+    rest = "" if all_seconds is None else f"all levels {_seconds(all_seconds)}"
+    ttft = f"TTFT p50 {_ms(live.ttft_p50_seconds)} p99 {_ms(live.ttft_p99_seconds)} ms"
+    parts = {
+        "head": f"{live.level} {live.stage}{share}{eta}",
+        "rest": rest,
+        "in flight": f"in flight {live.in_flight}",
+        "tokens": f"{number(live.tokens_per_second)} tok/s",
+        "ttft": ttft,
+        "ended": f"{live.ok} ok {live.failed} failed",
+    }
+    for missed_least in ("in flight", "ttft", "tokens", "rest"):
+        if len(_joined(parts)) <= width:
+            break
+        del parts[missed_least]
+    return _joined(parts)[:width]
+
+
+def _joined(parts: dict[str, str]) -> str:
+    return " | ".join(filter(None, parts.values()))
 
 
 def level_line(level: LevelResult) -> str:
@@ -66,6 +86,8 @@ class TerminalProgress:
         self._interval = interval_seconds
         self._last = time.monotonic()
         self._drawn = False
+        self._levels_left = 0
+        self._level_seconds: list[float] = []
 
     def clear(self) -> None:
         """Take the live line away, so that something else can be written."""
@@ -77,6 +99,7 @@ class TerminalProgress:
 
     def begin(self, run: RunResult, levels: int) -> None:
         """The target answers."""
+        self._levels_left = levels
         probe = run.facts["target"].get("probe", {})
         LOGGER.info(
             "%d level(s) to run; tokens counted by %s",
@@ -104,14 +127,27 @@ class TerminalProgress:
         """A level runs."""
         if self._live:
             with suppress(OSError):  # the terminal may be gone
-                self._stream.write(f"\r\x1b[K{live_line(live)[:100]}")
+                # A line that fills the last column would scroll the terminal.
+                line = live_line(live, self._all_seconds(live), columns(self._stream) - 1)
+                self._stream.write(f"\r\x1b[K{line}")
                 self._stream.flush()
             self._drawn = True
         elif time.monotonic() - self._last >= self._interval:
             self._last = time.monotonic()
-            LOGGER.info("%s", live_line(live))
+            LOGGER.info("%s", live_line(live, self._all_seconds(live)))
+
+    def _all_seconds(self, live: Live) -> float | None:
+        """Return how long all levels may still take, if each takes as long as those so far."""
+        if live.eta_seconds is None or self._levels_left < 2:
+            return None
+        known = [*self._level_seconds, live.elapsed_seconds + live.eta_seconds]
+        return live.eta_seconds + (self._levels_left - 1) * sum(known) / len(known)
 
     def level(self, level: LevelResult) -> None:
         """A level is over."""
+        self._levels_left -= 1
+        self._level_seconds.append(
+            level.warmup_seconds + level.window_seconds + level.drain_seconds
+        )
         self._last = time.monotonic()
         LOGGER.info("%s", level_line(level))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benchcore.report.repeats import Level, by_level, mean_level, spread
 from benchcore.report.table import (
-    Level,
     level_name,
     number,
     percent,
@@ -68,7 +68,8 @@ def _levels(levels: list[Level]) -> list[str]:
     heads = [*_HEADS, "score"] if scored else list(_HEADS)
     rules = ["---", *["--:"] * 7, "---", *(["--:"] if scored else [])]
     rows = [f"| {' | '.join(heads)} |", f"|{'|'.join(rules)}|"]
-    for level in levels:
+    for repeats in by_level(levels):
+        level = mean_level(repeats)
         found = [
             cell(level_name(level["level"], level["repeat"])),
             number(level["request_throughput"]),
@@ -84,7 +85,22 @@ def _levels(levels: list[Level]) -> list[str]:
             score = (level.get("accuracy") or {}).get("score")
             found.append("–" if score is None else f"{score:.4f}")
         rows.append(f"| {' | '.join(found)} |")
+    rows += _spreads(levels)
     return rows
+
+
+def _spreads(levels: list[Level]) -> list[str]:
+    found = []
+    for repeats in by_level(levels):
+        if len(repeats) == 1:
+            continue
+        rate = spread(repeats, lambda level: level["output_token_throughput"])
+        tail = spread(repeats, lambda level: (level["metrics"].get("ttft") or {}).get("p99"))
+        found.append(
+            f"- {cell(mean_level(repeats)['level'])}: means; standard deviation between repeats: "
+            f"tok/s {percent(rate)}, TTFT p99 {percent(tail)}"
+        )
+    return ["", *found] if found else []
 
 
 def _functional(found: Mapping[str, Any]) -> str:

@@ -169,7 +169,7 @@ SHAPES: Final[dict[str, TypeAdapter[Any]]] = {
     "accuracy.json": TypeAdapter(_Accuracy),
 }
 _UNKNOWN: Final[dict[str, Any]] = {
-    **dict.fromkeys(_Level.__annotations__),
+    **dict.fromkeys(name for name in _Level.__annotations__ if name != "accuracy"),
     **{name: [] for name in ("reasons", "findings", "notes")},
     "outcomes": {},
     "tokens": {"token_count_source": {}},

@@ -1,22 +1,21 @@
-"""Table: a climb as one table of 100 columns, with what must be said below it."""
+"""Table: a climb as one table that fits the terminal, with what must be said below it."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from benchcore.metrics.summary import Summary
-from benchcore.text import printable
+from benchcore.report.repeats import Level, by_level, mean_level, spread
+from benchcore.text import WIDTH, columns, printable
 
-Level = Mapping[str, Any]
-"""A level as `run.json` has it: a run that is over is read like one that is on."""
-
-WIDTH = 100
 _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "bold red"}
 
 
@@ -68,39 +67,101 @@ def _name(level: Level) -> str:
     return level_name(level["level"], level["repeat"])
 
 
-_COLUMNS: tuple[tuple[str, Callable[[Level], str]], ...] = (
-    ("level", _name),
-    ("req/s", lambda level: number(level["request_throughput"])),
-    ("tok/s", lambda level: number(level["output_token_throughput"])),
-    ("tok/s\nper user", lambda level: number(level["tokens_per_second_per_user"])),
-    ("TTFT ms\np50", lambda level: summary_milliseconds(level, "ttft", "p50")),
-    ("TTFT ms\np99", lambda level: summary_milliseconds(level, "ttft", "p99")),
-    ("ITL ms\np50", lambda level: summary_milliseconds(level, "itl", "p50")),
-    ("ITL ms\np99", lambda level: summary_milliseconds(level, "itl", "p99")),
-    ("e2e ms\np99", lambda level: summary_milliseconds(level, "e2e", "p99")),
-    ("failed", lambda level: percent(level["failure_rate"])),
-    ("goodput\nreq/s", lambda level: number(level["goodput"])),
-    ("validity", lambda level: level["validity"] or "not judged"),
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the table.
+
+    Args:
+        head: over it.
+        cell: what stands in it.
+        figure: the number in it, where repeats have a spread of it.
+        narrow: it stands in a narrow table, too.
+    """
+
+    head: str
+    cell: Callable[[Level], str]
+    figure: Callable[[Level], float | None] | None = None
+    narrow: bool = True
+
+
+def _rate(head: str, name: str, *, narrow: bool = True) -> _Column:
+    return _Column(head, lambda level: number(level[name]), lambda level: level[name], narrow)
+
+
+def _latency(head: str, metric: str, name: str, *, narrow: bool = True) -> _Column:
+    return _Column(
+        head,
+        lambda level: summary_milliseconds(level, metric, name),
+        lambda level: (level["metrics"].get(metric) or {}).get(name),
+        narrow,
+    )
+
+
+_COLUMNS: Final = (
+    _Column("level", _name),
+    _rate("req/s", "request_throughput"),
+    _rate("tok/s", "output_token_throughput"),
+    _rate("tok/s\nper user", "tokens_per_second_per_user", narrow=False),
+    _latency("TTFT ms\np50", "ttft", "p50"),
+    _latency("TTFT ms\np99", "ttft", "p99"),
+    _latency("ITL ms\np50", "itl", "p50", narrow=False),
+    _latency("ITL ms\np99", "itl", "p99"),
+    _latency("e2e ms\np99", "e2e", "p99"),
+    _Column("failed", lambda level: percent(level["failure_rate"])),
+    _rate("goodput\nreq/s", "goodput", narrow=False),
+    _Column("validity", lambda level: level["validity"] or "not judged"),
 )
 
 
-def level_table(levels: Iterable[Level]) -> Table:
-    """Return the table of some levels."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for header, _ in _COLUMNS:
-        last = header == "validity"
-        table.add_column(
-            header,
-            justify="left" if header == "level" or last else "right",
-            no_wrap=True,
-            vertical="bottom",
-        )
-    for level in levels:
-        cells = [Text(cell(level)) for _, cell in _COLUMNS]
+def columns_for(width: int) -> tuple[_Column, ...]:
+    """Return the columns that fit: all, or those without which the rest says nothing."""
+    return tuple(column for column in _COLUMNS if column.narrow or width >= WIDTH)
+
+
+def level_table(levels: Iterable[Level], width: int = WIDTH) -> Table:
+    """Return the table of some levels, a row for each; of repeats it shows the means.
+
+    Args:
+        levels: of a run.
+        width: columns of the terminal; below 100 some figures are left out.
+    """
+    columns = columns_for(width)
+    table = _table(columns)
+    for repeats in by_level(levels):
+        level = mean_level(repeats)
+        cells = [Text(column.cell(level)) for column in columns]
         cells[-1].stylize(_STYLES.get(level["validity"], ""))
         if level["failure_rate"]:
-            cells[-3].stylize("red")
+            place = [column.head for column in columns].index("failed")
+            cells[place].stylize("red")
         table.add_row(*cells)
+    return table
+
+
+def spread_table(levels: Iterable[Level], width: int = WIDTH) -> Table | None:
+    """Return how far the repeats of each level lie apart; `None` where there are none.
+
+    In per cent of the mean: the standard deviation between repeats, with divisor n − 1.
+    """
+    repeated = [repeats for repeats in by_level(levels) if len(repeats) > 1]
+    if not repeated:
+        return None
+    columns = [one for one in columns_for(width) if one.figure is not None]
+    table = _table([_COLUMNS[0], *columns])
+    for repeats in repeated:
+        cells = [mean_level(repeats)["level"]]
+        cells += [percent(spread(repeats, one.figure)) for one in columns if one.figure]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _table(columns: Sequence[_Column]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column in columns:
+        left = column.head in ("level", "validity")
+        table.add_column(
+            column.head, justify="left" if left else "right", no_wrap=True, vertical="bottom"
+        )
     return table
 
 
@@ -184,26 +245,43 @@ def remarks(run: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def render(run: Mapping[str, Any], *, color: bool) -> str:
-    """Return the whole result as text for a terminal.
+def report_console(out: TextIO, *, color: bool = False, width: int | None = None) -> Console:
+    """Return what prints tables into a text, as wide as the terminal of stdout.
 
     Args:
-        run: what `run.json` holds, finished or not.
+        out: where it prints.
         color: use ANSI colours.
+        width: columns; `None`: as many as stdout has.
     """
-    out = io.StringIO()
-    console = Console(
+    return Console(
         file=out,
-        width=WIDTH,  # a narrower terminal breaks lines; a narrower table would hide figures
+        width=min(width or columns(sys.stdout), WIDTH),
         force_terminal=color,
         no_color=not color,
         highlight=False,
         markup=False,
         emoji=False,
     )
+
+
+def render(run: Mapping[str, Any], *, color: bool, width: int | None = None) -> str:
+    """Return the whole result as text for a terminal.
+
+    Args:
+        run: what `run.json` holds, finished or not.
+        color: use ANSI colours.
+        width: columns; `None`: as many as stdout has.
+    """
+    width = width or columns(sys.stdout)
+    out = io.StringIO()
+    console = report_console(out, color=color, width=width)
     levels = run["levels"]
     if levels:
-        console.print(level_table(levels))
+        console.print(level_table(levels, width))
+        apart = spread_table(levels, width)
+        if apart is not None:
+            console.print("\nstandard deviation between repeats, in per cent of the mean")
+            console.print(apart)
     else:
         console.print("nothing was measured")
     if any(level.get("accuracy") is not None for level in levels):

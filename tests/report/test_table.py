@@ -2,6 +2,7 @@
 
 import io
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,7 @@ from benchcore.metrics.validity import Evidence, Validity
 from benchcore.report.live import LOGGER, TerminalProgress, level_line, live_line
 from benchcore.report.progress import Live
 from benchcore.report.table import number, percent, render
+from benchcore.text import columns
 
 MS = 1_000_000
 
@@ -111,6 +113,39 @@ def test_the_table_reads_exactly_so_and_fits_a_hundred_columns():
     ]
 
 
+def test_a_narrow_terminal_gets_a_narrow_table():
+    heads = ["level", "req/s", "tok/s", "p50", "p99", "p99", "p99", "failed", "validity"]
+    cells = ["c64", "1,234", "123,456", "250", "495", "~10.0", "12,345", "0", "%", "valid"]
+    for width in (99, 80):
+        lines = render(run(level()), color=False, width=width).splitlines()
+        assert max(map(len, lines)) <= width
+        assert lines[1].split() == heads
+        assert lines[2].split() == cells
+
+
+def test_repeats_are_one_row_with_their_spread_below():
+    times = [
+        level(repeat=n, throughput=Throughput(rate, 1000.0 * n, None, None), findings=[f"f{n}"])
+        for n, rate in ((1, 10.0), (2, 12.0), (3, 14.0))
+    ]
+    times[2].validity = Validity("suspect", ["cpu: busy"])
+    other = level("c8")
+    lines = render(run(times[0], other, *times[1:]), color=False).splitlines()
+    assert lines[2].split()[:5] == ["c64", "×3", "12.0", "2,000", "99.9"]
+    assert lines[2].split()[-1] == "suspect"
+    assert lines[3].split()[0] == "c8"
+    assert lines[5] == "standard deviation between repeats, in per cent of the mean"
+    assert lines[8].split()[:8] == ["c64", "×3", "16.7", "%", "50.0", "%", "0", "%"]
+    said = lines[lines.index("c64: f1") :]
+    assert said[:2] == ["c64: f1", "c8: suspect"] or "c64 #3: suspect: cpu: busy" in said
+    assert "c64 #2: f2" in said
+
+
+def test_a_figure_that_one_repeat_lacks_has_no_mean():
+    times = [level(), level(repeat=2, throughput=Throughput(*[None] * 4))]
+    assert render(run(*times), color=False).splitlines()[2].split()[:4] == ["c64", "×2", "–", "–"]
+
+
 def test_what_must_be_said_stands_below():
     bad = level(
         "c8",
@@ -189,6 +224,36 @@ def test_a_live_line_before_anything_is_known():
     assert live_line(early) == (
         "c1 warmup | in flight 1 | – tok/s | TTFT p50 – p99 – ms | 0 ok 0 failed"
     )
+
+
+@pytest.mark.parametrize("width", [99, 79, 60, 40, 20])
+def test_a_live_line_fits_the_terminal_and_keeps_what_matters(width):
+    line = live_line(LIVE, 600.0, width)
+    assert len(line) <= width
+    assert line.startswith("c64 window  50% eta 1m35s"[:width])
+    assert ("100 ok 1 failed" in line) == (width >= 60)
+    assert ("all levels 10m00s" in line) == (width >= 79)
+
+
+@pytest.mark.parametrize(("said", "width"), [("80", 80), ("120", 100), ("", 100), ("0", 100)])
+def test_the_width_is_the_terminals_and_at_most_a_hundred(monkeypatch, said, width):
+    monkeypatch.setenv("COLUMNS", said)
+    assert columns(io.StringIO()) == width
+
+
+def test_the_time_of_all_levels_follows_from_those_so_far():
+    stream = io.StringIO()
+    progress = TerminalProgress(stream, live=True, interval_seconds=10)
+    progress.begin(SimpleNamespace(facts={"target": {}}, folder=None), 3)
+    progress.live(LIVE)  # of 107 s
+    assert "all levels 5m09s" in stream.getvalue()  # 95 s, and twice 107 s
+    progress.level(level())  # of 12 s
+    progress.live(LIVE)
+    assert "all levels 2m34s" in stream.getvalue()  # 95 s, and once (12 s + 107 s) ÷ 2
+    progress.level(level())
+    stream.truncate(0)
+    progress.live(LIVE)
+    assert "all levels" not in stream.getvalue()
 
 
 def test_a_level_in_a_line():

@@ -12,8 +12,8 @@ import orjson
 
 from benchcore.report.html.document import NO_PLOTS, document, table, text
 from benchcore.report.knee import knee
+from benchcore.report.repeats import Level, by_level, mean_level
 from benchcore.report.table import (
-    Level,
     level_name,
     number,
     percent,
@@ -104,7 +104,7 @@ def _valid(levels: Iterable[Level]) -> str:
     rows = []
     for level in levels:
         verdict = level["validity"] or "not judged"
-        why = "; ".join(level["reasons"]) or "nothing against it"
+        why = "; ".join(level["reasons"]) or "no reason to doubt it"
         rows.append(
             [
                 text(_name(level)),
@@ -137,7 +137,7 @@ def _knee(levels: Sequence[Level], drawn: Mapping[str, Plot]) -> str:
 
 def _latency(levels: Iterable[Level], drawn: Mapping[str, Plot]) -> str:
     rows = []
-    for level in levels:
+    for level in map(mean_level, by_level(levels)):
         verdict = level["validity"] or "not judged"
         rows.append(
             [
@@ -155,7 +155,8 @@ def _latency(levels: Iterable[Level], drawn: Mapping[str, Plot]) -> str:
             ]
         )
     plots = "".join(figure(drawn.get(f"percentiles-{name}")) for name in ("ttft", "itl", "e2e"))
-    note = '<p class="dim">Latencies in milliseconds; ~ rests on too few requests.</p>'
+    said = "Latencies in milliseconds; ~ rests on too few requests. Of repeats (×n) the means."
+    note = f'<p class="dim">{said}</p>'
     return f"<h2>What did it cost in latency?</h2>{table(_HEADS, rows)}{note}{plots}" + figure(
         drawn.get("goodput")
     )
