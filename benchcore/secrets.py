@@ -204,7 +204,7 @@ def hide(values: Iterable[str]) -> None:
 
     This is the last net: what a server says is masked where it enters a record.
     """
-    long = (value for value in values if len(value) >= _SHORTEST_IN_FILE)
+    long = (one for one in values if len(one) >= _SHORTEST_IN_FILE and MASK not in one)
     _HIDDEN.set(tuple(_longest_first({*_HIDDEN.get(), *long})))
 
 

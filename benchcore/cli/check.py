@@ -86,12 +86,12 @@ def check(**given: Any) -> int:
 
     Aims at --base-url; without one, starts the built-in simulator and says so.
     """
-    from benchcore.cli.logs import set_up
+    from benchcore.cli.logs import QUIET, set_up
 
     checks, config = _wanted(given)
     if given["list_only"]:
         return _list(checks)
-    level = "warning" if given["quiet"] else "info"
+    level = QUIET if given["quiet"] else "info"
     set_up(sys.stderr, level, as_json=given["log_format"] == "json")
     if given["base_url"] and given["simulator"]:
         raise click.UsageError("--sim starts a server of its own: leave --base-url out")
@@ -170,7 +170,7 @@ def _on_server(
     from benchcore.cli.signals import catch_signals
     from benchcore.metrics.functional import Verdict
     from benchcore.report.functional import render_functional, result_line
-    from benchcore.report.live import LOGGER
+    from benchcore.report.live import LOGGER, RESULT
     from benchcore.sinks.folder import make_folder
     from benchcore.stages.functional.functional import Functional
     from benchcore.version import __version__
@@ -212,7 +212,7 @@ def _on_server(
 
     report, caught = run_loop(go())
     show(report, render_functional, as_json=given["as_json"])
-    LOGGER.info("results are in %s", folder)
+    LOGGER.log(RESULT, "results are in %s", folder)
     if caught:
         return 128 + caught[0]
     failed = report.count(Verdict.FAIL)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from benchcore.cli.output import json_option, show_json
 from benchcore.cli.prune import AGE
 from benchcore.errors import TargetError
 
@@ -19,6 +20,7 @@ from benchcore.errors import TargetError
 @click.option("--run", "run_id", metavar="ID", help="Only of this run.")
 @click.option("--older-than", type=AGE, help="Only what is older, such as 12h.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@json_option()
 def clean(**given: Any) -> int:
     """Remove what runs that were killed have left on a Kubernetes cluster.
 
@@ -43,12 +45,16 @@ async def _clean(given: dict[str, Any]) -> int:
         many = f" and {len(found.unread) - 1} other kinds" if len(found.unread) > 1 else ""
         hint = "" if given["namespace"] else "; --namespace looks into one alone"
         click.echo(f"warning: not looked at: {found.unread[0]}{many}{hint}", err=True)
+    ours = [one for one in found.objects if not one.owned]
+    if given["as_json"]:
+        objects = [{"place": str(one.place), "run": one.run or None} for one in ours]
+        show_json({"dry_run": given["dry_run"], "objects": objects, "not_read": found.unread})
     if given["dry_run"]:
-        for one in found.objects:
-            if not one.owned:
-                click.echo(f"would remove {one.place}, of run {one.run or 'unknown'}")
+        for one in () if given["as_json"] else ours:
+            click.echo(f"would remove {one.place}, of run {one.run or 'unknown'}")
         return 0
-    left = await remove_leftovers(found.objects, **cluster, tell=click.echo)
+    tell: Any = (lambda _line: None) if given["as_json"] else click.echo
+    left = await remove_leftovers(found.objects, **cluster, tell=tell)
     if left:
         raise TargetError(f"not everything could be removed: {'; '.join(left)}")
     click.echo("nothing of benchcore is left" if not found.unread else "done", err=True)

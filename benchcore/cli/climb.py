@@ -13,7 +13,7 @@ import click
 from benchcore.cli import climb_options as options
 from benchcore.cli import values
 from benchcore.cli.climb_eval import SIM_ABILITY, Evaluation, read_evaluation
-from benchcore.cli.output import colored
+from benchcore.cli.output import colored, show_json
 from benchcore.cli.signals import catch_signals
 from benchcore.cli.target import SERVER, masked, read_target, validated, warnings
 from benchcore.errors import InvalidRunError, ResultsError, TargetError
@@ -41,7 +41,7 @@ def climb(**given: Any) -> int:
 
     Aims at --base-url; without one, starts the built-in simulator and says so.
     """
-    from benchcore.cli.logs import set_up
+    from benchcore.cli.logs import QUIET, set_up
     from benchcore.report.live import TerminalProgress
 
     if given["concurrency"] is not None and given["rate"] is not None:
@@ -50,7 +50,7 @@ def climb(**given: Any) -> int:
     progress = TerminalProgress(
         sys.stderr, live=live and not given["quiet"], interval_seconds=given["progress_interval"]
     )
-    level = "warning" if given["quiet"] else given["log_level"]
+    level = QUIET if given["quiet"] else given["log_level"]
     set_up(sys.stderr, level, as_json=given["log_format"] == "json", before=progress.clear)
     if given["eval_task"] is not None and given["workload"] is not None:
         raise click.UsageError("--eval brings its own questions: leave --workload out")
@@ -83,7 +83,7 @@ def _on_simulator(given: dict[str, Any], progress: Any) -> int:
     given["output_tokens"] = given["output_tokens"] or (None if given["workload"] else "16")
     asked = "" if given["simulator"] else " (no --base-url was given)"
     LOGGER.warning("SIMULATOR: these are the figures of the built-in simulated server%s", asked)
-    if given["print_request"]:
+    if given["print_request"] or given["dry_run"]:
         return _on_server(given, "http://127.0.0.1", "simulator", progress)
     process = SimulatorProcess(options).start()
     try:
@@ -94,7 +94,7 @@ def _on_simulator(given: dict[str, Any], progress: Any) -> int:
 
 def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -> int:
     from benchcore.cli.loop import run_loop
-    from benchcore.report.live import LOGGER
+    from benchcore.report.live import LOGGER, RESULT
     from benchcore.stages.perf.climb import Climb
 
     target = read_target(
@@ -107,6 +107,8 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
     )
     evaluation = None if given["eval_task"] is None else read_evaluation(given)
     parts = _parts(given) if evaluation is None else [_eval_part(given, evaluation)]
+    if given["dry_run"]:
+        return _dry_run(target, parts, as_json=given["as_json"])
     if given["print_request"]:
         return asyncio.run(_print_request(target, parts[0]))
     gateway = _gateway(given, kind) if given["push"] else None
@@ -145,7 +147,7 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
     run = machine.run
     if run.folder is not None:
         _write_reports(run.folder)
-        LOGGER.info("results are in %s", run.folder)
+        LOGGER.log(RESULT, "results are in %s", run.folder)
         if gateway is not None and not code:
             _push(run.folder, gateway)
     if code:
@@ -264,6 +266,44 @@ def _parts(given: dict[str, Any]) -> list[Part]:
         lambda: climb_parts(given["workload"], shape, _said(given), given["seed"])
     )
     return found
+
+
+def _dry_run(target: Target, parts: list[Part], *, as_json: bool) -> int:
+    """Say which levels would be run, and how long they take."""
+    from benchcore.report.table import level_name
+    from benchcore.stages.perf.plan import longest_seconds, steps
+
+    found = [(step, longest_seconds(step)) for step in steps(parts)]
+    known = [seconds for _, seconds in found if seconds is not None]
+    total = sum(known) if len(known) == len(found) else None
+    if as_json:
+        levels = [
+            {"level": step.name, "repeat": step.repeat, "at_most_seconds": seconds}
+            for step, seconds in found
+        ]
+        show_json({"base_url": target.base_url, "levels": levels, "at_most_seconds": total})
+        return 0
+    click.echo(_first_line(target, parts))
+    for step, seconds in found:
+        requests, window = step.part.config.window(step.level)
+        ends = [] if requests is None else [f"{requests} requests"]
+        ends += [] if window is None else [f"{window:g} s"]
+        most = "no bound" if seconds is None else f"at most {_minutes(seconds)} with its drain"
+        name = level_name(step.name, step.repeat)
+        click.echo(f"  {name:<12} window of {' or '.join(ends)}: {most}")
+    idle = max(part.config.idle_seconds for part in parts)
+    wait = f"; before each level up to {idle:g} s until the server is idle" if idle else ""
+    if total is None:
+        click.echo(
+            f"in all: no bound, since --requests ends the windows{wait}; --duration bounds it"
+        )
+    else:
+        click.echo(f"in all at most {_minutes(total)}{wait}; a fast server takes less")
+    return 0
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 async def _print_request(target: Target, part: Part) -> int:

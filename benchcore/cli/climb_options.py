@@ -211,6 +211,11 @@ OUTPUT = group(
         default=True,
         help="Stamp reads by the kernel, where it can.",
     ),
+    click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Say which levels would be run and how long they take, and send nothing.",
+    ),
     click.option("--print-request", is_flag=True, help="Print the first request and send nothing."),
     click.option("--json", "as_json", is_flag=True, help="Print run.json instead of the table."),
     click.option("--quiet", is_flag=True, help="Say nothing on the way."),

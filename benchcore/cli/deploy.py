@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from benchcore.cli.output import json_option, show_json
 from benchcore.cli.scenario import LOGS, OUTPUT
 from benchcore.errors import ConfigError, LockError, ResultsError, TargetError
 
@@ -48,6 +49,7 @@ class Deployed:
 @click.command()
 @click.argument("scenario")
 @OUTPUT
+@json_option()
 @LOGS
 def deploy(**given: Any) -> int:
     """Bring up the server of SCENARIO alone, and say where it is.
@@ -55,7 +57,7 @@ def deploy(**given: Any) -> int:
     A local server, the simulator and a port forward live until Ctrl-C or `benchcore undeploy`; what
     is reached on a cluster without one stays there until `undeploy`.
     """
-    from benchcore.cli.logs import set_up
+    from benchcore.cli.logs import QUIET, set_up
     from benchcore.cli.loop import run_loop
     from benchcore.config.matrix import Choice
     from benchcore.pipeline.lock import lock
@@ -68,7 +70,7 @@ def deploy(**given: Any) -> int:
     launch = loaded.scenario.launch
     if launch is None:
         raise ConfigError(f"{loaded.path}: launches nothing; there is nothing to deploy")
-    level = "warning" if given["quiet"] else "info"
+    level = QUIET if given["quiet"] else "info"
     set_up(sys.stderr, level, as_json=given["log_format"] == "json")
     folder = given["output"] / _FOLDER / name
     machine = ScenarioRun(
@@ -82,7 +84,7 @@ def deploy(**given: Any) -> int:
             before = _deployed(folder)
             if before is not None and before.pid is None:
                 raise _already(name, before)
-            return run_loop(_deploy(machine, folder, stays=stays))
+            return run_loop(_deploy(machine, folder, stays=stays, as_json=given["as_json"]))
     except LockError:
         raise _already(name, _deployed(folder)) from None
 
@@ -93,7 +95,7 @@ def _already(name: str, before: Deployed | None) -> ConfigError:
     return ConfigError(f"{name} is deployed already, {before.base_url}; undeploy it first")
 
 
-async def _deploy(machine: ScenarioRun, folder: Path, *, stays: bool) -> int:
+async def _deploy(machine: ScenarioRun, folder: Path, *, stays: bool, as_json: bool = False) -> int:
     """Bring the server up, and take it down when it is asked to, unless it stays.
 
     Raises:
@@ -126,7 +128,10 @@ async def _deploy(machine: ScenarioRun, folder: Path, *, stays: bool) -> int:
                 base_url = machine.context.base_url
                 told.enter_context(_told(folder, None if stays else os.getpid(), base_url))
                 up = True
-                click.echo(base_url)
+                if as_json:
+                    show_json({"base_url": base_url, "stays": stays})
+                else:
+                    click.echo(base_url)
                 if not stays:
                     await ended.wait()
         finally:

@@ -113,12 +113,12 @@ def evaluate(**given: Any) -> int:
     TASK is one of --list, or a YAML file of one's own. Aims at --base-url; without one, starts the
     built-in simulator and says so.
     """
-    from benchcore.cli.logs import set_up
+    from benchcore.cli.logs import QUIET, set_up
 
     check_provider(given)
     if given["list_only"]:
         return _list()
-    level = "warning" if given["quiet"] else "info"
+    level = QUIET if given["quiet"] else "info"
     set_up(sys.stderr, level, as_json=given["log_format"] == "json")
     if given["base_url"] and given["simulator"]:
         raise click.UsageError("--sim starts a server of its own: leave --base-url out")
@@ -249,7 +249,7 @@ def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind
     from benchcore.cli.loop import run_loop
     from benchcore.cli.signals import catch_signals
     from benchcore.report.accuracy import render_accuracy, sample_line
-    from benchcore.report.live import LOGGER
+    from benchcore.report.live import LOGGER, RESULT
     from benchcore.sinks.folder import make_folder
     from benchcore.stages.accuracy.accuracy import Accuracy, check_score
     from benchcore.version import __version__
@@ -309,7 +309,7 @@ def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind
 
     report, caught = run_loop(go())
     show(report, render_accuracy, as_json=given["as_json"])
-    LOGGER.info("results are in %s", folder)
+    LOGGER.log(RESULT, "results are in %s", folder)
     if caught:
         return 128 + caught[0]
     check_score(report)
@@ -318,7 +318,7 @@ def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind
 
 def _provided(given: dict[str, Any]) -> int:
     from benchcore.report.accuracy import render_accuracy
-    from benchcore.report.live import LOGGER
+    from benchcore.report.live import LOGGER, RESULT
     from benchcore.stages.accuracy.accuracy import check_score
 
     config = _config(given)
@@ -334,7 +334,7 @@ def _provided(given: dict[str, Any]) -> int:
     files.begin(report)
     files.finish(report)
     show(report, render_accuracy, as_json=given["as_json"])
-    LOGGER.info("results are in %s", folder)
+    LOGGER.log(RESULT, "results are in %s", folder)
     check_score(report)
     return 0
 

@@ -19,6 +19,17 @@ RESULTS = click.option(
 )
 
 
+def chosen(run: Path | None, results: Path) -> RunFolder:
+    """Read the run that is named, or the newest one.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    from benchcore.report.run_folder import newest
+
+    return read_folder(newest(results) if run is None else run)
+
+
 def read_folder(path: Path) -> RunFolder:
     """Read the folder of a run; of an unfinished one it is said that it is.
 

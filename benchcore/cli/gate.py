@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchcore.cli.folders import RESULTS, read_folder
+from benchcore.cli.folders import RESULTS, chosen, read_folder
+from benchcore.cli.output import json_option, show_json
 from benchcore.errors import ConfigError, VerdictError
+
+if TYPE_CHECKING:
+    from benchcore.report.baselines import Baseline
 
 _RUN = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("run", type=_RUN)
+@click.argument("run", required=False, type=_RUN)
 @click.option(
     "--baseline",
     metavar="DIR|NAME",
@@ -30,19 +34,22 @@ _RUN = click.Path(path_type=Path)
 @click.option("--allow-simulator", is_flag=True, help="Also runs of the simulator.")
 @click.option("--warn-only", is_flag=True, help="Exit with 0 whatever is found.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "markdown"]), default="table")
+@json_option("the same as --format json")
 @RESULTS
-def gate(run: Path, **given: Any) -> int:
-    """Hold a run against a baseline: one line for each rule, exit code 5 where one fails."""
+def gate(run: Path | None, **given: Any) -> int:
+    """Hold RUN, or the newest run, against a baseline.
+
+    Prints one line for each rule; the exit code is 5 where one fails.
+    """
     from benchcore.config.document import read_model
     from benchcore.config.gate import DEFAULT, GateFile
     from benchcore.report.baselines import find_baseline
     from benchcore.report.differences import forbidding
     from benchcore.report.gate import gate as judge
     from benchcore.report.gate_lines import render_gate
-    from benchcore.sinks.run_json import dump
 
     rules = DEFAULT if given["rules"] is None else read_model(given["rules"], GateFile)
-    folder = read_folder(run)
+    folder = chosen(run, given["results"])
     baseline = find_baseline(folder, given["results"], given["baseline"])
     kinds = [(one.run.get("target") or {}).get("kind") for one in (folder, baseline)]
     if "simulator" in kinds and not given["allow_simulator"]:
@@ -58,7 +65,7 @@ def gate(run: Path, **given: Any) -> int:
         )
     result = judge(folder, baseline, rules)
     result.notes = [str(one) for one in different] + result.notes
-    if given["form"] == "json":
+    if given["form"] == "json" or given["as_json"]:
         found = {
             "run": str(folder.path),
             "baseline": str(baseline.path),
@@ -66,7 +73,7 @@ def gate(run: Path, **given: Any) -> int:
             "rules": [line.to_json() for line in result.lines],
             "notes": result.notes,
         }
-        sys.stdout.write(dump(found).decode())
+        show_json(found)
     else:
         text = render_gate(result, folder.name, baseline.name, markdown=given["form"] == "markdown")
         sys.stdout.write(text)
@@ -88,23 +95,35 @@ def baseline() -> None:
 @click.argument("run", type=_RUN)
 @click.option("--name", required=True, help="Of the baseline, such as main or v1.2.")
 @click.option("--allow-simulator", is_flag=True, help="Also a run of the simulator.")
+@json_option()
 @RESULTS
-def set_(run: Path, name: str, results: Path, *, allow_simulator: bool) -> int:
+def set_(run: Path, name: str, results: Path, *, allow_simulator: bool, as_json: bool) -> int:
     """Keep RUN as a baseline of its scenario; one of that name is replaced."""
     from benchcore.report.baselines import set_baseline
 
     kept = set_baseline(read_folder(run), results, name, simulator=allow_simulator)
-    click.echo(f"{kept.scenario}/{kept.name}: {kept.path}")
+    if as_json:
+        show_json(_facts(kept))
+    else:
+        click.echo(f"{kept.scenario}/{kept.name}: {kept.path}")
     return 0
 
 
+def _facts(one: Baseline) -> dict[str, str]:
+    return {"scenario": one.scenario, "name": one.name, "path": str(one.path)}
+
+
 @baseline.command("list")
+@json_option()
 @RESULTS
-def list_(results: Path) -> int:
+def list_(results: Path, *, as_json: bool) -> int:
     """List the baselines that are kept."""
     from benchcore.report.baselines import baselines
     from benchcore.report.run_folder import RunFolder
 
+    if as_json:
+        show_json([_facts(one) for one in baselines(results)])
+        return 0
     for one in baselines(results):
         run = RunFolder(one.path).run
         levels = ", ".join(level["level"] for level in run.get("levels") or ())
@@ -115,8 +134,9 @@ def list_(results: Path) -> int:
 
 @baseline.command("show")
 @click.argument("name")
+@json_option("its run.json")
 @RESULTS
-def show(name: str, results: Path) -> int:
+def show(name: str, results: Path, *, as_json: bool) -> int:
     """Show the figures of a baseline, SCENARIO/NAME."""
     from benchcore.report.baselines import baselines
     from benchcore.report.run_folder import RunFolder
@@ -124,7 +144,11 @@ def show(name: str, results: Path) -> int:
 
     for one in baselines(results):
         if name in (one.name, f"{one.scenario}/{one.name}"):
-            sys.stdout.write(render(RunFolder(one.path).run, color=False))
+            run = RunFolder(one.path).run
+            if as_json:
+                show_json(run)
+            else:
+                sys.stdout.write(render(run, color=False))
             return 0
     known = ", ".join(f"{one.scenario}/{one.name}" for one in baselines(results)) or "there is none"
     raise ConfigError(f"baseline {name!r} is not known: {known}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from benchcore.cli.output import json_option
 from benchcore.errors import ConfigError
 
 
@@ -20,7 +21,8 @@ from benchcore.errors import ConfigError
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where html goes [default: index.html in the folder].",
 )
-def history(results: Path, form: str, output: Path | None) -> int:
+@json_option("the same as --format json")
+def history(results: Path, form: str, output: Path | None, *, as_json: bool) -> int:
     """List the runs in RESULTS, and where their figures changed by more than chance."""
     from benchcore.report.history import facts, read_history
     from benchcore.report.history_lines import render_history
@@ -28,7 +30,7 @@ def history(results: Path, form: str, output: Path | None) -> int:
     from benchcore.sinks.run_json import dump
 
     found = read_history(results)
-    if form == "json":
+    if form == "json" or as_json:
         series = [
             {
                 "scenario": one.scenario,

@@ -6,9 +6,15 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TextIO
+from typing import Final, TextIO
 
 import orjson
+
+from benchcore.report.live import RESULT
+
+QUIET: Final = "result"
+"""The level of `--quiet`: warnings, errors, and where the results are."""
+logging.addLevelName(RESULT, QUIET.upper())
 
 
 class _Lines(logging.Handler):
@@ -51,7 +57,7 @@ def set_up(
 
     Args:
         stream: standard error.
-        level: `debug`, `info`, `warning` or `error`.
+        level: `debug`, `info`, `result`, `warning` or `error`.
         as_json: a JSON object per line.
         before: called before each line, to take a live line away.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -34,6 +35,7 @@ COMMANDS = {
     "push": ("benchcore.cli.push:push", "Push a run's figures to a Prometheus Pushgateway."),
     "import": ("benchcore.cli.import_:import_results", "Read another load generator's results."),
     "doctor": ("benchcore.cli.doctor:doctor", "Tell what this machine can drive and measure."),
+    "completion": ("benchcore.cli.completion:completion", "Print a shell's completion script."),
     "sim": ("benchcore.cli.sim:sim", "Run the built-in simulated server."),
 }
 
@@ -52,6 +54,19 @@ class LazyGroup(click.Group):
         module, _, name = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is called; of one that is not known, say which is near."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
+            if not near:
+                raise
+            text = f"{error.message.rstrip('.')}; did you mean {near[0]}?"
+            raise click.UsageError(text, ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write what the commands do, without importing them."""
@@ -90,9 +105,12 @@ def run(args: list[str] | None = None) -> int:
 
 def _run(args: list[str] | None) -> int:
     try:
-        result: Any = cli.main(args=args, standalone_mode=False)
+        result: Any = cli.main(args=args, prog_name="benchcore", standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx is not None else error.message)
+        return 0
     except click.Abort:
         return 130
     except click.UsageError as error:

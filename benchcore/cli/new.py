@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from benchcore.cli.output import json_option, show_json
 from benchcore.errors import ConfigError
 
 SCHEMAS: Final = "https://raw.githubusercontent.com/benchcore/benchcore/main/docs/schema"
@@ -17,6 +18,12 @@ _WHERE: Final = {
     "matrix": "scenarios/matrix.yaml",
     "checks": "NAME.checks.yaml",
     "workload": "workloads/NAME.yaml",
+}
+_NEXT: Final = {
+    "scenario": "Edit it, then: benchcore plan --scenario {path}; benchcore run --scenario {path}",
+    "matrix": "Edit it, then: benchcore plan --matrix {path}; benchcore run-matrix --matrix {path}",
+    "checks": "Edit it, then: benchcore check --cases-file {path}",
+    "workload": "Edit it, then: benchcore climb --workload {path} --dry-run",
 }
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 
@@ -30,7 +37,8 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
     type=click.Path(dir_okay=False, path_type=Path),
     help="The file [default: scenarios/NAME.yaml, scenarios/matrix.yaml, …].",
 )
-def new(kind: str, name: str, path: Path | None) -> int:
+@json_option()
+def new(kind: str, name: str, path: Path | None, *, as_json: bool) -> int:
     """Write a commented file to start from; one that is there already stays as it is."""
     if not _NAME.match(name):
         raise click.UsageError(f"{name!r}: a name has lower-case letters, digits, '_' and '-'")
@@ -45,5 +53,9 @@ def new(kind: str, name: str, path: Path | None) -> int:
         raise ConfigError(f"{path}: is there already; name another file with --to") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
-    click.echo(str(path))
+    if as_json:
+        show_json({"file": str(path)})
+    else:
+        click.echo(str(path))
+    click.echo(_NEXT[kind].format(path=path), err=True)
     return 0

@@ -8,9 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
+
+import click
 
 from benchcore.secrets import unhidden
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Output(io.TextIOBase):
@@ -94,6 +98,23 @@ def guarded() -> Iterator[Output]:
         sys.stdout, sys.stderr = before
 
 
+def json_option(what: str = "JSON instead of text") -> Callable[[F], F]:
+    """Return the option `--json`.
+
+    Args:
+        what: it prints.
+    """
+    return click.option("--json", "as_json", is_flag=True, help=f"Print {what}.")
+
+
+def show_json(found: Any) -> None:
+    """Write an object of JSON to stdout."""
+    from benchcore.sinks.run_json import dump
+
+    sys.stdout.write(dump(found).decode())
+    sys.stdout.flush()
+
+
 def show(found: Any, render: Callable[..., str], *, as_json: bool) -> None:
     """Write a report to stdout: as JSON, or as text with colours where a terminal shows them.
 
@@ -103,11 +124,9 @@ def show(found: Any, render: Callable[..., str], *, as_json: bool) -> None:
         as_json: write JSON.
     """
     if as_json:
-        from benchcore.sinks.run_json import dump
-
-        sys.stdout.write(dump(found.to_json()).decode())
-    else:
-        sys.stdout.write(render(found, color=colored()))
+        show_json(found.to_json())
+        return
+    sys.stdout.write(render(found, color=colored()))
     sys.stdout.flush()
 
 

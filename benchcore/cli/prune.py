@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from benchcore.cli.output import json_option, show_json
 from benchcore.cli.scenario import OUTPUT
 from benchcore.cli.values import Value
 from benchcore.errors import ConfigError
@@ -31,6 +32,7 @@ AGE = Value("AGE", _age)
 @click.option("--keep", type=AGE, required=True, help="Such as 30d: younger ones stay.")
 @OUTPUT
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@json_option()
 def prune(**given: Any) -> int:
     """Remove old runs.
 
@@ -42,15 +44,20 @@ def prune(**given: Any) -> int:
     if not given["output"].is_dir():
         raise ConfigError(f"{given['output']}: is no folder; name that of the results by --output")
     now = dt.datetime.now(dt.UTC)
-    removed = 0
+    removed: list[str] = []
+    kept: list[dict[str, str]] = []
+    tell: Any = (lambda _line: None) if given["as_json"] else click.echo
     with lock(given["output"], "benchcore prune"):
         for run in old_runs(given["output"], given["keep"], now):
             if run.kept:
-                click.echo(f"kept {run.path}: {run.kept}")
+                kept.append({"path": str(run.path), "why": run.kept})
+                tell(f"kept {run.path}: {run.kept}")
                 continue
             if not given["dry_run"]:
                 remove_run_folder(run.path)
-            removed += 1
-            click.echo(f"{'would remove' if given['dry_run'] else 'removed'} {run.path}")
-    click.echo(f"{removed} {'run' if removed == 1 else 'runs'}", err=True)
+            removed.append(str(run.path))
+            tell(f"{'would remove' if given['dry_run'] else 'removed'} {run.path}")
+    if given["as_json"]:
+        show_json({"dry_run": given["dry_run"], "removed": removed, "kept": kept})
+    click.echo(f"{len(removed)} {'run' if len(removed) == 1 else 'runs'}", err=True)
     return 0

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchcore.cli.folders import read_folder
+from benchcore.cli.folders import RESULTS, chosen
+from benchcore.cli.output import json_option, show_json
 from benchcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,43 +53,56 @@ if TYPE_CHECKING:
 @click.option("--print", "print_only", is_flag=True, help="Print the metrics and push nothing.")
 @click.option("--dry-run", is_flag=True, help="Do all but push.")
 @click.option("--allow-simulator", is_flag=True, help="Also a run of the simulator.")
+@json_option()
+@RESULTS
 def push(run: Path | None, table: Path | None, map_file: Path | None, **given: Any) -> int:
-    """Push the figures of RUN, or of another tool's file, to a Prometheus Pushgateway."""
-    if (run is None) == (table is None):
+    """Push a run's figures, or those of another tool's file, to a Prometheus Pushgateway.
+
+    The run is RUN, or the newest one.
+    """
+    if run is not None and table is not None:
         raise click.UsageError("give RUN, or --from-csv FILE and --map MAP instead of it")
     if table is None:
         if map_file is not None:
             raise click.UsageError("--map goes with --from-csv")
-        assert run is not None
         return _push_run(run, given)
     if map_file is None:
         raise click.UsageError("--from-csv needs --map MAP, which says what its columns are")
     return _push_table(table, map_file, given)
 
 
-def _push_run(run: Path, given: dict[str, Any]) -> int:
+def _push_run(run: Path | None, given: dict[str, Any]) -> int:
     from benchcore.report.run_push import RunPush
 
-    folder = read_folder(run)
+    folder = chosen(run, given["results"])
     found = RunPush.of(folder, given["prefix"])
     if given["print_only"]:
         return _print(found.registry)
     simulated = (folder.run.get("target") or {}).get("kind") == "simulator"
     _refuse_simulator(folder.path, given, simulated=simulated)
     gateway = _gateway(given)
-    what = _what(found.series, folder.path, gateway, found.grouping)
-    if given["dry_run"]:
-        click.echo(f"would push {what}")
+    if not given["dry_run"]:
+        found.send(gateway)
+    return _told(given, found.series, folder.path, gateway, found.grouping)
+
+
+def _told(
+    given: dict[str, Any],
+    series: int,
+    source: Path,
+    gateway: Pushgateway,
+    grouping: dict[str, str],
+) -> int:
+    """Say what was pushed, or would be."""
+    key = {"job": gateway.job, **{name: value for name, value in grouping.items() if value}}
+    if given["as_json"]:
+        facts = {"series": series, "source": str(source), "url": gateway.url, "grouping": key}
+        show_json(facts | {"pushed": not given["dry_run"]})
         return 0
-    found.send(gateway)
-    click.echo(f"pushed {what}")
+    shown = ", ".join(f'{name}="{value}"' for name, value in key.items())
+    what = f"{series} series of {source} to {gateway.url} under {{{shown}}}"
+    click.echo(f"would push {what}" if given["dry_run"] else f"pushed {what}")
     return 0
-
-
-def _what(series: int, source: Path, gateway: Pushgateway, grouping: dict[str, str]) -> str:
-    key = {"job": gateway.job, **grouping}
-    shown = ", ".join(f'{name}="{value}"' for name, value in key.items() if value)
-    return f"{series} series of {source} to {gateway.url} under {{{shown}}}"
 
 
 def _push_table(table: Path, map_file: Path, given: dict[str, Any]) -> int:
@@ -105,13 +119,9 @@ def _push_table(table: Path, map_file: Path, given: dict[str, Any]) -> int:
     simulated = any(row.cells.get("target_kind") == "simulator" for row in rows)
     _refuse_simulator(table, given, simulated=simulated)
     gateway = _gateway(given)
-    what = _what(found.series, table, gateway, found.grouping)
-    if given["dry_run"]:
-        click.echo(f"would push {what}")
-        return 0
-    gateway.push(found.registry, found.grouping)
-    click.echo(f"pushed {what}")
-    return 0
+    if not given["dry_run"]:
+        gateway.push(found.registry, found.grouping)
+    return _told(given, found.series, table, gateway, found.grouping)
 
 
 def _print(registry: CollectorRegistry) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchcore.cli.folders import RESULTS, read_folder
-from benchcore.cli.output import colored
+from benchcore.cli.output import colored, json_option
 from benchcore.errors import ConfigError
 from benchcore.sinks.folder import replace_file
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     help="Write each plot as SVG and PNG into this folder.",
 )
 @click.option("--gpus", type=click.IntRange(1), default=None, help="GPUs that the server has.")
+@json_option("the same as --format json")
 @RESULTS
 def report(
     runs: tuple[Path, ...],
@@ -47,6 +48,8 @@ def report(
     plots_folder: Path | None,
     gpus: int | None,
     results: Path,
+    *,
+    as_json: bool,
 ) -> int:
     """Show runs that are over; the newest one where none is named."""
     from benchcore.report.run_folder import newest
@@ -63,7 +66,7 @@ def report(
         return 0
     if form == "vllm":
         return _vllm(folders)
-    if form == "json":
+    if form == "json" or as_json:
         found: list[Any] = [folder.run for folder in folders]
         sys.stdout.write(dump(found[0] if len(found) == 1 else found).decode())
         return 0

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--with-parent", is_flag=True, hidden=True)
 def run(**given: Any) -> int:
     """Run a scenario: start its server, check, load, score and judge it, take it down."""
-    from benchcore.cli.logs import set_up
+    from benchcore.cli.logs import QUIET, set_up
     from benchcore.config.matrix import Choice
     from benchcore.pipeline.lock import lock
     from benchcore.pipeline.scenario_file import find_scenario, load_scenario
@@ -55,7 +55,7 @@ def run(**given: Any) -> int:
     loaded = load_scenario(find_scenario(given["scenario"]), given["run_type"], choice=choice)
     live = sys.stderr.isatty() and not given["no_progress"] and given["log_format"] == "text"
     progress = TerminalProgress(sys.stderr, live=live and not given["quiet"], interval_seconds=10.0)
-    level = "warning" if given["quiet"] else "info"
+    level = QUIET if given["quiet"] else "info"
     set_up(sys.stderr, level, as_json=given["log_format"] == "json", before=progress.clear)
     what = f"benchcore run {loaded.scenario.id} --run-type {given['run_type']}"
     held = lock(given["output"], what) if given["lock"] else nullcontext()
@@ -107,7 +107,7 @@ def _show(
     progress: Any,
 ) -> int:
     from benchcore.pipeline.lines import render_result
-    from benchcore.report.live import LOGGER
+    from benchcore.report.live import LOGGER, RESULT
     from benchcore.sinks.run_json import dump
 
     progress.clear()
@@ -116,7 +116,7 @@ def _show(
     else:
         sys.stdout.write(render_result(result))
     sys.stdout.flush()
-    LOGGER.info("results are in %s", folder)
+    LOGGER.log(RESULT, "results are in %s", folder)
     for part in result.parts:
         if part.exit_code and part.exit_code == result.exit_code:
             click.echo(f"benchcore: {loaded.scenario.id}: {part.name}: {part.message}", err=True)

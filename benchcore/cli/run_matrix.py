@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 @LOGS
 def run_matrix(**given: Any) -> int:
     """Run the scenarios of a matrix; one that fails does not stop the others."""
-    from benchcore.cli.logs import set_up
+    from benchcore.cli.logs import QUIET, set_up
     from benchcore.pipeline.lock import lock
 
     if given["resume"] is not None and given["dry_run"]:
         raise click.UsageError("--resume goes on with a run, and --dry-run runs nothing: give one")
     loaded = read_matrix(given)
-    level = "warning" if given["quiet"] else "info"
+    level = QUIET if given["quiet"] else "info"
     set_up(sys.stderr, level, as_json=given["log_format"] == "json")
     what = f"benchcore run-matrix {loaded.matrix.name} --run-type {given['run_type']}"
     with lock(given["output"], what):
@@ -58,7 +58,7 @@ def _run(loaded: LoadedMatrix, given: dict[str, Any]) -> int:
     from benchcore.clock import stamp_of, utc_now
     from benchcore.pipeline.lines import render_matrix
     from benchcore.pipeline.matrix_run import MatrixOptions, MatrixRun
-    from benchcore.report.live import LOGGER
+    from benchcore.report.live import LOGGER, RESULT
     from benchcore.sinks.folder import make_folder
     from benchcore.sinks.run_json import dump
 
@@ -87,7 +87,7 @@ def _run(loaded: LoadedMatrix, given: dict[str, Any]) -> int:
     else:
         sys.stdout.write(render_matrix(result))
     sys.stdout.flush()
-    LOGGER.info("results are in %s", folder)
+    LOGGER.log(RESULT, "results are in %s", folder)
     return result.exit_code
 
 

@@ -49,6 +49,9 @@ class Slo:
         limit_ns = parse_duration_ns(limit)
         if limit_ns <= 0:
             raise ConfigError(f"SLO {text!r}: a limit is longer than nothing")
+        number = limit.strip()
+        if not number[-1].isalpha():
+            raise ConfigError(f"SLO {text!r} needs a unit: {name}:{number}ms or {name}:{number}s")
         return cls(name, limit_ns)  # type: ignore[arg-type]
 
     def __str__(self) -> str:

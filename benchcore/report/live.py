@@ -14,6 +14,8 @@ from benchcore.report.progress import Live
 from benchcore.report.table import level_name, milliseconds, number, percent
 from benchcore.text import WIDTH, columns, printable
 
+RESULT = (logging.INFO + logging.WARNING) // 2
+"""The level at which it is said where the results are: `--quiet` leaves that."""
 LOGGER = logging.getLogger("benchcore")
 """Everything that is said on the way goes through it."""
 

@@ -57,7 +57,10 @@ def test_a_broken_server_gives_5_and_a_curl_line(benchcore, simulator_with, tmp_
     simulator = simulator_with(breaks=("sse.one_done",))
     done = benchcore.run("check", "--base-url", simulator.base_url, "--suite", "sse", "--quiet")
     assert done.returncode == 5
-    assert done.stderr == "benchcore: 1 of 21 checks failed; see above\n"
+    (folder,) = (tmp_path / "results").iterdir()
+    assert done.stderr == (
+        f"results are in results/{folder.name}\nbenchcore: 1 of 21 checks failed; see above\n"
+    )
     assert "FAIL sse.one_done — there is exactly one [DONE]" in done.stdout
     assert f"curl -sS -i -N -X POST {simulator.base_url}/v1/chat/completions" in done.stdout
     (failed,) = [one for one in report(tmp_path / "results")["results"] if one["verdict"] == "fail"]
@@ -93,7 +96,7 @@ def test_fail_fast_makes_no_more_checks(benchcore, simulator_with, tmp_path):
             ("--sim", "--base-url", "http://127.0.0.1:1"),
             (
                 "--sim starts a server of its own: leave --base-url out "
-                "(see python -m benchcore check --help)"
+                "(see benchcore check --help)"
             ),
         ),
     ],

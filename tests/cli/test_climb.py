@@ -83,8 +83,9 @@ def test_json_on_standard_output_is_run_json(benchcore, simulator, tmp_path):
         *("--json", "--quiet", *SHORT),
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    written = (only_folder(tmp_path / "results") / "run.json").read_text()
+    folder = only_folder(tmp_path / "results")
+    assert done.stderr == f"results are in results/{folder.name}\n"
+    written = (folder / "run.json").read_text()
     assert done.stdout == written
 
 
@@ -281,7 +282,7 @@ def test_a_full_disk_costs_the_files_and_not_the_figures(benchcore, simulator, t
     assert "c8" in done.stdout
     complaints = [line for line in done.stderr.splitlines() if line.startswith("benchcore: ")]
     assert len(complaints) == 1
-    assert "is not complete (csv: File too large)" in complaints[0]
+    assert "is not complete (csv: requests.csv: File too large" in complaints[0]
     folder = only_folder(tmp_path / "results")
     text = (folder / "requests.csv").read_text()
     assert text.endswith("\n")

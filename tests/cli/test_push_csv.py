@@ -68,7 +68,7 @@ def test_a_dry_run_says_what_would_be_sent_where(call):
 @pytest.mark.parametrize(
     ("args", "error", "says"),
     [
-        ((), click.UsageError, "give RUN, or --from-csv FILE and --map MAP instead of it"),
+        ((), ConfigError, "results: holds no run; name one, or measure one: benchcore climb"),
         (("run", *FROM), click.UsageError, "give RUN, or --from-csv FILE and --map MAP instead"),
         (FROM[:2], click.UsageError, "--from-csv needs --map MAP"),
         (("run", *FROM[2:]), click.UsageError, "--map goes with --from-csv"),

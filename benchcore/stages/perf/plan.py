@@ -70,6 +70,18 @@ def _ns(seconds: float) -> int:
     return round(seconds * NS)
 
 
+def longest_seconds(step: Step) -> float | None:
+    """Return how long a level takes at most, without its idle wait; `None`: it has no bound.
+
+    That is its warm-up where it is a time, its window, and what its last requests may take.
+    """
+    config = step.part.config
+    _, window = config.window(step.level)
+    if window is None:
+        return None
+    return (config.warmup_seconds or 0.0) + window + config.drain_seconds
+
+
 def level_plan(step: Step) -> LevelPlan:
     """Return what the level does; the schedule of an open loop is drawn here, drain included."""
     config = step.part.config
