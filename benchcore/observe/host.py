@@ -40,9 +40,14 @@ def usable_processors() -> int:
 
 
 def host_facts() -> dict[str, Any]:
-    """Return what `run.json` says of this machine; no name, no address."""
+    """Return what `run.json` says of this machine.
+
+    Its name is the label `instance` of what is pushed, without which two machines would overwrite
+    each other's figures.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return {
+        "hostname": platform.node(),
         "system": platform.system(),
         "kernel": platform.release(),
         "machine": platform.machine(),

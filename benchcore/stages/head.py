@@ -9,6 +9,7 @@ from typing import Any
 from benchcore.clock import utc_now
 from benchcore.metrics.run import RunResult
 from benchcore.metrics.status import Status
+from benchcore.observe.host import host_facts
 from benchcore.sinks.folder import replace_file
 from benchcore.sinks.run_json import dump
 from benchcore.stages.perf.facts import versions
@@ -44,6 +45,7 @@ def write_head(
         "labels": dict(labels),
         "target": dict(target),
         "versions": versions(),
+        "host": host_facts(),
     }
     run = RunResult(folder.name, started_at, facts, status=status)
     if status != "running":

@@ -94,10 +94,7 @@ def test_fail_fast_makes_no_more_checks(benchcore, simulator_with, tmp_path):
         (("--cases-file", "none.yaml"), "none.yaml: No such file or directory; give a YAML file"),
         (
             ("--sim", "--base-url", "http://127.0.0.1:1"),
-            (
-                "--sim starts a server of its own: leave --base-url out "
-                "(see benchcore check --help)"
-            ),
+            ("--sim starts a server of its own: leave --base-url out (see benchcore check --help)"),
         ),
     ],
 )

@@ -13,8 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from benchcore.errors import ConfigError, TargetError
+from benchcore.metrics.run import RunResult
+from benchcore.observe.host import host_facts
 from benchcore.sinks.pushgateway import Pushgateway, shown
 from benchcore.sinks.run_metrics import run_labels, run_metrics
+from benchcore.stages.head import write_head
 
 PUSHGATEWAY = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
 SUMMARY = {"p50": 0.05, "p75": 0.06, "p90": 0.07, "p95": 0.08, "p99": 0.09, "p999": None}
@@ -107,6 +110,16 @@ def test_each_has_the_labels_of_the_run():
     for family in text_string_to_metric_families(shown(run_metrics(RUN))):
         for sample in family.samples:
             assert sample.labels.items() >= run_labels(RUN).items()
+
+
+def test_a_run_without_labels_has_the_machine_as_its_instance(tmp_path):
+    """Two machines would else overwrite each other's figures."""
+    climbed = RunResult("id", "2026-01-01T00:00:00Z", {"target": {}, "host": host_facts()})
+    assert run_labels(climbed.to_json())["instance"] == socket.gethostname()
+    head = {"name": "check", "command": [], "target": {}, "labels": {}}
+    write_head(tmp_path, "2026-01-01T00:00:00Z", "complete", **head)
+    written = json.loads((tmp_path / "run.json").read_text())
+    assert run_labels(written)["instance"] == socket.gethostname()
 
 
 def test_a_prefix_of_ones_own_or_none():
