@@ -27,6 +27,17 @@ class Asking(BaseModel):
     extra_body: dict[str, Any] = Field(
         default_factory=dict, description="fields of every request body"
     )
+    omit: tuple[str, ...] = Field((), description="fields that no request body has")
+    rename: dict[str, str] = Field(
+        default_factory=dict,
+        description="fields of request bodies by the names under which they are sent, such as "
+        "max_tokens: max_completion_tokens",
+    )
+    path: str | None = Field(
+        None,
+        pattern=r"^/",
+        description="of the endpoint, exactly as it is asked, behind the path of the address",
+    )
     dialect: str | None = Field(
         None, description="the engine that it is, for the checks; guessed when left out"
     )

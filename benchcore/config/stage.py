@@ -45,6 +45,11 @@ class Asked(BaseModel):
         default_factory=dict, description="fields of every request body, besides the target's"
     )
 
+    @property
+    def asked_endpoint(self) -> Endpoint | None:
+        """The endpoint where one is named; `None`: that of the address, if one is in it."""
+        return self.endpoint if "endpoint" in self.model_fields_set else None
+
 
 class FunctionalSettings(StageSettings, FunctionalConfig):
     """Functional checks."""

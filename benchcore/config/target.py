@@ -3,19 +3,41 @@
 import ipaddress
 import re
 from typing import Annotated, Any, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from benchcore.secrets import field_secrets, header_secrets
 
 Endpoint = Literal["chat", "completions", "responses"]
+
+PATHS: dict[Endpoint, str] = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "responses": "/v1/responses",
+}
+"""The paths of the endpoints as OpenAI's specification has them."""
 
 _SHORTEST_SECRET = 8
 _OWN_HEADERS = frozenset({"content-length", "transfer-encoding", "x-request-id"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # a token: RFC 9110, 5.6.2
 _API_ROOT = re.compile(r"(/v1|/)+\Z")
 _PATH_CHARACTERS = "/%~:@!$&'()*+,;=-._"
+_QUERY_CHARACTERS = _PATH_CHARACTERS + "?"
+# As it is is taken what has a version of its own, or is built as a known service builds it.
+_ROOTED = re.compile(
+    r"/v\d+[a-z0-9]*(/|\Z)|/deployments/[^/]+\Z|/serving-endpoints\Z", re.IGNORECASE
+)
+_VERSION = re.compile(r"/v\d+[a-z0-9]*\Z", re.IGNORECASE)
+_ENDPOINT = re.compile(r"(?P<root>.*?)/(?P<name>chat/completions|completions|responses)/*\Z")
+_OPEN_PARAMETERS = frozenset({"api-version", "api_version", "version"})
 
 
 class Timeouts(BaseModel):
@@ -41,13 +63,19 @@ class Target(BaseModel):
     No error about one holds what was given: it may be the key.
 
     Args:
-        base_url: `http://host:8000`, with or without `/v1`; `https://…`; `unix:/path/to.sock`.
+        base_url: `http://host:8000`, with or without `/v1`; `https://…`; `unix:/path/to.sock`. A
+            path with a version of its own, such as `/api/v3`, is taken as it is, and so is a whole
+            address of an endpoint.
+        path: of the endpoint, exactly as it is asked, behind the path of `base_url`; `None`: the
+            one of OpenAI's API.
         model: the model to ask for; `None`: the one that `/v1/models` names.
         endpoint: which of the API's endpoints is asked.
         stream: ask for a stream of events.
         api_key: sent as a bearer token; appears in no file, log or repr.
         headers: sent with every request.
         extra_body: fields of every request body.
+        omit: fields that no request body has, whoever would set them.
+        rename: fields of request bodies by the names under which they are sent instead.
         timeouts: limits of one request.
         verify: check the server's certificate.
         ca_file: certificates to trust instead of the system's.
@@ -57,12 +85,15 @@ class Target(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     base_url: str
+    path: str | None = None
     model: str | None = None
     endpoint: Endpoint = "chat"
     stream: bool = True
     api_key: SecretStr | None = None
     headers: dict[str, str] = Field(default_factory=dict, repr=False)
     extra_body: dict[str, Any] = Field(default_factory=dict)
+    omit: tuple[str, ...] = ()
+    rename: dict[str, str] = Field(default_factory=dict)
     timeouts: Timeouts = Timeouts()
     verify: bool = True
     ca_file: str | None = None
@@ -70,6 +101,56 @@ class Target(BaseModel):
 
     def __init__(self, base_url: str, **fields: Any) -> None:
         super().__init__(base_url=base_url, **fields)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_extra_body(cls, given: Any) -> Any:
+        """Let what is said of each request by `extra_body` be what is asked."""
+        extra = given.get("extra_body")
+        if not isinstance(extra, dict):
+            return given
+        over = {
+            name: extra[name]
+            for name, kind in (("model", str), ("stream", bool))
+            if isinstance(extra.get(name), kind)
+        }
+        return {**given, **over}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_endpoint(cls, given: Any) -> Any:
+        """Take the whole address of an endpoint apart: into the server's, and the endpoint's path.
+
+        Raises:
+            ValueError: the path is none.
+        """
+        address = given.get("base_url")
+        if not isinstance(address, str):
+            return given
+        address, path = address.strip(), given.get("path")
+        origin, base = _split(address)
+        before, _, query = base.partition("?")
+        if path is not None:
+            if not isinstance(path, str) or not path.startswith("/") or "#" in path:
+                raise ValueError(f"path {path!r} does not begin with '/', as in /chat/completions")
+            whole, mark, own = path.partition("?")
+            whole = before.rstrip("/") + whole
+            query = own if mark else query
+        elif (found := _ENDPOINT.match(before)) is not None and origin:
+            root = found["root"].rstrip("/")
+            if root.endswith("/v1") and not query:
+                fields = {**given, "base_url": origin + root}
+                return {"endpoint": _named(found["name"]), **fields}
+            whole = f"{root}/{found['name']}"
+        else:
+            return given
+        if any(not character.isprintable() or character.isspace() for character in whole + query):
+            raise ValueError(f"path {path!r} holds white space")
+        fields = {**given, "base_url": origin or address}
+        fields["path"] = quote(whole, safe=_PATH_CHARACTERS) + _query(query)
+        if (found := _ENDPOINT.match(whole)) is not None:
+            fields.setdefault("endpoint", _named(found["name"]))
+        return fields
 
     @field_validator("base_url")
     @classmethod
@@ -99,10 +180,15 @@ class Target(BaseModel):
             or parts.netloc.endswith(":")
         ):
             raise ValueError(f"{value!r} is not http://HOST[:PORT], https://… or unix:PATH")
-        if "?" in value or "#" in value:
-            raise ValueError(f"{value!r}: an address ends before '?' and '#'")
-        path = _API_ROOT.sub("", quote(parts.path, safe=_PATH_CHARACTERS))
-        return f"{parts.scheme}://{parts.netloc}{path}"
+        if "#" in value:
+            raise ValueError(f"{value!r}: an address ends before '#'")
+        path = quote(parts.path, safe=_PATH_CHARACTERS)
+        if parts.query:
+            return f"{parts.scheme}://{parts.netloc}{path.rstrip('/')}{_query(parts.query)}"
+        root = _API_ROOT.sub("", path)
+        if _ROOTED.search(root) is not None:  # without its end it would be taken for another
+            root = path.rstrip("/")
+        return f"{parts.scheme}://{parts.netloc}{root}"
 
     @field_validator("api_key")
     @classmethod
@@ -125,6 +211,31 @@ class Target(BaseModel):
             if "\r" in text or "\n" in text or "\0" in text:
                 raise ValueError(f"header {name}: its value holds a line break")
         return value
+
+    @field_validator("omit")
+    @classmethod
+    def _fields_can_be_omitted(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not name or name in _NEEDED:
+                raise ValueError(f"{name!r} is not a field that a request can do without")
+        return value
+
+    @field_validator("rename")
+    @classmethod
+    def _fields_can_be_renamed(cls, value: dict[str, str]) -> dict[str, str]:
+        for old, new in value.items():
+            if not old or not new or old == new or old in _NEEDED or new in _NEEDED:
+                raise ValueError(f"{old}={new} is not one optional field by the name of another")
+        return value
+
+    def adapted(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return a request body with the fields and the names of fields that the server takes."""
+        if not self.omit and not self.rename:
+            return body
+        renamed = {self.rename.get(name, name): value for name, value in body.items()}
+        for name in self.omit:
+            renamed.pop(name, None)
+        return renamed
 
     @property
     def uds(self) -> str | None:
@@ -159,9 +270,71 @@ class Target(BaseModel):
         return "" if self.uds else urlsplit(self.base_url).path
 
     @property
+    def api_root(self) -> str:
+        """Path of the API, before `/chat/completions`, without a slash at its end."""
+        if self.path is not None:
+            path = self.path.partition("?")[0]
+            found = _ENDPOINT.match(path)
+            return path.rpartition("/")[0] if found is None else found["root"].rstrip("/")
+        root = self.root
+        return root if self._is_rooted else f"{root}/v1"
+
+    @property
+    def _is_rooted(self) -> bool:
+        """Whether the path of the address is that of the API itself."""
+        return _ROOTED.search(self.root) is not None or "?" in self.base_url
+
+    @property
+    def server_root(self) -> str:
+        """Path of the server, before `/metrics` and what else stands beside the API."""
+        if self.path is None and not self._is_rooted:
+            return self.root
+        return _VERSION.sub("", self.api_root)
+
+    def place(self, path: str) -> str:
+        """Return what stands in the request line for a path of the specification.
+
+        Args:
+            path: `/v1/…` of the API, or one beside it such as `/metrics`.
+        """
+        if not path.startswith("/v1/"):
+            return self.server_root + path
+        if self.path is not None and path == PATHS[self.endpoint]:
+            found = _ENDPOINT.match(self.path.partition("?")[0])
+            if found is None or _named(found["name"]) == self.endpoint:
+                return self.path
+        query = (self.path or self.base_url).partition("?")[2]
+        return self.api_root + path.removeprefix("/v1") + _query(query)
+
+    def url(self, path: str) -> str:
+        """Return the whole address of a path of the specification; see `place`."""
+        origin = "http://localhost" if self.uds else _split(self.base_url)[0]
+        return origin + self.place(path)
+
+    def other_root(self) -> "Target | None":
+        """Return the target whose API lies with `/v1` where it does not now, or without.
+
+        `None` where the whole path was given.
+        """
+        if self.path is not None or self.uds is not None:
+            return None
+        root = f"{self.root}/v1" if self._is_rooted else self.root
+        path = root + PATHS[self.endpoint].removeprefix("/v1")
+        query = _query(self.base_url.partition("?")[2])
+        return self.model_copy(
+            update={"base_url": _split(self.base_url)[0], "path": f"{path}{query}"}
+        )
+
+    @property
     def credentials(self) -> set[str]:
         """What nothing may show: the key, and the parts of what is secret by its name."""
         found = header_secrets(self.headers) | field_secrets(self.extra_body)
+        query = (self.path or self.base_url).partition("?")[2]
+        found |= {
+            value
+            for name, value in parse_qsl(query)
+            if len(value) >= _SHORTEST_SECRET and name.lower() not in _OPEN_PARAMETERS
+        }
         if self.api_key is not None:
             found.add(self.api_key.get_secret_value())
         return found
@@ -181,3 +354,27 @@ class Target(BaseModel):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+
+_NEEDED = frozenset({"model", "messages", "prompt", "input", "stream"})
+
+
+def _split(address: str) -> tuple[str, str]:
+    """Return scheme and host of an address, and its path with its query; no host: two empty."""
+    if address.startswith("unix:"):
+        return "", ""
+    scheme, mark, rest = address.partition("://")
+    if not mark:
+        scheme, rest = "http", address
+    place = min((rest.find(mark) for mark in "/?" if mark in rest), default=len(rest))
+    return f"{scheme}://{rest[:place]}", rest[place:]
+
+
+def _query(query: str) -> str:
+    return f"?{quote(query, safe=_QUERY_CHARACTERS)}" if query else ""
+
+
+def _named(path: str) -> Endpoint:
+    """Return the endpoint whose path ends so."""
+    found: dict[str, Endpoint] = {"chat/completions": "chat", "responses": "responses"}
+    return found.get(path, "completions")

@@ -348,7 +348,7 @@ def _asked(
     theirs = {name: getattr(provider, name) for name in Asking.model_fields}
     if "api_key_env" in own or "api_key_file" in own:
         theirs["api_key_env"] = theirs["api_key_file"] = None
-    for name in ("headers", "header_envs", "extra_body"):
+    for name in ("headers", "header_envs", "extra_body", "rename"):
         if name in own:
             own[name] = {**theirs[name], **own[name]}
     return Asking(**{**theirs, **own}), provider.base_url, provider.model

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
-from benchcore.config.target import Target, Timeouts
+from benchcore.config.target import PATHS, Target, Timeouts
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,6 @@ def test_the_path_of_a_unix_socket(url, path):
         ("http://h/a b", "white space"),
         ("http://h\r\nx: y", "white space"),
         ("http://h/\tx", "white space"),
-        ("http://h?a=b", "ends before"),
-        ("http://h/v1?", "ends before"),
         ("http://h/#x", "ends before"),
         ("unix:", "needs the path"),
         ("unix:/", "needs the path"),
@@ -188,3 +186,105 @@ def test_an_address_is_refused_or_safe_to_send(text):
         assert not any(character.isspace() for character in target.authority)
         assert target.host == urlsplit(target.base_url).hostname
         assert 0 < target.port < 65536
+
+
+V = "?api-version=2024-06-01"
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "models", "beside"),
+    [
+        ("", "/v1/chat/completions", "/v1/models", "/metrics"),
+        ("/api/gateway", "/api/gateway/v1/chat/completions", "/api/gateway/v1/models", None),
+        ("/api/paas/v4", "/api/paas/v4/chat/completions", "/api/paas/v4/models", None),
+        ("/v1beta/openai/", "/v1beta/openai/chat/completions", "/v1beta/openai/models", None),
+        ("/api/v3", "/api/v3/chat/completions", "/api/v3/models", "/api/metrics"),
+        ("/serving-endpoints", "/serving-endpoints/chat/completions", None, None),
+        ("/v2/gate/v1/", "/v2/gate/v1/chat/completions", "/v2/gate/v1/models", "/v2/gate/metrics"),
+        ("/openai/v1", "/openai/v1/chat/completions", "/openai/v1/models", "/openai/metrics"),
+        (f"/openai/deployments/g{V}", f"/openai/deployments/g/chat/completions{V}", None, None),
+        ("/v1/chat/completions", "/v1/chat/completions", "/v1/models", "/metrics"),
+        ("/v1/responses", "/v1/responses", "/v1/models", "/metrics"),
+        ("/v1/completions/", "/v1/completions", "/v1/models", "/metrics"),
+        ("/chat/completions", "/chat/completions", "/models", "/metrics"),
+        ("/api/v3/chat/completions", "/api/v3/chat/completions", "/api/v3/models", None),
+        (
+            f"/openai/deployments/g/chat/completions{V}",
+            f"/openai/deployments/g/chat/completions{V}",
+            f"/openai/deployments/g/models{V}",
+            "/openai/deployments/g/metrics",
+        ),
+    ],
+)
+def test_what_is_asked_of_an_address_as_the_openai_sdk_takes_it(path, asked, models, beside):
+    target = Target(f"http://h:1{path}")
+    assert target.place(PATHS[target.endpoint]) == asked
+    assert models is None or target.place("/v1/models") == models
+    assert beside is None or target.place("/metrics") == beside
+    assert target.url(PATHS[target.endpoint]) == f"http://h:1{asked}"
+    again = {} if target.path is None else {"path": target.path}
+    assert Target(target.base_url, endpoint=target.endpoint, **again) == target
+
+
+@pytest.mark.parametrize(
+    ("base_url", "path", "asked", "models"),
+    [
+        ("http://h", "/generate", "/generate", "/models"),
+        ("http://h/v1", "/chat/completions", "/v1/chat/completions", "/v1/models"),
+        ("http://h/api/", "/v9/chat/completions?a=b", "/api/v9/chat/completions?a=b", None),
+        ("http://h/api?a=b", "/x/chat/completions", "/api/x/chat/completions?a=b", None),
+        ("unix:/run/s", "/api/chat/completions", "/api/chat/completions", "/api/models"),
+    ],
+)
+def test_a_path_says_exactly_what_is_asked(base_url, path, asked, models):
+    target = Target(base_url, path=path)
+    assert target.place(PATHS["chat"]) == asked
+    assert models is None or target.place("/v1/models") == models
+    assert target.other_root() is None
+
+
+def test_an_endpoint_that_is_named_wins_over_the_pasted_one():
+    target = Target("http://h/api/v3/chat/completions", endpoint="completions")
+    assert target.place(PATHS["completions"]) == "/api/v3/completions"
+
+
+@pytest.mark.parametrize(
+    ("path", "other"),
+    [
+        ("/api", "/api/chat/completions"),
+        ("", "/chat/completions"),
+        ("/api/v3", "/api/v3/v1/chat/completions"),
+    ],
+)
+def test_the_other_place_of_the_api_is_with_a_version_or_without(path, other):
+    found = Target(f"http://h{path}").other_root()
+    assert found.place(PATHS["chat"]) == other
+    assert found.place("/v1/models") == other.replace("chat/completions", "models")
+
+
+def test_fields_are_renamed_and_left_out_whoever_set_them():
+    target = Target("http://h", omit=("seed",), rename={"max_tokens": "max_completion_tokens"})
+    body = {"model": "m", "max_tokens": 5, "seed": 1, "top_p": 1}
+    assert target.adapted(body) == {"model": "m", "max_completion_tokens": 5, "top_p": 1}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"omit": ("model",)},
+        {"omit": ("",)},
+        {"rename": {"messages": "x"}},
+        {"rename": {"a": "a"}},
+        {"path": "chat/completions"},
+        {"path": "/a b"},
+        {"path": "/a#b"},
+    ],
+)
+def test_what_a_request_cannot_do_without_is_refused(fields):
+    with pytest.raises(ValidationError):
+        Target("http://h", **fields)
+
+
+def test_a_key_in_the_query_is_a_secret_and_a_version_is_none():
+    target = Target("http://h/v1beta/openai?key=0123456789&api-version=2024-06-01")
+    assert target.secrets == {"0123456789"}

@@ -218,6 +218,19 @@ def test_a_provider_is_put_in_and_what_the_scenario_says_counts(write):
     assert (loaded.asking.api_key_env, loaded.asking.api_key_file) == (None, "key")
 
 
+def test_what_a_server_takes_is_said_by_its_provider_and_its_scenario(write):
+    write(
+        "providers:\n  house:\n    base_url: http://gpu0:8000\n    omit: [seed]\n"
+        "    rename: {max_tokens: max_completion_tokens}\n    path: /api/v3/chat/completions\n",
+        "providers.yaml",
+    )
+    loaded = load(write("id: a\ntarget: {provider: house, rename: {top_p: topP}}\n"))
+    asking = loaded.asking
+    assert asking.omit == ("seed",)
+    assert asking.rename == {"max_tokens": "max_completion_tokens", "top_p": "topP"}
+    assert asking.path == "/api/v3/chat/completions"
+
+
 def test_an_unknown_provider_is_told_with_the_nearest(write):
     write(PROVIDERS, "providers.yaml")
     assert faults(write("id: a\ntarget: {provider: hous}\n")) == [
