@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import secrets
 import socket
 import ssl
@@ -13,20 +13,26 @@ from typing import Any
 
 import orjson
 
+from benchcore.client.addresses import (
+    Address,
+    connect_problem,
+    find_addresses,
+    first_that_answers,
+)
 from benchcore.client.connection import Connection
 from benchcore.client.descriptors import ensure_descriptors
-from benchcore.client.exchange import Exchange, Limits, Request
-from benchcore.client.head import head_end, head_lines
+from benchcore.client.exchange import NO_END, Exchange, Limits, Request
+from benchcore.client.head import Heads, head_end, head_lines
 from benchcore.client.ids import request_ids
-from benchcore.client.openai import PATHS, request_body
+from benchcore.client.openai import asked_tokens, request_body
 from benchcore.client.prompt import Prompt
 from benchcore.client.records import Outcome, Phase, Record, make_harmless
 from benchcore.client.stamps import Stamper
 from benchcore.client.tls import TLSConnection, TLSSession, tls_context
-from benchcore.client.watchdog import broken, overdue
-from benchcore.clock import NEVER_NS
-from benchcore.config.target import Target
-from benchcore.errors import ConfigError, TargetError
+from benchcore.client.watchdog import LATE_NS, LINGER_NS, TAIL_NS, Watchdog
+from benchcore.clock import NEVER_NS, NS
+from benchcore.config.target import PATHS, Target
+from benchcore.errors import ConfigError
 from benchcore.secrets import hide
 
 OPENING_AT_ONCE = 16
@@ -65,17 +71,19 @@ class Client:
         """Exchanges that have begun and not ended, oldest first."""
         self.merged_reads = 0
         """Reads, of ended exchanges, that held several token events of a choice."""
+        self.client_faults = 0
+        """Exchanges that ended by a fault of our own in reading their answers."""
         self._limits = limits or Limits()
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
+        self._tails: dict[Connection, int] = {}
+        """Connections that wait for the end of a body whose request is over, and until when."""
         self._connecting: dict[Exchange, asyncio.Task[None]] = {}
-        self._addresses: list[tuple[socket.AddressFamily, Any]] = []
+        self._addresses: list[Address] = []
         self._tls: ssl.SSLContext | None = None
-        self._watchdog: asyncio.TimerHandle | None = None
-        shortest = min((limit for _, limit in target.timeouts if limit is not None), default=1.0)
-        self._watch_seconds = min(0.25, max(0.02, shortest / 10))
+        self._watchdog = Watchdog(self, self._loop)
         self._ids = request_ids(secrets.randbits(60))
-        self._heads: dict[tuple[str, str], bytes] = {}
+        self._heads = Heads()
         self._secrets = tuple(target.secrets)
         hide(target.credentials)
 
@@ -104,7 +112,7 @@ class Client:
         except BaseException:
             self.stamper.close()
             raise
-        self._watch()
+        self._watchdog.start()
 
     async def _find(self) -> None:
         target = self.target
@@ -113,29 +121,14 @@ class Client:
                 self._tls = tls_context(target)
             except (OSError, ssl.SSLError) as error:
                 raise ConfigError(f"--ca-file {target.ca_file}: {error}") from None
-        if target.uds is not None:
-            self._addresses = [(socket.AF_UNIX, target.uds)]
-        else:
-            try:
-                found = await self._loop.getaddrinfo(
-                    target.host, target.port, type=socket.SOCK_STREAM
-                )
-            except (OSError, UnicodeError) as error:
-                why = error.strerror if isinstance(error, OSError) else "it is no host name"
-                raise TargetError(
-                    f"{target.base_url}: the name {target.host!r} is not known "
-                    f"({why}); check --base-url"
-                ) from None
-            self._addresses = [(family, address) for family, _, _, _, address in found]
+        self._addresses = await find_addresses(target, self._loop)
 
     async def close(self) -> None:
         """Cancel what is in flight and close every connection."""
         connecting = list(self._connecting.values())
         for exchange in list(self.in_flight):
             self.cancel(exchange)
-        if self._watchdog is not None:
-            self._watchdog.cancel()
-            self._watchdog = None
+        self._watchdog.stop()
         self.close_idle()
         self.stamper.close()
         if connecting:  # they close their sockets
@@ -145,6 +138,8 @@ class Client:
         """Close the connections that carry nothing."""
         while self._idle:
             self._idle.pop().close()
+        for connection in list(self._tails):
+            self._close_tail(connection)
 
     async def connect_ahead(self, count: int) -> int:
         """Open connections until `count` are idle; returns how many could be opened.
@@ -174,31 +169,15 @@ class Client:
             TimeoutError: without `errno`: the limit of connecting passed.
         """
         async with asyncio.timeout(self.target.timeouts.connect):
-            problem: OSError | None = None
-            for family, address in self._addresses:
-                try:
-                    sock = socket.socket(family, socket.SOCK_STREAM)
-                except OSError as error:
-                    problem = problem or error
-                    continue
-                try:
-                    sock.setblocking(False)
-                    if family != socket.AF_UNIX:
-                        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    await self._loop.sock_connect(sock, address)
-                    if self._tls is None:
-                        return Connection(sock, self, self._loop, self.stamper)
-                    session = TLSSession(self._tls, self.target.host)
-                    await session.handshake(sock, self._loop)
-                    return TLSConnection(sock, self, self._loop, self.stamper, session)
-                except OSError as error:
-                    sock.close()
-                    problem = problem or error
-                except BaseException:
-                    sock.close()
-                    raise
-            assert problem is not None
-            raise problem
+            return await first_that_answers(self._addresses, self._loop, self._connected)
+
+    async def _connected(self, sock: socket.socket) -> Connection:
+        """Return the connection of a socket that is connected."""
+        if self._tls is None:
+            return Connection(sock, self, self._loop, self.stamper)
+        session = TLSSession(self._tls, self.target.host)
+        await session.handshake(sock, self._loop)
+        return TLSConnection(sock, self, self._loop, self.stamper, session)
 
     # Preparing.
 
@@ -207,28 +186,21 @@ class Client:
     ) -> Request:
         """Return the whole request for a prompt, ready to be sent."""
         target = self.target
-        body = request_body(
-            target.endpoint,
-            model or target.model or "",
-            prompt,
-            stream=target.stream,
-            extra=target.extra_body,
-        )
+        endpoint, name = target.endpoint, model or target.model or ""
+        asked = request_body(endpoint, name, prompt, stream=target.stream, extra=target.extra_body)
+        fields = target.adapted(asked)
+        body = orjson.dumps(fields)
         request_id = request_id or next(self._ids)
+        head = self._heads.head(target, "POST", PATHS[endpoint], request_id, len(body))
         return Request(
-            payload=self._head("POST", PATHS[target.endpoint], request_id, len(body)) + body,
+            payload=head + body,
             request_id=request_id,
-            endpoint=target.endpoint,
-            stream=target.stream,
+            endpoint=endpoint,
+            # What was asked is what the body says, whoever wrote it there.
+            stream=fields.get("stream") is True,
             asked_input_tokens=prompt.input_tokens,
-            asked_output_tokens=prompt.output_tokens,
+            asked_output_tokens=asked_tokens(fields),
         )
-
-    def _head(self, method: str, path: str, request_id: str, length: int) -> bytes:
-        head = self._heads.get((method, path))
-        if head is None:
-            head = self._heads[method, path] = head_lines(self.target, method, path)
-        return head + head_end(request_id, length)
 
     def prepare_raw(
         self,
@@ -300,6 +272,9 @@ class Client:
             else:
                 self._end_unsent(exchange, Outcome.CONNECT_ERROR, connect_problem(error))
             return
+        except Exception as fault:  # noqa: BLE001  nobody awaits this task: the exchange would never end
+            self.confine(exchange, fault)
+            return
         finally:
             self._connecting.pop(exchange, None)
         record.connect_ns += _now_ns() - begun_ns
@@ -335,7 +310,7 @@ class Client:
         """
         payload = b"" if body is None else orjson.dumps(body)
         request_id = next(self._ids)
-        head = self._head(method, path, request_id, len(payload))
+        head = self._heads.head(self.target, method, path, request_id, len(payload))
         return await self.send(Request(head + payload, request_id, endpoint=None, stream=False))
 
     def cancel(
@@ -379,68 +354,94 @@ class Client:
             exchange.connection = None
             self._open_for(exchange)
             return
+        if exchange.on_done is None:  # its request was over before its body
+            self._tails.pop(connection, None)
+            exchange.release()
+        else:
+            self._conclude(exchange, lost)
         if not connection.closed:
             self._idle.append(connection)
+        if exchange.on_done is not None:
+            self._end(exchange)
+
+    def stream_done(self, connection: Connection, exchange: Exchange) -> None:
+        """Let a request whose stream has said all be over soon, its HTTP body or not."""
+        if exchange.lingering is None and exchange.on_done is not None:
+            exchange.lingering = self._loop.call_later(
+                LINGER_NS / NS, self._end_of_linger, connection, exchange
+            )
+
+    def _end_of_linger(self, connection: Connection, exchange: Exchange) -> None:
+        """End a request at its proper end; its connection waits for the end of the body."""
+        now_ns = _now_ns()
+        connection.drain(now_ns)
+        if exchange not in self.in_flight:
+            return
+        try:
+            exchange.record.done_ns = now_ns
+            self._conclude(exchange, NO_END)
+        except Exception as fault:  # noqa: BLE001  the edge where one exchange ends
+            self.confine(exchange, fault)
+            return
+        self._tails[connection] = now_ns + TAIL_NS
+        self._end(exchange, settled=True)
+
+    def close_tails(self, now_ns: int) -> None:
+        """Wait no longer for the bodies that have not ended in time."""
+        for connection in [one for one, until in self._tails.items() if now_ns > until]:
+            self._close_tail(connection)
+
+    def _close_tail(self, connection: Connection) -> None:
+        """Wait no longer for the end of a body."""
+        self._tails.pop(connection, None)
+        exchange = connection.exchange
+        connection.abort()
+        if exchange is not None:
+            exchange.release()
+
+    def confine(self, exchange: Exchange | None, fault: Exception) -> None:
+        """End the one exchange whose bytes provoked a fault; see `Owner`.
+
+        Raises:
+            Exception: the fault, where no exchange on its way has to do with it.
+        """
+        if exchange is None or exchange not in self.in_flight:
+            raise fault
+        task = self._connecting.pop(exchange, None)
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+        if exchange.connection is not None:
+            exchange.connection.abort()
+        exchange.record.done_ns = _now_ns()
+        self.client_faults += exchange.blame(fault)
+        with contextlib.suppress(Exception):  # it may be what has raised: the fault is told already
+            exchange.reader.close()
+        self._end(exchange)
+
+    def _conclude(self, exchange: Exchange, lost: str) -> None:
+        """Write how an exchange ended into its record; its stamps may say that it was too late."""
         exchange.conclude(lost=lost)
         late = exchange.late(self.target.timeouts)
         if late is not None:
-            self._time_out(record, *late)
-        self._end(exchange)
+            record, (phase, limit) = exchange.record, late
+            record.outcome, record.phase = Outcome.TIMEOUT, phase
+            record.error = f"{phase.value} took longer than {limit:g} s"
 
-    @staticmethod
-    def _time_out(record: Record, phase: Phase, limit: float) -> None:
-        record.outcome, record.phase = Outcome.TIMEOUT, phase
-        record.error = f"{phase.value} took longer than {limit:g} s"
-
-    def _end(self, exchange: Exchange) -> None:
+    def _end(self, exchange: Exchange, *, settled: bool = False) -> None:
+        """Hand a record over; `settled`: the connection still waits for the end of the body."""
         del self.in_flight[exchange]
         self.merged_reads += exchange.reader.merged_reads
         on_done, record = exchange.on_done, exchange.record
-        exchange.release()
+        if settled:
+            exchange.settle()
+        else:
+            exchange.release()
+        if record.tail_ns > LATE_NS:
+            record.released_ns = _now_ns()
         assert on_done is not None
-        make_harmless(record, self._secrets)
+        try:
+            make_harmless(record, self._secrets)
+        except RecursionError as fault:  # it goes through all of the JSON that is kept
+            record.answer = None
+            exchange.blame(fault)
         on_done(record)
-
-    # Watching the time.
-
-    def _watch(self) -> None:
-        self.stamper.tick()
-        self._watchdog = self._loop.call_later(self._watch_seconds, self._watch)
-        now_ns = _now_ns()
-        # Their readers are not called any more: see `broken`.
-        for connection in broken(self.in_flight, now_ns):
-            connection.drain(now_ns)
-        timeouts = self.target.timeouts
-        for exchange in [e for e in self.in_flight if overdue(e, timeouts, now_ns)]:
-            carrier = exchange.connection
-            if carrier is not None:
-                carrier.drain(now_ns)
-            if exchange not in self.in_flight:
-                continue
-            late = overdue(exchange, timeouts, now_ns)
-            if late is None:
-                continue
-            if exchange.reader.ended_ns:
-                # It has said all: only the end of its HTTP body is missing.
-                if carrier is not None:
-                    carrier.abort()
-                    exchange.record.done_ns = carrier.stamp_ns
-                    self.exchange_over(carrier, exchange, "the stream's body has no end")
-                continue
-            phase, limit = late
-            self.cancel(
-                exchange, Outcome.TIMEOUT, phase, f"{phase.value} took longer than {limit:g} s"
-            )
-
-
-def connect_problem(error: OSError) -> str:
-    """Return in a few words why a connection could not be opened."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"the server's certificate is not trusted ({error.verify_message}); "
-            "--ca-file names a CA, --insecure trusts anything"
-        )
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or error}"
-    # asyncio puts its own sentence, with the address, into strerror.
-    return os.strerror(error.errno) if error.errno else str(error)

@@ -43,6 +43,14 @@ class Owner(Protocol):
         """Forget an idle connection."""
         ...
 
+    def stream_done(self, connection: Connection, exchange: Exchange) -> None:
+        """Take notice that a stream has said all, and its HTTP body goes on."""
+        ...
+
+    def confine(self, exchange: Exchange | None, fault: Exception) -> None:
+        """End the exchange whose bytes provoked a fault, and nothing but that; raise any other."""
+        ...
+
 
 class Connection:
     """One open socket; carries one exchange at a time.
@@ -98,10 +106,15 @@ class Connection:
         self.uses += 1
         record.reused = self.uses > 1
         record.send_end_ns = 0
-        data = self._encoded(exchange.request.payload)
-        if not record.sent_ns:
-            record.sent_ns = _now_ns()
-        self._write(data)
+        try:
+            data = self._encoded(exchange.request.payload)
+            if not record.sent_ns:
+                record.sent_ns = _now_ns()
+            self._write(data)
+        except OSError as error:  # what TLS says of a session that is over
+            self._lost(error.strerror or str(error))
+        except Exception as fault:  # noqa: BLE001  the edge where one exchange ends
+            self._owner.confine(exchange, fault)
 
     def _encoded(self, data: bytes) -> bytes:
         """Return what goes over the wire for `data`."""
@@ -136,26 +149,41 @@ class Connection:
 
     def _on_writable(self) -> None:
         assert self._remainder is not None
-        self._write(self._remainder)
+        exchange = self.exchange
+        try:
+            self._write(self._remainder)
+        except Exception as fault:  # noqa: BLE001  the edge where one exchange ends
+            self._owner.confine(exchange, fault)
 
     def _on_readable(self) -> bool:
-        """Read once; returns whether anything was there."""
+        """Read once; returns whether anything was there.
+
+        Whatever the bytes of one answer provoke, here or further in, ends that exchange alone.
+        """
+        exchange = self.exchange
         try:
-            data, ancillary, _, _ = self._recvmsg(READ_BYTES, ANCILLARY_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError as error:
-            self._lost(error.strerror or str(error))
-            return False
-        mono_ns = _now_ns()
-        if not data:
-            self._lost(CLOSED)
-            return False
-        self.stamp_ns = self._stamp(ancillary, mono_ns, self.stamp_ns)
-        self._take(data, mono_ns)
+            try:
+                data, ancillary, _, _ = self._recvmsg(READ_BYTES, ANCILLARY_BYTES)
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError as error:
+                self._lost(error.strerror or str(error))
+                return False
+            mono_ns = _now_ns()
+            if not data:
+                self._lost(CLOSED)
+                return False
+            self.stamp_ns = self._stamp(ancillary, mono_ns, self.stamp_ns)
+            self._received(data)
+        except Exception as fault:  # noqa: BLE001  the edge where one exchange ends
+            self._owner.confine(exchange, fault)
+            return True
+        # Outside: a fault of the schedule is no fault of the answer that was read before.
+        if mono_ns >= self._owner.due_ns:
+            self._owner.run_due()
         return True
 
-    def _take(self, data: bytes, mono_ns: int) -> None:
+    def _take(self, data: bytes) -> None:
         """Hand what one read brought to the exchange; `stamp_ns` is its stamp."""
         exchange = self.exchange
         if exchange is None:
@@ -176,8 +204,11 @@ class Connection:
             exchange.idle_read(len(data))
         if exchange.complete or reader.outcome is not None:
             self._over(exchange)
-        if mono_ns >= self._owner.due_ns:
-            self._owner.run_due()
+        elif reader.done:
+            self._owner.stream_done(self, exchange)
+
+    # What one read brought, as it came over the wire; no call more than is needed.
+    _received = _take
 
     def stop_reading(self) -> None:
         """Read nothing more, as a slow client does; whoever measures never does that."""
@@ -203,7 +234,7 @@ class Connection:
             exchange.keep_alive = False  # bytes behind the end of the answer
         elif isinstance(error, httptools.HttpParserCallbackError) and cause is not None:
             if not isinstance(cause, EventTooLargeError):
-                raise cause  # a fault of ours, not of the server
+                raise cause
             exchange.reader.fail(Outcome.PROTOCOL_ERROR, "an event of the stream has no end")
         elif isinstance(error, httptools.HttpParserUpgrade):
             exchange.reader.fail(Outcome.PROTOCOL_ERROR, "not HTTP any more: 101, an upgrade")
@@ -217,12 +248,12 @@ class Connection:
             self.exchange = None
             if not reusable:
                 self.close()
-            exchange.record.done_ns = self.stamp_ns
+            exchange.note_done(self.stamp_ns)
             self._owner.exchange_over(self, exchange, "")
         elif exchange.reader.outcome is Outcome.PROTOCOL_ERROR:
             self.exchange = None
             self.close()
-            exchange.record.done_ns = self.stamp_ns
+            exchange.note_done(self.stamp_ns)
             self._owner.exchange_over(self, exchange, "aborted")
 
     def _lost(self, how: str) -> None:
@@ -232,7 +263,7 @@ class Connection:
         if exchange is None:
             self._owner.connection_lost(self)
         else:
-            exchange.record.done_ns = _now_ns()
+            exchange.note_done(_now_ns())
             self._owner.exchange_over(self, exchange, how)
 
     def abort(self) -> None:

@@ -6,7 +6,15 @@ from typing import Any, ClassVar
 
 import orjson
 
-from benchcore.client.openai import MOST_TOKENS, error_text, generated, plain_text, read_usage
+from benchcore.client.openai import (
+    BROKEN_ENDS,
+    MOST_TOKENS,
+    TOO_DEEP,
+    error_text,
+    generated,
+    plain_text,
+    read_usage,
+)
 from benchcore.client.records import Outcome, Record
 from benchcore.config.target import Endpoint
 
@@ -162,7 +170,7 @@ class StreamReader:
         elif isinstance(message, dict):
             self._usage = message.get("usage") or self._usage
         else:
-            self.fail(Outcome.PROTOCOL_ERROR, f"an event is no object: {str(message)[:80]}")
+            self.fail(Outcome.PROTOCOL_ERROR, f"an event is no object: {plain_text(message)[:80]}")
 
     def _keep(self, lane: Any, pieces: Iterable[tuple[str, Any]]) -> None:
         """Keep what was generated of a choice: kinds, and what they hold."""
@@ -209,9 +217,15 @@ class StreamReader:
         pending[lane] = pending.get(lane, 0) + 1
 
     def _finish(self, lane: Any, reason: Any) -> None:
-        self.finish_reason = str(reason)
+        self.finish_reason = plain_text(reason)
         self._unfinished.discard(_index(lane))
         self.plain = False
+        if self.finish_reason == TOO_DEEP:
+            self.fail(
+                Outcome.PROTOCOL_ERROR, "the finish_reason is no string, and nested too deeply"
+            )
+        elif self.finish_reason.lower() in BROKEN_ENDS:
+            self.fail(Outcome.STREAM_ERROR, f"the answer ended as {self.finish_reason!r}")
 
     def commit(self, stamp_ns: int) -> None:
         """Turn the pending token events into arrivals at `stamp_ns`: the general case."""

@@ -11,18 +11,29 @@ import httptools
 import orjson
 
 from benchcore.client.events import READERS, StreamReader
-from benchcore.client.openai import error_text, read_answer, read_usage
+from benchcore.client.openai import (
+    BROKEN_ENDS,
+    TOO_DEEP,
+    error_text,
+    read_answer,
+    read_usage,
+)
 from benchcore.client.records import Outcome, Phase, Record
+from benchcore.client.refusal import blame, refusal
 from benchcore.client.reply import Reply
 from benchcore.client.sse import SSEParser
 from benchcore.client.template import EventTemplate
 from benchcore.clock import NS
 
 if TYPE_CHECKING:
+    import asyncio
+
     from benchcore.client.connection import Connection
     from benchcore.config.target import Endpoint, Timeouts
 
 
+NO_END = "the stream's body has no end"
+"""How a stream is cut that has said all, and whose HTTP body goes on."""
 CLOSED = "the server closed the connection"
 """How a socket ends in good order; it is also the end of a body without a length."""
 
@@ -62,6 +73,7 @@ class Request:
 
 
 _NOT_STREAMS = (b"application/json", b"text/html")
+_UNENCODED = frozenset({"", "identity"})
 
 
 class Exchange:
@@ -80,9 +92,11 @@ class Exchange:
         "_body",
         "_content_type",
         "_delimited",
+        "_encodings",
         "_head_complete",
         "_limits",
         "_parser",
+        "_server",
         "_size",
         "_streaming",
         "_template",
@@ -92,6 +106,7 @@ class Exchange:
         "feed",
         "keep",
         "keep_alive",
+        "lingering",
         "on_body",
         "on_done",
         "reader",
@@ -122,6 +137,8 @@ class Exchange:
         self._size = 0
         self.complete = False
         self.keep_alive = False
+        self.lingering: asyncio.TimerHandle | None = None
+        """Runs once the stream has said all, until its HTTP body ends or is not waited for."""
         self._begin_head()
         self._template = EventTemplate(self.reader, self._gather)
         self.on_body: Callable[[bytes], None] = self._template.feed
@@ -137,6 +154,8 @@ class Exchange:
         self._delimited = False
         self._streaming = False
         self._content_type = b""
+        self._encodings: list[str] = []
+        self._server = ""
 
     def _feed_head(self, data: bytes) -> None:
         """Feed until the head is complete; then llhttp is fed directly."""
@@ -180,6 +199,11 @@ class Exchange:
             self._delimited = True
         elif name == b"transfer-encoding":
             self._delimited = b"chunked" in value.lower()
+            self._encodings += _codings(value.lower().replace(b"chunked", b""))
+        elif name == b"content-encoding":
+            self._encodings += _codings(value)
+        elif name == b"server":
+            self._server = value.decode("latin-1").partition("/")[0].strip()[:40]
         elif name == b"retry-after":
             self.record.retry_after = value.decode("latin-1").strip()
         reply = self.record.reply
@@ -198,7 +222,13 @@ class Exchange:
         self.record.status = self.status
         if self.record.reply is not None:
             self.record.reply.status = self.status
-        if (
+        if self._encodings and 200 <= self.status < 300:
+            self.reader.fail(
+                Outcome.PROTOCOL_ERROR,
+                f"the answer is compressed ({', '.join(self._encodings)[:80]}), which was not "
+                "asked for: something before the server compresses what passes it",
+            )
+        elif (
             self.status < 300
             and self.request.stream
             and not self._content_type.startswith(_NOT_STREAMS)
@@ -238,6 +268,11 @@ class Exchange:
 
     # How it ended.
 
+    def note_done(self, at_ns: int) -> None:
+        """Note when the answer was over; a record that was handed over is not ours any more."""
+        if self.on_done is not None:
+            self.record.done_ns = at_ns
+
     def conclude(self, *, lost: str) -> None:
         """Write outcome and error into the record.
 
@@ -246,6 +281,10 @@ class Exchange:
         """
         record = self.record
         self.reader.close()
+        if self._streaming and self.reader.ended_ns:
+            record.tail_ns = max(record.done_ns - self.reader.ended_ns, 0)
+            if lost == NO_END:
+                record.done_ns = self.reader.ended_ns
         if self.reader.outcome is Outcome.PROTOCOL_ERROR:
             record.outcome, record.error = Outcome.PROTOCOL_ERROR, self.reader.error
         elif not record.first_byte_ns:
@@ -279,7 +318,13 @@ class Exchange:
             record.outcome = Outcome.OK
         else:
             record.outcome = Outcome.EMPTY
-            record.error = f"the stream ended ({record.finish_reason or 'no reason'}) empty"
+            record.error = f"the stream ended ({record.finish_reason[:80] or 'no reason'}) empty"
+
+    def blame(self, fault: Exception) -> bool:
+        """Write into the record that reading has raised; returns whether we are to blame."""
+        ours, error = blame(fault)
+        self.record.outcome, self.record.error = Outcome.PROTOCOL_ERROR, error
+        return ours
 
     def _conclude_plain(self, lost: str) -> None:
         record = self.record
@@ -323,20 +368,22 @@ class Exchange:
         record.finish_reason = said.finish_reason
         if self.keep:
             record.text, record.refused = said.text, said.refused
-        if said.generated or self.allow_empty:
+        if said.finish_reason == TOO_DEEP:
+            record.outcome = Outcome.PROTOCOL_ERROR
+            record.error = "the finish_reason is no string, and nested too deeply"
+        elif said.finish_reason.lower() in BROKEN_ENDS:
+            record.outcome = Outcome.STREAM_ERROR
+            record.error = f"the answer ended as {said.finish_reason!r}"
+        elif said.generated or self.allow_empty:
             record.outcome = Outcome.OK
         else:
             record.outcome, record.error = Outcome.EMPTY, "the answer holds no output"
 
     def _refusal(self) -> str:
-        body = b"".join(self._body)
-        try:
-            text = error_text(orjson.loads(body))
-        except orjson.JSONDecodeError:
-            text = " ".join(body[:600].decode(errors="replace").split())[:300]
-        if 300 <= self.status < 400:
-            text = f"a redirect; give the address it leads to as --base-url. {text}"
-        return text
+        said, self.record.refused_field = refusal(
+            b"".join(self._body), self.status, self._content_type, self._encodings, self._server
+        )
+        return said
 
     def late(self, phase_limits: Timeouts) -> tuple[Phase, float] | None:
         """Return the limit that the record's own stamps broke, with its value in seconds.
@@ -371,6 +418,20 @@ class Exchange:
         self._template.stop()
         self.connection = None
         self.on_done = None
+        if self.lingering is not None:
+            self.lingering.cancel()
+            self.lingering = None
+
+    def settle(self) -> None:
+        """Read no more of the body than it takes to find its end: the request is over."""
+        self._template.stop()
+        self.on_done = None
+
+
+def _codings(value: bytes) -> list[str]:
+    """Return the codings of a header that change bytes."""
+    names = [name.strip().lower() for name in value.decode("latin-1").split(",")]
+    return [name for name in names if name not in _UNENCODED]
 
 
 def _nothing(_data: bytes) -> None:

@@ -20,13 +20,14 @@ def head_lines(
     Args:
         target: whom it is for, with the key and the headers that go with each request.
         method: of HTTP.
-        path: from the API's root, `/v1/…`.
+        path: as the API's specification has it, `/v1/…`, or one beside the API.
         over: headers that replace the usual ones, names in lower case; `None` leaves one out.
     """
     lines: dict[str, str | None] = {
         "host": target.authority,
         "user-agent": f"benchcore/{__version__}",
         "accept": "text/event-stream" if method == "POST" else "application/json",
+        "accept-encoding": "identity",
         "content-type": "application/json",
     }
     if target.api_key is not None:
@@ -34,9 +35,26 @@ def head_lines(
     lines.update({name.lower(): value for name, value in target.headers.items()})
     lines.update(over or {})
     text = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value is not None)
-    return f"{method} {target.root}{path} HTTP/1.1\r\n{text}".encode()
+    return f"{method} {target.place(path)} HTTP/1.1\r\n{text}".encode()
 
 
 def head_end(request_id: str, length: int) -> bytes:
     """Return the headers that are each request's own, and the empty line."""
     return b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (request_id.encode(), length)
+
+
+class Heads:
+    """Heads of requests: what does not change is made once for each target."""
+
+    def __init__(self) -> None:
+        self._target: Target | None = None
+        self._lines: dict[tuple[str, str], bytes] = {}
+
+    def head(self, target: Target, method: str, path: str, request_id: str, length: int) -> bytes:
+        """Return all of a request before its body; see `head_lines` and `head_end`."""
+        if self._target is not target:
+            self._target, self._lines = target, {}
+        lines = self._lines.get((method, path))
+        if lines is None:
+            lines = self._lines[method, path] = head_lines(target, method, path)
+        return lines + head_end(request_id, length)

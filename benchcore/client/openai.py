@@ -13,17 +13,32 @@ from benchcore.config.target import Endpoint
 MOST_TOKENS = 1 << 53
 """A count of tokens beyond this is none."""
 
-PATHS: dict[Endpoint, str] = {
-    "chat": "/v1/chat/completions",
-    "completions": "/v1/completions",
-    "responses": "/v1/responses",
-}
+TOKEN_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "max_new_tokens")
+"""Fields of a body that say how long an answer may be, the one that counts most first."""
+
+GOOD_ENDS = frozenset(
+    {
+        *("stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "completed"),
+        *("length", "max_tokens", "max_output_tokens", "model_length", "incomplete", "limit"),
+        *("tool_calls", "tool_call", "tool_use", "function_call"),
+    }
+)
+"""Finish reasons, in lower case, of an answer that ended as it should, whoever words it."""
+BROKEN_ENDS = frozenset(
+    {
+        *("abort", "aborted", "cancel", "cancelled", "canceled"),
+        *("error", "failed", "insufficient_system_resource"),
+    }
+)
+"""Finish reasons, in lower case, by which a server says that it broke the answer off."""
+TOO_DEEP = "(nested too deeply to be shown)"
+"""Stands for JSON that a parser takes and nothing else does."""
 
 
 def request_body(
     endpoint: Endpoint, model: str, prompt: Prompt, *, stream: bool, extra: Mapping[str, Any]
-) -> bytes:
-    """Return the JSON of one request.
+) -> dict[str, Any]:
+    """Return the body of one request.
 
     Args:
         endpoint: which of the endpoints it is for.
@@ -52,7 +67,15 @@ def request_body(
         body["stream_options"] = {"include_usage": True}
     body.update(prompt.extra)
     body.update(extra)
-    return orjson.dumps(body)
+    return body
+
+
+def asked_tokens(body: Mapping[str, Any]) -> int | None:
+    """Return how long a body lets the answer be, in tokens; `None`: the server decides."""
+    for name in TOKEN_LIMITS:
+        if type(value := body.get(name)) is int:
+            return value
+    return None
 
 
 def read_usage(raw: Any) -> Usage | None:
@@ -96,11 +119,34 @@ def error_text(raw: Any) -> str:
         inner = raw.get("error") or raw
         if isinstance(inner, dict):
             inner = inner.get("message") or inner.get("detail") or inner.get("code") or inner
-        if isinstance(inner, (dict, list)):
-            inner = orjson.dumps(inner).decode()
         raw = inner
-    text = raw if isinstance(raw, str) else orjson.dumps(raw, default=str).decode()
+    text = raw if isinstance(raw, str) else _json_text(raw)
     return " ".join(text.split())[:300]
+
+
+def refused_field(raw: Any) -> str:
+    """Return the field that a refusal names in a place of its own; empty where it names none.
+
+    That place is OpenAI's `error.param`, or the `loc` of one fault of pydantic's.
+    """
+    inner = raw.get("error") if isinstance(raw, dict) else None
+    found = inner.get("param") if isinstance(inner, dict) else None
+    if found is None and isinstance(raw, dict):
+        faults = raw.get("detail")
+        fault = faults[0] if isinstance(faults, list) and faults else None
+        place = fault.get("loc") if isinstance(fault, dict) else None
+        found = (
+            place[1] if isinstance(place, list) and place[:1] == ["body"] and place[1:] else None
+        )
+    return found if isinstance(found, str) else ""
+
+
+def _json_text(value: Any) -> str:
+    """Return any JSON as text; it may be nested more deeply than can be written again."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return TOO_DEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +156,7 @@ class Answer:
     Args:
         text: the text of its first choice.
         generated: whether there is output of any kind: text, reasoning, a refusal, a tool call.
-        finish_reason: of its first choice; empty where it gives none.
+        finish_reason: of its first choice; one that broke off counts first. Empty: none is given.
         refused: whether the model declined, in a field of its own.
     """
 
@@ -139,11 +185,20 @@ def read_answer(endpoint: Endpoint, answer: Any) -> Answer:
             texts = [message.get("content") for message in messages]
             generated = any(message.get(name) for message in messages for name in _OUTPUT_FIELDS)
             refused = any(message.get("refusal") for message in messages)
-        reason = choices[0].get("finish_reason") if choices else None
+        reasons = [plain_text(choice.get("finish_reason")) for choice in choices]
+        broken = [reason for reason in reasons if reason.lower() in BROKEN_ENDS]
+        reason = (broken or reasons or [""])[0]
         text = plain_text(texts[0]) if texts else ""
-        return Answer(text, generated, str(reason or ""), refused)
+        return Answer(text, generated, reason, refused)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"no {endpoint} answer: {error!r} in {str(answer)[:120]}") from None
+        raise ValueError(
+            f"no {endpoint} answer: {_fault(error)} in {_json_text(answer)[:120]}"
+        ) from None
+
+
+def _fault(error: Exception) -> str:
+    """Return an error of ours over JSON of theirs; its message may hold a value, of any length."""
+    return f"{type(error).__name__}: {str(error)[:80]}"
 
 
 def _read_response(answer: Any) -> Answer:
@@ -158,7 +213,7 @@ def _read_response(answer: Any) -> Answer:
         if kind == "message":
             texts += [part.get("text") for part in parts]
     text = "".join(map(plain_text, texts))
-    return Answer(text, generated, str(answer.get("status") or ""), refused)
+    return Answer(text, generated, plain_text(answer.get("status")), refused)
 
 
 def generated(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -205,7 +260,7 @@ def answer_texts(answer: Any) -> list[str]:
             if piece
         ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"no answer: {error!r} in {str(answer)[:120]}") from None
+        raise ValueError(f"no answer: {_fault(error)} in {_json_text(answer)[:120]}") from None
 
 
 def _response_texts(items: Any) -> Iterator[str]:
@@ -223,7 +278,7 @@ def plain_text(content: Any) -> str:
     """Return content as text: what is none, such as a list of parts, as its JSON."""
     if isinstance(content, str):
         return content
-    return orjson.dumps(content).decode() if content else ""
+    return _json_text(content) if content else ""
 
 
 _OUTPUT_FIELDS = (

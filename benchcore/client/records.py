@@ -87,6 +87,8 @@ class Record:
     error: str = ""
     retry_after: str = ""
     """What a refusal said in `Retry-After`: seconds or a date."""
+    refused_field: str = ""
+    """The field of the body that a refusal names in a place of its own, such as `error.param`."""
     finish_reason: str = ""
 
     connect_ns: int = 0
@@ -101,6 +103,10 @@ class Record:
     first_output_ns: int = 0
     last_token_ns: int = 0
     done_ns: int = 0
+    tail_ns: int = 0
+    """From the proper end of a stream to that of its HTTP body, as far as that was waited for."""
+    released_ns: int = 0
+    """When it was let go, where that was after `done_ns`; else 0."""
 
     stamps: array[int] = field(default_factory=lambda: array("q"))
     events: array[int] | None = None
@@ -125,6 +131,14 @@ class Record:
     """The whole JSON of a plain answer, where it was asked to be kept."""
     reply: Reply | None = None
     """The answer as it came, of a request that asked for that."""
+
+    @property
+    def cause(self) -> str:
+        """How it failed, in a line: outcome, status and what was said."""
+        status = f" {self.status}" if self.status and self.outcome is Outcome.HTTP_ERROR else ""
+        # A title stands by itself, behind its status.
+        link = " " if self.error.startswith('"') else ": "
+        return f"{self.outcome}{status}{link}{self.error}"
 
     @property
     def output_tokens(self) -> int | None:

@@ -131,12 +131,12 @@ class EventTemplate:
             return
         prefix, suffix = event[: place.start(1)], event[place.end(1) :]
         content = "x" * len(event)  # so long that it stands nowhere else in the event
-        try:
-            proof = orjson.loads(prefix[6:] + content.encode() + suffix[:-2])
-        except orjson.JSONDecodeError:
-            return
         holder[key] = content
-        if proof == message:
+        try:
+            proven = orjson.loads(prefix[6:] + content.encode() + suffix[:-2]) == message
+        except (orjson.JSONDecodeError, RecursionError):
+            return
+        if proven:
             self._learnt, self._suffix = prefix, suffix
             self._start, self._end = len(prefix), -len(suffix)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import time
 from typing import TYPE_CHECKING
 
-from benchcore.client.connection import ANCILLARY_BYTES, READ_BYTES, Connection, Owner
+from benchcore.client.connection import READ_BYTES, Connection, Owner
 from benchcore.client.exchange import CLOSED
 
 if TYPE_CHECKING:
@@ -91,19 +90,7 @@ class TLSConnection(Connection):
         elif data:
             self._write(data)
 
-    def _on_readable(self) -> bool:
-        try:
-            data, ancillary, _, _ = self._recvmsg(READ_BYTES, ANCILLARY_BYTES)
-        except (BlockingIOError, InterruptedError):
-            return False
-        except OSError as error:
-            self._lost(error.strerror or str(error))
-            return False
-        mono_ns = time.perf_counter_ns()
-        if not data:
-            self._lost(CLOSED)
-            return False
-        self.stamp_ns = self._stamp(ancillary, mono_ns, self.stamp_ns)
+    def _received(self, data: bytes) -> None:
         session = self._session
         session.incoming.write(data)
         # One read may hold several records, or part of one: take all that has become readable.
@@ -122,9 +109,8 @@ class TLSConnection(Connection):
                 break
             pieces.append(piece)
         if pieces:
-            self._take(b"".join(pieces), mono_ns)
+            self._take(b"".join(pieces))
         if how and not self.closed:
             self._lost(how)
         elif session.outgoing.pending and not self.closed:
             self._flush()
-        return True

@@ -1,20 +1,32 @@
-"""Watchdog: which exchanges have taken too long, and which sockets broke unseen."""
+"""Watchdog: ends exchanges that have taken too long, and finds sockets that broke unseen."""
 
 from __future__ import annotations
 
+import asyncio
 import select
+import time
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from benchcore.client.connection import Connection
-from benchcore.client.exchange import Exchange
-from benchcore.client.records import Phase
+from benchcore.client.exchange import NO_END, Exchange
+from benchcore.client.records import Outcome, Phase
 from benchcore.clock import NS
 from benchcore.config.target import Timeouts
+
+if TYPE_CHECKING:
+    from benchcore.client.client import Client
 
 BROKEN_NS = NS // 200
 """A connection that brings nothing for so long is looked at for an error."""
 GRACE_NS = NS
-"""After its proper end a stream may take this long to finish its HTTP body."""
+"""After its `finish_reason` a stream may take this long to report usage and to end."""
+LINGER_NS = NS // 50
+"""After `[DONE]` a stream may take this long to finish its HTTP body; then the request is over."""
+LATE_NS = LINGER_NS // 2
+"""An end that comes later than this after the proper one is a late one."""
+TAIL_NS = 5 * NS
+"""A connection whose request is over may take this long to be free for the next one."""
 
 
 def overdue(exchange: Exchange, timeouts: Timeouts, now_ns: int) -> tuple[Phase, float] | None:
@@ -61,7 +73,73 @@ def broken(exchanges: Iterable[Exchange], now_ns: int) -> list[Connection]:
     poll = select.poll()
     for exchange in exchanges:
         connection = exchange.connection
-        if connection is not None and now_ns - connection.stamp_ns > BROKEN_NS:
+        if (
+            connection is not None
+            and not connection.closed
+            and now_ns - connection.stamp_ns > BROKEN_NS
+        ):
             quiet[connection.descriptor] = connection
             poll.register(connection.descriptor, 0)
     return [quiet[descriptor] for descriptor, _ in poll.poll(0)] if quiet else []
+
+
+class Watchdog:
+    """Looks several times a second at what is on its way.
+
+    Args:
+        client: whose exchanges.
+        loop: the running event loop.
+    """
+
+    def __init__(self, client: Client, loop: asyncio.AbstractEventLoop) -> None:
+        self._client = client
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+        limits = [limit for _, limit in client.target.timeouts if limit is not None]
+        self._seconds = min(0.25, max(0.02, min(limits, default=1.0) / 10))
+
+    def start(self) -> None:
+        """Look now, and again and again."""
+        self._client.stamper.tick()
+        self._timer = self._loop.call_later(self._seconds, self.start)
+        now_ns = time.perf_counter_ns()
+        # Their readers are not called any more: see `broken`.
+        for connection in broken(self._client.in_flight, now_ns):
+            connection.drain(now_ns)
+        self._client.close_tails(now_ns)
+        for exchange in list(self._client.in_flight):
+            try:
+                self._look_at(exchange, now_ns)
+            except Exception as fault:  # noqa: BLE001  one entry must not cost the others theirs
+                self._client.confine(exchange, fault)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_at(self, exchange: Exchange, now_ns: int) -> None:
+        """End an exchange that has passed a limit."""
+        client = self._client
+        timeouts = client.target.timeouts
+        if overdue(exchange, timeouts, now_ns) is None:
+            return
+        carrier = exchange.connection
+        if carrier is not None:
+            carrier.drain(now_ns)
+        if exchange not in client.in_flight:
+            return
+        late = overdue(exchange, timeouts, now_ns)
+        if late is None:
+            return
+        if exchange.reader.ended_ns:
+            # It has said all: only the end of its HTTP body is missing.
+            if carrier is not None:
+                carrier.abort()
+                exchange.record.done_ns = now_ns
+                client.exchange_over(carrier, exchange, NO_END)
+            return
+        phase, limit = late
+        why = f"{phase.value} took longer than {limit:g} s"
+        client.cancel(exchange, Outcome.TIMEOUT, phase, why)

@@ -104,5 +104,7 @@ def overlap_ns(records: Iterable[Record], start_ns: int, end_ns: int) -> int:
             begin = record.sent_ns  # it connected after that
         else:
             begin = record.sent_ns - record.connect_ns
-        total += max(0, min(record.done_ns, end_ns) - max(begin, start_ns))
+        # A request may have ended before it was let go: its slot is taken until then.
+        gone_ns = record.released_ns or record.done_ns
+        total += max(0, min(gone_ns, end_ns) - max(begin, start_ns))
     return total

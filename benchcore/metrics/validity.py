@@ -77,6 +77,8 @@ class Evidence:
     planned: int = 0
     unsent: int = 0
     unprepared: int = 0
+    client_faults: int = 0
+    """Requests that ended by a fault of benchcore's own in reading their answers."""
     ok: int = 0
     failed: int = 0
 
@@ -115,6 +117,11 @@ def _invalid(seen: Evidence, limits: Thresholds) -> Iterator[str]:
 
 
 def _suspect(seen: Evidence, limits: Thresholds) -> Iterator[str]:
+    if seen.client_faults:
+        yield (
+            f"client_fault: {seen.client_faults} request(s) ended by a fault of benchcore's own; "
+            "please report it, with the error in requests.csv"
+        )
     yield from _late_reads(seen, limits)
     yield from _late_sends(seen, limits)
     yield from _machine(seen, limits)

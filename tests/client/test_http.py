@@ -222,7 +222,74 @@ async def test_an_error_status_may_come_as_a_stream_or_with_no_body(replay, wire
     record = replay(raw)
     assert (record.outcome, record.error) == (Outcome.HTTP_ERROR, "data: {}")
     record = replay(head(b"content-length: 0\r\n", status=b"502 Bad Gateway"))
-    assert (record.outcome, record.status, record.error) == (Outcome.HTTP_ERROR, 502, "")
+    assert (record.outcome, record.status) == (Outcome.HTTP_ERROR, 502)
+    assert record.error == '"Bad Gateway", and an empty body'
+    assert record.cause == 'http_error 502 "Bad Gateway", and an empty body'
+
+
+@pytest.mark.parametrize(
+    ("page", "kind", "said"),
+    [
+        (
+            b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>",
+            b"text/html",
+            '"Bad Gateway" (nginx)',
+        ),
+        (b"<!DOCTYPE html>\n<TITLE>\n Error &amp; co\n</TITLE>", b"", '"Error & co" (nginx)'),
+        (b"<html><body>" + b"x" * 5000, b"text/html", '"Bad Gateway" (nginx)'),
+        (b"", b"text/html", '"Bad Gateway" (nginx), and an empty body'),
+        (b"upstream is down", b"text/plain", "upstream is down"),
+    ],
+)
+async def test_a_page_of_html_is_told_by_its_title(replay, page, kind, said):
+    raw = (
+        head(
+            b"server: nginx/1.25.3\r\n",
+            b"content-type: %b\r\n" % kind,
+            b"content-length: %d\r\n" % len(page),
+            status=b"502 Bad Gateway",
+        )
+        + page
+    )
+    record = replay(raw)
+    assert (record.outcome, record.status, record.error) == (Outcome.HTTP_ERROR, 502, said)
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"br", b"deflate, gzip", b"GZIP"])
+async def test_what_comes_compressed_is_named(replay, wire, coding):
+    lines = b"content-encoding: %b\r\n" % coding
+    named = coding.decode().lower()
+    stream = replay(head(SSE, lines, TE) + chunked(b"\x1f\x8b\x08\x00"))
+    assert stream.outcome is Outcome.PROTOCOL_ERROR
+    assert stream.error.startswith(f"the answer is compressed ({named}), which was not asked for")
+    listing = replay(head(lines, b"content-length: 4\r\n") + b"\x1f\x8b\x08\x00", ask=True)
+    assert listing.outcome is Outcome.PROTOCOL_ERROR
+    assert f"compressed ({named})" in listing.error
+    refusal = replay(head(lines, b"content-length: 2\r\n", status=b"503 Busy") + b"\x1f\x8b")
+    assert (refusal.outcome, refusal.status) == (Outcome.HTTP_ERROR, 503)
+    assert refusal.error == f"the body is compressed ({named}), unasked"
+
+
+async def test_an_identity_coding_is_none(replay, wire):
+    good = wire.good().replace(b"\r\n\r\n", b"\r\ncontent-encoding: identity\r\n\r\n", 1)
+    assert replay(good).outcome is Outcome.OK
+
+
+@pytest.mark.parametrize("reason", ["abort", "error", "ABORTED", "cancelled"])
+async def test_an_answer_that_the_server_broke_off_is_a_stream_error(replay, wire, reason):
+    record = replay(wire.stream(wire.delta(content="a"), wire.delta(reason), wire.DONE))
+    assert record.outcome is Outcome.STREAM_ERROR
+    assert record.error == f"the answer ended as {reason!r}"
+    choice = {"message": {"content": "a"}, "finish_reason": reason}
+    good = {"message": {"content": "b"}, "finish_reason": "stop"}
+    plain = replay(wire.plain({"choices": [good, choice]}), stream=False)
+    assert (plain.outcome, plain.finish_reason) == (Outcome.STREAM_ERROR, reason)
+
+
+@pytest.mark.parametrize("reason", ["stop", "length", "tool_calls", "eos_token", "content_filter"])
+async def test_an_answer_that_ended_of_itself_is_ok_and_its_reason_is_kept(replay, wire, reason):
+    record = replay(wire.stream(wire.delta(content="a"), wire.delta(reason), wire.DONE))
+    assert (record.outcome, record.finish_reason) == (Outcome.OK, reason)
 
 
 async def test_a_redirect_is_a_http_error_that_says_what_to_do(replay):
@@ -397,16 +464,3 @@ async def test_what_is_asked_beside_generation_is_kept_as_it_is(replay, wire, bo
     assert record.streamed is False
     record = replay(head() + body, ask=True)
     assert (record.outcome, record.answer, record.text) == (Outcome.OK, answer, text)
-
-
-async def test_a_fault_of_ours_in_a_callback_is_not_taken_for_the_servers(
-    replay, wire, monkeypatch
-):
-    from benchcore.client.events import ChatReader
-
-    def broken(*_):
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(ChatReader, "event", broken)
-    with pytest.raises(ZeroDivisionError):
-        replay(wire.good(), end=None)

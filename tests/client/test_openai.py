@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from benchcore.client.openai import (
@@ -19,7 +17,7 @@ TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": None
 
 
 def body(endpoint, prompt, *, stream=True, extra=None):
-    return json.loads(request_body(endpoint, "m", prompt, stream=stream, extra=extra or {}))
+    return request_body(endpoint, "m", prompt, stream=stream, extra=extra or {})
 
 
 @pytest.mark.parametrize(

@@ -432,6 +432,7 @@ async def test_what_a_request_looks_like_on_the_wire(wire, serve, connect, post)
     assert found["authorization"] == "Bearer the-key"
     assert found["content-type"] == "application/json"
     assert found["accept"] == "text/event-stream"
+    assert found["accept-encoding"] == "identity"
     assert found["x-extra"] == "é"
     assert found["user-agent"] == "mine"
     assert count == len(found)

@@ -23,9 +23,9 @@ async def test_a_connection_that_ends_at_any_byte(wire, serve, connect, post, fi
 
     server = serve(script)
     client = await connect(server.url)
-    client._watch_seconds = 0.002
-    client._watchdog.cancel()
-    client._watch()
+    client._watchdog._seconds = 0.002
+    client._watchdog.stop()
+    client._watchdog.start()
     before = files()
     for offset in range(len(raw)):
         record = await post(client)

@@ -13,6 +13,7 @@ import pytest
 from benchcore.client.exchange import Exchange, Limits
 from benchcore.client.prompt import Prompt
 from benchcore.client.records import Outcome, Phase, Record
+from benchcore.client.watchdog import LATE_NS
 
 BOTH_LOOPS = True
 linux = pytest.mark.skipif(sys.platform != "linux", reason="kernel stamps are Linux's")
@@ -201,7 +202,7 @@ async def test_a_stalled_loop_is_no_time_out_where_the_data_were_in_time(
     client.start(client.prepare(Prompt("hi")), 1, ended.append)
     stalled.set()
     time.sleep(0.4)  # all limits pass while nobody reads
-    client._watch()  # before any reader has run
+    client._watchdog.start()  # before any reader has run
     assert [(record.outcome, record.error) for record in ended] == [(Outcome.OK, "")]
     (record,) = ended
     assert (record.done_ns - record.sent_ns) / 1e9 < 0.3
@@ -231,7 +232,7 @@ async def test_a_stream_that_goes_on_after_a_stall_is_judged_by_what_lay_there(
         await asyncio.sleep(0.001)
     stalled.set()
     time.sleep(0.5)  # the last token seen is older than the limit, the last one come is not
-    client._watch()
+    client._watchdog.start()
     assert ended == []
     assert len(exchange.record.stamps) == 2
     over.set()
@@ -270,7 +271,7 @@ async def test_a_stalled_loop_does_not_hide_a_time_out(
     if reader_first:
         exchange.connection._on_readable()
     else:
-        client._watch()
+        client._watchdog.start()
     assert [(record.outcome, record.phase) for record in ended] == [(Outcome.TIMEOUT, phase)]
     assert ended[0].error == f"{phase.value} took longer than 0.1 s"
 
@@ -302,12 +303,56 @@ async def test_a_body_that_never_ends_after_the_proper_end_is_cut_after_a_grace(
 
     monkeypatch.setattr(module, "GRACE_NS", 80_000_000)
     pings = (0.03, wire.chunk(rest)) * 50 if rest else ()
-    ending = wire.chunk(wire.delta("stop")) + wire.chunk(wire.DONE)
-    server = serve(at(wire, wire.STREAM_HEAD + token + ending, *pings))
+    server = serve(at(wire, wire.STREAM_HEAD + token + wire.chunk(wire.delta("stop")), *pings))
     client = await connect(server.url, timeouts={"total": 0.2})
     record, seconds = await timed(client, post)
     assert (record.outcome, record.error) == (Outcome.OK, "")
     assert 0.08 <= seconds < 1.0
+    assert client._idle == []
+    assert record.tail_ns >= 80_000_000
+    assert record.released_ns - record.done_ns >= 80_000_000
+
+
+async def test_a_request_is_over_at_done_and_its_connection_once_the_body_is(
+    wire, serve, connect, post, token
+):
+    ended = threading.Event()
+
+    def script(peer):
+        peer.request()
+        peer.send(wire.STREAM_HEAD + token + wire.chunk(wire.delta("stop")) + wire.chunk(wire.DONE))
+        ended.wait()
+        peer.send(wire.LAST_CHUNK)
+        peer.request()
+        peer.send(wire.good())
+        peer.hung_up()
+
+    client = await connect(serve(script).url)
+    record = await post(client)
+    assert (record.outcome, record.error) == (Outcome.OK, "")
+    assert record.done_ns < record.released_ns
+    assert record.tail_ns >= LATE_NS
+    assert client.in_flight == {}
+    (connection,) = client._tails
+    ended.set()
+    while client._tails:
+        await asyncio.sleep(0.001)
+    assert client._idle == [connection]
+    again = await post(client)
+    assert (again.outcome, again.reused) == (Outcome.OK, True)
+
+
+async def test_a_connection_whose_body_never_ends_is_closed(
+    wire, serve, connect, post, token, monkeypatch
+):
+    from benchcore.client import client as module
+
+    monkeypatch.setattr(module, "TAIL_NS", 10_000_000)
+    said = wire.STREAM_HEAD + token + wire.chunk(wire.delta("stop")) + wire.chunk(wire.DONE)
+    client = await connect(serve(at(wire, said)).url)
+    assert (await post(client)).outcome is Outcome.OK
+    while client._tails:
+        await asyncio.sleep(0.001)
     assert client._idle == []
 
 

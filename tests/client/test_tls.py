@@ -197,8 +197,8 @@ async def test_a_connection_that_ends_without_a_word_is_truncated(
         getattr(peer, end)()
 
     client = await connect(url(serve(encrypted(script))), ca_file=authority[0])
-    client._watch_seconds = 0.01
-    client._watch()
+    client._watchdog._seconds = 0.01
+    client._watchdog.start()
     record = await post(client)
     assert (record.outcome, record.token_events) == (Outcome.TRUNCATED, 1)
 

@@ -149,6 +149,12 @@ def test_times_on_the_way_add_up(record):
     assert overlap_ns(records, START, END) == 5 + (END - START - 3)
 
 
+def test_a_request_is_on_its_way_until_it_is_let_go(record):
+    """Its stream had ended, and its connection was waited for: the count had it until then."""
+    late = record(sent_ns=START, done_ns=START + 5, released_ns=START + 9)
+    assert overlap_ns([late], START, END) == 9
+
+
 def test_tokens_that_a_tokenizer_counted_are_shared_out_over_the_events(record):
     found = record([10, 20, 30, 40])
     found.counted_tokens = 6
