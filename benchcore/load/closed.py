@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchcore.client.records import FAILED, Record
+from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.clock import Clock, Timer
 
 BACKOFF_FIRST_NS = 100_000_000
@@ -70,7 +70,7 @@ class ClosedLoop:
             self._emit(scheduled_ns, lambda record: self._ended(user, record))
 
     def _ended(self, user: int, record: Record) -> None:
-        if self._stopped:
+        if self._stopped or record.outcome is Outcome.CANCELLED:  # by us: the level is ending
             return
         failed = record.outcome in FAILED
         self._failures[user] = self._failures[user] + 1 if failed else 0

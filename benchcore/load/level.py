@@ -31,6 +31,7 @@ class LevelPlan:
         warmup_requests: the window begins when so many have ended …
         warmup_ns: … and so much time has passed.
         drain_ns: how long measured requests may take to end once the window has.
+        drain_follows: the drain is twice as long as the longest request has shown, if that is more.
         ramp_ns: users start spread over this time.
         think_ns: pause of a user after an answer.
         max_inflight: of an open loop, what does not fit is dropped.
@@ -46,6 +47,7 @@ class LevelPlan:
     warmup_requests: int = 0
     warmup_ns: int = 0
     drain_ns: int = 60_000_000_000
+    drain_follows: bool = False
     ramp_ns: int = 0
     think_ns: int = 0
     max_inflight: int = 10_000
@@ -152,6 +154,8 @@ class Level:
         self._window_end_ns = NEVER_NS
         self._latest_ns = 0  # of the measured requests, the latest planned instant
         self._closed_by_time = False
+        self._closed_ns = 0  # when the window was found to be over
+        self._longest_ns = 0  # of the requests that have ended of themselves
         # Should it be interrupted before it starts.
         self.result.start_ns = clock.now_ns()
         self.driver: ClosedLoop | OpenLoop
@@ -285,6 +289,8 @@ class Level:
         self.in_flight.change(self._clock.now_ns(), -1)
         del self._pending[record.index]
         result = self.result
+        if record.sent_ns and record.outcome is Outcome.OK:
+            self._longest_ns = max(self._longest_ns, record.done_ns - record.sent_ns)
         if measured:
             assert record.outcome is not None
             result.ended[record.outcome] += 1
@@ -347,18 +353,29 @@ class Level:
         if not self._measured_pending and not (result.interrupted and self._pending):
             self._finish()
         elif not result.interrupted:
-            self._at(now_ns + self.plan.drain_ns, self._cut)
+            self._closed_ns = now_ns
+            self._at(now_ns + self._drain_ns, self._cut)
+
+    @property
+    def _drain_ns(self) -> int:
+        """How long the drain may take, by what is known now."""
+        plan = self.plan
+        return max(plan.drain_ns, 2 * self._longest_ns if plan.drain_follows else 0)
 
     def _cut(self) -> None:
         """End what the drain limit cuts off."""
         if self.stage is not Stage.DRAIN or self.result.interrupted:
             return
-        limit = self.plan.drain_ns / 1e9
+        end_ns = self._closed_ns + self._drain_ns
+        if end_ns > self._clock.now_ns():  # requests have shown since that they take longer
+            self._at(end_ns, self._cut)
+            return
+        limit = self._drain_ns / 1e9
         for measured, exchange in list(self._pending.values()):
             if measured:
                 self._sender.cancel(
                     exchange,
-                    Outcome.TIMEOUT,
+                    Outcome.CANCELLED,
                     Phase.DRAIN,
                     f"still running {limit:g} s after the window had closed",
                 )

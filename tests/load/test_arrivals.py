@@ -171,7 +171,7 @@ def test_offsets_ascend_below_the_horizon_in_whole_microseconds(kind, rate, arri
     assert all(0 <= offset < horizon_ns and offset % 1000 == 0 for offset in drawn)
     assert drawn == offsets_ns(arrival, rate, horizon_ns, stream(seed))
     if kind == "constant":
-        assert abs(len(drawn) - arrivals) <= 1
+        assert abs(len(drawn) - arrivals) <= 1 + rate * 1e-6  # offsets are whole microseconds
 
 
 @given(horizon=st.integers(1, 200), longer=st.integers(1, 200), seed=st.integers(0, 99))

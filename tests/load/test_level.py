@@ -157,7 +157,7 @@ def test_an_unmeasured_request_still_running_when_all_is_over_is_cancelled(run, 
     assert one.result.ended == {Outcome.OK: 2}
 
 
-def test_what_the_drain_limit_cuts_off_timed_out(run, script):
+def test_what_the_drain_limit_cuts_off_is_cancelled_by_us(run, script):
     one = run(
         lambda index: script(None if index in (0, 3) else 20 * MS),
         concurrency=3,
@@ -166,8 +166,8 @@ def test_what_the_drain_limit_cuts_off_timed_out(run, script):
     )
     one.start().until_over()
     assert one.result.over_ns == SECOND + 450 * MS
-    assert one.result.ended == {Outcome.TIMEOUT: 2, Outcome.OK: one.result.scheduled - 2}
-    cut = [record for record in one.result.measured if record.outcome is Outcome.TIMEOUT]
+    assert one.result.ended == {Outcome.CANCELLED: 2, Outcome.OK: one.result.scheduled - 2}
+    cut = [record for record in one.result.measured if record.outcome is Outcome.CANCELLED]
     assert [record.index for record in cut] == [0, 3]
     assert {record.phase for record in cut} == {Phase.DRAIN}
     # One of the unmeasured was on its way, too.
@@ -190,8 +190,41 @@ def test_the_drain_limit_is_for_measured_requests_only(run, script):
     hung = {r.index: r for r, _ in one.records if r.outcome is not Outcome.OK}
     assert [(index, hung[index].outcome) for index in sorted(hung)] == [
         (0, Outcome.CANCELLED),
-        (4, Outcome.TIMEOUT),
+        (4, Outcome.CANCELLED),
     ]
+    assert {index: record.phase for index, record in hung.items()} == {0: None, 4: Phase.DRAIN}
+
+
+@pytest.mark.parametrize("second_ns", [250 * MS, 590 * MS, None])
+def test_the_drain_follows_the_longest_request_that_has_ended(run, script, second_ns):
+    """One took 300 ms in the warm-up: one that is in flight is waited for for twice as long."""
+    one = run(
+        lambda index: script((300 * MS, second_ns)[min(index, 1)]),
+        concurrency=1,
+        warmup_requests=1,
+        window_ns=100 * MS,
+        drain_ns=100 * MS,
+        drain_follows=True,
+    )
+    one.start().until_over()
+    (measured,) = one.result.measured
+    if second_ns is None:
+        assert (measured.outcome, measured.phase) == (Outcome.CANCELLED, Phase.DRAIN)
+        assert one.result.over_ns == one.result.window_end_ns + 600 * MS
+        assert measured.error == "still running 0.6 s after the window had closed"
+    else:
+        assert measured.outcome is Outcome.OK
+
+
+def test_a_drain_that_is_set_follows_nothing(run, script):
+    one = run(
+        lambda index: script(None if index == 2 else 300 * MS),
+        concurrency=2,
+        window_ns=700 * MS,
+        drain_ns=100 * MS,
+    )
+    one.start().until_over()
+    assert one.result.over_ns == one.result.window_end_ns + 100 * MS
 
 
 def test_an_open_loop_sends_on_while_it_drains(run, script):
