@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-_TARGET: Final = ("kind", "model", "endpoint", "stream", "extra_body")
+_TARGET: Final = ("kind", "model", "endpoint", "stream", "extra_body", "omit", "rename")
 _WORKLOAD: Final = (
     "name",
     "kind",

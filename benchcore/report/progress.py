@@ -39,7 +39,7 @@ class Progress(Protocol):
         ...
 
     def failure(self, level: str, record: Record) -> None:
-        """A request failed; of each level the first few."""
+        """A request failed; of each kind the first few."""
         ...
 
     def live(self, live: Live) -> None:

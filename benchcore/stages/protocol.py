@@ -223,6 +223,8 @@ class StageContext:
     ) -> Target:
         """Return the server as a target, wherever it is; see `target`."""
         asking = self.asking
+        if fields.get("endpoint") is None:  # then it is that of the address, where one is in it
+            fields.pop("endpoint", None)
         secret = {
             name: self.variable(variable, f"header_envs.{name}")
             for name, variable in asking.header_envs.items()
@@ -234,6 +236,9 @@ class StageContext:
                 api_key=self.key(),  # pydantic makes it a secret
                 headers={**asking.headers, **secret},
                 extra_body={**asking.extra_body, **(extra_body or {})},
+                omit=asking.omit,
+                rename=asking.rename,
+                path=asking.path,
                 verify=not asking.insecure,
                 ca_file=None if asking.ca_file is None else str(self.base / asking.ca_file),
                 **fields,

@@ -143,7 +143,7 @@ async def test_a_second_engine_runs_beside_the_first(simulator):
 
 async def test_models_that_answers_500_needs_a_model_and_then_does_no_harm(server):
     server.models = lambda: web.Response(status=500, text="boom")
-    with pytest.raises(benchcore.TargetError, match=r"does not name a model \(HTTP 500: boom\)"):
+    with pytest.raises(benchcore.TargetError, match=r"not name a model \(http_error 500: boom\)"):
         await climb(server.url)
     run = await climb(benchcore.Target(server.url, model="m"))
     assert run.levels[0].ok == 10
@@ -192,7 +192,7 @@ async def test_ignore_eos_is_switched_off_where_it_is_refused(server):
 
 async def test_a_target_that_refuses_the_first_request_is_told_with_its_words(server):
     server.status, server.error = 400, {"error": {"message": "too long: 9000 > 4096"}}
-    with pytest.raises(benchcore.TargetError, match="HTTP 400: too long: 9000 > 4096"):
+    with pytest.raises(benchcore.TargetError, match="http_error 400: too long: 9000 > 4096"):
         await climb(server.url)
 
 
@@ -207,7 +207,7 @@ async def test_advice_fits_a_server_that_runs_out_of_memory(server):
     assert level.outcomes == {"http_error": 3}
     assert level.failure_rate == 1.0
     assert level.metrics == {}
-    assert level.findings[0] == "3 × http_error: CUDA out of memory. Tried to allocate 2 GiB"
+    assert level.findings[0] == "3 × http_error 500: CUDA out of memory. Tried to allocate 2 GiB"
     assert level.findings[1].startswith("advice: the server ran out of memory")
     assert level.validity.verdict == "valid"
 

@@ -2,13 +2,20 @@
 
 import pytest
 
-from benchcore.client.records import Outcome, Record
+from benchcore.client.records import Outcome, Phase, Record
 from benchcore.clock import NS
 from benchcore.config.climb import ClimbConfig
 from benchcore.load.level import LevelRecords
 from benchcore.load.steady import SteadyState
+from benchcore.report.progress import Silent
 from benchcore.stages.perf.plan import Part, level_plan, max_inflight, steps
-from benchcore.stages.perf.remarks import findings, notes, overload_advice, steady_figures
+from benchcore.stages.perf.remarks import (
+    Failures,
+    findings,
+    notes,
+    overload_advice,
+    steady_figures,
+)
 from benchcore.workload.synthetic import Synthetic
 
 STEADY = SteadyState(True, 0, 9, "fine")
@@ -42,6 +49,71 @@ def test_the_commonest_failures_come_first_and_no_more_than_three():
         "3 × timeout: slow",
         "2 × http_error: a",
         "1 × truncated: cut",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "begins"),
+    [
+        (429, '"Too Many Requests", and an empty body', "advice: the server sheds load (429"),
+        (503, '"Service Unavailable" (nginx)', "advice: the server sheds load (503"),
+        (500, "boom", None),
+    ],
+)
+def test_a_refusal_stands_with_its_status_and_brings_advice(status, error, begins):
+    refused = record(Outcome.HTTP_ERROR, error, status=status)
+    said = list(findings(STEADY, level(refused)))
+    link = " " if error.startswith('"') else ": "
+    assert said[0] == f"1 × http_error {status}{link}{error}"
+    assert len(said) == (1 if begins is None else 2)
+    assert begins is None or said[1].startswith(begins)
+
+
+def test_reasons_that_are_not_known_are_counted_and_the_known_ones_are_not():
+    reasons = ["stop", "LENGTH", "tool_calls", "content_filter", "content_filter", "odd"]
+    assert list(findings(STEADY, level(*(record(finish=reason) for reason in reasons)))) == [
+        "finish_reason: 2 answer(s) ended as 'content_filter': the server's filter cut them",
+        "finish_reason: 1 answer(s) ended as 'odd': no known reason",
+    ]
+
+
+def test_late_ends_are_a_finding_and_what_our_drain_cut_is_told():
+    late = [record(tail_ns=NS // 10), record(tail_ns=NS // 5), record(tail_ns=NS // 1000)]
+    cut = record(Outcome.CANCELLED, phase=Phase.DRAIN)
+    said = list(findings(STEADY, level(*late, cut)))
+    assert said[0].startswith("late_end: 2 of 3 streams went on for over 10 ms after")
+    assert "(median 100 ms" in said[0]
+    assert said[1].startswith("drain: 1 request(s) were cancelled by our own limit")
+
+
+def test_a_target_that_has_gone_comes_first():
+    said = list(findings(STEADY, level(record(Outcome.TIMEOUT, "x")), gone="Connection refused"))
+    assert said == ["target_gone: Connection refused", "1 × timeout: x"]
+
+
+def test_of_each_kind_of_failure_three_are_told_and_the_rest_is_counted():
+    told = []
+
+    class Listening(Silent):
+        def failure(self, level, one):
+            told.append((level, one.status))
+
+        def say(self, text):
+            told.append(text)
+
+    failures = Failures(Listening())
+    for status in [502] * 5 + [503] + [502] * 2:
+        failures.note("c1", record(Outcome.HTTP_ERROR, "x", status=status))
+    failures.say_rest("c1")
+    failures.note("c2", record(Outcome.HTTP_ERROR, "x", status=502))
+    failures.note("c2", record(Outcome.TIMEOUT, "x", phase=Phase.TOTAL))
+    failures.say_rest("c2")
+    assert told == [
+        *[("c1", 502)] * 3,
+        ("c1", 503),
+        "c1: 4 more request(s) ended as http_error 502",
+        ("c2", 0),
+        "c2: 1 more request(s) ended as http_error 502",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from benchcore.client.client import Client
 from benchcore.errors import BenchcoreError
@@ -11,13 +12,19 @@ CONNECT_SECONDS = 5.0
 """Connections are opened ahead for no longer than this."""
 
 
-async def connect_ahead(client: Client, count: int, interrupted: asyncio.Event) -> int | None:
+async def connect_ahead(
+    client: Client,
+    count: int,
+    interrupted: asyncio.Event,
+    say: Callable[[str], None] = lambda _what: None,
+) -> int | None:
     """Open connections for a while; those that are missing are opened when they are needed.
 
     Args:
         client: opens them.
         count: how many.
         interrupted: ends it.
+        say: is told where not all could be opened.
 
     Returns:
         How many were opened; `None`: the time was up before.
@@ -36,4 +43,6 @@ async def connect_ahead(client: Client, count: int, interrupted: asyncio.Event) 
     opened = (await asyncio.gather(opening, return_exceptions=True))[0]
     if isinstance(opened, BenchcoreError):
         raise opened
+    if opened != count and not interrupted.is_set():
+        say(f"not all {count} connections could be opened ahead")
     return opened if isinstance(opened, int) else None

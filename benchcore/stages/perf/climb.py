@@ -27,17 +27,20 @@ from benchcore.sinks.fanout import FanOut, installed_sinks
 from benchcore.sinks.folder import make_folder
 from benchcore.sinks.protocol import SinkOptions
 from benchcore.stages.perf.climb_run import ClimbRun, raise_problems
-from benchcore.stages.perf.facts import target_facts, versions
+from benchcore.stages.perf.facts import as_asked, target_facts, versions
 from benchcore.stages.perf.grader import Grader
 from benchcore.stages.perf.level_run import LevelRun
 from benchcore.stages.perf.plan import Part, Step, steps
 from benchcore.stages.perf.probe import Found, find_model, fit, settle
+from benchcore.stages.perf.remarks import Failures
 from benchcore.stages.perf.tally import Tally
 from benchcore.workload.protocol import Workload
 from benchcore.workload.synthetic import Synthetic
 from benchcore.workload.tokenizer import LocalTokenizer
 
 IDLE_POLL_SECONDS = 0.2
+TARGET_GONE = "target gone"
+"""Why a climb stops whose server is there no more: `stopped` of `run.json`."""
 PAUSE_SECONDS = 0.5
 """Between levels where the server does not say whether it is idle."""
 
@@ -89,6 +92,7 @@ class Climb:
         self._running: LevelRun | None = None
         self._found: Found | None = None
         self._opened = False
+        self._failures = Failures(self._progress)
         self._interrupts = 0
         self._interrupted = asyncio.Event()
         if sinks and output is None and folder is None:
@@ -129,6 +133,9 @@ class Climb:
     async def __call__(self) -> ClimbRun:
         """Climb, and return the run.
 
+        Where the target goes in the middle of it, the run has what was measured: it is `failed`,
+        `stopped` says `target gone`, and `error` says more.
+
         Raises:
             TargetError: the target does not answer as it should.
             CapacityError: this machine cannot hold a level.
@@ -161,7 +168,8 @@ class Climb:
             run.error = str(error) or type(error).__name__
             self._close("failed")
             raise
-        self._close("interrupted" if self._interrupts else "complete")
+        gone = run.stopped == TARGET_GONE
+        self._close("failed" if gone else "interrupted" if self._interrupts else "complete")
         if run.folder is not None:
             raise_problems(self._sinks, run.folder)
         return run
@@ -202,7 +210,8 @@ class Climb:
         for place, part in enumerate(self._parts):
             workload = await fit(client, found, part.workload, counter)
             self._parts[place] = Part(part.name, workload, part.config)
-            described.append(workload.describe())
+            described.append(as_asked(workload.describe(), client.target))
+        self._target = client.target
         self._steps = list(steps(self._parts))
         self._found = found
         client.close_idle()
@@ -245,7 +254,7 @@ class Climb:
             patience=config.flat_patience,
         )
         server = ServerMetrics(
-            url=f"{'http://localhost' if client.target.uds else client.target.base_url}/metrics",
+            url=client.target.url("/metrics"),
             headers=_metrics_headers(client.target),
             uds=client.target.uds,
             tls=tls_context(client.target) if client.target.tls else True,
@@ -274,8 +283,10 @@ class Climb:
                 server=server,
                 e2e_seconds=None if self._found is None else self._found.e2e_seconds,
                 grader=self._grader,
+                failures=self._failures,
             )
             level = await self._running.run()
+            gone = self._running.gone
             if self._grader is not None and not config.save_text:
                 for record in level.records:
                     record.text = record.answer = None
@@ -285,7 +296,11 @@ class Climb:
             run.levels.append(level)
             self._sinks.level(run, level)
             self._progress.level(level)
-            if self._interrupts:
+            if gone:
+                run.stopped = TARGET_GONE
+                run.error = f"{client.target.base_url} has gone in {step.name}: {gone}"
+                self._progress.say(f"no higher: {run.error}")
+            if gone or self._interrupts:
                 return
 
     async def _before_level(self, client: Client, step: Step, server: ServerMetrics) -> None:
@@ -296,7 +311,7 @@ class Climb:
             record = await client.ask("POST", "/reset_prefix_cache")
             if record.status != 200:
                 raise TargetError(
-                    f"{client.target.base_url}/reset_prefix_cache answers {record.status}; "
+                    f"{client.target.url('/reset_prefix_cache')} answers {record.status}; "
                     "the server cannot reset its cache: leave --reset-prefix-cache out"
                 )
         await self._until_idle(server, config.idle_seconds, step.name)

@@ -15,7 +15,6 @@ from benchcore.config.slo import Slo
 from benchcore.load.arrivals import Arrival
 from benchcore.load.level import Level, LevelRecords, Stage
 from benchcore.load.open import OpenLoop
-from benchcore.load.steady import SteadyState, closed_steady, open_steady
 from benchcore.metrics.accuracy import LevelAccuracy
 from benchcore.metrics.figures import ttft_ns
 from benchcore.metrics.histograms import Histogram
@@ -30,11 +29,12 @@ from benchcore.observe.server import Scraper, ServerMetrics
 from benchcore.report.progress import Live, Progress
 from benchcore.sinks.fanout import FanOut
 from benchcore.sinks.protocol import LevelHead, RequestRow
+from benchcore.stages.perf import remarks
 from benchcore.stages.perf.ahead import connect_ahead
 from benchcore.stages.perf.grader import Grader
 from benchcore.stages.perf.guards import faults_end, no_collection
 from benchcore.stages.perf.plan import Step, level_plan
-from benchcore.stages.perf.remarks import findings, how_far, notes, steady_figures
+from benchcore.stages.perf.presence import Presence
 from benchcore.stages.perf.sender import PromptSender
 from benchcore.stages.perf.tally import Tally
 
@@ -46,7 +46,6 @@ PREPARED_A_TICK = 12
 LIVE_EVERY_TICKS = 50
 RECENT = 4096
 AT_ONCE = 64
-FAILURES_TOLD = 3
 
 
 class LevelRun:
@@ -62,6 +61,7 @@ class LevelRun:
         server: the target's `/metrics`.
         e2e_seconds: how long one request took, alone; `None`: unknown.
         grader: says what the answers were worth, where that is wanted.
+        failures: tells of them.
     """
 
     def __init__(
@@ -76,7 +76,11 @@ class LevelRun:
         server: ServerMetrics,
         e2e_seconds: float | None,
         grader: Grader | None = None,
+        failures: remarks.Failures | None = None,
     ) -> None:
+        self._failures = failures or remarks.Failures(progress)
+        self._presence = Presence(client, lambda: self._level.interrupt(0))
+        self._faults_before = 0
         self._client = client
         self._step = step
         self._config = step.part.config
@@ -87,7 +91,7 @@ class LevelRun:
         self._e2e_seconds = e2e_seconds
         self._loop = asyncio.get_running_loop()
         self._clock = LoopClock(self._loop)
-        self._plan = level_plan(step)
+        self._plan = level_plan(step, e2e_seconds)
         self._sender = PromptSender(client, step.part.workload, step.name, step.repeat)
         self._grader = grader
         if grader is not None:
@@ -124,6 +128,11 @@ class LevelRun:
         self._timeline = Timeline(0)
         self._head = LevelHead(step.name, step.repeat, 0)
 
+    @property
+    def gone(self) -> str:
+        """How the target, which has gone, refused the last look at it; empty: it is there."""
+        return self._presence.gone
+
     def interrupt(self, grace_seconds: float) -> None:
         """Send nothing more; see `Level.interrupt`."""
         self._interrupted.set()
@@ -138,6 +147,7 @@ class LevelRun:
 
     def _record_ended(self, record: Record, stage: Stage) -> None:
         self._ended.append((record, stage))
+        self._presence.note(record)
 
     def _stage_changed(self, stage: Stage) -> None:
         stamper = self._client.stamper
@@ -181,12 +191,12 @@ class LevelRun:
         client, plan = self._client, self._plan
         if plan.mode == "closed":
             assert plan.concurrency is not None
-            await self._connect_ahead(plan.concurrency)
+            await self._ahead(plan.concurrency)
             ahead = 2 * plan.concurrency + 32
         else:
             assert plan.rate is not None
             expected = plan.rate * (self._e2e_seconds or 1.0) * 1.5 + 8
-            await self._connect_ahead(min(int(expected), plan.max_inflight, 1024))
+            await self._ahead(min(int(expected), plan.max_inflight, 1024))
             ahead = int(2 * plan.rate) + 32
             assert isinstance(self._level.driver, OpenLoop)
             client.on_due = self._level.driver.run_due
@@ -195,6 +205,7 @@ class LevelRun:
             ready = self._sender.refill(ahead, AT_ONCE)
             await asyncio.sleep(0)
         merged_before = client.merged_reads
+        self._faults_before = client.client_faults
         scraping = asyncio.create_task(self._scraper.run())
         try:
             with (
@@ -218,6 +229,7 @@ class LevelRun:
         finally:
             self._heartbeat.stop()
             client.on_due, client.due_ns = None, NEVER_NS
+            self._presence.close()
         client.close_idle()
         self._scraper.stop()
         scraping.cancel()
@@ -228,6 +240,7 @@ class LevelRun:
         self._write_rows(len(self._ended))
         await self._tally.finish()
         self._finish_rows()
+        self._failures.say_rest(self._step.name)
         found = self._result(client.merged_reads - merged_before)
         found.accuracy = await self._grade()
         return found
@@ -241,12 +254,11 @@ class LevelRun:
         asked = [(numbers[one.request_id], one) for one in measured if one.request_id in numbers]
         return await self._grader.grade(self._step.name, self._step.repeat, asked)
 
-    async def _connect_ahead(self, count: int) -> None:
-        opened = await connect_ahead(self._client, count, self._interrupted)
-        if opened != count and not self._interrupted.is_set():
-            self._progress.say(
-                f"{self._step.name}: not all {count} connections could be opened ahead"
-            )
+    async def _ahead(self, count: int) -> None:
+        say, name = self._progress.say, self._step.name
+        await connect_ahead(
+            self._client, count, self._interrupted, lambda what: say(f"{name}: {what}")
+        )
 
     async def _keep_house(self, ahead: int) -> None:
         """Do in small slices all that can wait, until the level is over."""
@@ -301,8 +313,7 @@ class LevelRun:
                     self._recent_ttfts.append(ttft)
             elif record.outcome in FAILED:
                 self._failed += 1
-                if self._failed <= FAILURES_TOLD:
-                    self._progress.failure(self._step.name, record)
+                self._failures.note(self._step.name, record)
         self._tally.write(rows)
         return len(rows)
 
@@ -326,7 +337,7 @@ class LevelRun:
 
     def _live(self, now_ns: int) -> Live:
         level = self._level
-        share, eta = how_far(level, now_ns)
+        share, eta = remarks.how_far(level, now_ns)
         ttfts = sorted(self._recent_ttfts)
         return Live(
             level=self._step.name,
@@ -343,16 +354,6 @@ class LevelRun:
         )
 
     # The result.
-
-    def _steady(self) -> SteadyState:
-        result = self._level.result
-        start_ns = result.start_ns
-        means = self._level.in_flight.second_means(result.window_end_ns)
-        first = -((start_ns - result.window_start_ns) // NS)
-        inside = means[first:]
-        if self._plan.concurrency is not None:
-            return closed_steady(inside, self._plan.concurrency, first)
-        return open_steady(inside, first)
 
     def _evidence(self, result: LevelRecords, everyone: list[Record], merged: int) -> Evidence:
         window_ns = result.window_end_ns - result.window_start_ns
@@ -389,6 +390,7 @@ class LevelRun:
             planned=result.scheduled if result.planned is None else result.planned,
             unsent=0 if result.planned is None else result.planned - result.scheduled,
             unprepared=self._sender.unprepared,
+            client_faults=self._client.client_faults - self._faults_before,
         )
 
     def _result(self, merged: int) -> LevelResult:
@@ -409,7 +411,7 @@ class LevelRun:
         evidence.median_ttft_seconds = None if first is None else first.p50
         if "dispatch_lag" in metrics:
             evidence.dispatch_lag_p99_seconds = metrics["dispatch_lag"].p99
-        steady = self._steady()
+        steady = remarks.steady_state(self._level)
         return LevelResult(
             level=self._step.name,
             workload=self._step.part.workload.name,
@@ -432,11 +434,11 @@ class LevelRun:
             ),
             metrics=metrics,
             tokens=count_tokens([r for r in result.measured if r.outcome is Outcome.OK]),
-            steady_state=steady_figures(steady, result, everyone),
+            steady_state=remarks.steady_figures(steady, result, everyone),
             validity=judge(evidence),
             evidence=evidence,
-            findings=list(findings(steady, result)),
-            notes=list(notes(result)),
+            findings=list(remarks.findings(steady, result, gone=self.gone)),
+            notes=list(remarks.notes(result)),
             server=self._scraper.columns(
                 self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
             ),

@@ -82,8 +82,14 @@ def longest_seconds(step: Step) -> float | None:
     return (config.warmup_seconds or 0.0) + window + config.drain_seconds
 
 
-def level_plan(step: Step) -> LevelPlan:
-    """Return what the level does; the schedule of an open loop is drawn here, drain included."""
+def level_plan(step: Step, e2e_seconds: float | None = None) -> LevelPlan:
+    """Return what the level does; the schedule of an open loop is drawn here, drain included.
+
+    Args:
+        step: which level.
+        e2e_seconds: how long one request took, alone: a drain that the user does not set is at
+            least twice as long. `None`: unknown.
+    """
     config = step.part.config
     users = int(step.level) if config.concurrency else None
     requests, window_seconds = config.window(step.level)
@@ -91,7 +97,11 @@ def level_plan(step: Step) -> LevelPlan:
     if warmup_requests is None:
         warmup_requests = (users or 1) if config.warmup_seconds is None else 0
     warmup_ns = _ns(config.warmup_seconds or 0.0)
-    drain_ns = _ns(config.drain_seconds)
+    follows = "drain_seconds" not in config.model_fields_set
+    drain_seconds = config.drain_seconds
+    if follows:
+        drain_seconds = max(drain_seconds, 2 * (e2e_seconds or 0.0))
+    drain_ns = _ns(drain_seconds)
     window_ns = None if window_seconds is None else _ns(window_seconds)
     if users is not None:
         ramp_ns = (
@@ -108,6 +118,7 @@ def level_plan(step: Step) -> LevelPlan:
             warmup_requests=warmup_requests,
             warmup_ns=warmup_ns,
             drain_ns=drain_ns,
+            drain_follows=follows,
             ramp_ns=ramp_ns,
             think_ns=_ns(config.think_time_seconds),
         )
@@ -121,7 +132,7 @@ def level_plan(step: Step) -> LevelPlan:
         rate,
         horizon_ns,
         stream(config.seed, "arrivals", step.name, step.repeat),
-        fewest=warmup_requests + (requests or 0) + math.ceil(rate * config.drain_seconds),
+        fewest=warmup_requests + (requests or 0) + math.ceil(rate * drain_seconds),
     )
     return LevelPlan(
         name=step.name,
@@ -133,5 +144,6 @@ def level_plan(step: Step) -> LevelPlan:
         warmup_requests=warmup_requests,
         warmup_ns=warmup_ns,
         drain_ns=drain_ns,
+        drain_follows=follows,
         max_inflight=max_inflight(config),
     )

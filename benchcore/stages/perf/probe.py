@@ -5,10 +5,17 @@ from __future__ import annotations
 import asyncio
 import difflib
 from dataclasses import dataclass, field
+from typing import Any
 
+import orjson
+
+from benchcore.client.addresses import proxy_remark
 from benchcore.client.client import Client
+from benchcore.client.exchange import Request
+from benchcore.client.negotiation import negotiated
 from benchcore.client.prompt import Prompt
-from benchcore.client.records import Outcome, Record
+from benchcore.client.records import Outcome, Phase, Record
+from benchcore.config.target import PATHS, Target
 from benchcore.errors import TargetError
 from benchcore.stages.perf.remarks import overload_advice
 from benchcore.workload.protocol import TokenCounter, Workload
@@ -19,7 +26,12 @@ PROBE_TOKENS = 8
 PROBE_TRIES = 3
 """A server that fails now and then is what a climb is to measure: one failure ends none."""
 PROBE_PAUSE_SECONDS = 0.2
+LISTING_SECONDS = 10.0
+"""How long the list of models is waited for."""
+MODELS = "/v1/models"
 _FINAL = (400, 401, 403, 404, 405, 413, 422)
+_NOT_THERE = (404, 405)
+_MOST_CHANGES = 8
 
 
 @dataclass(slots=True)
@@ -32,11 +44,9 @@ class Found:
     usage: bool = False
     ignore_eos: bool | None = None
     e2e_seconds: float | None = None
+    max_model_len: int | None = None
+    """The longest context in tokens, where the list of models says it."""
     notes: list[str] = field(default_factory=list)
-
-
-def _refusal(record: Record) -> str:
-    return f"HTTP {record.status}: {record.error}" if record.status else record.error
 
 
 class RefusedError(TargetError):
@@ -44,77 +54,189 @@ class RefusedError(TargetError):
 
 
 async def find_model(client: Client) -> Found:
-    """Find the model to ask for.
+    """Find the model to ask for; where the API lies elsewhere, the client's target follows.
+
+    The list of models is a convenience. Where the user names a model, whatever is wrong with the
+    list is a note, and the first real request decides.
 
     Raises:
-        RefusedError: the key is missing or not taken.
-        TargetError: nothing listens there, or it does not have the model.
+        RefusedError: no model is named, and the list needs a key.
+        TargetError: nothing listens there, or there is no model to ask for.
     """
+    record = await _list_models(client)
+    listed = _entries(record)
+    other = client.target.other_root()
+    if listed is None and other is not None and record.status in (200, *_NOT_THERE):
+        before, client.target = client.target, other
+        elsewhere = await _list_models(client)
+        if (entries := _entries(elsewhere)) is None:
+            client.target = before
+        else:
+            listed = entries
     target = client.target
-    record = await client.ask("GET", "/v1/models")
-    if not record.first_byte_ns:
-        raise TargetError(
-            f"{target.base_url} does not answer ({record.error}); is the server up, and is "
-            "--base-url right?"
-        )
-    listed: list[str] | None = None
-    if record.outcome is Outcome.OK and isinstance(record.answer, dict):
-        data = record.answer.get("data")
-        if isinstance(data, list):
-            listed = [str(entry.get("id")) for entry in data if isinstance(entry, dict)]
-    if record.status in (401, 403):
-        raise RefusedError(
-            f"{target.base_url} refuses the key ({_refusal(record)}); --api-key-env, or a "
-            "scenario's api_key_env, names the variable that holds it"
-        )
+    names = [name for entry in listed or () if isinstance(name := entry.get("id"), str)]
     if target.model is None:
-        if not listed:
-            reason = _refusal(record) if record.outcome is not Outcome.OK else "it lists none"
-            raise TargetError(
-                f"{target.base_url}/v1/models does not name a model ({reason}); is it an "
-                "OpenAI-compatible server? If so, give --model"
+        model = _first_of(names, target, record)
+        found = Found(model, models_listed=True)
+        if len(names) > 1:
+            found.notes.append(f"the target serves {len(names)} models; asked is {names[0]}")
+    else:
+        found = Found(target.model, models_listed=bool(names))
+        if not names:
+            found.notes.append(
+                f"{MODELS} told nothing ({_what_came(record)}): {target.model!r} is asked for all "
+                "the same"
             )
-        found = Found(listed[0], models_listed=True)
-        if len(listed) > 1:
-            found.notes.append(f"the target serves {len(listed)} models; asked is {listed[0]}")
-        return found
-    if listed and target.model not in listed:
-        near = difflib.get_close_matches(target.model, listed, 1, 0.3)
-        others = f"did you mean {near[0]}?" if near else f"it has {', '.join(listed[:5])}"
-        raise TargetError(f"{target.base_url} does not have model {target.model!r}; {others}")
-    found = Found(target.model, models_listed=bool(listed))
-    if not listed:
-        found.notes.append(f"/v1/models told nothing ({_refusal(record)})")
+        elif target.model not in names:
+            near = difflib.get_close_matches(target.model, names, 1, 0.3)
+            others = f"the nearest is {near[0]}" if near else f"it has {', '.join(names[:5])}"
+            found.notes.append(
+                f"{MODELS} does not list {target.model!r} ({others}): it is asked for all the same"
+            )
+    if target is other:
+        found.notes.append(f"the API is at {target.url(MODELS).removesuffix('/models')}")
+    for entry in listed or ():
+        length = entry.get("max_model_len")
+        if type(length) is int and entry.get("id") in (found.model, *names[:1]):
+            found.max_model_len = length
+            break
     return found
 
 
-async def try_prompt(client: Client, prompt: Prompt) -> Record:
-    """Send one real request, alone; again where it failed for no lasting reason.
+async def _list_models(client: Client) -> Record:
+    """Ask for the list of models, for a while.
 
     Raises:
+        TargetError: there is nobody to ask.
+    """
+    exchange = asyncio.ensure_future(client.ask("GET", MODELS))
+    done, _ = await asyncio.wait({exchange}, timeout=LISTING_SECONDS)
+    if not done:
+        exchange.cancel()
+        await asyncio.gather(exchange, return_exceptions=True)
+        return Record(
+            request_id="",
+            outcome=Outcome.TIMEOUT,
+            phase=Phase.TOTAL,
+            error=f"no answer within {LISTING_SECONDS:g} s",
+        )
+    record = exchange.result()
+    if not record.sent_ns or (not record.first_byte_ns and client.target.model is None):
+        raise TargetError(
+            f"{client.target.base_url} does not answer ({record.error}); is the server up, and is "
+            f"--base-url right?{proxy_remark()}"
+        )
+    return record
+
+
+def _entries(record: Record) -> list[dict[str, Any]] | None:
+    """Return the entries of a list of models; `None`: it is none."""
+    data = record.answer.get("data") if isinstance(record.answer, dict) else None
+    if record.outcome is not Outcome.OK or not isinstance(data, list):
+        return None
+    return [entry for entry in data if isinstance(entry, dict)]
+
+
+def _what_came(record: Record) -> str:
+    if record.outcome is not Outcome.OK:
+        return record.cause
+    return "it lists none" if record.answer is not None else "the answer is no JSON"
+
+
+def _first_of(names: list[str], target: Target, record: Record) -> str:
+    """Return the model to ask for where none is named.
+
+    Raises:
+        TargetError: none is listed.
+    """
+    if names:
+        return names[0]
+    if record.status in (401, 403):
+        raise _refused_key(target, record)
+    raise TargetError(
+        f"{target.url(MODELS)} does not name a model ({_what_came(record)}); is it an "
+        "OpenAI-compatible server? If so, give --model"
+    )
+
+
+def _refused_key(target: Target, record: Record) -> RefusedError:
+    return RefusedError(
+        f"{target.base_url} refuses the key ({record.cause}); --api-key-env, or a "
+        "scenario's api_key_env, names the variable that holds it"
+    )
+
+
+async def try_prompt(
+    client: Client, prompt: Prompt, found: Found | None = None, *, patient: bool = False
+) -> Record:
+    """Send one real request, alone; again where it failed for no lasting reason.
+
+    Where the server refuses a field of ours by name, or has its API elsewhere, the client's target
+    follows it, once for each.
+
+    Args:
+        client: sends.
+        prompt: what to ask.
+        found: is told what was changed.
+        patient: a failure that may pass is returned at once, for the caller to wait and ask again.
+
+    Raises:
+        RefusedError: the key is missing or not taken.
         TargetError: it does not end well; the message says how.
     """
-    record = await client.send(client.prepare(prompt))
-    for _ in range(PROBE_TRIES - 1):
-        if record.outcome in (Outcome.OK, Outcome.EMPTY) or record.status in _FINAL:
-            break
+    tries = 0
+    changes = 0
+    while True:
+        request = client.prepare(prompt)
+        record = await client.send(request)
+        if record.outcome in (Outcome.OK, Outcome.EMPTY):
+            return record
+        if changes < _MOST_CHANGES and await _follow(client, prompt, request, record, found):
+            changes += 1
+            continue
+        if patient and record.status not in _FINAL:
+            return record
+        tries += 1
+        if tries >= PROBE_TRIES or record.status in _FINAL:
+            raise _first_request_failed(client.target, record)
         await asyncio.sleep(PROBE_PAUSE_SECONDS)
-        record = await client.send(client.prepare(prompt))
-    if record.outcome in (Outcome.OK, Outcome.EMPTY):
-        return record
-    target = client.target
-    advice = (
-        {
-            404: "is --endpoint right, and does it have the model?",
-            401: "--api-key-env names the variable that holds the key",
-            400: "does it take what --extra-body and the workload ask for?",
-        }.get(record.status)
-        or overload_advice(record.error)
-        or "see the server's log"
-    )
-    raise TargetError(
-        f"{target.base_url}: a first {target.endpoint} request ended as {record.outcome} "
-        f"({_refusal(record)}); {advice}"
+
+
+async def _follow(
+    client: Client, prompt: Prompt, request: Request, record: Record, found: Found | None
+) -> bool:
+    """Change the client's target as a refusal asks for; returns whether it did."""
+    notes = [] if found is None else found.notes
+    body = orjson.loads(request.payload.partition(b"\r\n\r\n")[2])
+    change = negotiated(client.target, body, record)
+    if change is not None:
+        client.target, line = change
+        notes.append(line)
+        return True
+    other = client.target.other_root()
+    if record.status in _NOT_THERE and other is not None and not (found and found.models_listed):
+        before, client.target = client.target, other
+        elsewhere = await client.send(client.prepare(prompt))
+        if elsewhere.sent_ns and elsewhere.status not in _NOT_THERE:
+            notes.append(f"the API is at {other.url(MODELS).removesuffix('/models')}")
+            return True
+        client.target = before
+    return False
+
+
+def _first_request_failed(target: Target, record: Record) -> TargetError:
+    if record.status in (401, 403):
+        return _refused_key(target, record)
+    advice = {
+        404: "is that the address, and does it have the model? --base-url with --path says what "
+        "is asked exactly",
+        400: "does it take what --extra-body and the workload ask for? --omit FIELD and "
+        "--rename OLD=NEW change what is sent",
+    }.get(record.status)
+    advice = advice or overload_advice(record.error, record.status) or "see the server's log"
+    return TargetError(
+        f"{target.base_url}: a first {target.endpoint} request (POST "
+        f"{target.url(PATHS[target.endpoint])}) ended as {record.cause}; {advice}"
     )
 
 
@@ -225,7 +347,8 @@ async def settle(client: Client, found: Found, tokenizer: str | None) -> TokenCo
         ConfigError: the tokenizer's file is bad.
     """
     probe_text = "The first request asks for little, to see whether the server answers at all."
-    record = await try_prompt(client, Prompt(text=probe_text, output_tokens=PROBE_TOKENS))
+    prompt = Prompt(text=probe_text, output_tokens=PROBE_TOKENS)
+    record = await try_prompt(client, prompt, found)
     usage = record.usage
     found.usage = usage is not None and usage.completion_tokens is not None
     if client.target.stream and not found.usage:
@@ -249,7 +372,7 @@ async def fit(
         if not found.ignore_eos:
             found.notes.append("the server does not take ignore_eos: answers may end early")
             workload = workload.with_ignore_eos(False)
-    record = await try_prompt(client, workload.prompt(1, "probe"))
+    record = await try_prompt(client, workload.prompt(1, "probe"), found)
     end_ns = record.last_token_ns or record.done_ns
     found.e2e_seconds = (end_ns - record.sent_ns) * 1e-9
     return workload

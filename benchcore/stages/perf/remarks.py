@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from benchcore.client.records import FAILED, Outcome, Record
+from benchcore.client.openai import GOOD_ENDS
+from benchcore.client.records import FAILED, Outcome, Phase, Record
+from benchcore.client.watchdog import LATE_NS
 from benchcore.clock import NS
 from benchcore.load.level import Level, LevelRecords, Stage
-from benchcore.load.steady import SteadyState
+from benchcore.load.steady import SteadyState, closed_steady, open_steady
 from benchcore.metrics.figures import ttft_ns
-from benchcore.metrics.percentiles import minimum_count
+from benchcore.metrics.percentiles import minimum_count, nearest_rank
 from benchcore.metrics.summary import summarize
 from benchcore.metrics.throughput import throughput
+from benchcore.report.progress import Progress
 
 CAUSES_TOLD = 3
+FAILURES_TOLD = 3
+"""Of each kind and run."""
 
 
 def how_far(level: Level, now_ns: int) -> tuple[float | None, float | None]:
@@ -33,6 +39,48 @@ def how_far(level: Level, now_ns: int) -> tuple[float | None, float | None]:
     if share is None or share <= 0.02:
         return share, None
     return share, elapsed_ns / NS * (1 - share) / share
+
+
+class Failures:
+    """Tells of the first failures of each kind in a run, and counts the others.
+
+    Args:
+        progress: is told.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._told: Counter[str] = Counter()
+        self._untold: Counter[str] = Counter()
+
+    def note(self, level: str, record: Record) -> None:
+        """Take a request that failed."""
+        kind = str(record.outcome)
+        if record.outcome is Outcome.HTTP_ERROR:
+            kind = f"{kind} {record.status}"
+        elif record.phase is not None:
+            kind = f"{kind} ({record.phase.value})"
+        if self._told[kind] < FAILURES_TOLD:
+            self._told[kind] += 1
+            self._progress.failure(level, record)
+        else:
+            self._untold[kind] += 1
+
+    def say_rest(self, level: str) -> None:
+        """Tell how many more there were in a level."""
+        for kind, count in self._untold.items():
+            self._progress.say(f"{level}: {count} more request(s) ended as {kind}")
+        self._untold.clear()
+
+
+def steady_state(level: Level) -> SteadyState:
+    """Return where a level that is over was in its steady state, in seconds of the level."""
+    result = level.result
+    means = level.in_flight.second_means(result.window_end_ns)
+    first = -((result.start_ns - result.window_start_ns) // NS)
+    if level.plan.concurrency is not None:
+        return closed_steady(means[first:], level.plan.concurrency, first)
+    return open_steady(means[first:], first)
 
 
 def steady_figures(
@@ -69,16 +117,25 @@ def steady_figures(
     }
 
 
-def findings(steady: SteadyState, result: LevelRecords) -> Iterator[str]:
-    """Yield what the level shows of the server, a line each."""
+def findings(steady: SteadyState, result: LevelRecords, *, gone: str = "") -> Iterator[str]:
+    """Yield what the level shows of the server, a line each.
+
+    Args:
+        steady: where it lies.
+        result: of the level.
+        gone: how it was found that the server is there no more.
+    """
+    if gone:
+        yield f"target_gone: {gone}"
     if steady.grows:
         yield f"server_saturated: {steady.why}: the server does not keep up with the rate"
     causes: dict[str, int] = {}
+    statuses = set()
     unexplained = 0
     for record in result.measured:
         if record.outcome in FAILED:
-            what = f"{record.outcome}: {record.error}"
-            causes[what] = causes.get(what, 0) + 1
+            causes[record.cause] = causes.get(record.cause, 0) + 1
+            statuses.add(record.status)
         elif record.outcome is Outcome.OK and record.streamed and not record.finish_reason:
             unexplained += 1
     for what, count in sorted(causes.items(), key=lambda cause: -cause[1])[:CAUSES_TOLD]:
@@ -88,9 +145,42 @@ def findings(steady: SteadyState, result: LevelRecords) -> Iterator[str]:
             f"{unexplained} stream(s) ended with [DONE] and no finish_reason: the server may have "
             "cut them short"
         )
-    advice = overload_advice(" ".join(causes))
+    yield from _ends(result)
+    advice = overload_advice(" ".join(causes), *statuses)
     if advice:
         yield advice
+
+
+def _ends(result: LevelRecords) -> Iterator[str]:
+    """Yield what is to be said of how the answers ended."""
+    reasons: dict[str, int] = {}
+    tails = []
+    streams = 0
+    for record in result.measured:
+        if record.outcome is not Outcome.OK:
+            continue
+        if record.finish_reason and record.finish_reason.lower() not in GOOD_ENDS:
+            reasons[record.finish_reason] = reasons.get(record.finish_reason, 0) + 1
+        streams += record.streamed
+        if record.tail_ns > LATE_NS:
+            tails.append(record.tail_ns)
+    for reason, count in sorted(reasons.items(), key=lambda one: -one[1])[:CAUSES_TOLD]:
+        what = "the server's filter cut them" if reason == "content_filter" else "no known reason"
+        yield f"finish_reason: {count} answer(s) ended as {reason[:80]!r}: {what}"
+    if tails:
+        median = nearest_rank(sorted(tails), 0.5) / NS
+        yield (
+            f"late_end: {len(tails)} of {streams} streams went on for over "
+            f"{LATE_NS // 1_000_000} ms after their finish_reason or [DONE] (median "
+            f"{median * 1e3:.0f} ms, as far as it was waited for): something behind the last token "
+            "keeps them open"
+        )
+    cut = sum(record.phase is Phase.DRAIN for record in result.measured)
+    if cut:
+        yield (
+            f"drain: {cut} request(s) were cancelled by our own limit, still running when the "
+            "drain was over; a longer --drain lets them end"
+        )
 
 
 def notes(result: LevelRecords) -> Iterator[str]:
@@ -109,13 +199,28 @@ def notes(result: LevelRecords) -> Iterator[str]:
         yield f"{retries} request(s) were sent again: the server had closed the connection"
 
 
-def overload_advice(text: str) -> str | None:
-    """Return what to do about a server that says it is out of memory or overloaded."""
+def overload_advice(text: str, *statuses: int) -> str | None:
+    """Return what to do about a server that says it is out of memory or overloaded.
+
+    Args:
+        text: its words.
+        *statuses: with which it refused.
+    """
     low = text.lower()
     if "out of memory" in low or "oom" in low.split() or "cuda error" in low:
         return (
             "advice: the server ran out of memory; give it less to hold: a shorter context "
             "(--max-model-len), fewer sequences (--max-num-seqs), or less of the GPU's memory"
+        )
+    if 429 in statuses:
+        return (
+            "advice: the server sheds load (429: it limits how many requests it takes); a lower "
+            "--concurrency or --rate shows what it holds"
+        )
+    if 503 in statuses:
+        return (
+            "advice: the server sheds load (503: overloaded, or not ready yet); a lower "
+            "--concurrency or --rate shows what it holds, and its log says which"
         )
     if any(word in low for word in ("overload", "queue is full", "too many requests", "capacity")):
         return "advice: the server sheds load; a lower --concurrency or --rate shows what it holds"

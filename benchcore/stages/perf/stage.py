@@ -12,7 +12,7 @@ from benchcore.config.climb import ClimbFields
 from benchcore.config.stage import PerfSettings
 from benchcore.errors import ConfigError, InvalidRunError, TargetError, VerdictError
 from benchcore.metrics.run import RunResult
-from benchcore.stages.perf.climb import Climb
+from benchcore.stages.perf.climb import TARGET_GONE, Climb
 from benchcore.stages.perf.parts import SHAPE, climb_parts
 from benchcore.stages.perf.plan import Part, steps
 from benchcore.stages.protocol import BaseStage, StageContext, StagePlan
@@ -63,7 +63,7 @@ class PerfStage(BaseStage[PerfSettings]):
         settings = self.settings
         target = context.target(
             settings.extra_body,
-            endpoint=settings.endpoint,
+            endpoint=settings.asked_endpoint,
             stream=settings.stream,
             timeouts=settings.timeouts,
             allow_empty=settings.allow_empty,
@@ -166,6 +166,8 @@ def _level(level: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _judge(run: RunResult, *, slos: bool) -> None:
+    if run.stopped == TARGET_GONE:
+        raise TargetError(run.error)
     if run.levels and not any(level.ok for level in run.levels):
         raise TargetError("not one request ended ok; run.json and requests.csv say how they ended")
     bad = [level.level for level in run.levels if level.validity.verdict == "invalid"]
