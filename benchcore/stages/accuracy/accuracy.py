@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchcore.client.client import Client
+from benchcore.client.openai import asked_tokens
 from benchcore.config.eval import EvalConfig
 from benchcore.config.target import Target
 from benchcore.errors import ConfigError, VerdictError
@@ -58,7 +59,7 @@ class Accuracy:
         self.report = AccuracyReport(
             task=task.name,
             variant=task.variant(config),
-            config=config.model_dump(mode="json"),
+            config={**config.model_dump(mode="json"), **_over(target)},
             data=data or {},
             target=target_facts(target, kind),
             samples=list(done),
@@ -97,7 +98,12 @@ class Accuracy:
             self.report.target = target_facts(client.target, self._kind)
             self.report.notes += found.notes
             self._on_ready(self.report)
-            await Sampler(client, self._task, self._config, self._take).ask(self._left)
+            sampler = Sampler(client, self._task, self._config, self._take)
+            try:
+                await sampler.ask(self._left)
+            finally:  # the server may have wanted the questions to be asked otherwise
+                self.report.target = target_facts(client.target, self._kind)
+                self.report.notes += sampler.found.notes
 
     def _take(self, sample: Sample) -> None:
         self.report.samples.append(sample)
@@ -110,6 +116,14 @@ class Accuracy:
         report.seconds = seconds
         if report.status == "running":
             report.status = "failed"
+
+
+def _over(target: Target) -> dict[str, Any]:
+    """Return the settings that the bodies have from `extra_body`, which stands over them."""
+    extra = target.extra_body
+    found = {name: extra[name] for name in ("temperature", "top_p") if extra.get(name) is not None}
+    asked = asked_tokens(extra)
+    return found if asked is None else {**found, "max_tokens": asked}
 
 
 def check_score(report: AccuracyReport) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from benchcore.client.openai import PATHS
 from benchcore.config.json_file import read_json
+from benchcore.config.target import PATHS
 from benchcore.errors import ConfigError
 from benchcore.metrics.accuracy import AccuracyReport, Sample, SampleOutcome
 from benchcore.metrics.scores import CONFIDENCE, Estimate, student_t
@@ -49,7 +49,7 @@ def lm_eval_command(
         raise ConfigError("--provider lm-eval: repeats are the task's own: leave --n-repeats out")
     facts = {
         "model": target.model,
-        "base_url": f"{target.base_url}{PATHS[target.endpoint]}",
+        "base_url": target.url(PATHS[target.endpoint]),
         "num_concurrent": config.concurrency,
         "max_retries": config.retries + 1,
         "tokenized_requests": False,

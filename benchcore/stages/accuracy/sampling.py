@@ -6,17 +6,20 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from benchcore.client.prompt import Prompt
 from benchcore.client.records import FAILED, Outcome, Record
+from benchcore.client.refusal import blame
 from benchcore.clock import NS
 from benchcore.config.arrival import Arrival
-from benchcore.errors import ResultsError, TargetError
+from benchcore.errors import BenchcoreError, ResultsError, TargetError
 from benchcore.load.arrivals import offsets_ns
 from benchcore.metrics.accuracy import Sample, SampleOutcome
 from benchcore.stages.accuracy.retry import again
 from benchcore.stages.accuracy.task import Question, Task, sha256
+from benchcore.stages.perf.probe import Found, try_prompt
 
 if TYPE_CHECKING:
     from benchcore.client.client import Client
@@ -27,6 +30,9 @@ CUT: Final = frozenset({"length", "max_tokens", "incomplete", "max_output_tokens
 """Finish reasons of an answer that was cut at the limit of tokens."""
 LONGEST_EXTRACTED: Final = 80
 _GONE: Final = frozenset({Outcome.CONNECT_ERROR, Outcome.TRUNCATED})
+_FIRST_TOKENS: Final = 8
+_REFUSALS: Final = frozenset({400, 401, 403, 404, 405, 413, 422})
+_HOLD_SECONDS: Final = 0.01
 _PATIENCE: Final = 8
 """Questions in a row that found no server, after all their tries, before the run gives up."""
 
@@ -42,6 +48,13 @@ def question_prompt(question: Question, config: EvalConfig, endpoint: Endpoint) 
         )
     messages = question.messages(config.system)
     return Prompt(messages=messages, output_tokens=config.max_tokens, extra=extra)
+
+
+def first_prompt(config: EvalConfig, endpoint: Endpoint) -> Prompt:
+    """Return a short request with the fields of every question, to see whether they are taken."""
+    question = Question(index=0, key="", repeat=0, text="Say hello.", target="")
+    asked = question_prompt(question, config, endpoint)
+    return replace(asked, output_tokens=min(config.max_tokens, _FIRST_TOKENS))
 
 
 def sample_of(question: Question, record: Record, task: Task, config: EvalConfig) -> Sample:
@@ -77,7 +90,12 @@ def sample_of(question: Question, record: Record, task: Task, config: EvalConfig
     if record.refused or record.finish_reason == "content_filter":
         sample.outcome, sample.score = SampleOutcome.REFUSED, 0.0
         return sample
-    score(sample, question, text, task, config)
+    try:
+        score(sample, question, text, task, config)
+    except BenchcoreError:
+        raise
+    except Exception as fault:  # noqa: BLE001  one answer that no judge has thought of
+        sample.outcome, sample.error = SampleOutcome.ERROR, blame(fault)[1]
     return sample
 
 
@@ -121,6 +139,15 @@ class Sampler:
         self._sleep = sleep
         self._draw = random.Random(seed)
         self._gone = 0
+        self._words = ""
+        self._probe_error: TargetError | None = None
+        self._open = 0
+        self._refused: int | None = 0
+        """How many questions were refused, as long as there was no other end."""
+        self._probing = asyncio.Lock()
+        self._probed = False
+        self.found = Found(client.target.model or "", models_listed=False)
+        """What the server wanted otherwise than it was asked."""
         self._fault: TargetError | ResultsError | None = None
 
     async def ask(self, questions: Sequence[Question]) -> None:
@@ -134,6 +161,8 @@ class Sampler:
             await self._ask_at_rate(questions, self._config.rate)
         else:
             await self._ask_in_turn(questions)
+        if self._fault is None and questions and self._refused == len(questions):
+            self._fault = self._every_one_refused()
         if self._fault is not None:
             raise self._fault
 
@@ -163,12 +192,25 @@ class Sampler:
                 group.create_task(later(question, offset_ns))
 
     async def _ask_one(self, question: Question) -> None:
+        await self._hold()
         if self._fault is not None:
             return
+        self._open += 1
+        try:
+            await self._ask(question)
+        finally:
+            self._open -= 1
+
+    async def _ask(self, question: Question) -> None:
         prompt = question_prompt(question, self._config, self._client.target.endpoint)
         retried: list[str] = []
         while True:
+            asked_of = self._client.target
             record = await self._client.send(self._client.prepare(prompt))
+            if record.status in _REFUSALS and self._refused is not None:
+                await self._probe()
+                if self._client.target is not asked_of:  # it takes the question otherwise
+                    continue
             more = again(record, len(retried) + 1, self._config.retries, self._draw, time.time())
             if more is None:
                 break
@@ -183,8 +225,42 @@ class Sampler:
             # Answers that cannot be kept need not be asked for.
             self._fault = error
 
+    async def _probe(self) -> None:
+        """See by a short request with the fields of every question whether any will be taken."""
+        async with self._probing:
+            if self._probed:
+                return
+            self._probed = True
+            prompt = first_prompt(self._config, self._client.target.endpoint)
+            try:
+                await try_prompt(self._client, prompt, self.found, patient=True)
+            except TargetError as error:
+                self._probe_error = error
+
+    async def _hold(self) -> None:
+        """Where nothing but refusals has come, wait for what is on its way before asking more."""
+        while self._refused is not None and self._refused >= _PATIENCE and self._fault is None:
+            if not self._open:
+                self._fault = self._every_one_refused()
+                return
+            await asyncio.sleep(_HOLD_SECONDS)
+
+    def _every_one_refused(self) -> TargetError:
+        return self._probe_error or TargetError(
+            f"{self._client.target.base_url} refused each of the first {self._refused} questions "
+            f"({self._words}); --max-tokens, --extra-body and --omit change what is asked"
+        )
+
     def _watch(self, record: Record) -> None:
-        """Give up where the server has gone: each question left would only be one more error."""
+        """Give up where each question left would only be one more error.
+
+        The server has gone, or it has refused every question so far in the same way.
+        """
+        if record.status not in _REFUSALS:
+            self._refused = None
+        elif self._refused is not None:
+            self._refused += 1
+            self._words = record.cause
         gone = record.outcome in _GONE and not record.first_token_ns
         self._gone = self._gone + 1 if gone and record.outcome in FAILED else 0
         if self._gone >= _PATIENCE:

@@ -82,7 +82,7 @@ def simple_evals_command(
     facts = orjson.dumps({"eval": asked, "sampler": sampler}).decode()
     key = "none" if target.api_key is None else target.api_key.get_secret_value()
     environment = {
-        "OPENAI_BASE_URL": f"{target.base_url}/v1",
+        "OPENAI_BASE_URL": target.url("/v1/").rstrip("/"),
         "OPENAI_API_KEY": key,
         "PYTHONPATH": os.pathsep.join(filter(None, (place, os.environ.get("PYTHONPATH", "")))),
     }

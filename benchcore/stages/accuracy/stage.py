@@ -85,7 +85,7 @@ class AccuracyStage(BaseStage[AccuracySettings]):
         self._machine = machine = Accuracy(
             context.target(
                 settings.extra_body,
-                endpoint=settings.endpoint,
+                endpoint=settings.asked_endpoint,
                 stream=settings.stream,
                 timeouts=settings.timeouts,
             ),

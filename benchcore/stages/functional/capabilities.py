@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from benchcore.client.refusal import blame
+from benchcore.errors import BenchcoreError
 from benchcore.stages.functional.check import CheckFailedError, UnsupportedError
 from benchcore.stages.functional.subject import Capability
 from benchcore.stages.functional.trial import COMPLETIONS, REFUSALS, Trial
@@ -152,4 +154,8 @@ async def probe(subject: Subject) -> dict[str, Capability]:
             found[name] = Capability(available=False, how=str(error))
         except CheckFailedError as error:
             found[name] = Capability(available=None, how=str(error))
+        except BenchcoreError:
+            raise
+        except Exception as fault:  # noqa: BLE001  one answer that no probe has thought of
+            found[name] = Capability(available=None, how=blame(fault)[1])
     return found

@@ -42,7 +42,7 @@ def exchange(heard: Heard, target: Target, key_variable: str) -> dict[str, Any]:
     return {
         "request": {
             "method": heard.method,
-            "url": _url(target, heard.path),
+            "url": target.url(heard.path),
             "headers": headers,
             "body": _cut(heard.sent.decode(errors="backslashreplace")),
         },
@@ -62,7 +62,7 @@ def curl(heard: Heard, target: Target, headers: dict[str, str], key_variable: st
         words += ["--cacert", target.ca_file]
     if heard.method != "GET":
         words += ["-X", heard.method]
-    line = shlex.join([*words, _url(target, heard.path)])
+    line = shlex.join([*words, target.url(heard.path)])
     for name, value in headers.items():
         if value == "Bearer ***":
             line += f' -H "{name}: Bearer ${key_variable}"'
@@ -74,11 +74,6 @@ def curl(heard: Heard, target: Target, headers: dict[str, str], key_variable: st
             text = f"({len(heard.sent)} bytes, too long for a line)"
         line += " --data-raw " + shlex.quote(text)
     return line
-
-
-def _url(target: Target, path: str) -> str:
-    base = "http://localhost" if target.uds is not None else target.base_url
-    return f"{base}{path}"
 
 
 def _cut(text: str) -> str:

@@ -7,16 +7,16 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from benchcore.client.client import Client
-from benchcore.client.records import Outcome
-from benchcore.errors import ConfigError, TargetError
+from benchcore.client.prompt import Prompt
+from benchcore.errors import TargetError
 from benchcore.metrics.functional import CheckResult, FunctionalReport, Verdict
 from benchcore.stages.functional.capabilities import probe
-from benchcore.stages.functional.check import CheckFailedError
 from benchcore.stages.functional.dialect import UNKNOWN, named_dialect
 from benchcore.stages.functional.identify import identify
 from benchcore.stages.functional.judge import Judge
 from benchcore.stages.functional.subject import Subject
-from benchcore.stages.functional.trial import Trial
+from benchcore.stages.perf.facts import target_facts
+from benchcore.stages.perf.probe import RefusedError, find_model, try_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +42,7 @@ class Functional:
         fail_fast: stop at the first failure.
         on_ready: told of the server once it is known.
         on_result: told of each result as it comes.
+        on_note: told of what is found out before the checks, a line each.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Functional:
         fail_fast: bool = False,
         on_ready: Callable[[Subject], None] = lambda _subject: None,
         on_result: Callable[[CheckResult], None] = lambda _result: None,
+        on_note: Callable[[str], None] = lambda _note: None,
     ) -> None:
         timeouts = target.timeouts.model_copy(update={"total": config.seconds})
         self._target = target.model_copy(update={"timeouts": timeouts})
@@ -66,6 +68,8 @@ class Functional:
         self._fail_fast = fail_fast
         self._on_ready = on_ready
         self._on_result = on_result
+        self._on_note = on_note
+        self._kind = kind
         self._running: asyncio.Task[None] | None = None
         self.report = FunctionalReport(
             mode="strict" if config.strict else "compat",
@@ -77,8 +81,8 @@ class Functional:
         """Make the checks; what is interrupted leaves a report of what was made.
 
         Raises:
-            TargetError: the server is not there, or is no OpenAI API.
-            ConfigError: the engine is not known, or no model can be found.
+            TargetError: the server is not there, refuses the key, or names no model.
+            ConfigError: the engine is not known.
         """
         dialect = named_dialect(self._config.engine) if self._config.engine else None
         begun = time.perf_counter()
@@ -115,7 +119,7 @@ class Functional:
             self._running.cancel()
 
     async def _meet(self, client: Client) -> Subject:
-        """Ask the server for its models."""
+        """Find the model to ask for, and what the server takes."""
         subject = Subject(
             client,
             self._target.model or "",
@@ -126,32 +130,23 @@ class Functional:
             large_body=self._config.large_body,
             stall_seconds=self._config.stall_seconds,
         )
-        trial = Trial(subject)
+        found = await find_model(client)
+        subject.model = found.model
+        subject.max_model_len = found.max_model_len
+        # A plain request: what a stream is asked for besides is what checks are about.
+        plain = {"model": found.model, "stream": False}
+        client.target = client.target.model_copy(update=plain)
         try:
-            heard = await trial.get("/v1/models")
-        except CheckFailedError as error:
-            if trial.exchanges[-1].record.outcome is Outcome.CONNECT_ERROR:
-                raise TargetError(
-                    f"{self._target.base_url}: {trial.exchanges[-1].record.error}; "
-                    "is the server up, and --base-url its address?"
-                ) from None
-            raise TargetError(f"{self._target.base_url}/v1/models: {error}") from None
-        listed = heard.find("data", 0, "id") if heard.status == 200 else None
-        if heard.status in (401, 403):
-            raise TargetError(
-                f"{self._target.base_url}: status {heard.status}: {heard.problem}; put the key "
-                f"into the variable {self._key_variable}"
-            )
-        if not subject.model:
-            if not isinstance(listed, str):
-                raise ConfigError(
-                    f"{self._target.base_url}/v1/models names no model (status {heard.status}); "
-                    "give --model"
-                )
-            subject.model = listed
-        self.report.target["model"] = subject.model
-        length = heard.find("data", 0, "max_model_len") if heard.status == 200 else None
-        subject.max_model_len = length if isinstance(length, int) else None
+            await try_prompt(client, Prompt("Hello", output_tokens=2), found, patient=True)
+        except RefusedError:
+            raise
+        except TargetError as error:  # it is for the checks to say what of it is wrong
+            found.notes.append(str(error))
+        client.target = client.target.model_copy(update={"stream": self._target.stream})
+        self._target = client.target
+        self.report.target |= target_facts(client.target, self._kind)
+        for note in found.notes:
+            self._on_note(note)
         return subject
 
     async def _make(self, subject: Subject, results: dict[str, CheckResult]) -> None:

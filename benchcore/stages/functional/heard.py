@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from benchcore.client.openai import TOO_DEEP
 from benchcore.client.records import Outcome
 from benchcore.stages.functional.check import CheckFailedError
 
@@ -31,7 +32,8 @@ def shown(value: object) -> str:
     try:
         text = orjson.dumps(value).decode()
     except (TypeError, ValueError):
-        text = repr(value)
+        # What is nested so deeply that it cannot be written cannot be shown by Python either.
+        text = TOO_DEEP if isinstance(value, (dict, list)) else repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from benchcore.client.sse import SSEParser
+from benchcore.client.sse import EventTooLargeError, SSEParser
 from benchcore.stages.functional.check import CheckFailedError
 from benchcore.stages.functional.heard import Heard, dig, shown
 
@@ -41,6 +41,8 @@ class HeardStream(Heard):
 
     events: list[Event] = field(default_factory=list)
     chunks: list[dict[str, Any]] = field(default_factory=list)
+    unended: bool = False
+    """Whether an event grew beyond all bounds; what follows it is not read."""
 
     def __post_init__(self) -> None:
         """Take the stream apart."""
@@ -54,7 +56,11 @@ class HeardStream(Heard):
         parser = SSEParser(take)
         for piece, came_ns in zip(self.reply.pieces, self.reply.stamps, strict=True):
             stamp_ns = came_ns
-            parser.feed(piece)
+            try:
+                parser.feed(piece)
+            except EventTooLargeError:
+                self.unended = True
+                break
         for event in self.events:
             try:
                 parsed = orjson.loads(event.data)

@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+from benchcore.client.refusal import blame
+from benchcore.errors import BenchcoreError
 from benchcore.metrics.functional import CheckResult, Verdict
 from benchcore.stages.functional.capabilities import PRECONDITIONS
 from benchcore.stages.functional.check import CheckFailedError, SkippedError, UnsupportedError
@@ -118,6 +120,10 @@ class Judge:
             failed = signal
         except TimeoutError:
             failed = CheckFailedError(f"an end within {self._seconds:g} s", "it went on")
+        except BenchcoreError:
+            raise
+        except Exception as fault:  # noqa: BLE001  one answer that no check has thought of
+            failed = CheckFailedError("an answer that can be judged", blame(fault)[1])
         else:
             result.verdict = Verdict.PASS
             result.passed_tries += 1

@@ -65,6 +65,7 @@ class FunctionalStage(BaseStage[FunctionalSettings]):
             key_variable=context.asking.api_key_env or "BENCHCORE_API_KEY",
             fail_fast=self.settings.fail_fast,
             on_result=lambda result: context.tell(result_line(result)),
+            on_note=context.tell,
         )
         try:
             await machine()

@@ -116,6 +116,8 @@ class Trial:
             self.exchanges.append(heard)
         if record.outcome is not Outcome.OK:
             raise CheckFailedError("a whole answer", f"{record.outcome}: {record.error}")
+        if isinstance(heard, HeardStream) and heard.unended:
+            raise CheckFailedError("a stream of events", "an event of the stream has no end")
         return heard
 
     def begin(self, path: str, body: Mapping[str, Any]) -> UnderWay:
@@ -155,7 +157,8 @@ class Trial:
             **self.subject.target.extra_body,
             **fields,
         }
-        return {name: value for name, value in body.items() if value is not OMIT}
+        given = {name: value for name, value in body.items() if value is not OMIT}
+        return self.subject.target.adapted(given)
 
     async def chat(
         self, messages: str | Sequence[Mapping[str, Any]], optional: str = "", **fields: Any

@@ -160,14 +160,47 @@ async def test_what_is_no_answer_is_counted_on_its_own_and_never_asked_again(
 
 async def test_a_400_is_an_error_and_no_wrong_answer(server, ask):
     refusal = {"error": {"message": "too long", "type": "x", "param": None, "code": None}}
-    server.act = lambda _text, _times: web.json_response(refusal, status=400)
-    report = await ask(limit=3)
-    assert {(one.outcome, one.score, one.error) for one in report.samples} == {
+    answers = iter(["Answer: no letter"])
+    server.act = lambda *_: next(answers, None) or web.json_response(refusal, status=400)
+    report = await ask(limit=4, concurrency=1)
+    assert {(one.outcome, one.score, one.error) for one in report.samples[1:]} == {
         (SampleOutcome.ERROR, None, "http_error 400: too long")
     }
-    assert (tally(report.samples).errors, len(server.bodies)) == (3, 3)
-    found = report.to_json()
-    assert (found["score"], found["score_completed"], found["errors"]) == (0.0, None, 3)
+    assert (tally(report.samples).errors, len(server.bodies)) == (3, 4)
+
+
+@pytest.mark.parametrize("concurrency", [1, 16])
+async def test_where_every_question_is_refused_the_run_ends_with_the_servers_words(
+    server, ask, concurrency
+):
+    refusal = {"error": {"message": "the context is 4 tokens"}}
+    server.act = lambda *_: web.json_response(refusal, status=400)
+    with pytest.raises(TargetError, match="http_error 400: the context is 4 tokens"):
+        await ask(concurrency=concurrency)
+    assert len(server.bodies) <= 8 + concurrency + 1
+
+
+async def test_the_settings_are_those_that_were_sent(server, asked):
+    task, config, questions = await asked("mmlu", limit=1, temperature=0.5, max_tokens=77)
+    target = Target(server.url, extra_body={"max_tokens": 9, "temperature": 1.0, "top_p": None})
+    report = await Accuracy(target, task, questions, config)()
+    assert (report.config["max_tokens"], report.config["temperature"]) == (9, 1.0)
+    assert report.config["top_p"] == config.top_p
+    assert (server.bodies[0]["max_tokens"], server.bodies[0]["temperature"]) == (9, 1.0)
+
+
+async def test_a_field_that_is_refused_by_name_is_left_out_of_all_questions(server, ask):
+    def act(*_):
+        if "temperature" in server.bodies[-1]:
+            words = "Unsupported value: 'temperature' does not support 0 with this model."
+            return web.json_response({"error": {"message": words}}, status=400)
+        return "Answer: B"
+
+    server.act = act
+    report = await ask(limit=20, concurrency=4)
+    assert tally(report.samples).errors == 0
+    assert report.target["omit"] == ["temperature"]
+    assert any("--omit temperature" in note for note in report.notes)
 
 
 async def test_passing_faults_are_tried_again_and_counted(server, ask):
