@@ -144,17 +144,23 @@ class _Try:
             status, problem = await _status(self._target, path)
             if status == 200:
                 return await self._real_request()
+            if self._decides(path) and status in (*_REFUSED, *_NO_SUCH):
+                return await self._real_request()
             if status in _REFUSED:
                 # A gateway may guard its health endpoint alone: what counts is what is measured.
                 if path == _MODELS:
                     raise TargetError(
-                        f"{self._target.base_url}{path} answers {status}: the key is missing or "
+                        f"{self._target.url(path)} answers {status}: the key is missing or "
                         "not taken; see target.api_key_env"
                     )
                 refused.append(problem)
             elif status not in _NO_SUCH:
                 break
         return ", ".join([*refused, problem])
+
+    def _decides(self, path: str) -> bool:
+        """Whether a real request says more than this path: whoever names a model needs no list."""
+        return path == _MODELS and self._target.model is not None and self._health.request
 
     async def _real_request(self) -> str | None:
         if not self._health.request:
@@ -164,7 +170,6 @@ class _Try:
 
 
 async def _status(target: Target, path: str) -> tuple[int | None, str]:
-    root = "http://localhost" if target.uds else target.base_url
     headers = dict(target.headers)
     if target.api_key is not None:
         headers["Authorization"] = f"Bearer {target.api_key.get_secret_value()}"
@@ -177,7 +182,7 @@ async def _status(target: Target, path: str) -> tuple[int | None, str]:
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=limit, headers=headers) as session,
-            session.get(f"{root}{path}") as answer,
+            session.get(target.url(path)) as answer,
         ):
             return answer.status, f"{path} answers {answer.status}"
     except TimeoutError:

@@ -11,7 +11,13 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    import aiohttp
+
+MOST_BYTES = 16 * 1024 * 1024
+"""A page of metrics is shorter."""
 UNKNOWN = -1.0
 """What a server-side column holds where the server does not say."""
 
@@ -80,7 +86,7 @@ def parse(text: bytes) -> Sample:
     found: Sample = {}
     try:
         families = list(text_string_to_metric_families(picked.decode(errors="replace")))
-    except ValueError:
+    except Exception:  # noqa: BLE001  on some lines that are none its parser trips over itself
         return found
     for family in families:
         for sample in family.samples:
@@ -189,7 +195,7 @@ class ServerMetrics:
                 aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
                 session.get(self.url, headers=self.headers, ssl=self.tls) as reply,
             ):
-                text = await reply.read() if reply.status == 200 else b""
+                text = await _bounded(reply) if reply.status == 200 else b""
         except (TimeoutError, aiohttp.ClientError, OSError):
             self.available = False if self.available is None else self.available
             return None
@@ -197,6 +203,16 @@ class ServerMetrics:
         if self.available is None:
             self.available = bool(picked)
         return picked + b"\n" if picked else None
+
+
+async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
+    """Return a body, empty where it is longer than any page of metrics."""
+    body = bytearray()
+    async for piece in reply.content.iter_chunked(1 << 16):
+        body += piece
+        if len(body) > MOST_BYTES:
+            return b""
+    return bytes(body)
 
 
 SCRAPE_EVERY_SECONDS = 0.5

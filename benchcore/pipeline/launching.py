@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from benchcore.client.client import Client
 from benchcore.client.prompt import Prompt
-from benchcore.client.records import Outcome
 from benchcore.config.stage import StageSettings
 from benchcore.errors import ResultsError, TargetError
 from benchcore.launch.health import wait_until_up
@@ -15,7 +14,7 @@ from benchcore.launch.local import LocalServer
 from benchcore.launch.protocol import Launcher
 from benchcore.pipeline.simulator import SimulatorServer
 from benchcore.sinks.folder import replace_file
-from benchcore.stages.perf.probe import RefusedError, find_model
+from benchcore.stages.perf.probe import RefusedError, find_model, try_prompt
 from benchcore.stages.protocol import BaseStage, StageContext, StagePlan
 
 LOGS = "logs"
@@ -153,17 +152,13 @@ class HealthStage(BaseStage[StageSettings]):
                 async with Client(asked) as client:
                     found = await find_model(client)
                     client.target = client.target.model_copy(update={"model": found.model})
-                    prepared = client.prepare(Prompt("Say hello.", output_tokens=4))
-                    record = await client.send(prepared)
+                    await try_prompt(client, Prompt("Say hello.", output_tokens=4), found)
             except RefusedError:
                 raise
             except TargetError as error:
                 return str(error)
             self.facts["model"] = found.model
-            if record.outcome is Outcome.OK:
-                return None
-            status = f" {record.status}" if record.status else ""
-            return f"a request ends as {record.outcome}{status}: {record.error}"
+            return None
 
         try:
             self.facts |= await wait_until_up(

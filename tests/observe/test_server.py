@@ -183,6 +183,7 @@ def test_what_is_no_finite_number_is_left_out():
         b'vllm:num_requests_running{engine="0 1\n',
         b"vllm:num_requests_running {\n",
         b"vllm:num_requests_running \xff\n",
+        b'vllm:num_requests_running{model="m", ="b"} 3.0\n',
     ],
 )
 def test_a_page_that_is_none_tells_nothing(page):
@@ -239,7 +240,14 @@ async def test_a_reading_keeps_the_lines_that_matter(pages):
 
 
 @pytest.mark.parametrize(
-    "answer", [(404, b"no"), (200, b"go_goroutines 1\n"), (500, vllm()), (None, vllm()[:50])]
+    "answer",
+    [
+        (404, b"no"),
+        (200, b"go_goroutines 1\n"),
+        (200, vllm() * 20000),
+        (500, vllm()),
+        (None, vllm()[:50]),
+    ],
 )
 async def test_a_server_without_such_a_page_is_asked_once(pages, answer):
     url, answers, asked = pages
