@@ -173,6 +173,7 @@ def _on_server(
     from benchcore.report.live import LOGGER, RESULT
     from benchcore.sinks.folder import make_folder
     from benchcore.stages.functional.functional import Functional
+    from benchcore.text import printable
     from benchcore.version import __version__
 
     target = read_target(given, base_url)
@@ -202,6 +203,7 @@ def _on_server(
             key_variable=given["api_key_env"] or "BENCHCORE_API_KEY",
             fail_fast=given["fail_fast"],
             on_result=lambda result: LOGGER.info("%s", result_line(result)),
+            on_note=lambda note: LOGGER.info("%s", printable(note)),
         )
         caught = catch_signals(machine.interrupt)
         try:

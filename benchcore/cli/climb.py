@@ -95,7 +95,7 @@ def _on_simulator(given: dict[str, Any], progress: Any) -> int:
 def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -> int:
     from benchcore.cli.loop import run_loop
     from benchcore.report.live import LOGGER, RESULT
-    from benchcore.stages.perf.climb import Climb
+    from benchcore.stages.perf.climb import TARGET_GONE, Climb
 
     target = read_target(
         given,
@@ -105,6 +105,7 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
         timeouts=given["timeout"] or {},
         allow_empty=given["allow_empty"],
     )
+    given["endpoint"] = target.endpoint
     evaluation = None if given["eval_task"] is None else read_evaluation(given)
     parts = _parts(given) if evaluation is None else [_eval_part(given, evaluation)]
     if given["dry_run"]:
@@ -152,6 +153,8 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
             _push(run.folder, gateway)
     if code:
         return code
+    if run.stopped == TARGET_GONE:
+        raise TargetError(run.error)
     if run.levels and not any(level.ok for level in run.levels):
         raise TargetError("not one request ended ok; see the findings above")
     if not run.valid:
@@ -326,7 +329,7 @@ def _first_line(target: Target, parts: list[Part]) -> str:
     from benchcore.version import __version__
 
     names = ", ".join(dict.fromkeys(step.name for step in steps(parts)))
-    what = "; ".join(_described(part) for part in parts)
+    what = "; ".join(_described(part, target) for part in parts)
     return (
         f"benchcore {__version__}: {target.base_url}"
         f"{'' if target.model is None else f' ({target.model})'}, {target.endpoint}"
@@ -335,8 +338,10 @@ def _first_line(target: Target, parts: list[Part]) -> str:
     )
 
 
-def _described(part: Part) -> str:
-    facts = part.workload.describe()
+def _described(part: Part, target: Target) -> str:
+    from benchcore.stages.perf.facts import as_asked
+
+    facts = as_asked(part.workload.describe(), target)
     config = part.config
     requests, seconds = config.window(max(config.concurrency or config.rate))
     ends = [] if requests is None else [f"{requests} requests"]

@@ -13,8 +13,9 @@ REQUEST = group(
     click.option(
         "--endpoint",
         type=click.Choice(["chat", "completions", "responses"]),
-        default="chat",
-        show_default=True,
+        default=None,
+        help="Which of the API's endpoints is asked [default: that of --base-url or --path where "
+        "they end in one, else chat].",
     ),
     click.option(
         "--stream/--no-stream",
@@ -135,7 +136,8 @@ LOAD = group(
         "--drain",
         type=values.DURATION,
         default=None,
-        help="How long requests may take after the window [default: 60s].",
+        help="How long requests may take after the window [default: 60s, or twice what one has "
+        "been seen to take].",
     ),
     click.option("--before-level", metavar="CMD", help="Shell command before each level."),
     click.option(

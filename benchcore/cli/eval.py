@@ -32,7 +32,13 @@ if TYPE_CHECKING:
 @click.command("eval")
 @click.argument("name", metavar="[TASK]", required=False)
 @SERVER
-@click.option("--endpoint", type=click.Choice(["chat", "completions", "responses"]), default="chat")
+@click.option(
+    "--endpoint",
+    type=click.Choice(["chat", "completions", "responses"]),
+    default=None,
+    help="Which of the API's endpoints is asked [default: that of --base-url or --path where they "
+    "end in one, else chat].",
+)
 @click.option("--stream/--no-stream", default=True, help="Ask for a stream of tokens.")
 @click.option("--timeout", type=values.TIMEOUTS, default=None, help="Total, or by phase.")
 @click.option("--variant", metavar="NAME", help="Of the task: diamond, main, extended; de,fr; …")
@@ -199,8 +205,10 @@ def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
     before = read_accuracy(folder)
     target = before["target"]
     given["endpoint"], given["stream"] = target["endpoint"], target["stream"]
-    for name in ("model", "extra_body"):
-        given[name] = given[name] or target[name]
+    for name in ("model", "extra_body", "path"):
+        given[name] = given[name] or target.get(name)
+    given["omit"] = given["omit"] or tuple(target.get("omit") or ())
+    given["rename"] = given["rename"] or tuple((target.get("rename") or {}).items())
     over = {name: given[name] for name in _OF_THE_REST if given[name] is not None}
     if "concurrency" in over:
         over.setdefault("rate", None)

@@ -32,7 +32,14 @@ SERVER = group(
     click.option(
         "--base-url",
         envvar="BENCHCORE_BASE_URL",
-        help="The server, with or without /v1; unix:PATH for a socket. Also BENCHCORE_BASE_URL.",
+        help="The server, with or without /v1, or the whole address of an endpoint; unix:PATH for "
+        "a socket. Also BENCHCORE_BASE_URL.",
+    ),
+    click.option(
+        "--path",
+        metavar="PATH",
+        help="Path of the endpoint, exactly as it is to be asked behind --base-url, such as "
+        "/api/v3/chat/completions.",
     ),
     click.option(
         "--sim", "simulator", is_flag=True, help="Start the built-in simulator and load that."
@@ -45,6 +52,20 @@ SERVER = group(
     ),
     click.option(
         "--extra-body", type=values.JSON_OBJECT, default=None, help="Fields of every request body."
+    ),
+    click.option(
+        "--omit",
+        multiple=True,
+        metavar="FIELD",
+        help="Leave this field out of every request body; repeatable.",
+    ),
+    click.option(
+        "--rename",
+        type=values.PAIR,
+        multiple=True,
+        metavar="OLD=NEW",
+        help="Send this field of request bodies under another name, such as "
+        "max_tokens=max_completion_tokens; repeatable.",
     ),
     click.option(
         "--header",
@@ -137,6 +158,8 @@ def read_target(given: dict[str, Any], base_url: str, **fields: Any) -> Target:
     """
     from benchcore.config.target import Target
 
+    if fields.get("endpoint") is None:  # then it is that of the address, where one is in it
+        fields.pop("endpoint", None)
     variable = given["api_key_env"] or "BENCHCORE_API_KEY"
     key = os.environ.get(variable)
     if given["api_key_env"] and not key:
@@ -148,6 +171,9 @@ def read_target(given: dict[str, Any], base_url: str, **fields: Any) -> Target:
             api_key=key,
             headers=values.pairs(given["headers"]),
             extra_body=given["extra_body"] or {},
+            path=given["path"],
+            omit=given["omit"],
+            rename=values.pairs(given["rename"]),
             verify=not given["insecure"],
             ca_file=given["ca_file"],
             **fields,

@@ -167,7 +167,7 @@ def test_a_named_union_runs_each_part_with_its_own_load(benchcore, simulator, tm
         (("--no-such-option",), 2, "No such option"),
         (("--base-url", "http://127.0.0.1:1"), 3, "does not answer (Connection refused)"),
         (("--base-url", "http://no-such-host.invalid"), 3, "is not known"),
-        (("--base-url", "SIM", "--model", "sim-2"), 3, "did you mean sim-1?"),
+        (("--base-url", "SIM", "--model", "sim-2"), 3, "server has 'sim-1'"),
         (("--base-url", "SIM", "--output", "file"), 2, "file"),
         (("--base-url", "SIM", "--workload", "bad.jsonl"), 2, "bad.jsonl:17"),
         (("--base-url", "SIM", "--tokenizer", "none.json"), 2, "none.json"),
@@ -485,3 +485,40 @@ def test_a_window_of_n_requests_counts_n_of_them(benchcore, simulator, tmp_path)
     assert round(ended) in (19, 20)
     tokens = level["output_token_throughput"] * level["window_seconds"]
     assert tokens == pytest.approx(round(ended) * 4, abs=4.01)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("climb", "--requests", "4", "--concurrency", "1", "--idle", "0s", "--no-progress"),
+        ("eval", "gsm8k", "--data", "builtin", "--limit", "2"),
+        ("check", "--case", "smoke.chat"),
+    ],
+)
+def test_what_the_server_takes_can_be_said_beforehand(benchcore, simulator, tmp_path, args):
+    done = benchcore.run(
+        *args,
+        *("--base-url", f"{simulator.base_url}/v1", "--path", "/chat/completions"),
+        *("--omit", "temperature", "--rename", "max_tokens=max_completion_tokens"),
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "results").iterdir()
+    target = json.loads((folder / "run.json").read_text())["target"]
+    assert target["omit"] == ["temperature"]
+    assert target["rename"] == {"max_tokens": "max_completion_tokens"}
+    assert target["path"] == "/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("--omit", "model"), "--omit: 'model' is not a field that a request can do without"),
+        (("--rename", "a"), "is not KEY=VALUE"),
+        (("--rename", "a=a"), "--rename: a=a is not one optional field by the name of another"),
+        (("--path", "chat"), "path 'chat' does not begin with '/'"),
+    ],
+)
+def test_what_cannot_be_left_out_or_renamed_is_refused(benchcore, args, says):
+    done = benchcore.run("climb", "--base-url", "http://127.0.0.1:1", *args)
+    assert done.returncode == 2
+    assert says in done.stderr
