@@ -100,9 +100,10 @@ def parts(value: str, *, words: bool = False) -> set[str]:
     scheme, _, given = value.partition(" ")
     if words or scheme.lower() in _SCHEMES or _COOKIES.fullmatch(value):
         for word in re.split(r"[\s;,]+", value):
-            _, equals, behind = word.partition("=")
-            one = behind if equals and behind.strip("=") else word
-            for part in (one.strip("\"'"), unquote(one)):
+            behind = word.partition("=")[2]
+            # A key may hold a `=` of its own: `name=value` is known by both its value and itself.
+            found_in = {word, word.strip("\"'"), behind.strip("\"'"), unquote(behind)}
+            for part in found_in:
                 if len(part) >= _SHORTEST_PART and part.lower() not in _SCHEMES:
                     found.add(part)
     if scheme.lower() == "basic":
@@ -170,6 +171,15 @@ def masked_text(text: str, values: Iterable[str]) -> str:
     return text
 
 
+def masked_bytes(data: bytes, values: Iterable[str]) -> bytes:
+    """Return bytes without these values, in whatever form they stand in them as UTF-8."""
+    for form in forms(tuple(values)):
+        raw = form.encode(errors="surrogateescape")
+        if raw in data:
+            data = data.replace(raw, MASK.encode())
+    return data
+
+
 def masked(found: Any, values: Iterable[str]) -> Any:
     """Return an object of JSON without these values, in its keys too."""
     values = tuple(values)
@@ -226,8 +236,4 @@ def unhidden(text: str) -> str:
 
 def unhidden_bytes(data: bytes) -> bytes:
     """Return the bytes of a file without what is hidden here."""
-    for form in forms(_HIDDEN.get()):
-        raw = form.encode(errors="surrogateescape")
-        if raw in data:
-            data = data.replace(raw, MASK.encode())
-    return data
+    return masked_bytes(data, _HIDDEN.get())

@@ -11,6 +11,9 @@ LONGEST: Final = 300
 
 _LOOKED_AT: Final = 65_536
 """Characters that are looked at: a server can send megabytes, and the event loop must go on."""
+_LONGEST_SECRET: Final = 8_192
+AMPLE: Final = 66_000
+"""Where a text may be cut that is yet to be masked: more than is looked at, so the cut is seen."""
 
 _FORMULA: Final = ("=", "+", "-", "@")
 
@@ -52,11 +55,11 @@ def harmless(
     """
     if len(text) <= longest and text.isprintable():
         return mask(text)
-    said = mask(" ".join(mask(text[:_LOOKED_AT]).split()))
+    said = mask(text[:_LOOKED_AT])
     if len(text) > _LOOKED_AT:
-        # A secret that was cut in two by the limit is no longer known as one.
-        said = said[: len(said) // 2]
-    said = printable(said)
+        # A secret that the limit has cut in two is no longer known as one.
+        said = said[:-_LONGEST_SECRET]
+    said = printable(mask(" ".join(said.split())))
     if len(said) <= longest and len(text) <= _LOOKED_AT:
         return said
     note = f"… ({len(text):,} characters)"

@@ -17,12 +17,11 @@ from benchcore.client.openai import (
 )
 from benchcore.client.records import Outcome, Record
 from benchcore.config.target import Endpoint
+from benchcore.text import AMPLE
 
 _loads = orjson.loads
 _DecodeError = orjson.JSONDecodeError
 _MOST_CHOICES = 1024
-
-
 _UNSEEN = object()
 _SEVERAL = object()
 
@@ -158,7 +157,7 @@ class StreamReader:
             self.fail(Outcome.STREAM_ERROR, error_text(data.decode(errors="replace")))
         elif data:
             self.fail(
-                Outcome.PROTOCOL_ERROR, f"an event is not JSON in UTF-8 ({error}): {data[:80]!r}"
+                Outcome.PROTOCOL_ERROR, f"an event is not JSON in UTF-8 ({error}): {data[:AMPLE]!r}"
             )
 
     def _unshaped(self, message: Any, kind: bytes) -> None:
@@ -170,7 +169,8 @@ class StreamReader:
         elif isinstance(message, dict):
             self._usage = message.get("usage") or self._usage
         else:
-            self.fail(Outcome.PROTOCOL_ERROR, f"an event is no object: {plain_text(message)[:80]}")
+            said = plain_text(message)[:AMPLE]
+            self.fail(Outcome.PROTOCOL_ERROR, f"an event is no object: {said}")
 
     def _keep(self, lane: Any, pieces: Iterable[tuple[str, Any]]) -> None:
         """Keep what was generated of a choice: kinds, and what they hold."""

@@ -24,6 +24,7 @@ from benchcore.client.reply import Reply
 from benchcore.client.sse import SSEParser
 from benchcore.client.template import EventTemplate
 from benchcore.clock import NS
+from benchcore.text import AMPLE
 
 if TYPE_CHECKING:
     import asyncio
@@ -203,7 +204,7 @@ class Exchange:
         elif name == b"content-encoding":
             self._encodings += _codings(value)
         elif name == b"server":
-            self._server = value.decode("latin-1").partition("/")[0].strip()[:40]
+            self._server = value.decode("latin-1").partition("/")[0].strip()
         elif name == b"retry-after":
             self.record.retry_after = value.decode("latin-1").strip()
         reply = self.record.reply
@@ -225,7 +226,7 @@ class Exchange:
         if self._encodings and 200 <= self.status < 300:
             self.reader.fail(
                 Outcome.PROTOCOL_ERROR,
-                f"the answer is compressed ({', '.join(self._encodings)[:80]}), which was not "
+                f"the answer is compressed ({', '.join(self._encodings)}), which was not "
                 "asked for: something before the server compresses what passes it",
             )
         elif (
@@ -318,7 +319,7 @@ class Exchange:
             record.outcome = Outcome.OK
         else:
             record.outcome = Outcome.EMPTY
-            record.error = f"the stream ended ({record.finish_reason[:80] or 'no reason'}) empty"
+            record.error = f"the stream ended ({record.finish_reason or 'no reason'}) empty"
 
     def blame(self, fault: Exception) -> bool:
         """Write into the record that reading has raised; returns whether we are to blame."""
@@ -342,7 +343,7 @@ class Exchange:
                 record.outcome, record.text = Outcome.OK, body.decode(errors="replace")
                 return
             record.outcome = Outcome.TRUNCATED if lost else Outcome.PROTOCOL_ERROR
-            record.error = f"the answer is not JSON ({error}): {body[:80]!r}"
+            record.error = f"the answer is not JSON ({error}): {body[:AMPLE]!r}"
             return
         if self.keep or endpoint is None:
             record.answer = answer

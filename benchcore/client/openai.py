@@ -9,6 +9,7 @@ import orjson
 from benchcore.client.prompt import Prompt
 from benchcore.client.records import Usage
 from benchcore.config.target import Endpoint
+from benchcore.text import AMPLE
 
 MOST_TOKENS = 1 << 53
 """A count of tokens beyond this is none."""
@@ -114,14 +115,13 @@ def _is_count(value: Any) -> TypeGuard[int]:
 
 
 def error_text(raw: Any) -> str:
-    """Return what an error object of any server says, in one line of at most 300 characters."""
+    """Return what an error object of any server says, as it says it."""
     if isinstance(raw, dict):
         inner = raw.get("error") or raw
         if isinstance(inner, dict):
             inner = inner.get("message") or inner.get("detail") or inner.get("code") or inner
         raw = inner
-    text = raw if isinstance(raw, str) else _json_text(raw)
-    return " ".join(text.split())[:300]
+    return raw if isinstance(raw, str) else _json_text(raw)
 
 
 def refused_field(raw: Any) -> str:
@@ -192,7 +192,7 @@ def read_answer(endpoint: Endpoint, answer: Any) -> Answer:
         return Answer(text, generated, reason, refused)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"no {endpoint} answer: {_fault(error)} in {_json_text(answer)[:120]}"
+            f"no {endpoint} answer: {_fault(error)} in {_json_text(answer)[:AMPLE]}"
         ) from None
 
 
@@ -260,7 +260,7 @@ def answer_texts(answer: Any) -> list[str]:
             if piece
         ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"no answer: {_fault(error)} in {_json_text(answer)[:120]}") from None
+        raise ValueError(f"no answer: {_fault(error)} in {_json_text(answer)[:AMPLE]}") from None
 
 
 def _response_texts(items: Any) -> Iterator[str]:

@@ -184,5 +184,7 @@ def make_harmless(record: Record, secrets: tuple[str, ...]) -> None:
         record.text = mask(record.text)
     if record.texts is not None:
         record.texts = [mask(text) for text in record.texts]
+    if record.reply is not None:
+        record.reply.mask(secrets)
     if record.answer is not None:
         record.answer = masked(record.answer, secrets)

@@ -12,8 +12,9 @@ from pathlib import Path
 import orjson
 
 from benchcore.client.openai import error_text, refused_field
+from benchcore.text import AMPLE
 
-_TITLE = re.compile(r"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>([^<]+)", re.IGNORECASE)
 
 
 def refusal(
@@ -30,17 +31,17 @@ def refusal(
     """
     field = ""
     if encodings:
-        said = f"the body is compressed ({', '.join(encodings)[:80]}), unasked"
+        said = f"the body is compressed ({', '.join(encodings)}), unasked"
     elif not body.strip():
         said = f"{_title('', status, server)}, and an empty body"
     elif b"html" in content_type or body.lstrip()[:1] == b"<":
         # A page has no words of its own: title and server say what it is.
-        said = _title(body[:65536].decode(errors="replace"), status, server)
+        said = _title(body[:AMPLE].decode(errors="replace"), status, server)
     else:
         try:
             parsed = orjson.loads(body)
         except orjson.JSONDecodeError:
-            said = " ".join(body[:600].decode(errors="replace").split())[:300]
+            said = body[:AMPLE].decode(errors="replace")
         else:
             said, field = error_text(parsed), refused_field(parsed)
     if 300 <= status < 400:
@@ -51,7 +52,7 @@ def refusal(
 def _title(page: str, status: int, server: str) -> str:
     found = _TITLE.search(page)
     title = "" if found is None else " ".join(unescape(found[1]).split())
-    title = title.removeprefix(str(status)).lstrip(" -:|")[:120]
+    title = title.removeprefix(str(status)).lstrip(" -:|")
     if not title:
         try:
             title = HTTPStatus(status).phrase

@@ -5,6 +5,8 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
+from benchcore.secrets import masked_bytes, masked_text
+
 
 @dataclass(slots=True)
 class Reply:
@@ -23,6 +25,19 @@ class Reply:
     trailers: list[tuple[str, str]] = field(default_factory=list)
     pieces: list[bytes] = field(default_factory=list)
     stamps: array[int] = field(default_factory=lambda: array("q"))
+
+    def mask(self, secrets: tuple[str, ...]) -> None:
+        """Take out secrets that the server repeats.
+
+        A secret may be cut in two by the pieces, so that the body is masked as a whole: where there
+        is one in it, the whole body stands in the first piece.
+        """
+        for lines in (self.headers, self.trailers):
+            lines[:] = [(name, masked_text(value, secrets)) for name, value in lines]
+        body = self.body
+        shown = masked_bytes(body, secrets)
+        if shown != body:
+            self.pieces[:] = [shown, *[b""] * (len(self.pieces) - 1)]
 
     @property
     def body(self) -> bytes:
