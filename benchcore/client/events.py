@@ -22,8 +22,6 @@ from benchcore.config.target import Endpoint
 _loads = orjson.loads
 _DecodeError = orjson.JSONDecodeError
 _MOST_CHOICES = 1024
-
-
 _UNSEEN = object()
 _SEVERAL = object()
 
