@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from benchcore.cli import values
 from benchcore.cli.output import show
 from benchcore.cli.target import LABEL, SERVER, masked, read_target, warnings
-from benchcore.errors import ResultsError, VerdictError
+from benchcore.errors import ResultsError, TargetError, VerdictError
 
 if TYPE_CHECKING:
     from benchcore.config.functional import FunctionalConfig
@@ -193,6 +193,8 @@ def _on_server(
     started = dt.datetime.now(dt.UTC)
     folder = make_folder(Path(given["output"]), started.strftime("%Y%m%dT%H%M%SZ"), given["name"])
 
+    reports: list[FunctionalReport] = []
+
     async def go() -> tuple[FunctionalReport, list[int]]:
         machine = Functional(
             target,
@@ -200,6 +202,7 @@ def _on_server(
             config,
             kind=kind,
             expired_key=expired,
+            expired_variable=given["expired_key_env"] or "EXPIRED_KEY",
             key_variable=given["api_key_env"] or "BENCHCORE_API_KEY",
             fail_fast=given["fail_fast"],
             on_result=lambda result: LOGGER.info("%s", result_line(result)),
@@ -210,9 +213,17 @@ def _on_server(
             await machine()
         finally:
             _save(folder, machine.report, started, given)
+            if any(result.tries for result in machine.report.results):
+                reports.append(machine.report)
         return machine.report, caught
 
-    report, caught = run_loop(go())
+    try:
+        report, caught = run_loop(go())
+    except TargetError:
+        if reports:  # the server went in mid-run: what was found before is shown all the same
+            show(reports[0], render_functional, as_json=given["as_json"])
+            LOGGER.info("results are in %s", folder)
+        raise
     show(report, render_functional, as_json=given["as_json"])
     LOGGER.log(RESULT, "results are in %s", folder)
     if caught:
@@ -220,6 +231,13 @@ def _on_server(
     failed = report.count(Verdict.FAIL)
     if failed:
         raise VerdictError(f"{failed} of {len(report.results)} checks failed; see above")
+    unsettled = report.count(Verdict.UNSETTLED)
+    if unsettled:
+        LOGGER.warning(
+            "%d checks are unsettled: the server put them off with 429 each time; ask it for less "
+            "with --concurrency 1, or raise its limit",
+            unsettled,
+        )
     if not report.passed:
         raise VerdictError("not one check passed: there was nothing to judge; see above")
     return 0

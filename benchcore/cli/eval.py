@@ -75,7 +75,10 @@ if TYPE_CHECKING:
     "--retries", type=click.IntRange(0), default=None, help="After passing faults [default: 4]."
 )
 @click.option(
-    "--min-score", type=click.FloatRange(0, 1), default=None, help="Fail below this score."
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    default=None,
+    help="Fail where the score's whole 95 % interval is below this.",
 )
 @click.option("--save-text", is_flag=True, help="Keep questions and answers in samples.jsonl.")
 @click.option("--show-text", is_flag=True, help="And show them in report.html.")

@@ -12,6 +12,7 @@ from benchcore.client.openai import (
     TOO_DEEP,
     error_text,
     generated,
+    is_all_thinking,
     plain_text,
     read_usage,
 )
@@ -326,7 +327,10 @@ class ChatReader(StreamReader):
                     content = delta.get("content")
                     if content:
                         if not self._output_seen:
-                            self._output()
+                            if is_all_thinking(content):
+                                self.reasoning_events += 1
+                            else:
+                                self._output()
                         if self._keep_text:
                             self._keep(lane, generated(delta))
                         if lane == self._lane:

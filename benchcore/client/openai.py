@@ -222,9 +222,13 @@ def generated(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     Each with its kind: the pieces of one kind make one text. Where a server gives the reasoning
     under both names, it is yielded once.
     """
-    for kind in ("content", "refusal"):
-        if part.get(kind):
-            yield kind, part[kind]
+    content = part.get("content")
+    if isinstance(content, list):
+        yield from _parts(content)
+    elif content:
+        yield "content", content
+    if part.get("refusal"):
+        yield "refusal", part["refusal"]
     reasoning = part.get("reasoning_content") or part.get("reasoning")
     if reasoning:
         yield "reasoning", reasoning
@@ -233,6 +237,43 @@ def generated(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if isinstance(call, dict):
             yield from _called(f"call {call.get('index', place)}", call.get("function"))
     yield from _called("call", part.get("function_call"))
+
+
+def _parts(content: list[Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what a list of parts holds: thinking is reasoning, whatever it stands in."""
+    for piece in content:
+        said = part_text(piece)
+        if said:
+            yield "reasoning" if is_thinking(piece) else "content", said
+
+
+def is_thinking(part: Any) -> bool:
+    """Return whether a part of a content list is reasoning, as Mistral's and Anthropic's are."""
+    return isinstance(part, dict) and (
+        part.get("type") in _THINKING or ("thinking" in part and "text" not in part)
+    )
+
+
+_THINKING = frozenset({"thinking", "reasoning", "redacted_thinking"})
+
+
+def part_text(part: Any) -> str:
+    """Return the text of a part of a content list; empty where it has none, such as an image."""
+    if isinstance(part, str):
+        return part
+    if isinstance(part, list):
+        return "".join(map(part_text, part))
+    if not isinstance(part, dict):
+        return ""
+    for name in ("text", "thinking", "reasoning", "summary", "content"):
+        if part.get(name):
+            return part_text(part[name])
+    return ""
+
+
+def is_all_thinking(content: Any) -> bool:
+    """Return whether content is a list of parts that are reasoning and nothing else."""
+    return isinstance(content, list) and bool(content) and all(map(is_thinking, content))
 
 
 def _called(kind: str, function: Any) -> Iterator[tuple[str, Any]]:
@@ -275,9 +316,11 @@ def _response_texts(items: Any) -> Iterator[str]:
 
 
 def plain_text(content: Any) -> str:
-    """Return content as text: what is none, such as a list of parts, as its JSON."""
+    """Return content as text: of a list of parts what they say, without thinking; else its JSON."""
     if isinstance(content, str):
         return content
+    if isinstance(content, list) and any(map(part_text, content)):
+        return "".join(part_text(part) for part in content if not is_thinking(part))
     return _json_text(content) if content else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,6 +12,8 @@ from benchcore.metrics.scores import Difference, Estimate, estimate
 from benchcore.metrics.status import Status
 
 SCHEMA_VERSION = 1
+_ROOM = re.compile(r"context|max_(?:completion_|output_)?tokens|too (?:long|large)", re.IGNORECASE)
+"""What servers say of a prompt and an answer that do not fit into the context together."""
 FEWEST = 30
 """With fewer questions an interval says so itself; below this it is said in words as well."""
 
@@ -23,7 +26,9 @@ class SampleOutcome(StrEnum):
     NO_ANSWER = "no_answer"
     """The model said something, or nothing, and no answer is in it: score 0."""
     REFUSED = "refused"
-    """The model declined, or a filter stopped it: score 0."""
+    """The model declined: score 0."""
+    CONTENT_FILTER = "content_filter"
+    """A filter of the server stopped the answer: score 0."""
     ERROR = "error"
     """No answer came whole: a status, a time-out, a broken stream. It has no score."""
 
@@ -120,6 +125,7 @@ class Tally:
     truncated: int
     no_answer: int
     refused: int
+    content_filter: int
     errors: int
     retries: int
 
@@ -135,6 +141,7 @@ def tally(samples: list[Sample]) -> Tally:
         truncated=sum(1 for sample in samples if sample.truncated),
         no_answer=counts[SampleOutcome.NO_ANSWER],
         refused=counts[SampleOutcome.REFUSED],
+        content_filter=counts[SampleOutcome.CONTENT_FILTER],
         errors=errors,
         retries=sum(max(sample.tries - 1, 0) for sample in samples),
     )
@@ -204,11 +211,15 @@ class AccuracyReport:
 
     @property
     def ok(self) -> bool | None:
-        """Whether the score is what it was held to; `None`: it was held to nothing."""
+        """Whether the score may be what it was held to; `None`: it was held to nothing.
+
+        The upper bound of its 95 % interval decides: only where that is below the limit too is the
+        score below it for certain, and not by the luck of the questions.
+        """
         if self.min_score is None:
             return None
         score = self.score
-        return score is not None and self.status == "complete" and score.score >= self.min_score
+        return score is not None and self.status == "complete" and score.high >= self.min_score
 
     @property
     def certain(self) -> bool | None:
@@ -238,7 +249,8 @@ class AccuracyReport:
         if self.min_score is not None and score is not None and not self.certain:
             lines.append(
                 f"too few samples to tell: the 95 % interval {score.low:.3f}-{score.high:.3f} "
-                f"holds the limit {self.min_score:g}"
+                f"holds the limit {self.min_score:g}; --min-score fails a run only where the whole "
+                "interval is below it"
             )
         if score is not None and score.questions < FEWEST:
             lines.append(f"{score.questions} questions are few: read the interval, not the score")
@@ -247,7 +259,17 @@ class AccuracyReport:
                 f"{counts.truncated} of {counts.n} answers were cut off at the limit of tokens; "
                 "raise --max-tokens"
             )
+        if counts.content_filter:
+            lines.append(
+                f"{counts.content_filter} of {counts.n} answers were stopped by a content filter "
+                "and count as 0"
+            )
         if counts.errors:
+            common, times = Counter(
+                one.error.partition("\n")[0] for one in self.samples if one.error
+            ).most_common(1)[0]
+            advice = "; lower --max-tokens" if _ROOM.search(common) else ""
+            lines.append(f"the most common error, {times} times: {common[:300]}{advice}")
             lines.append(
                 f"{counts.errors} of {counts.n} samples ended in an error and count as 0; "
                 "`score_completed` leaves them out"
@@ -286,6 +308,7 @@ class AccuracyReport:
             "truncated": counts.truncated,
             "no_answer": counts.no_answer,
             "refused": counts.refused,
+            "content_filter": counts.content_filter,
             "errors": counts.errors,
             "retries": counts.retries,
             "groups": {name: one.to_json() for name, one in self.groups.items()},
@@ -367,6 +390,7 @@ class LevelAccuracy:
             "truncated": counts.truncated,
             "no_answer": counts.no_answer,
             "refused": counts.refused,
+            "content_filter": counts.content_filter,
             "errors": counts.errors,
             "against_first": None if self.difference is None else self.difference.to_json(),
         }

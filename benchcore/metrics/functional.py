@@ -23,6 +23,10 @@ class Verdict(StrEnum):
     """Something that the check needs was not there."""
     FLAKY = "flaky"
     """It passed in some of its tries."""
+    UNSETTLED = "unsettled"
+    """The server put it off with 429, and did so again after every wait: it is not judged."""
+    ERROR = "error"
+    """The server had gone, or answered everything with 5xx: it is not judged."""
 
 
 @dataclass(slots=True)
@@ -44,6 +48,7 @@ class CheckResult:
         tries: how often it was tried.
         passed_tries: how many of them passed.
         seconds: how long it took.
+        fault: what kept the server from answering, where a failure is due to that; not written.
         evidence: request, response and a `curl` line for each exchange of a failing try.
     """
 
@@ -61,6 +66,7 @@ class CheckResult:
     tries: int = 0
     passed_tries: int = 0
     seconds: float = 0.0
+    fault: str = ""
     evidence: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -146,8 +152,8 @@ class FunctionalReport:
 
     @property
     def ok(self) -> bool:
-        """Whether no check failed and at least one passed."""
-        return self.passed > 0 and self.count(Verdict.FAIL) == 0
+        """Whether at least one check passed, and none failed or met a server that had gone."""
+        return self.passed > 0 and self.count(Verdict.FAIL, Verdict.ERROR) == 0
 
     def to_json(self) -> dict[str, Any]:
         """Return it as `functional.json`."""

@@ -22,8 +22,12 @@ _STYLES = {
     Verdict.UNSUPPORTED: "cyan",
     Verdict.SKIP: "dim",
     Verdict.FLAKY: "yellow",
+    Verdict.UNSETTLED: "yellow",
+    Verdict.ERROR: "bold red",
 }
 _SHOWN_BODY = 600
+_SELDOM = (Verdict.UNSETTLED, Verdict.ERROR)
+"""They have a column only where there is one of them."""
 
 
 def render_functional(report: FunctionalReport, *, color: bool) -> str:
@@ -41,6 +45,8 @@ def render_functional(report: FunctionalReport, *, color: bool) -> str:
     for result in report.results:
         if result.verdict is Verdict.FAIL:
             _print_failure(console, result)
+    _print_group(console, "error", _reasons(report.results, Verdict.ERROR))
+    _print_group(console, "unsettled", _reasons(report.results, Verdict.UNSETTLED))
     _print_group(console, "flaky", _reasons(report.results, Verdict.FLAKY))
     _print_group(console, "tolerated", _tolerated(report.results))
     _print_group(console, "unsupported", _reasons(report.results, Verdict.UNSUPPORTED))
@@ -60,21 +66,28 @@ def result_line(result: CheckResult) -> str:
 def _table(report: FunctionalReport) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("suite", min_width=18)
-    for verdict in Verdict:
+    verdicts = [one for one in Verdict if one not in _SELDOM or report.count(one)]
+    for verdict in verdicts:
         table.add_column(verdict.value, justify="right")
     table.add_column("checks", justify="right")
     table.add_column("seconds", justify="right")
     suites = list(dict.fromkeys(result.suite for result in report.results))
     for suite in suites:
-        _add_row(table, suite, [one for one in report.results if one.suite == suite])
+        _add_row(table, verdicts, suite, [one for one in report.results if one.suite == suite])
     if len(suites) > 1:
-        _add_row(table, "all", report.results, style="bold")
+        _add_row(table, verdicts, "all", report.results, style="bold")
     return table
 
 
-def _add_row(table: Table, name: str, results: Sequence[CheckResult], style: str = "") -> None:
+def _add_row(
+    table: Table,
+    verdicts: Sequence[Verdict],
+    name: str,
+    results: Sequence[CheckResult],
+    style: str = "",
+) -> None:
     cells = [Text(name)]
-    for verdict in Verdict:
+    for verdict in verdicts:
         count = sum(1 for result in results if result.verdict is verdict)
         cells.append(Text(str(count) if count else "–", _STYLES[verdict] if count else "dim"))
     cells.append(Text(str(len(results))))

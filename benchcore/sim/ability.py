@@ -38,6 +38,10 @@ _LOST: Final = "This one is hard and nothing comes to mind."
 _CUT: Final = "To find it one must first look at what is given and then go on from there with"
 
 
+USUAL_ABILITY = 0.7
+"""Of a simulator that was told nothing: `eval --data builtin` against it has a score to show."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """What the model makes of a question.
@@ -60,12 +64,12 @@ def attempt(prompt: str, profile: SimProfile, batch: int, draw: random.Random) -
         batch: requests that the server has in hand, this one included.
         draw: of the prompt's own.
     """
-    if profile.ability is None:
-        return None
     right, wrong = _answers(prompt)
     if right is None:
         return None
     fate, ability = draw.random(), profile.ability
+    if ability is None:
+        ability = USUAL_ABILITY
     beyond = profile.ability_batch
     if beyond is not None and batch > beyond:
         ability = profile.ability_beyond

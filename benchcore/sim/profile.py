@@ -56,7 +56,7 @@ class SimProfile(BaseModel):
     )
 
     ability: float | None = Field(
-        None, ge=0, le=1, description="fraction of known questions answered right; else it babbles"
+        None, ge=0, le=1, description="fraction of known questions answered right; left out: 0.7"
     )
     ability_unparsable: float = Field(
         0.0, ge=0, le=1, description="fraction of them answered without an answer"

@@ -153,7 +153,12 @@ def choice(**message):
         ("chat", choice(refusal="no"), Answer("", True, "stop", refused=True)),
         ("chat", choice(tool_calls=[{"id": "1"}]), Answer("", True, "stop")),
         ("chat", choice(tool_calls=[]), Answer("", False, "stop")),
-        ("chat", choice(content=[{"text": "a"}]), Answer('[{"text":"a"}]', True, "stop")),
+        ("chat", choice(content=[{"text": "a"}]), Answer("a", True, "stop")),
+        (
+            "chat",
+            choice(content=[{"type": "thinking", "thinking": "x"}, {"text": "a"}]),
+            Answer("a", True, "stop"),
+        ),
         ("chat", {"choices": []}, Answer("", False, "")),
         (
             "chat",

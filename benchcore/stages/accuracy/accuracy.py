@@ -138,7 +138,8 @@ def check_score(report: AccuracyReport) -> None:
         raise VerdictError("not one sample was answered: there is nothing to judge; see above")
     if report.ok is False:
         raise VerdictError(
-            f"{report.task}: the score {report.score.score:.4f} is below {report.min_score:g}"
+            f"{report.task}: the score {report.score.score:.4f} is below {report.min_score:g}, and "
+            f"so is the upper bound of its 95 % interval, {report.score.high:.4f}"
         )
 
 

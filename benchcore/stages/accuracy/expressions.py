@@ -13,11 +13,17 @@ from benchcore.stages.accuracy.reasoning import without_reasoning
 from benchcore.version import installing
 
 _BOX: Final = re.compile(r"\\f?box(?:ed)?\s*\{")
-_SAID: Final = re.compile(r"answer\W{0,6}?:[ \t]*([^\n]*)", re.IGNORECASE)
+_SAID: Final = re.compile(
+    r"(?:answer|答案|antwort|réponse|respuesta|resposta|risposta|ответ)"
+    r"[^\w\n]{0,6}?[:\uff1a][*_ \t]*"
+    r"(?:\n\s{0,20})?(?:(?:\\\[|\$\$)\s*)?([^\n]+)|^[ \t]*####[ \t]*([^\n]+)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _SIMPLE: Final = re.compile(r"(?i)Answer\s*:\s*([^\n]+)")
 _SECONDS: Final = 5
 _TOWER: Final = re.compile(r"\^ *\{? *[^{}()^+ ]*\^|\^ *\{? *-?\d{4,}|\d{4,} *!|! *!")
 """Powers of powers and the like: numbers that no machine can hold."""
+_LONGEST_TEXT: Final = 20_000
 _LONGEST: Final = 1000
 """An answer longer than this is none: symbols would be searched in it for ever."""
 
@@ -35,18 +41,35 @@ def needs_math_verify() -> None:
 def final_expression(text: str) -> str | None:
     r"""Return the expression that an answer comes down to; `None`: there is none.
 
-    The last `\boxed{…}` counts, or what follows the last `Answer:` on its line, if that is later.
+    The last `\boxed{…}` counts, or what follows the last `Answer:`, `答案:` or `####` on its line,
+    or on the next one where nothing does, if that is later.
     """
     clean = without_reasoning(text)
     boxed, place = _last_box(clean)
     said = None
     for match in _SAID.finditer(clean):
-        if match.start() > place and _trimmed(match[1]):
-            said = _trimmed(match[1])
+        line = _trimmed(match[1] or match[2] or "")
+        if match.start() > place and line:
+            said = line
     if said is not None:
         inner, _ = _last_box(said)
         return inner or said
     return boxed
+
+
+def anywhere_expression(text: str) -> str | None:
+    """Return the expression that math-verify finds in a text without an answer in its form."""
+    from math_verify import parse
+
+    clean = without_reasoning(text)[-_LONGEST_TEXT:]
+    logging.getLogger("math_verify").setLevel(logging.CRITICAL)
+    found = parse(clean, parsing_timeout=_seconds()) if not _TOWER.search(clean) else []
+    return str(found[-1])[:_LONGEST] if found and str(found[-1]).strip() else None
+
+
+def _seconds() -> Any:
+    # Its limit of time is an alarm of the process, which only the main thread can set.
+    return _SECONDS if threading.current_thread() is threading.main_thread() else None
 
 
 def simple_evals_expression(text: str) -> str | None:
@@ -78,7 +101,9 @@ def _balanced(text: str, start: int) -> str | None:
 
 
 def _trimmed(text: str) -> str:
-    text = text.strip().strip("*").strip()
+    text = text.strip().strip("*").strip().removesuffix("\\]").strip()
+    if text.endswith("$$") and text.count("$") == 2:
+        text = text[:-2].strip()
     for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
         if text.startswith(left) and text.endswith(right) and len(text) > len(left + right):
             text = text[len(left) : -len(right)].strip()
@@ -100,9 +125,9 @@ def equal_expressions(target: str, given: str) -> bool:
     from math_verify import parse, verify
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    # Its limit of time is an alarm of the process, which only the main thread can set.
-    main = threading.current_thread() is threading.main_thread()
-    seconds: Any = _SECONDS if main else None
+    seconds = _seconds()
     one = parse(f"${target}$", parsing_timeout=seconds)
-    other = parse(f"${given}$", parsing_timeout=seconds)
+    # A sentence with the expression somewhere in it is read as such.
+    marked = any(mark in given for mark in ("$", "\\(", "\\["))
+    other = parse(given if marked else f"${given}$", parsing_timeout=seconds)
     return bool(one and other and verify(one, other, timeout_seconds=seconds))

@@ -96,11 +96,23 @@ _UNWRAP: Final = re.compile(
     r" ?\{([^{}]{0,200})\}"
 )
 _BOX: Final = re.compile(r"\\f?box(?:ed)? ?\{ ?([^{}]{0,200})\}")
+_TAGGED: Final = re.compile(
+    r"<(?:final_?|correct_?)?(?:answer|choice|option)>\s*([^<>\x02\x03]{1,200}?)\s*</",
+    re.IGNORECASE,
+)
+_KEYED: Final = re.compile(
+    r"[\"'](?:final_?|correct_?)?(?:answer|choice|option|letter)[\"']\s*:\s*"
+    r"[\"']?\s*([^\"'{}\[\],\n\x02\x03]{1,200})",
+    re.IGNORECASE,
+)
+_BRACKETED: Final = re.compile(r"[\u3010\[](答案|正确答案|答|Answer|정답|解答)[\u3011\]] ?:?")
 _NOISE: Final = re.compile(
     r"\*+|`+|~~|__+|\$+|\\[()\[\]]|\\[,;!]|^[ \t]*#+[ \t]*|^[ \t]*>+", re.MULTILINE
 )
 _OPENED: Final = "[(\\[{<\"'\u201c\u2018\u300c\u3010]"
 _CLOSED: Final = "[)\\]}>\"'\u201d\u2019\u300d\u3011]"
+_ENDS: Final = r"(?![^\W\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])"
+"""No letter of a word follows; Chinese, Japanese and Korean put no space behind a letter."""
 _FOLLOWS_A: Final = "because|since|as|is|due|for|with|by|and|or"
 _NEGATED: Final = re.compile(
     r"(?:\bnot|n't|\bnever|\bneither|\bnor|不|不是|不选)\s*\Z", re.IGNORECASE
@@ -109,12 +121,7 @@ _NEGATED: Final = re.compile(
 
 @cache
 def _statements(letters: str) -> tuple[re.Pattern[str], ...]:
-    # `A` and `I` are words too: before another word they are taken only in brackets.
-    words = "".join(letter for letter in letters if letter in "AI")
-    plain = "".join(letter for letter in letters if letter not in "AI")
-    bare = rf"[{plain}](?!\w)" if plain else r"(?!)"
-    if words:
-        bare += rf"|[{words}](?!\w)(?! [^\W\d_])|[{words}](?= (?:{_FOLLOWS_A})\b)"
+    bare = _bare(letters)
     small = rf"[{letters.lower()}](?=[ \t]*(?:[.,;:!)\]}}]|$))"
     shut = rf"{_OPENED}{{1,3}} ?(?P<shut>[{letters}{letters.lower()}]) ?{_CLOSED}{{1,3}}"
     letter = rf"(?:{shut}|{_OPENED}{{0,3}}(?P<bare>{bare})|(?P<small>{small}))"
@@ -156,6 +163,7 @@ def _statements(letters: str) -> tuple[re.Pattern[str], ...]:
             rf"(?: ?(?:应该|应|是|为|選|选|项|:)){{0,4}} ?{letter}",
             flags,
         ),
+        re.compile(rf"选项 ?{letter} ?(?:是|为)?(?:最)?(?:正确|对|佳|合适|符合)", flags),
         re.compile(rf"(?:{other}) ?: ?{letter}", flags | re.IGNORECASE),
     )
 
@@ -187,27 +195,58 @@ def _alone(letters: str) -> re.Pattern[str]:
     )
 
 
+@cache
+def _explicit(letters: str) -> tuple[re.Pattern[str], ...]:
+    """Return what states an answer in its form: `Answer: X`, in any of the languages."""
+    bare = _bare(letters)
+    small = rf"[{letters.lower()}](?=[ \t]*(?:[.,;:!)\]}}]|$))"
+    shut = rf"{_OPENED}{{1,3}} ?(?P<shut>[{letters}{letters.lower()}]) ?{_CLOSED}{{1,3}}"
+    letter = rf"(?:{shut}|{_OPENED}{{0,3}}(?P<bare>{bare})|(?P<small>{small}))"
+    names = "|".join(sorted(_WORDS[1:], key=len, reverse=True))
+    kind = r"(?:(?:the )?(?:option|choice|letter|answer|选项) ?:? ?)?"
+    return (
+        re.compile(
+            rf"(?i:\banswers?(?: (?:choice|option|letter|number))?(?: \([^)\n]{{0,40}}\))?"
+            rf" ?[:=] ?(?:is ?)?{kind})\n*[ ]?{letter}",
+            re.MULTILINE,
+        ),
+        re.compile(rf"(?:{names}) ?: ?{kind}\n*[ ]?{letter}", re.MULTILINE | re.IGNORECASE),
+    )
+
+
+def _bare(letters: str) -> str:
+    # `A` and `I` are words too: before another word they are taken only in brackets.
+    words = "".join(letter for letter in letters if letter in "AI")
+    plain = "".join(letter for letter in letters if letter not in "AI")
+    bare = rf"[{plain}]{_ENDS}" if plain else r"(?!)"
+    if words:
+        bare += rf"|[{words}]{_ENDS}(?! [^\W\d_])|[{words}](?= (?:{_FOLLOWS_A})\b)"
+    return bare
+
+
 def robust_letter(text: str, letters: str = "ABCD") -> str | None:
     r"""Return the letter that an answer comes down to, in upper case; `None`: none, or two.
 
-    Reasoning, Markdown and LaTeX are taken out. The last statement counts: `the answer is C`,
-    `Option C is correct`, `\boxed{C}`, `答案是 C`, and the same in other languages; where there is
-    none, a last line that is nothing but a letter, or a letter and its choice.
+    Reasoning, Markdown and LaTeX are taken out. The last answer in its form counts: `Answer: C`,
+    also in other languages, `\boxed{C}`, `<answer>C</answer>`, `{"answer": "C"}`. Where there is
+    none, the last statement: `the answer is C`, `Option C is correct`, `答案是 C`; and without
+    one of those either, a last line that is nothing but a letter, or a letter and its choice.
     """
     clean = _cleaned(without_reasoning(text))
     last, place = _boxed(clean, letters)
     plain = clean.replace("\x02", "(").replace("\x03", ")")
-    for pattern in _statements(letters):
-        for match in pattern.finditer(plain):
-            if match.end() <= place or _NEGATED.search(
-                plain[max(0, match.start() - 12) : match.start()]
-            ):
-                continue
-            letter = next(group for group in match.groups() if group)
-            several = _also(letters).match(plain, match.end())
-            last, place = (None if several else letter.upper()), match.end()
-    if place >= 0:
-        return last
+    for patterns in (_explicit(letters), _statements(letters)):
+        for pattern in patterns:
+            for match in pattern.finditer(plain):
+                if match.end() <= place or _NEGATED.search(
+                    plain[max(0, match.start() - 12) : match.start()]
+                ):
+                    continue
+                letter = next(group for group in match.groups() if group)
+                several = _also(letters).match(plain, match.end())
+                last, place = (None if several else letter.upper()), match.end()
+        if place >= 0:
+            return last
     return _of_the_last_line(plain, letters)
 
 
@@ -216,7 +255,11 @@ def _boxed(text: str, letters: str) -> tuple[str | None, int]:
     last, place = None, -1
     for match in re.finditer(r"\x02(.{0,200}?)\x03", text):
         alone = _alone(letters).match(match[1])
-        named = re.match(rf" *\(?([{letters}])(?!\w)\)?", match[1])
+        named = re.match(
+            rf" *(?i:(?:(?:the )?(?:correct )?(?:answer|option|choice|letter|选项|答案)"
+            rf"(?: is)? ?:? ?)*)\(?([{letters}])(?!\w)\)?",
+            match[1],
+        )
         if alone is None and named is None:
             continue
         beside = place >= 0 and re.fullmatch(
@@ -233,6 +276,9 @@ def _cleaned(text: str) -> str:
     for _ in range(3):
         text = _UNWRAP.sub(r"\1", text)
     text = _BOX.sub("\x02\\1\x03", text)
+    text = _TAGGED.sub("\x02\\1\x03", text)
+    text = _KEYED.sub("\x02\\1\x03", text)
+    text = _BRACKETED.sub(r"\1: ", text)
     text = _NOISE.sub("", text)
     return re.sub(r"[ \t\xa0]+", " ", text)
 

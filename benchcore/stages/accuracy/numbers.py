@@ -10,12 +10,25 @@ from typing import Final
 from benchcore.stages.accuracy.reasoning import without_reasoning
 
 _STRICT: Final = re.compile(r"#### (-?[0-9.,]+)")
-_DIGITS: Final = r"(?:\d{1,3}(?:[, \u202f]\d{3})+(?![\d])|\d+)"
+_DIGITS: Final = (
+    r"(?:\d{1,3}(?:[, \u202f'\u2019]\d{3})+(?![\d])"
+    r"|[1-9]\d{0,2}(?:\.\d{3}){2,}(?![\d])(?:,\d+)?"
+    r"|[1-9]\d{0,2}(?:\.\d{3})+,\d{1,2}(?!\d)"
+    r"|[1-9]\d{0,2}\.000(?![\d.])|\d+)"
+)
+"""Whole numbers, with thousands as they are written in English, French, Swiss and German.
+
+`1.000` is a thousand: nobody counts to three decimals that are zero. `1.250` stays a decimal.
+"""
 _NUMBER: Final = re.compile(
     rf"(?<![\w.])(?P<sign>-)? ?\$? ?(?P<digits>{_DIGITS}(?:\.\d+)?|\.\d+)"
     rf"(?P<power>[eE][+-]?\d{{1,3}})?(?: ?/ ?(?P<below>\d+))?"
 )
 _FRACTION: Final = re.compile(r"(?:(-) ?)?\\[dt]?frac ?\{ ?(-?\d+) ?\} ?\{ ?(\d+) ?\}")
+_MIXED: Final = re.compile(
+    r"(?<![\w.,/])(\d{1,9}) ?(?:\\[dt]?frac ?(?:\{ ?(\d{1,9}) ?\} ?\{ ?(\d{1,9}) ?\}|(\d) ?(\d))"
+    r"|(?<= )(\d{1,3})/(\d{1,3})(?![\d/]))"
+)
 _SHORT_FRACTION: Final = re.compile(r"(?:(-) ?)?\\[dt]?frac ?(\d) ?(\d)")
 _VULGAR: Final = re.compile("(\\d*) ?([\u00bc-\u00be\u2150-\u215e])")
 _UNWRAP: Final = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox) ?\{([^{}]{0,200})\}")
@@ -27,6 +40,11 @@ _SAID: Final = re.compile(
     re.IGNORECASE,
 )
 """The word for `Answer` in the languages of MGSM."""
+_EXPLAINED: Final = re.compile(
+    r"(?<=[\w%\x03]) ?\((?!\d+\))|[;,] (?!\d{3}\b)|\. "
+    r"|\b(?:because|since|where|as|when|if|for|with)\b"
+)
+_OPERATOR: Final = re.compile(r"[\d)] ?[-+*/×÷·^] ?[\d($]")
 _MOST_DIGITS: Final = 400
 
 
@@ -110,9 +128,22 @@ def equal_numbers(one: str, other: str) -> bool:
 
 
 def _first_number(text: str) -> str | None:
-    """Return the number of a text that says one thing: of `12 × 3 = 36`, what is right of it."""
-    head = text.rpartition("=")[2] if "=" in text else text
-    match = _NUMBER.search(head)
+    """Return the number of a text that says one thing first, and perhaps explains it then.
+
+    Of `12 × 3 = 36` it is what is right of the sign; of `36 = 12 × 3` and `36 (for n = 3)` the 36.
+    """
+    head = _EXPLAINED.split(text, maxsplit=1)[0]
+    if _NUMBER.search(head) is None:
+        head = text
+    parts = [part for part in head.split("=") if _NUMBER.search(part)]
+    for part in parts:
+        if not _OPERATOR.search(part):
+            return _found(part)
+    return _found(parts[-1]) if parts else None
+
+
+def _found(text: str) -> str | None:
+    match = _NUMBER.search(text)
     return _value(match) if match else None
 
 
@@ -125,11 +156,20 @@ def _cleaned(text: str) -> str:
     text = text.translate(_SIGNS)
     for _ in range(2):
         text = _UNWRAP.sub(r"\1", text)
+    text = _MIXED.sub(_one_fraction, text)
     text = _FRACTION.sub(r"\1\2/\3", text)
     text = _SHORT_FRACTION.sub(r"\1\2/\3", text)
     text = _VULGAR.sub(_spelt_out, text)
     text = _BOX.sub("\x02\\1\x03", text)
     return re.sub(r"[ \t]+", " ", _NOISE.sub("", text))
+
+
+def _one_fraction(match: re.Match[str]) -> str:
+    """Return a whole number and a fraction behind it as one fraction."""
+    whole, above, below = (int(group) for group in match.groups() if group is not None)
+    if not 0 < above < below:
+        return match[0]
+    return f"{whole * below + above}/{below}"
 
 
 def _spelt_out(match: re.Match[str]) -> str:
@@ -158,7 +198,10 @@ _SIGNS: Final = {
 
 
 def _value(match: re.Match[str]) -> str | None:
-    digits = re.sub(r"[, \u202f]", "", match["digits"])
+    digits = match["digits"]
+    if re.fullmatch(r"\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:\.\d{3}){2,}|[1-9]\d{0,2}\.000", digits):
+        digits = digits.replace(".", "").replace(",", ".")
+    digits = re.sub(r"[, \u202f'\u2019]", "", digits)
     power, below = match["power"] or "", match["below"]
     if len(digits) > _MOST_DIGITS or (below and len(below) > _MOST_DIGITS):
         return None  # a model that counts on and on

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from benchcore.client.prompt import Prompt
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.client.refusal import blame
+from benchcore.client.retry import again
 from benchcore.clock import NS
 from benchcore.config.arrival import Arrival
 from benchcore.errors import BenchcoreError, ResultsError, TargetError
 from benchcore.load.arrivals import offsets_ns
 from benchcore.metrics.accuracy import Sample, SampleOutcome
-from benchcore.stages.accuracy.retry import again
+from benchcore.stages.accuracy.reasoning import thinking_ended
 from benchcore.stages.accuracy.task import Question, Task, sha256
 from benchcore.stages.perf.probe import Found, try_prompt
 
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
     from benchcore.config.eval import EvalConfig
     from benchcore.config.target import Endpoint
 
+_IN_FORM: Final = re.compile(
+    r"^[\W_]*(?:final |correct )?answer\W{0,6}:|\\f?box|####|<answer>"
+    r"|^[\W_]*(?:答案|正确答案)\W{0,3}[:\uff1a]",
+    re.IGNORECASE | re.MULTILINE,
+)
 CUT: Final = frozenset({"length", "max_tokens", "incomplete", "max_output_tokens"})
 """Finish reasons of an answer that was cut at the limit of tokens."""
 LONGEST_EXTRACTED: Final = 80
@@ -87,7 +94,10 @@ def sample_of(question: Question, record: Record, task: Task, config: EvalConfig
     sample.answer_sha256 = sha256(text)
     if config.keep_text:
         sample.answer = text
-    if record.refused or record.finish_reason == "content_filter":
+    if record.finish_reason == "content_filter":
+        sample.outcome, sample.score = SampleOutcome.CONTENT_FILTER, 0.0
+        return sample
+    if record.refused:
         sample.outcome, sample.score = SampleOutcome.REFUSED, 0.0
         return sample
     try:
@@ -96,7 +106,23 @@ def sample_of(question: Question, record: Record, task: Task, config: EvalConfig
         raise
     except Exception as fault:  # noqa: BLE001  one answer that no judge has thought of
         sample.outcome, sample.error = SampleOutcome.ERROR, blame(fault)[1]
+    if sample.truncated and not record.reasoning_events and guessed(text, config):
+        # Thinking that was cut off before its end holds guesses and no answer.
+        sample.outcome, sample.score = SampleOutcome.NO_ANSWER, 0.0
+        sample.extracted, sample.details = None, {}
     return sample
+
+
+def guessed(text: str, config: EvalConfig) -> bool:
+    """Return whether what was found in a cut text can only be a guess.
+
+    Where the template opened the reasoning in the prompt, no tag tells it from the answer. An
+    answer in its form (`Answer: …` on a line, a box, `####`, `<answer>`) counts nevertheless, and
+    so does everything behind reasoning that has ended.
+    """
+    if config.extraction == "simple-evals" or thinking_ended(text):
+        return False
+    return _IN_FORM.search(text) is None
 
 
 def score(sample: Sample, question: Question, text: str, task: Task, config: EvalConfig) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchcore.client.refusal import blame
 from benchcore.errors import BenchcoreError
-from benchcore.stages.functional.check import CheckFailedError, UnsupportedError
+from benchcore.stages.functional.check import CheckFailedError, UnsettledError, UnsupportedError
 from benchcore.stages.functional.subject import Capability
-from benchcore.stages.functional.trial import COMPLETIONS, REFUSALS, Trial
+from benchcore.stages.functional.trial import CHAT, COMPLETIONS, REFUSALS, Trial
 
 if TYPE_CHECKING:
     from benchcore.stages.functional.heard import Heard
@@ -112,9 +112,15 @@ async def _metrics(t: Trial) -> Capability:
 
 
 async def _auth(t: Trial) -> Capability:
-    heard = await t.get("/v1/models", {"authorization": None})
-    asks = heard.status in (401, 403)
-    return Capability(asks, f"without a key: status {heard.status}")
+    # Gateways show their models to everybody and answer nobody without a key.
+    nobody = {"authorization": None}
+    listed = await t.get("/v1/models", nobody)
+    heard = await t.post(CHAT, t.chat_body("Hello", max_tokens=1), nobody)
+    statuses = {listed.status, heard.status}
+    asks = True if statuses & {401, 403} else None
+    if heard.status == 200:
+        asks = listed.status in (401, 403)
+    return Capability(asks, f"without a key: status {heard.status}, for models {listed.status}")
 
 
 def _by_status(heard: Heard) -> Capability:
@@ -152,7 +158,7 @@ async def probe(subject: Subject) -> dict[str, Capability]:
             found[name] = await ask(Trial(subject))
         except UnsupportedError as error:
             found[name] = Capability(available=False, how=str(error))
-        except CheckFailedError as error:
+        except (CheckFailedError, UnsettledError) as error:
             found[name] = Capability(available=None, how=str(error))
         except BenchcoreError:
             raise

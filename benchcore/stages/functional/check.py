@@ -5,6 +5,7 @@
     VerdictSignal
     ├── CheckFailedError      the server did something else than expected
     ├── UnsupportedError      the server says that it does not have the feature
+    ├── UnsettledError        the server put every try of a request off with 429
     └── SkippedError          the check cannot be made here
 """
 
@@ -40,6 +41,10 @@ class CheckFailedError(VerdictSignal):
 
 class UnsupportedError(VerdictSignal):
     """The server refused the feature explicitly, or has been found not to have it."""
+
+
+class UnsettledError(VerdictSignal):
+    """The server put a request off for load, and did so again after every wait."""
 
 
 class SkippedError(VerdictSignal):

@@ -6,6 +6,8 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from benchcore.config.target import Target
     from benchcore.stages.functional.heard import Heard
 
@@ -15,22 +17,28 @@ KEEP_CHARACTERS = 20_000
 _ARGUMENT_CHARACTERS = 8_000
 
 
-def exchange(heard: Heard, target: Target, key_variable: str) -> dict[str, Any]:
+def exchange(heard: Heard, target: Target, keys: Mapping[str, str]) -> dict[str, Any]:
     """Return one exchange with every secret masked.
 
     Args:
         heard: the exchange.
         target: whom it was with; its key and the values of its headers are secrets.
-        key_variable: the variable that holds the key, named in the `curl` line.
+        keys: each secret key to the variable that holds it, which the `curl` line names. A key that
+            a check made up, such as a wrong one, is no secret: it stands there as it was sent.
     """
     headers = {"content-type": "application/json", **dict.fromkeys(target.headers, "***")}
+    repeated = dict(headers)
     if target.api_key is not None:
         headers["authorization"] = "Bearer ***"
+        repeated["authorization"] = f"Bearer {target.api_key.get_secret_value()}"
     for name, value in heard.sent_headers.items():
         if value is None:
             headers.pop(name, None)
+            repeated.pop(name, None)
         else:
-            headers[name] = "Bearer ***" if name == "authorization" else value
+            headers[name] = repeated[name] = value
+            for key in keys:
+                headers[name] = headers[name].replace(key, "***")
     record = heard.record
     answer: dict[str, Any] = {"outcome": str(record.outcome), "error": record.error or None}
     if record.reply is not None and record.reply.status:
@@ -47,12 +55,12 @@ def exchange(heard: Heard, target: Target, key_variable: str) -> dict[str, Any]:
             "body": _cut(heard.sent.decode(errors="backslashreplace")),
         },
         "response": answer,
-        "curl": curl(heard, target, headers, key_variable),
+        "curl": curl(heard, target, repeated, keys),
     }
 
 
-def curl(heard: Heard, target: Target, headers: dict[str, str], key_variable: str) -> str:
-    """Return a line that repeats the request; the key comes from its variable."""
+def curl(heard: Heard, target: Target, headers: dict[str, str], keys: Mapping[str, str]) -> str:
+    """Return a line that repeats the request; secret keys come from their variables."""
     words = ["curl", "-sS", "-i", "-N"]
     if target.uds is not None:
         words += ["--unix-socket", target.uds]
@@ -64,8 +72,10 @@ def curl(heard: Heard, target: Target, headers: dict[str, str], key_variable: st
         words += ["-X", heard.method]
     line = shlex.join([*words, target.url(heard.path)])
     for name, value in headers.items():
-        if value == "Bearer ***":
-            line += f' -H "{name}: Bearer ${key_variable}"'
+        secret = next((key for key in keys if key in value), None)
+        if secret is not None:
+            before, _, after = value.partition(secret)
+            line += f' -H "{name}: {before}${keys[secret]}{after}"'
         else:
             line += " -H " + shlex.quote(f"{name}: {value}")
     if heard.sent:

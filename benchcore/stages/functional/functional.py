@@ -11,10 +11,12 @@ from benchcore.client.prompt import Prompt
 from benchcore.errors import TargetError
 from benchcore.metrics.functional import CheckResult, FunctionalReport, Verdict
 from benchcore.stages.functional.capabilities import probe
+from benchcore.stages.functional.check import CheckFailedError, UnsettledError
 from benchcore.stages.functional.dialect import UNKNOWN, named_dialect
 from benchcore.stages.functional.identify import identify
 from benchcore.stages.functional.judge import Judge
 from benchcore.stages.functional.subject import Subject
+from benchcore.stages.functional.trial import CHAT, COMPLETIONS, Trial
 from benchcore.stages.perf.facts import target_facts
 from benchcore.stages.perf.probe import RefusedError, find_model, try_prompt
 
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from benchcore.stages.functional.dialect import Dialect
 
 _STOPPED: Final = "not made: stopped before"
+_GONE: Final = "not made: the server had gone"
+_LOOKS: Final = 3
+"""How often a server that did not answer is asked whether it is there, before it has gone."""
+_LOOK_SECONDS: Final = 1.0
 
 
 class Functional:
@@ -39,6 +45,7 @@ class Functional:
         kind: `server` or `simulator`.
         expired_key: a key that has expired, where there is one.
         key_variable: the variable that holds the key, named in `curl` lines.
+        expired_variable: the one that holds the expired key, likewise.
         fail_fast: stop at the first failure.
         on_ready: told of the server once it is known.
         on_result: told of each result as it comes.
@@ -54,6 +61,7 @@ class Functional:
         kind: str = "server",
         expired_key: str | None = None,
         key_variable: str = "BENCHCORE_API_KEY",
+        expired_variable: str = "EXPIRED_KEY",
         fail_fast: bool = False,
         on_ready: Callable[[Subject], None] = lambda _subject: None,
         on_result: Callable[[CheckResult], None] = lambda _result: None,
@@ -65,12 +73,14 @@ class Functional:
         self._config = config
         self._expired_key = expired_key
         self._key_variable = key_variable
+        self._expired_variable = expired_variable
         self._fail_fast = fail_fast
         self._on_ready = on_ready
         self._on_result = on_result
         self._on_note = on_note
         self._kind = kind
         self._running: asyncio.Task[None] | None = None
+        self._gone: TargetError | None = None
         self.report = FunctionalReport(
             mode="strict" if config.strict else "compat",
             engine=config.engine or UNKNOWN.name,
@@ -105,6 +115,7 @@ class Functional:
             key = self._config.reasoning_key
             subject.reasoning_keys = (key,) if key else subject.dialect.reasoning_keys
             self.report.engine = subject.dialect.name
+            await self._look(subject)
             subject.capabilities = await probe(subject)
             self.report.capabilities = {
                 name: {"available": capability.available, "how": capability.how}
@@ -155,8 +166,10 @@ class Functional:
             self._config.checks,
             seconds=self._config.seconds,
             key_variable=self._key_variable,
+            expired_variable=self._expired_variable,
         )
         stop = asyncio.Event()
+        looking = asyncio.Lock()
         gate = asyncio.Semaphore(self._config.concurrency)
 
         async def make(check: Check) -> None:
@@ -164,6 +177,19 @@ class Functional:
                 if stop.is_set():
                     return
                 result = await judge.judge(check)
+            gone = None
+            if result.fault:
+                async with looking:
+                    try:
+                        if self._gone is None:
+                            await self._look(subject)
+                    except TargetError as error:
+                        self._gone = error
+                gone = self._gone
+            if gone is not None:
+                stop.set()
+                result.verdict, result.reason = Verdict.ERROR, f"the server had gone: {gone}"
+                result.tolerated = []
             results[check.case_id] = result
             self._on_result(result)
             if self._fail_fast and result.verdict is Verdict.FAIL:
@@ -179,12 +205,45 @@ class Functional:
         for check in self._checks:
             if check.harsh:
                 await make(check)
+        if self._gone is not None:
+            raise self._gone
+
+    async def _look(self, subject: Subject) -> None:
+        """Make sure that the server answers something with less than 500, if only a refusal.
+
+        Raises:
+            TargetError: it answers nothing, or nothing but 5xx.
+        """
+        for left in reversed(range(_LOOKS)):
+            trial = Trial(subject)
+            for path, body in (
+                (CHAT, trial.chat_body("Hello", max_tokens=1)),
+                (COMPLETIONS, trial.completion_body("Hello", max_tokens=1)),
+            ):
+                try:
+                    heard = await trial.post(path, body)
+                except UnsettledError:
+                    return
+                except CheckFailedError:
+                    continue
+                # A router without one of the two paths says nothing of the model behind the other.
+                if heard.status < 500 and not (path == COMPLETIONS and heard.status in (404, 405)):
+                    return
+            if left:
+                await asyncio.sleep(_LOOK_SECONDS)
+        refused = [heard for heard in trial.exchanges if not heard.status]
+        what = "does not answer" if refused else "answers nothing but 5xx"
+        raise TargetError(f"{self._target.base_url} {what} ({trial.fault})")
 
     def _finish(self, results: dict[str, CheckResult], seconds: float) -> None:
         left = [check for check in self._checks if check.case_id not in results]
         for check in left:
             results[check.case_id] = CheckResult(
-                check.case_id, check.suite, check.title, Verdict.SKIP, reason=_STOPPED
+                check.case_id,
+                check.suite,
+                check.title,
+                Verdict.SKIP,
+                reason=_STOPPED if self._gone is None else _GONE,
             )
         self.report.results = [results[check.case_id] for check in self._checks]
         if self.report.status == "running":

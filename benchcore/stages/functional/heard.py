@@ -25,6 +25,7 @@ _NAMES = {
     bool: "a boolean",
 }
 _SHOWN = 300
+_UNANSWERED = frozenset({Outcome.CONNECT_ERROR, Outcome.TRUNCATED, Outcome.TIMEOUT})
 
 
 def shown(value: object) -> str:
@@ -106,6 +107,14 @@ class Heard:
     def came(self) -> bool:
         """Whether a whole answer came, whatever it says."""
         return self.record.outcome is Outcome.OK
+
+    @property
+    def fault(self) -> str:
+        """What kept the server from answering; empty where it answered with less than 500."""
+        outcome = self.record.outcome
+        if outcome in _UNANSWERED:
+            return f"{outcome}: {self.record.error}"
+        return f"status {self.status}: {self.problem}" if self.status >= 500 else ""
 
     @property
     def body(self) -> bytes:

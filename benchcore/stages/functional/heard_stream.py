@@ -69,6 +69,20 @@ class HeardStream(Heard):
             if isinstance(parsed, dict):
                 self.chunks.append(parsed)
 
+    def generated(self, keys: tuple[str, ...] = REASONING_KEYS) -> list[int]:
+        """Return when each event came that says something, in ns: text, reasoning or a call."""
+        found = []
+        for event in self.events:
+            try:
+                choices = orjson.loads(event.data)["choices"]
+                said = [one.get("delta") or one for one in choices]
+                names = ("content", "text", "tool_calls", *keys)
+                if any(one.get(name) for one in said for name in names):
+                    found.append(event.stamp_ns)
+            except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+                continue  # no chunk: other checks judge that
+        return found
+
     @property
     def done(self) -> int:
         """How many `[DONE]` came."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchcore.stages.functional.check import CheckFailedError
+from benchcore.stages.functional.check import CheckFailedError, UnsettledError
 from benchcore.stages.functional.dialect import UNKNOWN, Dialect, Sign, dialects
 from benchcore.stages.functional.trial import Trial
 
@@ -22,7 +22,7 @@ async def identify(subject: Subject) -> Dialect:
         if path not in answers:
             try:
                 answers[path] = await trial.get(path)
-            except CheckFailedError:
+            except (CheckFailedError, UnsettledError):
                 answers[path] = None
         return answers[path]
 

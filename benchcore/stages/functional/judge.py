@@ -10,7 +10,12 @@ from benchcore.client.refusal import blame
 from benchcore.errors import BenchcoreError
 from benchcore.metrics.functional import CheckResult, Verdict
 from benchcore.stages.functional.capabilities import PRECONDITIONS
-from benchcore.stages.functional.check import CheckFailedError, SkippedError, UnsupportedError
+from benchcore.stages.functional.check import (
+    CheckFailedError,
+    SkippedError,
+    UnsettledError,
+    UnsupportedError,
+)
 from benchcore.stages.functional.evidence import exchange
 from benchcore.stages.functional.trial import Trial
 
@@ -36,6 +41,7 @@ class Judge:
         rules: what is different for some checks, by id.
         seconds: limit of one try.
         key_variable: the variable that holds the key, for `curl` lines.
+        expired_variable: the one that holds the expired key, likewise.
         clock: seconds that pass.
     """
 
@@ -46,16 +52,21 @@ class Judge:
         *,
         seconds: float,
         key_variable: str,
+        expired_variable: str = "EXPIRED_KEY",
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._subject = subject
         self._rules = rules
         self._seconds = seconds
         self._key_variable = key_variable
+        self._expired_variable = expired_variable
         self._clock = clock
 
     async def judge(self, check: Check) -> CheckResult:
-        """Try a check and return what became of it."""
+        """Try a check and return what became of it.
+
+        The `fault` of a failure is what kept the server from answering: no tolerance is for that.
+        """
         result = CheckResult(
             check.case_id,
             check.suite,
@@ -67,13 +78,20 @@ class Judge:
         if self._left_out(check, result):
             return result
         begun = self._clock()
+        fault = ""
         for _ in range(TRIES if check.model_dependent else 1):
             result.tries += 1
-            if await self._try(check, result):
+            settled, fault = await self._try(check, result)
+            if settled:
                 break
         result.seconds = self._clock() - begun
         if result.verdict is Verdict.FAIL:
-            self._soften(check, result)
+            if result.tries > 1:
+                result.reason = f"passed none of {result.tries} tries"
+            if fault:
+                result.fault = fault
+            else:
+                self._soften(check, result)
         elif result.verdict is Verdict.PASS and result.tries > 1:
             result.verdict = Verdict.FLAKY
             result.reason = f"passed {result.passed_tries} of {result.tries} tries"
@@ -103,23 +121,34 @@ class Judge:
                 return True
         return False
 
-    async def _try(self, check: Check, result: CheckResult) -> bool:
-        """Try once; returns whether that settles it."""
-        trial = Trial(self._subject)
-        result.tolerated = trial.tolerated
+    async def _try(self, check: Check, result: CheckResult) -> tuple[bool, str]:
+        """Try once; returns whether that settles it, and what kept the server from answering."""
+        late = ""
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._seconds) as limit:
+
+                def grant(seconds: float) -> None:
+                    due = limit.when()
+                    if seconds and due is not None:
+                        limit.reschedule(due + seconds)
+
+                trial = Trial(self._subject, grant)
+                result.tolerated = trial.tolerated
                 await check.body(trial)
+        except UnsettledError as signal:
+            result.verdict, result.reason = Verdict.UNSETTLED, str(signal)
+            return True, ""
         except SkippedError as signal:
             result.verdict, result.reason = Verdict.SKIP, str(signal)
-            return True
+            return True, ""
         except UnsupportedError as signal:
             result.verdict, result.reason = Verdict.UNSUPPORTED, str(signal)
-            return True
+            return True, ""
         except CheckFailedError as signal:
             failed = signal
         except TimeoutError:
             failed = CheckFailedError(f"an end within {self._seconds:g} s", "it went on")
+            late = failed.got
         except BenchcoreError:
             raise
         except Exception as fault:  # noqa: BLE001  one answer that no check has thought of
@@ -129,33 +158,40 @@ class Judge:
             result.passed_tries += 1
             if trial.tolerated:
                 self._keep(trial, result)
-            return True
+            return True, ""
         result.verdict = Verdict.FAIL
         result.expected, result.got = failed.expected, failed.got
         self._keep(trial, result)
-        return False
+        return False, trial.fault or late
 
     def _keep(self, trial: Trial, result: CheckResult) -> None:
+        secrets = {
+            str(key): variable
+            for key, variable in (
+                (self._subject.expired_key, self._expired_variable),
+                (
+                    self._subject.target.api_key
+                    and self._subject.target.api_key.get_secret_value(),
+                    self._key_variable,
+                ),
+            )
+            if key
+        }
         result.evidence = [
-            exchange(heard, self._subject.target, self._key_variable)
-            for heard in trial.exchanges[-_EVIDENCE:]
+            exchange(heard, self._subject.target, secrets) for heard in trial.exchanges[-_EVIDENCE:]
         ]
 
     def _soften(self, check: Check, result: CheckResult) -> None:
         """Let a failure pass where that is tolerated, or where there was nothing to check."""
-        if result.tries > 1:
-            result.reason = f"passed none of {result.tries} tries"
         rule = self._rules.get(check.case_id)
         allowed = rule is not None and rule.tolerate is not None
-        if self._subject.strict and not allowed:
-            return
         if check.extension and not allowed and not self._subject.dialect.has(check.extension):
             result.verdict = Verdict.UNSUPPORTED
             result.reason = (
                 f"{check.extension} is not of OpenAI's API, and {self._subject.dialect.name} "
                 "is not known to have it"
             )
-        elif result.tolerance:
+        elif result.tolerance and (allowed or not self._subject.strict):
             result.verdict = Verdict.PASS
             result.tolerated = [
                 f"expected {result.expected}; got {result.got}; tolerated: {result.tolerance}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from benchcore.stages.functional.pace import Pace
+
 if TYPE_CHECKING:
     from benchcore.client.client import Client
     from benchcore.config.target import Target
@@ -40,6 +42,7 @@ class Subject:
         burst: how many requests at once a check of limits may send; 0: none.
         stall_seconds: how long the check of a slow client leaves a stream unread.
         max_model_len: the longest context in tokens, where the server says it.
+        pace: how fast it lets itself be asked.
     """
 
     client: Client
@@ -53,6 +56,7 @@ class Subject:
     large_body: int = 80 * 1024 * 1024
     stall_seconds: float = 3.0
     max_model_len: int | None = None
+    pace: Pace = field(default_factory=Pace, repr=False)
 
     @property
     def target(self) -> Target:

@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import orjson
 
 from benchcore.client.records import Outcome
-from benchcore.stages.functional.check import CheckFailedError, SkippedError, UnsupportedError
+from benchcore.stages.functional.check import (
+    CheckFailedError,
+    SkippedError,
+    UnsettledError,
+    UnsupportedError,
+)
 from benchcore.stages.functional.heard import Heard, shown
 from benchcore.stages.functional.heard_stream import HeardStream
+from benchcore.stages.functional.pace import was_put_off
 from benchcore.stages.functional.under_way import UnderWay
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from benchcore.client.records import Record
     from benchcore.stages.functional.subject import Subject
@@ -38,10 +44,14 @@ class Trial:
 
     Args:
         subject: the server.
+        on_wait: told for how many seconds a request was held back, which is not the check's time.
     """
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(
+        self, subject: Subject, on_wait: Callable[[float], None] = lambda _seconds: None
+    ) -> None:
         self.subject = subject
+        self._on_wait = on_wait
         self.exchanges: list[Heard] = []
         self.tolerated: list[str] = []
 
@@ -56,6 +66,9 @@ class Trial:
     ) -> Heard:
         """Send a request and return what came, whatever its status.
 
+        A request that the server puts off for load, with 429 or with 503 and `Retry-After`, is sent
+        again when its time has come.
+
         Args:
             method: of HTTP.
             path: from the API's root.
@@ -64,8 +77,13 @@ class Trial:
 
         Raises:
             CheckFailedError: no whole answer came.
+            UnsettledError: it was put off each time.
         """
         return await self._send(Heard, method, path, body, headers or {})
+
+    async def at_once(self, path: str, body: Mapping[str, Any]) -> Heard:
+        """POST something without waiting for anything, and return also a refusal for load."""
+        return await self._send_once(Heard, "POST", path, orjson.dumps(body), {})
 
     async def get(self, path: str, headers: Mapping[str, str | None] | None = None) -> Heard:
         """GET something."""
@@ -98,6 +116,28 @@ class Trial:
         headers: Mapping[str, str | None],
     ) -> H:
         sent = b"" if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
+        pace = self.subject.pace
+        tries = 0
+        while True:
+            self._on_wait(await pace.turn())
+            heard = await self._send_once(form, method, path, sent, headers)
+            tries += 1
+            if not was_put_off(heard.record):
+                pace.answered()
+                return heard
+            if not pace.put_off(heard.record, tries):
+                raise UnsettledError(
+                    f"put off with status {heard.status} in each of {tries} tries: {heard.problem}"
+                )
+
+    async def _send_once(
+        self,
+        form: type[H],
+        method: str,
+        path: str,
+        sent: bytes,
+        headers: Mapping[str, str | None],
+    ) -> H:
         client = self.subject.client
         request = client.prepare_raw(method, path, sent, headers)
         ended: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
@@ -259,7 +299,15 @@ class Trial:
         if not holds:
             raise CheckFailedError(expected, got if isinstance(got, str) else shown(got))
 
-    def prefer(self, holds: object, expected: str, got: object, tolerance: str) -> None:
+    def prefer(
+        self,
+        holds: object,
+        expected: str,
+        got: object,
+        tolerance: str,
+        *,
+        broken: bool = False,
+    ) -> None:
         """Fail in strict mode unless something holds; otherwise note it as tolerated.
 
         Args:
@@ -267,16 +315,29 @@ class Trial:
             expected: what the specification demands.
             got: what is.
             tolerance: why real engines may differ.
+            broken: whether that is for a request that was not answered, too.
 
         Raises:
-            CheckFailedError: it does not hold and the mode is strict.
+            CheckFailedError: it does not hold, and the mode is strict or a request was not answered
+                where the tolerance is not for that.
         """
         if holds:
             return
+        if self.fault and not broken:
+            raise CheckFailedError(expected, self.fault)
         text = got if isinstance(got, str) else shown(got)
         if self.subject.strict:
             raise CheckFailedError(expected, text)
         self.tolerated.append(f"expected {expected}; got {text}; tolerated: {tolerance}")
+
+    @property
+    def fault(self) -> str:
+        """What kept the server from answering one of the requests; empty where it answered all.
+
+        A tolerance is for what a server says, a value or a refusal with 4xx: never for a connection
+        that was refused or broke, for a time-out, or for a 5xx.
+        """
+        return next((fault for heard in self.exchanges if (fault := heard.fault)), "")
 
     def skip(self, reason: str) -> None:
         """Leave the check out.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from benchcore.stages.functional.check import CheckFailedError
+from benchcore.stages.functional.check import CheckFailedError, UnsettledError
+from benchcore.stages.functional.pace import was_put_off
 
 if TYPE_CHECKING:
     from benchcore.client.client import Client
@@ -31,6 +32,7 @@ class UnderWay:
 
         Raises:
             CheckFailedError: it ended before.
+            UnsettledError: the server put it off.
         """
         record = self._exchange.record
         assert record.reply is not None
@@ -38,6 +40,8 @@ class UnderWay:
             if record.outcome is not None:
                 raise CheckFailedError("a stream that begins", f"{record.outcome}: {record.error}")
             await asyncio.sleep(_LOOK_SECONDS)
+        if record.reply.status == 429 or was_put_off(record):
+            raise UnsettledError(f"put off with status {record.reply.status}")
 
     def events(self) -> int:
         """Return how many events have come: lines of data, which the server may cut anywhere."""

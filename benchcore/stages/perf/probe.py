@@ -240,26 +240,35 @@ def _first_request_failed(target: Target, record: Record) -> TargetError:
     )
 
 
+_USUAL_RATE = 0.25
+"""Tokens of a character of English, where the server has counted nothing."""
+
+
 class ServerCounter:
     """Counts through the server's own `/tokenize`, in vLLM's, SGLang's or llama.cpp's form."""
 
     source = "server"
-    exact = True
 
     def __init__(self, client: Client, model: str) -> None:
+        self.exact = True
+        self._tokens = self._characters = 0
         self._client = client
         self._model = model
         self.overhead = 0
 
     async def count(self, text: str) -> int:
-        """Return the number of tokens of `text`.
+        """Return the number of tokens of `text`, by an estimate where the server refuses it.
 
-        Raises:
-            TargetError: the server does not count any longer.
+        A proxy may refuse a long text with 413, and a helper's refusal ends no run: the estimate is
+        the rate of tokens per character of what was counted before, and `exact` then says no.
         """
         found = await self.try_count(text)
         if found is None:
-            raise TargetError(f"{self._client.target.base_url}/tokenize has stopped answering")
+            self.exact = False
+            rate = self._tokens / self._characters if self._characters else _USUAL_RATE
+            return max(round(len(text) * rate), 1)
+        self._tokens += found
+        self._characters += len(text)
         return found
 
     async def try_count(self, text: str) -> int | None:

@@ -32,7 +32,7 @@ from benchcore.stages.accuracy.expressions import (
         (r"Answer: 7, or \boxed{1}", "1", r"7, or \boxed{1}"),
         (r"Answer: $\boxed{4}$", "4", r"$\boxed{4}$"),
         ("Answer: 1\nAnswer: 2", "2", "1"),
-        ("Answer:\n3", None, "3"),
+        ("Answer:\n3", "3", "3"),
         ("answer: 3", "3", "3"),
         (r"<think>\boxed{1}</think>\boxed{2}", "2", None),
         ("nothing", None, None),

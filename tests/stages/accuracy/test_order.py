@@ -83,7 +83,7 @@ def test_mmlu_draws_its_rows_and_keeps_the_order_of_its_choices():
     assert {question.target for question in questions} == {"B"}
 
 
-def test_mgsm_takes_the_first_rows_of_each_language():
+def test_mgsm_takes_as_many_rows_as_the_limit_says_from_each_language_in_turn():
     rows = [
         {"group": name, "question": f"{name}{n}", "answer": "1"}
         for name in ("zh", "de")
@@ -92,10 +92,10 @@ def test_mgsm_takes_the_first_rows_of_each_language():
     questions = find_task("mgsm").questions(rows, EvalConfig(limit=2))
     assert [question.text.rpartition("\n\n")[2] for question in questions] == [
         "de0",
-        "de1",
         "zh0",
-        "zh1",
     ]
+    each = find_task("mgsm").questions(rows, EvalConfig(limit=2, extraction="simple-evals"))
+    assert [question.group for question in each] == ["de", "de", "zh", "zh"]
     only = find_task("mgsm").questions(rows, EvalConfig(limit=2, variant="zh"))
     assert [question.group for question in only] == ["zh", "zh"]
 

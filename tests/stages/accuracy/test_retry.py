@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.client.records import Outcome, Record
-from benchcore.stages.accuracy.retry import again, retry_after
+from benchcore.client.retry import again, retry_after
 
 
 def ended(outcome, status=0, error="", retry_after=""):

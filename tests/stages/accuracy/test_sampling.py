@@ -141,7 +141,7 @@ async def test_texts_are_kept_only_where_that_is_asked(server, ask):
         ),
         (
             {"message": {"content": "Answer: B"}, "finish_reason": "content_filter"},
-            SampleOutcome.REFUSED,
+            SampleOutcome.CONTENT_FILTER,
             0.0,
             False,
         ),

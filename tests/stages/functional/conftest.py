@@ -10,6 +10,7 @@ from benchcore.metrics.functional import FunctionalReport
 from benchcore.sim.server import start
 from benchcore.stages.functional.catalogue import installed_suites, select
 from benchcore.stages.functional.functional import Functional
+from benchcore.stages.functional.pace import Pace
 
 KEY = "a-key"
 EXPIRED = "a-key-of-yesterday"
@@ -51,8 +52,12 @@ def config(**fields: object) -> FunctionalConfig:
 
 
 @pytest.fixture
-def check_simulator() -> Check:
-    """Checks a simulator of its own, broken or not, with the whole catalogue or some of it."""
+def check_simulator(monkeypatch: pytest.MonkeyPatch) -> Check:
+    """Checks a simulator of its own, broken or not, with the whole catalogue or some of it.
+
+    A simulator is free again at once after a burst: the second that it asks for is not waited.
+    """
+    monkeypatch.setattr(Pace, "after_burst", lambda _pace, records: list(records))
 
     async def check(*breaks: str, cases: Sequence[str] = (), **fields: object) -> FunctionalReport:
         runner, base_url = await start(options(*breaks))

@@ -64,7 +64,7 @@ async def test_the_curl_line_sends_the_same_again_with_the_key_of_the_variable()
         async with Client(target) as client:
             trial = Trial(Subject(client, "m", UNKNOWN))
             heard = await trial.post("/v1/x", body, {"x-trace": "7"})
-        shown = exchange(heard, target, "OUR_KEY")
+        shown = exchange(heard, target, {KEY: "OUR_KEY"})
         line = shown["curl"].replace("x-tenant: ***", "x-tenant: gold")
         process = await asyncio.create_subprocess_exec(
             *("bash", "-c", line),
@@ -83,13 +83,31 @@ async def test_the_curl_line_sends_the_same_again_with_the_key_of_the_variable()
     assert shown["response"]["headers"]["x-a"] == "1"
 
 
+async def test_the_curl_line_of_a_made_up_key_repeats_that_key_and_not_the_right_one():
+    async with Server({}) as server:
+        target = Target(server.url, api_key=KEY)
+        async with Client(target) as client:
+            trial = Trial(Subject(client, "m", UNKNOWN, expired_key="sk-old"))
+            keys = {KEY: "OUR_KEY", "sk-old": "OLD_KEY"}
+            lines = []
+            for sent in ("Bearer benchcore-wrong-key", "Basic eDp5", "Bearer sk-old"):
+                heard = await trial.post("/v1/x", {}, {"authorization": sent})
+                lines.append(exchange(heard, target, keys)["curl"])
+    assert "-H 'authorization: Bearer benchcore-wrong-key'" in lines[0]
+    assert "-H 'authorization: Basic eDp5'" in lines[1]
+    assert '-H "authorization: Bearer $OLD_KEY"' in lines[2]
+    assert not any("OUR_KEY" in line for line in lines)
+
+
 async def test_no_secret_is_in_the_evidence():
     async with Server({}) as server:
         target = Target(server.url, api_key=KEY, headers={"x-tenant": "gold-7"})
         async with Client(target) as client:
             trial = Trial(Subject(client, "m", UNKNOWN, expired_key="sk-old"))
             heard = await trial.post("/v1/x", {}, {"authorization": "Bearer sk-old"})
-            text = json.dumps(exchange(heard, target, "K")) + repr(trial.subject)
+            text = json.dumps(exchange(heard, target, {KEY: "K", "sk-old": "OLD"})) + repr(
+                trial.subject
+            )
     for secret in (KEY, "gold-7", "sk-old"):
         assert secret not in text
 

@@ -111,7 +111,7 @@ async def test_a_rule_of_the_user_leaves_out():
     ("offers", "strict", "verdict"),
     [
         (frozenset(), False, Verdict.UNSUPPORTED),
-        (frozenset(), True, Verdict.FAIL),
+        (frozenset(), True, Verdict.UNSUPPORTED),
         (frozenset({"top_k"}), False, Verdict.FAIL),
         (frozenset({"*"}), False, Verdict.FAIL),
         (frozenset({"min_p"}), False, Verdict.UNSUPPORTED),

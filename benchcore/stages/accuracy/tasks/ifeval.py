@@ -14,6 +14,7 @@ from benchcore.stages.accuracy.instructions.catalogue import (
     followed,
     followed_loosely,
 )
+from benchcore.stages.accuracy.instructions.sentences import load_punkt
 from benchcore.stages.accuracy.reasoning import without_reasoning
 from benchcore.stages.accuracy.source import Source
 from benchcore.stages.accuracy.task import NO_ANSWER, Judgement, Question, Row, Task
@@ -45,6 +46,7 @@ class IfEval(Task):
         """Refuse to begin without what finds out languages."""
         super().check(config)
         check_needs(INSTRUCTIONS)
+        load_punkt()
 
     def ask(self, row: Row, draw: random.Random) -> tuple[str, str, dict[str, Any]]:
         """Return the prompt."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from benchcore.config.eval import EvalConfig
 from benchcore.stages.accuracy.expressions import (
+    anywhere_expression,
     equal_expressions,
     final_expression,
     needs_math_verify,
@@ -78,7 +79,10 @@ class Math500(Task):
     def judge(self, question: Question, answer: str, config: EvalConfig) -> Judgement:
         """Compare the expressions."""
         simple = config.extraction == "simple-evals"
-        found = simple_evals_expression(answer) if simple else final_expression(answer)
+        if simple:
+            found = simple_evals_expression(answer)
+        else:
+            found = final_expression(answer) or anywhere_expression(answer)
         if found is None:
             return NO_ANSWER
         return Judgement(float(equal_expressions(question.target, found)), found)

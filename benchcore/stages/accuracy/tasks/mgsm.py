@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from itertools import zip_longest
 from typing import Any, Final
 
 import yaml
@@ -66,13 +67,19 @@ class Mgsm(Task):
         return ", ".join(_languages())
 
     def limited(self, rows: Sequence[Row], config: EvalConfig, draw: random.Random) -> list[Row]:
-        """Return the first rows of each language, as simple-evals does."""
+        """Return as many rows as the limit says, the first of each language in turn.
+
+        In simple-evals' mode it is so many of each language, as there.
+        """
         del draw
         wanted = config.variant.split(",") if config.variant else list(_languages())
-        found: list[Row] = []
-        for name in wanted:
-            found += [row for row in rows if row.get("group") == name][: config.limit]
-        return found
+        by_language = [[row for row in rows if row.get("group") == name] for name in wanted]
+        if config.limit is None:
+            return [row for some in by_language for row in some]
+        if config.extraction == "simple-evals":
+            return [row for some in by_language for row in some[: config.limit]]
+        turns = zip_longest(*by_language)
+        return [row for turn in turns for row in turn if row is not None][: config.limit]
 
     def ask(self, row: Row, draw: random.Random) -> tuple[str, str, dict[str, Any]]:
         """Return the problem, with what to do said in its language."""

@@ -99,11 +99,18 @@ def _name(call: dict[str, Any]) -> str:
 def _one(t: Trial, heard: Heard) -> dict[str, Any]:
     """Return the first call of an answer; one that was cut before it cannot be judged."""
     calls = heard.calls()
-    if not calls and heard.finish() == "length":
+    # What reads as prose is no call that was cut: the model was let do something else.
+    if not calls and heard.finish() == "length" and not _is_prose(heard.text()):
         t.skip(_CUT)
     if not calls:
         raise CheckFailedError("a tool call", shown(heard.message()))
     return calls[0]
+
+
+def _is_prose(text: str) -> bool:
+    """Return whether a text begins as no form of a call does: JSON, a tag, a code block."""
+    text = text.strip()
+    return bool(text) and text[0] not in "{[<`"
 
 
 async def _call(t: Trial, tool: dict[str, Any], ask: str = _ASK, **fields: Any) -> Heard:

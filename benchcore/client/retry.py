@@ -48,7 +48,16 @@ def again(record: Record, tries: int, most: int, draw: random.Random, now: float
     passing = record.outcome in _BROKEN or (
         record.outcome is Outcome.HTTP_ERROR and (record.status in STATUSES or record.status >= 500)
     )
-    if not passing or tries > most:
+    return pause(record, tries, most, draw, now) if passing else None
+
+
+def pause(record: Record, tries: int, most: int, draw: random.Random, now: float) -> Again | None:
+    """Return how long to wait before a request is sent again; `None`: it is not worth the wait.
+
+    What the server asks for in `Retry-After`, or from half a second on twice as long each time. The
+    arguments are those of `again`.
+    """
+    if tries > most:
         return None
     why = f"{record.status}: {record.error}" if record.status >= 400 else record.error
     asked = retry_after(record.retry_after, now) if record.status >= 400 else None
