@@ -200,3 +200,20 @@ def test_a_load_that_comes_in_one_clump_does_not_grow():
     clump = np.full(50, 0.5)
     flow = Flow(0.0, 20.0, clump, np.full(50, 1.0), clump + 1.0)
     assert open_steady([2.0] * 20, 0, flow).grows is False
+
+
+def rising_flow(seed):
+    """More and more comes, and all of it is served at once, in times that differ widely."""
+    draw = random.Random(seed)
+    at, moment = [], 0.0
+    while moment < 120.0:
+        moment += draw.expovariate(2 + moment / 120)
+        at.append(moment)
+    lasted = [draw.expovariate(0.1) for _ in at]
+    ends = [begin + takes for begin, takes in zip(at, lasted, strict=True)]
+    return Flow(0.0, 120.0, np.array(at), np.array(lasted), np.array(ends))
+
+
+def test_growth_alone_is_no_saturation():
+    found = [open_steady([20.0] * 20, 0, rising_flow(seed)).grows for seed in range(100)]
+    assert sum(found) <= 3
