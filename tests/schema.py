@@ -57,6 +57,9 @@ SUMMARY = closed(
         "intervals_95": {"type": "object", "additionalProperties": {"type": "array"}},
     },
     out_of_range=COUNT,
+    intervals_by={"enum": ["batches", "requests"]},
+    interval_batches=COUNT,
+    intervals_doubtful=TEXTS,
     with_failures=OBJECT,
     infinite=TEXTS,
 )
@@ -101,6 +104,13 @@ LEVEL = closed(
         "metrics": {"type": "object", "additionalProperties": SUMMARY},
     },
     accuracy=OBJECT,
+    rate_intervals=closed(
+        {
+            "intervals_95": {"type": "object", "additionalProperties": {"type": "array"}},
+            "batches": COUNT,
+            "doubtful": TEXTS,
+        }
+    ),
 )
 RUN = {
     "title": "run.json",

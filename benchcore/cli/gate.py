@@ -43,7 +43,7 @@ def gate(run: Path | None, **given: Any) -> int:
     """
     from benchcore.config.document import read_model
     from benchcore.config.gate import DEFAULT, GateFile
-    from benchcore.report.baselines import find_baseline
+    from benchcore.report.baselines import earlier_like, find_baseline
     from benchcore.report.differences import forbidding
     from benchcore.report.gate import gate as judge
     from benchcore.report.gate_lines import render_gate
@@ -63,7 +63,8 @@ def gate(run: Path | None, **given: Any) -> int:
             f"{folder.name} and {baseline.name} were asked different things: {different[0]}; "
             "--anyway judges all the same"
         )
-    result = judge(folder, baseline, rules)
+    nights = earlier_like(folder, given["results"])
+    result = judge(folder, baseline, rules, nights)
     result.notes = [str(one) for one in different] + result.notes
     if given["form"] == "json" or given["as_json"]:
         found = {

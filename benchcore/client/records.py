@@ -141,10 +141,28 @@ class Record:
         return f"{self.outcome}{status}{link}{self.error}"
 
     @property
+    def usage_contradicted(self) -> bool:
+        """Whether the server billed fewer output tokens than half of the events that had output.
+
+        Some events have output and no token of their own, such as the rest of a character; a
+        server that counts has not half of them so.
+        """
+        usage = self.usage
+        return (
+            self.streamed
+            and usage is not None
+            and usage.completion_tokens is not None
+            and 2 * usage.completion_tokens < self.token_events
+        )
+
+    @property
     def output_tokens(self) -> int | None:
-        """Output tokens: the server's usage, a tokenizer's count, token events, or unknown."""
+        """Output tokens: the server's usage, a tokenizer's count, token events, or unknown.
+
+        Usage that what came contradicts does not count.
+        """
         if self.usage is not None and self.usage.completion_tokens is not None:
-            return self.usage.completion_tokens
+            return self.token_events if self.usage_contradicted else self.usage.completion_tokens
         if self.counted_tokens is not None:
             return self.counted_tokens
         return self.token_events if self.streamed else None
@@ -153,7 +171,7 @@ class Record:
     def token_count_source(self) -> TokenCountSource | None:
         """Where `output_tokens` comes from."""
         if self.usage is not None and self.usage.completion_tokens is not None:
-            return TokenCountSource.USAGE
+            return TokenCountSource.EVENTS if self.usage_contradicted else TokenCountSource.USAGE
         if self.counted_tokens is not None:
             return TokenCountSource.TOKENIZER
         return TokenCountSource.EVENTS if self.streamed else None

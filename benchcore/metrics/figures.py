@@ -8,7 +8,7 @@ from benchcore.client.records import Outcome, Record
 from benchcore.config.slo import Slo
 from benchcore.metrics.gaps import chunk_gaps, token_gaps
 from benchcore.metrics.percentiles import nearest_rank
-from benchcore.metrics.tokens import first_event_tokens, streamed_tokens
+from benchcore.metrics.tokens import streaming
 
 
 def ttft_ns(record: Record) -> int | None:
@@ -42,6 +42,12 @@ def e2e_ns(record: Record) -> int | None:
     return end - record.sent_ns if end and record.sent_ns else None
 
 
+def mean_e2e_ns(records: Iterable[Record]) -> float:
+    """Return the mean end-to-end latency of those requests that have one; 0 where none has."""
+    lengths = [length for record in records if (length := e2e_ns(record)) is not None]
+    return sum(lengths) / len(lengths) if lengths else 0.0
+
+
 def e2e_from_schedule_ns(record: Record) -> int | None:
     """End-to-end latency from the planned instant."""
     end = end_ns(record)
@@ -64,14 +70,12 @@ def connect_ns(record: Record) -> int | None:
 
 
 def tpot_ns(record: Record) -> float | None:
-    """Time per output token after the first; `None` where the divisor is not positive."""
-    tokens = streamed_tokens(record)
-    if tokens is None or not record.first_token_ns:
-        return None
-    divisor = tokens - first_event_tokens(record)[0]
-    if divisor <= 0:
-        return None
-    return (record.last_token_ns - record.first_token_ns) / divisor
+    """Time per output token after the first, of one choice; `None` where there is none to divide.
+
+    Where all tokens came in one read, no time lies between them: that is not 0 but unknown.
+    """
+    found = streaming(record)
+    return None if found is None else found[1] / found[0]
 
 
 PER_REQUEST = {
@@ -106,15 +110,24 @@ def own_p99_ns(record: Record, metric: str) -> int | None:
     return nearest_rank(np.repeat(gaps[order], weights[order]), 0.99)
 
 
+def slo_value_ns(record: Record, metric: str) -> float | None:
+    """Return the figure that an SLO holds; `None`: the request has none."""
+    if metric in POOLED:
+        return own_p99_ns(record, metric)
+    return PER_REQUEST[metric](record)
+
+
+def has_figure(record: Record, metric: str) -> bool:
+    """Whether a request has the figure that an SLO holds."""
+    return slo_value_ns(record, metric) is not None
+
+
 def is_good(record: Record, slos: Iterable[Slo]) -> bool:
     """Whether a request is `ok` and meets every SLO on a figure that it has."""
     if record.outcome is not Outcome.OK:
         return False
     for slo in slos:
-        if slo.metric in POOLED:
-            value: float | None = own_p99_ns(record, slo.metric)
-        else:
-            value = PER_REQUEST[slo.metric](record)
+        value = slo_value_ns(record, slo.metric)
         if value is not None and value > slo.limit_ns:
             return False
     return True

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchcore.client.records import Record
-from benchcore.metrics.tokens import streamed_tokens
+from benchcore.metrics.tokens import running_tokens, streamed_tokens
 
 Ints = NDArray[np.int64]
 BLOCK = 500_000
@@ -80,20 +80,45 @@ def blocks(records: Iterable[Record], size: int = BLOCK) -> Iterator[list[Record
         yield block
 
 
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """Gaps between arrivals, all of shape (n,).
+
+    Args:
+        values: in ns.
+        weights: how many samples each stands for.
+        owner: index of the record of each.
+        at: when it ended, in ns.
+    """
+
+    values: Ints
+    weights: Ints
+    owner: Ints
+    at: Ints
+
+
 def chunk_gaps(records: Sequence[Record]) -> tuple[Ints, Ints]:
     """Return the inter-chunk latencies: every gap between consecutive arrivals of a choice.
 
     Returns:
         the gaps in ns and the index of the record of each, both of shape (n,).
     """
+    found = timed_chunk_gaps(records)
+    return found.values, found.owner
+
+
+def timed_chunk_gaps(records: Sequence[Record]) -> Gaps:
+    """Return the inter-chunk latencies with when each ended; each counts once."""
     arrivals = _arrivals(records)
     later = np.flatnonzero(~arrivals.first)
-    return arrivals.stamps[later] - arrivals.stamps[later - 1], arrivals.owner[later]
+    at = arrivals.stamps[later]
+    values = at - arrivals.stamps[later - 1]
+    return Gaps(values, np.ones(len(at), dtype=np.int64), arrivals.owner[later], at)
 
 
 def is_estimated(record: Record) -> bool:
     """Whether the tokens of each arrival are estimated: the server gave no running usage."""
-    return record.tokens is None
+    return running_tokens(record) is None
 
 
 def token_gaps(records: Sequence[Record]) -> tuple[Ints, Ints, Ints]:
@@ -107,6 +132,12 @@ def token_gaps(records: Sequence[Record]) -> tuple[Ints, Ints, Ints]:
     Returns:
         gaps in ns, how many tokens each stands for, and the index of the record of each.
     """
+    found = timed_token_gaps(records)
+    return found.values, found.weights, found.owner
+
+
+def timed_token_gaps(records: Sequence[Record]) -> Gaps:
+    """Return the inter-token latencies, as `token_gaps` does, with when each ended."""
     arrivals = _arrivals(records)
     stamps, owner = arrivals.stamps, arrivals.owner
     starts, lengths = arrivals.starts, arrivals.lengths
@@ -116,12 +147,13 @@ def token_gaps(records: Sequence[Record]) -> tuple[Ints, Ints, Ints]:
     to_spread, after_first = _spread(arrivals, records, running)
     cumulative = np.repeat(to_spread, lengths) * since_first
     cumulative //= np.repeat(np.maximum(after_first, 1), lengths)
-    known = [record.tokens is not None for record in records]
+    spoken = [running_tokens(record) for record in records]
+    known = [tokens is not None for tokens in spoken]
     if any(known):
         said = np.cumsum(
             _column(
-                record.tokens if record.tokens is not None else [0] * len(record.stamps)
-                for record in records
+                tokens if tokens is not None else [0] * len(record.stamps)
+                for record, tokens in zip(records, spoken, strict=True)
             )
         )
         is_known = np.array(known)[owner]
@@ -130,9 +162,10 @@ def token_gaps(records: Sequence[Record]) -> tuple[Ints, Ints, Ints]:
     carried[1:] = cumulative[1:] - cumulative[:-1]
     kept = np.flatnonzero(arrivals.first | (carried > 0))
     later = np.flatnonzero(~arrivals.first[kept])
-    gap = stamps[kept[later]] - stamps[kept[later - 1]]
+    at = stamps[kept[later]]
+    gap = at - stamps[kept[later - 1]]
     weights = carried[kept[later]]
-    return (gap + weights // 2) // weights, weights, owner[kept[later]]
+    return Gaps((gap + weights // 2) // weights, weights, owner[kept[later]], at)
 
 
 def _spread(arrivals: _Arrivals, records: Sequence[Record], running: Ints) -> tuple[Ints, Ints]:

@@ -92,6 +92,15 @@ class Histogram:
         top = int(self.hdr.get_highest_equivalent_value(self.hdr.get_value_from_index(place)))
         return min(max(top, int(self.hdr.min_value)), int(self.hdr.max_value))
 
+    def lowest(self, quantile: float) -> int:
+        """Return the bottom of the bucket that a percentile lies in, in ns, within min and max.
+
+        Raises:
+            ValueError: there are no values.
+        """
+        found = int(self.hdr.get_lowest_equivalent_value(self.percentile(quantile)))
+        return max(found, int(self.hdr.min_value))
+
     @property
     def mean(self) -> float:
         """Arithmetic mean in ns, of the values as recorded."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,21 +11,23 @@ from benchcore.client.records import FAILED, Outcome, Record, Usage
 from benchcore.clock import NS
 from benchcore.config.slo import Slo
 from benchcore.metrics.accuracy import LevelAccuracy
-from benchcore.metrics.figures import PER_REQUEST, dispatch_lag_ns, is_good
-from benchcore.metrics.gaps import is_estimated, token_gaps
+from benchcore.metrics.figures import PER_REQUEST, dispatch_lag_ns, is_good, mean_e2e_ns
+from benchcore.metrics.gaps import is_estimated, timed_chunk_gaps, timed_token_gaps
 from benchcore.metrics.summary import (
     Summary,
-    chunk_pool,
     infinite_throughout,
     summarize,
     summarize_pool,
 )
-from benchcore.metrics.throughput import Throughput, throughput
+from benchcore.metrics.throughput import RateIntervals, Throughput, rate_intervals, throughput
 from benchcore.metrics.timeline import Row
+from benchcore.metrics.tokens import streaming
 from benchcore.metrics.validity import Evidence, Validity
 
 FAILURES_COUNT_IN = tuple(name for name in PER_REQUEST if name not in ("send", "connect"))
 """The figures in which a failure may count as infinite: not what sending and connecting took."""
+FRAGMENT = 0.5
+"""Share of the streams below which a figure that they divide by is not shown."""
 OF_PLAIN_ANSWERS = ("first_byte", "e2e", "e2e_from_schedule")
 """Those of them that an answer has which is not streamed."""
 
@@ -89,6 +91,7 @@ class LevelResult:
     server: dict[str, float]
     infinite: tuple[str, ...] = ()
     """Figures that no request has, where each failed and failures count as infinite."""
+    rate_intervals: RateIntervals = field(default_factory=RateIntervals)
     interrupted: bool = False
     accuracy: LevelAccuracy | None = None
     """What its answers were worth, where a task's questions were asked."""
@@ -187,6 +190,7 @@ class LevelResult:
             "output_token_throughput": self.throughput.output_tokens,
             "input_token_throughput": self.throughput.input_tokens,
             "total_token_throughput": self.throughput.total_tokens,
+            "rate_intervals": self.rate_intervals.to_json(),
             "tokens_per_second_per_user": self.tokens_per_second_per_user,
             "good": self.good,
             "goodput": self.goodput,
@@ -260,16 +264,72 @@ def latencies(
     """
     ok = [record for record in measured if record.outcome is Outcome.OK]
     found: dict[str, Summary | None] = {}
+    request_ns = mean_e2e_ns(ok)
+
+    def summary(
+        figure: Callable[[Record], float | None], records: Sequence[Record], late: int | None
+    ) -> Summary | None:
+        pairs = [(v, one.scheduled_ns) for one in records if (v := figure(one)) is not None]
+        values, at_ns = [value for value, _ in pairs], [at for _, at in pairs]
+        return summarize(values, late, at_ns=at_ns, request_ns=request_ns)
+
     for name, figure in PER_REQUEST.items():
-        values = [value for record in ok if (value := figure(record)) is not None]
-        late = failures if name in FAILURES_COUNT_IN else None
-        found[name] = summarize(values, late)
-    found["icl"] = summarize_pool(ok, chunk_pool)
-    found["itl"] = summarize_pool(ok, token_gaps)
+        found[name] = summary(figure, ok, failures if name in FAILURES_COUNT_IN else None)
+    # A figure that only a fragment of the streams has is that of the fragment.
+    streamed = [record for record in ok if record.streamed]
+    if is_fragment(tpot_count(streamed), len(streamed)):
+        found["tpot"] = None
+    if not is_fragment(sum(len(record.stamps) > 1 for record in streamed), len(streamed)):
+        found["icl"] = summarize_pool(ok, timed_chunk_gaps)
+        found["itl"] = summarize_pool(ok, timed_token_gaps)
     if open_loop:
-        lags = [value for record in measured if (value := dispatch_lag_ns(record)) is not None]
-        found["dispatch_lag"] = summarize(lags)
+        found["dispatch_lag"] = summary(dispatch_lag_ns, measured, None)
     return {name: summary for name, summary in found.items() if summary is not None}
+
+
+def tpot_count(streamed: Sequence[Record]) -> int:
+    """Return how many of some streams have a time per output token."""
+    return sum(streaming(record) is not None for record in streamed)
+
+
+def is_fragment(having: int, streams: int) -> bool:
+    """Whether a figure is not shown, since under half of the streams have what it divides by."""
+    return having < FRAGMENT * streams
+
+
+def tokens_per_second_per_user(streamed: Sequence[Record]) -> float | None:
+    """Return how fast one choice streams: tokens after the first ÷ the time they took, both summed.
+
+    A ratio of sums: the mean of each request's own would be ruled by those with hardly any time in
+    it. `None` where under half of the streams have such a time.
+    """
+    parts = [found for record in streamed if (found := streaming(record)) is not None]
+    if not parts or is_fragment(len(parts), len(streamed)):
+        return None
+    return sum(tokens for tokens, _ in parts) / sum(took_ns for _, took_ns in parts) * NS
+
+
+def fragments(streamed: Sequence[Record]) -> Iterator[str]:
+    """Yield which figures are not shown since only a fragment of the streams has them, and why.
+
+    Args:
+        streamed: `ok` requests that were streamed; those without output say nothing of it.
+    """
+    streamed = [record for record in streamed if record.token_events]
+    if not streamed:
+        return
+    several = tpot_count(streamed)
+    if is_fragment(several, len(streamed)):
+        yield (
+            f"tpot and tok/s per user are not shown: {several} of {len(streamed)} streams have "
+            "time between their first and their last token"
+        )
+    gaps = sum(len(record.stamps) > 1 for record in streamed)
+    if is_fragment(gaps, len(streamed)):
+        yield (
+            f"itl and icl are not shown: {gaps} of {len(streamed)} streams came in more than one "
+            "piece"
+        )
 
 
 def infinite_figures(
@@ -312,14 +372,11 @@ def rates(
         start_ns < record.done_ns <= end_ns and is_good(record, slos) for record in everyone
     )
     seconds = (end_ns - start_ns) / NS
-    tpots = [value for record in ok if (value := PER_REQUEST["tpot"](record)) is not None]
-    positive = [value for value in tpots if value > 0]
     streamed = [record for record in ok if record.streamed]
     return {
         "throughput": throughput(everyone, start_ns, end_ns),
-        "tokens_per_second_per_user": sum(NS / value for value in positive) / len(positive)
-        if positive
-        else None,
+        "rate_intervals": rate_intervals(everyone, start_ns, end_ns),
+        "tokens_per_second_per_user": tokens_per_second_per_user(streamed),
         "good": good,
         "goodput": ended_good / seconds if seconds > 0 else None,
         "goodput_ratio": good / counted if counted else None,

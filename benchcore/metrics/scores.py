@@ -122,6 +122,49 @@ def student_t(probability: float, freedom: int) -> float:
     return z + math.fsum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
+def student_tail(t: float, freedom: float) -> float:
+    """Return P(T ≥ t) of Student's t distribution, exactly, by the incomplete beta function.
+
+    Args:
+        t: of any sign.
+        freedom: degrees of freedom, above 0; not necessarily whole.
+    """
+    if math.isinf(freedom):
+        return _NORMAL.cdf(-t)
+    tail = 0.5 * _incomplete_beta(freedom / (freedom + t * t), freedom / 2, 0.5)
+    return tail if t >= 0 else 1 - tail
+
+
+def _incomplete_beta(x: float, a: float, b: float) -> float:
+    """Return the regularized incomplete beta function by its continued fraction (DLMF 8.17.22)."""
+    if x <= 0 or x >= 1:
+        return 0.0 if x <= 0 else 1.0
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _incomplete_beta(1 - x, b, a)
+    front = math.exp(a * math.log(x) + b * math.log1p(-x) - _log_beta(a, b)) / a
+    # Lentz's method, with the coefficients of DLMF 8.17.23.
+    tiny = 1e-300
+    d = 1 - (a + b) * x / (a + 1)
+    d = 1 / (d if abs(d) > tiny else tiny)
+    c, found = 1.0, d
+    for m in range(1, 1000):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
+            d = 1 + term * d
+            d = 1 / (d if abs(d) > tiny else tiny)
+            c = 1 + term / c
+            c = c if abs(c) > tiny else tiny
+            found *= c * d
+        if abs(c * d - 1) < 1e-14:
+            break
+    return front * found
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """How much better one run is than another, on the questions that both answered.
@@ -135,6 +178,7 @@ class Difference:
         better: questions on which the second is better.
         worse: questions on which the first is better.
         p: of McNemar's exact test; `None` where a question has several answers or part scores.
+        t: mean of the second minus mean of the first, in standard errors.
     """
 
     difference: float
@@ -145,6 +189,14 @@ class Difference:
     better: int
     worse: int
     p: float | None
+    t: float = 0.0
+
+    @property
+    def worse_p(self) -> float:
+        """How likely chance alone makes the second run so much worse."""
+        if self.p is not None:
+            return self.p / 2 if self.worse > self.better else 1.0
+        return student_tail(-self.t, self.questions + 1)
 
     @property
     def significant(self) -> bool:
@@ -209,6 +261,7 @@ def paired_difference(
         better=better,
         worse=worse,
         p=mcnemar(worse, better) if single else None,
+        t=middle / stderr,
     )
 
 

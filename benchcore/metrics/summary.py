@@ -12,7 +12,20 @@ from numpy.typing import NDArray
 
 from benchcore.client.records import Record
 from benchcore.clock import NS
-from benchcore.metrics.gaps import blocks, chunk_gaps, token_gaps
+from benchcore.metrics.batches import (
+    FINER,
+    batch_count,
+    batch_of,
+    course,
+    effective_size,
+    is_scarce,
+    lasts,
+    order_ranks,
+    quantile_band,
+    unit,
+)
+from benchcore.metrics.figures import mean_e2e_ns
+from benchcore.metrics.gaps import Gaps, blocks, timed_token_gaps
 from benchcore.metrics.histograms import Histogram
 from benchcore.metrics.percentiles import (
     QUANTILES,
@@ -22,6 +35,8 @@ from benchcore.metrics.percentiles import (
     nearest_rank,
     rank,
 )
+
+Intervals = dict[str, tuple[float, float]]
 
 
 @dataclass(slots=True)
@@ -34,6 +49,10 @@ class Summary:
     Args:
         count: how many samples; requests, or gaps of a pooled figure.
         intervals: per percentile its 95 % interval; absent where the samples give none.
+        batches: of equal length in time that the intervals rest on; 0: too few fit, and requests
+            are taken as independent.
+        doubtful: percentiles whose intervals may be too narrow: too few batches fit, or what
+            happens in one reaches over several more.
         low_confidence: percentiles for which there are too few requests.
         histogram: all samples.
         out_of_range: samples outside 1 µs to 1 h.
@@ -47,7 +66,9 @@ class Summary:
     percentiles: dict[str, float]
     histogram: Histogram
     low_confidence: list[str] = field(default_factory=list)
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    intervals: Intervals = field(default_factory=dict)
+    batches: int = 0
+    doubtful: list[str] = field(default_factory=list)
     with_failures: dict[str, float | None] | None = None
     out_of_range: int = 0
 
@@ -88,6 +109,9 @@ class Summary:
         }
         found["low_confidence"] = self.low_confidence
         found["intervals_95"] = {name: list(pair) for name, pair in self.intervals.items()}
+        found["intervals_by"] = "batches" if self.batches else "requests"
+        found["interval_batches"] = self.batches
+        found["intervals_doubtful"] = self.doubtful
         if self.out_of_range:
             found["out_of_range"] = self.out_of_range
         if self.with_failures is not None:
@@ -105,31 +129,45 @@ def infinite_throughout() -> dict[str, Any]:
         **unknown,
         "low_confidence": low_confidence(0),
         "intervals_95": {},
+        "intervals_by": "requests",
+        "interval_batches": 0,
+        "intervals_doubtful": [],
         "with_failures": dict.fromkeys(names),
         "infinite": names,
     }
 
 
-def summarize(values_ns: Sequence[float], failures: int | None = None) -> Summary | None:
+def summarize(
+    values_ns: Sequence[float],
+    failures: int | None = None,
+    *,
+    at_ns: Sequence[int] | None = None,
+    request_ns: float = 0.0,
+) -> Summary | None:
     """Summarize a figure that each request has one of; `None` where there is none.
 
     Args:
-        values_ns: shape (n,), ns.
+        values_ns: shape (n,), ns, in the order of their requests.
         failures: how many requests failed or were dropped, to count them as infinite too.
+        at_ns: shape (n,), when each was scheduled; `None`: as if at equal distances.
+        request_ns: mean end-to-end latency; 0: unknown.
     """
     if not values_ns:
         return None
-    exact = np.sort(np.asarray(values_ns, dtype=np.float64))
+    given = np.asarray(values_ns, dtype=np.float64)
+    exact = np.sort(given)
     ordered = np.rint(exact).astype(np.int64)
     count = len(ordered)
     histogram = Histogram()
     histogram.add(ordered)
-    intervals = {}
-    for name, quantile in QUANTILES.items():
-        ranks = interval_ranks(quantile, count)
-        if ranks is not None:
-            low, high = ranks
-            intervals[name] = (float(ordered[low - 1]) / NS, float(ordered[high - 1]) / NS)
+    at = np.arange(count) if at_ns is None else np.asarray(at_ns, dtype=np.int64)
+    batches = batch_count(count, float(np.ptp(at)), request_ns)
+    if batches:
+        finer = batch_of(at, float(at.min()), float(at.max()), batches * FINER)
+        intervals, doubtful = _batched(np.rint(given).astype(np.int64), ordered, finer, batches)
+    else:
+        intervals = _independent(ordered)
+        doubtful = list(intervals)
     with_failures = None
     if failures is not None:
         with_failures = {
@@ -149,45 +187,93 @@ def summarize(values_ns: Sequence[float], failures: int | None = None) -> Summar
         histogram=histogram,
         low_confidence=low_confidence(count),
         intervals=intervals,
+        batches=batches,
+        doubtful=doubtful,
         with_failures=with_failures,
         out_of_range=histogram.out_of_range,
     )
 
 
-Pool = Callable[
-    [Sequence[Record]],
-    tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
-]
+def _independent(ordered: NDArray[np.int64]) -> Intervals:
+    """Return the intervals of percentiles of values in ascending order that are independent."""
+    found = {}
+    for name, quantile in QUANTILES.items():
+        ranks = interval_ranks(quantile, len(ordered))
+        if ranks is not None:
+            low, high = ranks
+            found[name] = (float(ordered[low - 1]) / NS, float(ordered[high - 1]) / NS)
+    return found
 
 
-def chunk_pool(
-    records: Sequence[Record],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the inter-chunk latencies, each counting once; see `token_gaps` for the shapes."""
-    gaps, owner = chunk_gaps(records)
-    return gaps, np.ones(len(gaps), dtype=np.int64), owner
+def _batched(
+    values: NDArray[np.int64],
+    ordered: NDArray[np.int64],
+    finer: NDArray[np.int64],
+    batches: int,
+) -> tuple[Intervals, list[str]]:
+    """Return the intervals of percentiles by batches, and which are doubtful.
+
+    Args:
+        values: shape (n,).
+        ordered: the same, ascending.
+        finer: shape (n,), the piece of a batch that each lies in.
+        batches: how many.
+    """
+    number = finer // FINER
+    sizes = np.bincount(number, minlength=batches).astype(np.float64)
+    logs = np.log(np.maximum(values, 1).astype(np.float64))
+    far = lasts(course(logs, finer, batches * FINER))
+    intervals: Intervals = {}
+    doubtful = []
+    for name, quantile in QUANTILES.items():
+        limit = nearest_rank(ordered, quantile)
+        under = (values <= limit).astype(np.float64)
+        below = np.bincount(number, weights=under, minlength=batches).astype(np.float64)
+        effective, run = effective_size(below, sizes)
+        ranks = order_ranks(quantile_band(quantile, effective, batches - 1), len(ordered))
+        if ranks is not None:
+            low, high = ranks
+            intervals[name] = (float(ordered[low - 1]) / NS, float(ordered[high - 1]) / NS)
+            if far or run.doubtful or is_scarce(quantile, effective):
+                doubtful.append(name)
+    return intervals, doubtful
 
 
-def summarize_pool(records: Sequence[Record], pool: Pool = token_gaps) -> Summary | None:
+Pool = Callable[[Sequence[Record]], Gaps]
+
+
+def summarize_pool(records: Sequence[Record], pool: Pool = timed_token_gaps) -> Summary | None:
     """Summarize a figure that requests have many of, from its histogram.
 
     Args:
         records: the requests.
-        pool: returns values in ns, weights and the record of each, all of shape (n,).
+        pool: returns the samples, such as `timed_chunk_gaps`.
     """
     histogram = Histogram()
     requests = 0
     squares = 0.0
+    begin_ns = end_ns = None
     for block in blocks(records):
-        values, weights, owner = pool(block)
-        histogram.add(values, weights)
-        squares += float((weights * values.astype(np.float64) ** 2).sum())
-        requests += len(np.unique(owner))
+        gaps = pool(block)
+        histogram.add(gaps.values, gaps.weights)
+        squares += float((gaps.weights * gaps.values.astype(np.float64) ** 2).sum())
+        requests += len(np.unique(gaps.owner))
+        if len(gaps.at):
+            first, last = int(gaps.at.min()), int(gaps.at.max())
+            begin_ns = first if begin_ns is None else min(begin_ns, first)
+            end_ns = last if end_ns is None else max(end_ns, last)
     count = len(histogram)
-    if count == 0:
+    if count == 0 or begin_ns is None or end_ns is None:
         return None
     found = {name: histogram.percentile(quantile) for name, quantile in QUANTILES.items()}
     mean = histogram.mean
+    batches = batch_count(requests, float(end_ns - begin_ns), mean_e2e_ns(records))
+    if batches:
+        span = float(begin_ns), float(end_ns)
+        intervals, doubtful = _batched_pool(records, pool, histogram, found, span, batches)
+    else:
+        intervals = dict(_clustered(records, pool, histogram, found))
+        doubtful = list(intervals)
     return Summary(
         count=count,
         avg=mean / NS,
@@ -197,9 +283,49 @@ def summarize_pool(records: Sequence[Record], pool: Pool = token_gaps) -> Summar
         percentiles={name: value / NS for name, value in found.items()},
         histogram=histogram,
         low_confidence=low_confidence(requests),
-        intervals=dict(_clustered(records, pool, histogram, found)),
+        intervals=intervals,
+        batches=batches,
+        doubtful=doubtful,
         out_of_range=histogram.out_of_range,
     )
+
+
+def _batched_pool(
+    records: Sequence[Record],
+    pool: Pool,
+    histogram: Histogram,
+    found: dict[str, int],
+    span_ns: tuple[float, float],
+    batches: int,
+) -> tuple[Intervals, list[str]]:
+    """Return the intervals of pooled percentiles by batches: a second pass counts per batch."""
+    finer_sizes, sums = np.zeros(batches * FINER), np.zeros(batches * FINER)
+    below = {name: np.zeros(batches) for name in found}
+    for block in blocks(records):
+        gaps = pool(block)
+        if not len(gaps.at):
+            continue
+        finer = batch_of(gaps.at, *span_ns, batches * FINER)
+        number = finer // FINER
+        finer_sizes += np.bincount(finer, weights=gaps.weights, minlength=batches * FINER)
+        logs = gaps.weights * np.log(np.maximum(gaps.values, 1))
+        sums += np.bincount(finer, weights=logs, minlength=batches * FINER)
+        for name, value in found.items():
+            under = gaps.weights * (gaps.values <= value)
+            below[name] += np.bincount(number, weights=under, minlength=batches)
+    sizes = finer_sizes.reshape(batches, FINER).sum(axis=1)
+    residuals = sums - sums.sum() / sizes.sum() * finer_sizes
+    far = lasts(unit(residuals / np.sqrt(np.maximum(finer_sizes, 1.0))))
+    intervals: Intervals = {}
+    doubtful = []
+    for name, counts in below.items():
+        effective, run = effective_size(counts, sizes)
+        low, high = quantile_band(QUANTILES[name], effective, batches - 1)
+        if low > 0.0 and high < 1.0:
+            intervals[name] = (histogram.lowest(low) / NS, histogram.percentile(high) / NS)
+            if far or run.doubtful or is_scarce(QUANTILES[name], effective):
+                doubtful.append(name)
+    return intervals, doubtful
 
 
 def _clustered(
@@ -209,12 +335,13 @@ def _clustered(
     below: dict[str, list[NDArray[np.int64]]] = {name: [] for name in found}
     sizes: list[NDArray[np.int64]] = []
     for block in blocks(records):
-        values, weights, owner = pool(block)
-        total = np.bincount(owner, weights=weights, minlength=len(block))
+        gaps = pool(block)
+        total = np.bincount(gaps.owner, weights=gaps.weights, minlength=len(block))
         has = total > 0
         sizes.append(total[has].astype(np.int64))
         for name, value in found.items():
-            under = np.bincount(owner, weights=weights * (values <= value), minlength=len(block))
+            counted = gaps.weights * (gaps.values <= value)
+            under = np.bincount(gaps.owner, weights=counted, minlength=len(block))
             below[name].append(under[has].astype(np.int64))
     all_sizes = np.concatenate(sizes)
     for name, parts in below.items():

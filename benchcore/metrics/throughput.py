@@ -1,12 +1,17 @@
 """Throughput: what happened inside a window, divided by its length."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchcore.client.records import Outcome, Record
 from benchcore.clock import NS
+from benchcore.metrics.batches import FINER, batch_count, batch_of, course, lasts, rate_interval
+from benchcore.metrics.figures import e2e_ns, mean_e2e_ns
+from benchcore.metrics.tokens import running_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +33,20 @@ def tokens_inside(record: Record, start_ns: int, end_ns: int) -> float | None:
         return None
     stamps = np.frombuffer(record.stamps, dtype=np.int64)
     inside = (stamps > start_ns) & (stamps <= end_ns)
-    if not inside.any():
-        return 0.0
-    if record.tokens is not None:
-        return float(np.frombuffer(record.tokens, dtype=np.int64)[inside].sum())
+    return float(arrival_tokens(record)[inside].sum()) if inside.any() else 0.0
+
+
+def arrival_tokens(record: Record) -> NDArray[np.float64]:
+    """Return the output tokens of each arrival of a stream: events, scaled to its usage."""
+    running = running_tokens(record)
+    if running is not None:
+        return np.frombuffer(running, dtype=np.int64).astype(np.float64)
     if record.events is None:
-        events = float(inside.sum())
+        events = np.ones(len(record.stamps))
     else:
-        events = float(np.frombuffer(record.events, dtype=np.int64)[inside].sum())
+        events = np.frombuffer(record.events, dtype=np.int64).astype(np.float64)
     tokens = record.output_tokens
-    return events if tokens is None else events * tokens / record.token_events
+    return events if tokens is None else events * (tokens / record.token_events)
 
 
 def throughput(records: Iterable[Record], start_ns: int, end_ns: int) -> Throughput:
@@ -85,6 +94,88 @@ def throughput(records: Iterable[Record], start_ns: int, end_ns: int) -> Through
         if input_rate is None or output_rate is None
         else input_rate + output_rate,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RateIntervals:
+    """The 95 % intervals of rates.
+
+    Args:
+        intervals: by name, per second; absent where too few batches fit.
+        doubtful: those that may be too narrow: what happens in one batch reaches over more.
+        batches: of equal length that they rest on; 0: too few fit.
+    """
+
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    doubtful: list[str] = field(default_factory=list)
+    batches: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `rate_intervals` of a level of `run.json`."""
+        return {
+            "intervals_95": {name: list(pair) for name, pair in self.intervals.items()},
+            "batches": self.batches,
+            "doubtful": self.doubtful,
+        }
+
+
+def rate_intervals(records: Sequence[Record], start_ns: int, end_ns: int) -> RateIntervals:
+    """Return how well the rates of a window are known, by batch means (Conway 1963).
+
+    Args:
+        records: every request that was on its way inside the window, measured or not.
+        start_ns: where the window begins.
+        end_ns: where it ends.
+    """
+    ok = [record for record in records if record.outcome is Outcome.OK]
+    done = np.array([r.done_ns for r in ok if start_ns < r.done_ns <= end_ns], dtype=np.int64)
+    batches = batch_count(len(done), end_ns - start_ns, mean_e2e_ns(ok))
+    if not batches:
+        return RateIntervals()
+    counts = {
+        "request_throughput": np.bincount(
+            batch_of(done, start_ns, end_ns, batches), minlength=batches
+        ).astype(np.float64)
+    }
+    streamed = [record for record in records if record.streamed]
+    if streamed:
+        counts["output_token_throughput"] = _tokens_by_batch(streamed, start_ns, end_ns, batches)
+    found = RateIntervals(batches=batches)
+    far = _lasts(ok, start_ns, end_ns, batches)
+    for name, counted in counts.items():
+        whole = name == "request_throughput"
+        low, high, doubtful = rate_interval(counted, (end_ns - start_ns) / NS, whole=whole)
+        found.intervals[name] = (low, high)
+        if far or doubtful:
+            found.doubtful.append(name)
+    return found
+
+
+def _lasts(ok: Sequence[Record], start_ns: int, end_ns: int, batches: int) -> bool:
+    """Return whether what makes requests slow or fast lasts for a good part of a batch."""
+    pairs = [
+        (record.scheduled_ns, took_ns)
+        for record in ok
+        if start_ns <= record.scheduled_ns <= end_ns and (took_ns := e2e_ns(record))
+    ]
+    if len(pairs) < 2:
+        return False
+    at, lasted = (np.array(column, dtype=np.int64) for column in zip(*pairs, strict=True))
+    finer = batch_of(at, start_ns, end_ns, batches * FINER)
+    return lasts(course(np.log(lasted), finer, batches * FINER))
+
+
+def _tokens_by_batch(
+    records: Sequence[Record], start_ns: int, end_ns: int, batches: int
+) -> NDArray[np.float64]:
+    counts = np.zeros(batches)
+    for record in records:
+        stamps = np.frombuffer(record.stamps, dtype=np.int64)
+        inside = (stamps > start_ns) & (stamps <= end_ns)
+        if inside.any():
+            number = batch_of(stamps[inside], start_ns, end_ns, batches)
+            counts += np.bincount(number, arrival_tokens(record)[inside], minlength=batches)
+    return counts
 
 
 def overlap_ns(records: Iterable[Record], start_ns: int, end_ns: int) -> int:

@@ -1,5 +1,8 @@
 """Tokens: how many of a request's output tokens came over the wire, and how many came first."""
 
+from __future__ import annotations
+
+from array import array
 from collections.abc import Callable
 
 from benchcore.client.openai import answer_texts
@@ -45,9 +48,15 @@ def hidden_tokens(record: Record) -> int:
         or usage.completion_tokens is None
         or not usage.reasoning_tokens
         or record.reasoning_events
+        or record.usage_contradicted
     ):
         return 0
     return usage.reasoning_tokens
+
+
+def running_tokens(record: Record) -> array[int] | None:
+    """Return the output tokens of each arrival, where a running usage says so credibly."""
+    return None if record.usage_contradicted else record.tokens
 
 
 def first_event_tokens(record: Record) -> tuple[int, bool]:
@@ -55,8 +64,9 @@ def first_event_tokens(record: Record) -> tuple[int, bool]:
 
     The running usage of the first event counts the reasoning that was thought before it, too.
     """
-    if record.tokens:
-        return max(record.tokens[0] - hidden_tokens(record), 1), False
+    tokens = running_tokens(record)
+    if tokens:
+        return max(tokens[0] - hidden_tokens(record), 1), False
     return 1, True
 
 
@@ -64,3 +74,31 @@ def streamed_tokens(record: Record) -> int | None:
     """Output tokens that came over the wire: reasoning that was only billed is taken off."""
     tokens = record.output_tokens
     return None if tokens is None else tokens - hidden_tokens(record)
+
+
+def streaming(record: Record) -> tuple[int, int] | None:
+    """Return the tokens after the first of each choice, and the time that they took, in ns.
+
+    Of several choices both are sums over them, so that their ratio is that of one choice.
+
+    Returns:
+        `None` where there is nothing to divide, or no time between the first and the last.
+    """
+    tokens = streamed_tokens(record)
+    if tokens is None or not record.first_token_ns:
+        return None
+    if record.lanes is None:
+        after = tokens - first_event_tokens(record)[0]
+        took_ns = record.last_token_ns - record.first_token_ns
+    else:
+        ends: dict[int, tuple[int, int]] = {}
+        first = 0
+        running = running_tokens(record)
+        for place, lane in enumerate(record.lanes):
+            if lane not in ends:
+                first += max(running[place], 1) if running is not None else 1
+            begin = ends[lane][0] if lane in ends else record.stamps[place]
+            ends[lane] = (begin, record.stamps[place])
+        after = tokens - first
+        took_ns = sum(end - begin for begin, end in ends.values())
+    return (after, took_ns) if after > 0 and took_ns > 0 else None

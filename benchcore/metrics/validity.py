@@ -42,6 +42,8 @@ class Thresholds:
     """Difference between mean in-flight as counted and as the requests' own times add up."""
     unsent_share: float = 0.01
     """Planned requests that neither left nor were dropped."""
+    fewest_reads: int = 459
+    """With fewer reads the median lag stands for the p99, which would be a single read."""
     fewest_ok: int = 20
     """Fewer `ok` requests carry no percentile."""
 
@@ -61,6 +63,8 @@ class Evidence:
     client_lag_p50_seconds: float | None = None
     client_lag_p99_seconds: float | None = None
     client_lag_max_seconds: float | None = None
+    buffered_pieces: float | None = None
+    """Pieces that answers arrive in, where something between the server and here buffers."""
     median_gap_seconds: float | None = None
     median_ttft_seconds: float | None = None
     dispatch_lag_p99_seconds: float | None = None
@@ -139,11 +143,18 @@ def _late_reads(seen: Evidence, limits: Thresholds) -> Iterator[str]:
         seen.median_gap_seconds,
         seen.median_ttft_seconds,
     )
-    share = _merged(seen, limits)
+    if seen.buffered_pieces is not None:
+        # Reads and gaps are those of what buffers: they say nothing of the loop.
+        gap, share = None, None
+    else:
+        share = _merged(seen, limits)
+    which = "p99"
+    if 0 < seen.token_reads < limits.fewest_reads and seen.client_lag_p50_seconds is not None:
+        which, lag = "p50", seen.client_lag_p50_seconds  # a p99 of so few is one late read
     if share is not None:
         if lag is not None and gap is not None and lag > limits.stall_gaps * gap:
             yield (
-                f"merged_reads: {share} while the loop stalled (lag p99 {lag * 1e3:.1f} ms, "
+                f"merged_reads: {share} while the loop stalled (lag {which} {lag * 1e3:.1f} ms, "
                 f"median gap {gap * 1e3:.1f} ms): TTFT and gaps are too coarse"
             )
         elif (
@@ -153,8 +164,8 @@ def _late_reads(seen: Evidence, limits: Thresholds) -> Iterator[str]:
             and lag > limits.merged_lag_ttft * ttft
         ):
             yield (
-                f"merged_reads: {share}, so that no gap is left, while the loop stalled (lag p99 "
-                f"{lag * 1e3:.1f} ms, median TTFT {ttft * 1e3:.1f} ms): TTFT is too coarse"
+                f"merged_reads: {share}, so that no gap is left, while the loop stalled (lag "
+                f"{which} {lag * 1e3:.1f} ms, median TTFT {ttft * 1e3:.1f} ms): TTFT is too coarse"
             )
     reads = seen.reads_kernel + seen.reads_userspace
     if seen.stamps_wanted and reads and seen.reads_userspace / reads > limits.unstamped_share:
@@ -162,12 +173,12 @@ def _late_reads(seen: Evidence, limits: Thresholds) -> Iterator[str]:
     if seen.reads_userspace > seen.reads_kernel and lag is not None:
         if gap is not None and lag > limits.userspace_lag_gaps * gap:
             yield (
-                f"client_lag: p99 {lag * 1e3:.1f} ms of lateness is in the gaps (median "
+                f"client_lag: {which} {lag * 1e3:.1f} ms of lateness is in the gaps (median "
                 f"{gap * 1e3:.1f} ms): no kernel stamps"
             )
         elif ttft is not None and lag > limits.userspace_lag_ttft * ttft:
             yield (
-                f"client_lag: p99 {lag * 1e3:.1f} ms of lateness is in the TTFT (median "
+                f"client_lag: {which} {lag * 1e3:.1f} ms of lateness is in the TTFT (median "
                 f"{ttft * 1e3:.1f} ms): no kernel stamps"
             )
 

@@ -7,7 +7,7 @@ from typing import Any
 from benchcore.config.gate import GateFile
 from benchcore.config.stage import GateSettings
 from benchcore.errors import ConfigError, VerdictError
-from benchcore.report.baselines import find_baseline
+from benchcore.report.baselines import earlier_like, find_baseline
 from benchcore.report.differences import forbidding
 from benchcore.report.gate import gate
 from benchcore.report.run_folder import RunFolder
@@ -54,7 +54,8 @@ class GateStage(BaseStage[GateSettings]):
             raise VerdictError(f"{baseline.name}: was asked different things: {different[0]}")
         rules = GateFile(rules=settings.rules, false_alarms=settings.false_alarms)
         try:
-            result = gate(run, baseline, rules)
+            nights = earlier_like(run, context.results)
+            result = gate(run, baseline, rules, nights)
         except ConfigError as error:
             # What is damaged is a file of results and not the scenario: a daily run only warns.
             raise VerdictError(str(error)) from None

@@ -14,6 +14,8 @@ from benchcore.report.run_folder import RunFolder
 
 FOLDER: Final = "baselines"
 NIGHTLY: Final = "daily"
+MOST_NIGHTS: Final = 10
+"""Earlier runs that tell what differs between runs: older ones are of an older server."""
 _KEPT: Final = (
     "run.json",
     "summary.csv",
@@ -171,9 +173,21 @@ def _comparable(run: RunFolder, other: RunFolder) -> bool:
 
 
 def _latest(run: RunFolder, results: Path) -> RunFolder:
+    found = earlier_like(run, results)
+    if not found:
+        raise ConfigError(f"{results}: holds no earlier valid run like {run.name}; name a baseline")
+    return found[-1]
+
+
+def earlier_like(run: RunFolder, results: Path, most: int = MOST_NIGHTS) -> list[RunFolder]:
+    """Return the latest earlier valid runs that were asked the same, oldest first.
+
+    Nightly ones alone where there are any.
+    """
     simulator = (run.run.get("target") or {}).get("kind") == "simulator"
     _kind(run)  # where this run itself is damaged, that is told and not taken for a neighbour's
     found: list[RunFolder] = []
+    nightly: list[RunFolder] = []
     for file in sorted(results.glob("*/run.json"), reverse=True):
         if file.parent.name >= run.path.resolve().name:
             continue
@@ -181,12 +195,11 @@ def _latest(run: RunFolder, results: Path) -> RunFolder:
             other = RunFolder(file.parent)
             same = scenario_of(other) == scenario_of(run) and not forbidding(other.run, run.run)
             if same and _comparable(run, other) and not unfit(other, simulator=simulator):
-                found.append(other)
+                (nightly if run_type_of(other) == NIGHTLY else found).append(other)
         except ConfigError:
             continue  # a broken neighbour is no reason to judge nothing
-    nightly = [one for one in found if run_type_of(one) == NIGHTLY]
-    if run_type_of(run) == NIGHTLY:
+        if len(nightly) >= most:
+            break
+    if nightly or run_type_of(run) == NIGHTLY:
         found = nightly  # a pull request's run has less in it
-    if not found:
-        raise ConfigError(f"{results}: holds no earlier valid run like {run.name}; name a baseline")
-    return (nightly or found)[0]
+    return found[:most][::-1]

@@ -9,14 +9,22 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchcore.metrics.batches import unit
 from benchcore.metrics.change import (
+    Dependence,
     Rate,
+    Sample,
     batched_rate,
-    exceedance_p,
-    log_spread,
+    dependence,
+    farthest,
     lower_p,
     nearest,
-    student_tail,
+    rate_spread,
+    runs_differ,
+    runs_p,
+    sample,
+    sample_spread,
+    tail_p,
 )
 from benchcore.metrics.percentiles import QUANTILES
 from benchcore.report.run_folder import FIGURES, Floats, RunFolder
@@ -40,7 +48,12 @@ HIGHER_IS_BETTER: Final = frozenset(
     {"request_throughput", "output_token_throughput", "goodput", "goodput_ratio"}
 )
 SIGNIFICANT: Final = 0.05
+FEWEST_NIGHTS: Final = 5
+"""Earlier runs that tell what differs from run to run where nothing has changed."""
 _FEWEST_REPEATS: Final = 3
+_SHOWN_WITH: Final = {"p999": ("p99", "p90"), "p99": ("p90",), "p95": ("p90",)}
+"""Percentiles nearer to the middle, which more requests tell of: a tail that has moved moves there
+too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +62,16 @@ class Change:
 
     Args:
         figure: such as `ttft.p99`, in seconds, or `request_throughput`, per second.
-        first: of the run that is compared with; `None`: it has none.
+        first: of the run that is compared with, or the geometric mean of the earlier runs that it
+            is one of; `None`: it has none.
         second: of the other.
         worse_p: how likely chance alone makes the second so much worse; `None`: nothing tells.
         better_p: so much better.
-        how: by what that was judged: `requests`, `repeats`, or nothing.
+        how: by what that was judged: `requests`, `repeats`, `nights`, or nothing.
         spread: standard error of the logarithm of the ratio; `None`: unknown.
         count: requests that the second rests on.
+        reach: how far what happens reaches in the two runs.
+        nights: earlier runs that it was judged by; 0: none.
     """
 
     figure: str
@@ -66,6 +82,8 @@ class Change:
     how: str = ""
     spread: float | None = None
     count: int = 0
+    reach: Dependence | None = None
+    nights: int = 0
 
     @property
     def relative(self) -> float | None:
@@ -81,6 +99,13 @@ class Change:
         if change is None:
             return None
         return -change if self.figure in HIGHER_IS_BETTER else change
+
+    @property
+    def blind(self) -> bool:
+        """Whether the requests were judged and what happens among them reaches too far for that."""
+        if self.how != "requests" or self.reach is None:
+            return False
+        return not self.reach.batches or self.reach.far
 
     @property
     def significant(self) -> bool | None:
@@ -114,6 +139,7 @@ class Side:
     def __init__(self, folder: RunFolder, levels: Sequence[Mapping[str, Any]]) -> None:
         self._folder = folder
         self.levels = list(levels)
+        self._samples: dict[str, list[Sample] | None] = {}
 
     def value(self, figure: str) -> float | None:
         """Return a figure, the mean over repeats; `None` where one of them has none."""
@@ -125,34 +151,48 @@ class Side:
         """Return a figure of each repeat that has it."""
         return [value for one in self.levels if (value := _value(one, figure)) is not None]
 
-    def requests(self, metric: str) -> Floats | None:
-        """Return a latency of each request, of all repeats; `None`: the folder does not tell."""
-        parts = []
+    def samples(self, metric: str) -> list[Sample] | None:
+        """Return a latency of each request, for each repeat; `None`: the folder does not tell."""
+        if metric not in self._samples:
+            self._samples[metric] = self._read_samples(metric)
+        return self._samples[metric]
+
+    def _read_samples(self, metric: str) -> list[Sample] | None:
+        found = []
         for level in self.levels:
             rows = self._folder.requests(level["level"], level["repeat"])
             if rows is None or metric not in FIGURES:
                 return None
-            parts.append(rows.figure(metric))
-        found = np.concatenate(parts)
-        return found if len(found) else None
+            values, at = rows.timed_figure(metric)
+            if not len(values):
+                return None
+            found.append(sample(values, at, _mean(rows.figure("e2e"))))
+        return found
 
-    def rate(self) -> Rate | None:
-        """Return the rate of `ok` requests in batches, of a single repeat."""
-        if len(self.levels) != 1:
-            return None
-        level = self.levels[0]
-        rows = self._folder.requests(level["level"], level["repeat"])
-        begin = level.get("warmup_seconds")
-        if rows is None or begin is None or not level.get("window_seconds"):
-            return None
-        return batched_rate(
-            rows.seconds["done_seconds"][rows.ok], begin, begin + level["window_seconds"]
-        )
+    def rates(self) -> list[Rate] | None:
+        """Return the rate of `ok` requests in batches, of each repeat."""
+        found = []
+        for level in self.levels:
+            rows = self._folder.requests(level["level"], level["repeat"])
+            begin = level.get("warmup_seconds")
+            if rows is None or begin is None or not level.get("window_seconds"):
+                return None
+            done = rows.seconds["done_seconds"][rows.ok]
+            end = begin + level["window_seconds"]
+            rate = batched_rate(done, begin, end, _mean(rows.figure("e2e")))
+            if rate is None or not rate.mean:
+                return None
+            found.append(rate)
+        return found
 
     @property
     def count(self) -> int:
         """Requests that ended well."""
         return sum(int(level.get("ok") or 0) for level in self.levels)
+
+
+def _mean(values: Floats) -> float:
+    return float(values.mean()) if len(values) else 0.0
 
 
 def _value(level: Mapping[str, Any], figure: str) -> float | None:
@@ -193,65 +233,146 @@ def key_name(key: Key, keys: Sequence[Key]) -> str:
     return f"{key[0]} {name}" if len({one[0] for one in keys}) > 1 else name
 
 
-def change(first: Side, second: Side, figure: str) -> Change:
+def change(first: Side, second: Side, figure: str, nights: Sequence[Side] = ()) -> Change:
     """Return how a figure differs, and whether by more than chance.
 
-    Gaps between tokens are not judged within one run: requests of a batch share their steps, so
-    that a thousand gaps may be one event. With three repeats or more they are judged by these.
+    Judged by what differs between earlier runs, where there are five; else by the requests of the
+    two runs, and by their repeats where these differ by more than their requests explain. Gaps
+    between tokens are not judged within one run.
+
+    Args:
+        first: that is compared with.
+        second: that is compared.
+        figure: such as `ttft.p99`.
+        nights: earlier runs of the same, oldest first. Where `first` is one of them, `second` is
+            held against them all.
     """
     one, other = first.value(figure), second.value(figure)
     if one is None or other is None:
         return Change(figure, one, other, count=second.count)
-    metric, dot, name = figure.partition(".")
-    judged = _by_repeats(first, second, figure)
-    if judged is None and dot and name in QUANTILES:
-        judged = _by_requests(first, second, metric, QUANTILES[name])
-    elif judged is None and figure == "request_throughput":
-        judged = _by_batches(first, second)
+    common = _reach(first, second, figure)
+    judged = _by_nights(first, second, figure, nights)
+    if judged is not None and any(night is first for night in nights):
+        known = [value for night in nights if (value := night.value(figure)) is not None]
+        one = math.exp(math.fsum(map(math.log, known)) / len(known))
+    if judged is None:
+        judged = _by_runs(first, second, figure, common)
     worse, better, how, spread = judged or (None, None, "", None)
-    return Change(figure, one, other, worse, better, how, spread, second.count)
+    return Change(
+        figure,
+        one,
+        other,
+        worse,
+        better,
+        how,
+        spread,
+        second.count,
+        common,
+        len(nights) if how == "nights" else 0,
+    )
 
 
 _Judged = tuple[float, float, str, float | None]
 
 
-def _by_repeats(first: Side, second: Side, figure: str) -> _Judged | None:
-    """Judge by the spread of repeats, which holds all that differs from run to run (Welch 1947)."""
-    one, other = first.values(figure), second.values(figure)
-    if min(len(one), len(other)) < _FEWEST_REPEATS:
+def _reach(first: Side, second: Side, figure: str) -> Dependence:
+    """Return how far what happens reaches in two runs: by the figure, or e2e where it is none.
+
+    What lasts shows in e2e, too, and more clearly in both together: of the two the farther counts.
+    """
+    metric = figure.partition(".")[0]
+    courses: dict[str, list[Floats]] = {}
+    for name in dict.fromkeys((metric, "e2e")):
+        sides = first.samples(name), second.samples(name)
+        samples = [one for side in sides for one in side or () if one.values.min() > 0]
+        courses[name] = [one.course for one in samples]
+    own, whole = courses[metric], courses["e2e"]
+    if not own or own is whole:
+        return dependence(whole)
+    both = [a + b for a, b in zip(own, whole, strict=False) if len(a) == len(b) > 0]
+    return farthest(dependence(own), dependence([unit(one) for one in both]))
+
+
+def _logs(values: Sequence[float]) -> list[float] | None:
+    """Return logarithms; `None`: not all have one."""
+    return [math.log(value) for value in values] if min(values, default=0.0) > 0 else None
+
+
+def _by_nights(first: Side, second: Side, figure: str, nights: Sequence[Side]) -> _Judged | None:
+    """Judge by what differs between earlier runs, in which nothing changed."""
+    values = [value for one in nights if (value := one.value(figure)) is not None]
+    if len(values) < FEWEST_NIGHTS:
         return None
-    means = np.mean(one), np.mean(other)
-    parts = np.var(one, ddof=1) / len(one), np.var(other, ddof=1) / len(other)
-    variance = float(parts[0] + parts[1])
-    rise = float(means[1] - means[0])
+    one, other = first.value(figure), second.value(figure)
+    logs = _logs([*values, one or 0.0, other or 0.0])
+    if logs is None:
+        return None
+    *known, base, new = logs
+    alone = not any(night is first for night in nights)
+    if alone:
+        # The named one alone is held against; the nights say how far two runs lie apart.
+        middle = math.fsum(known) / len(known)
+        known = [base + (log - middle) for log in known]
     if figure in HIGHER_IS_BETTER:
-        rise = -rise
-    if variance == 0:
-        worse = 0.0 if rise > 0 else 1.0
-        return worse, 0.0 if rise < 0 else 1.0, "repeats", None
-    freedom = variance**2 / sum(
-        float(part) ** 2 / (len(values) - 1)
-        for part, values in zip(parts, (one, other), strict=True)
-        if part
-    )
-    t = rise / math.sqrt(variance)
-    return student_tail(t, freedom), student_tail(-t, freedom), "repeats", None
+        known, new = [-log for log in known], -new
+    worse = runs_p(known, [new], alone=alone)
+    better = runs_p([-log for log in known], [-new], alone=alone)
+    return worse, better, "nights", None
 
 
-def _by_requests(first: Side, second: Side, metric: str, quantile: float) -> _Judged | None:
-    one, other = first.requests(metric), second.requests(metric)
-    if one is None or other is None or min(one.min(), other.min()) <= 0:
+def _by_runs(first: Side, second: Side, figure: str, common: Dependence) -> _Judged | None:
+    """Judge by the requests of two runs, or by repeats that differ by more than these explain."""
+    metric, dot, name = figure.partition(".")
+    judged: _Judged | None = None
+    within: float | None = None
+    if dot and name in QUANTILES:
+        judged = _by_requests(first, second, metric, name, common)
+    elif figure == "request_throughput":
+        judged = _by_batches(first, second, common)
+    if judged is not None and judged[3] is not None:
+        # The spread is of the difference of two means over repeats; `within` is of one repeat.
+        counts = len(first.levels), len(second.levels)
+        within = judged[3] ** 2 / (1 / counts[0] + 1 / counts[1])
+    logs = [_logs(side.values(figure)) for side in (first, second)]
+    ours, theirs = logs
+    if ours is None or theirs is None:
+        return judged
+    if judged is not None and (within is None or not runs_differ([ours, theirs], within)):
+        return judged
+    if judged is None and min(len(ours), len(theirs)) < _FEWEST_REPEATS:
         return None
+    if figure in HIGHER_IS_BETTER:
+        ours, theirs = [-log for log in ours], [-log for log in theirs]
+    found = runs_p(ours, theirs), runs_p(theirs, ours)
+    spread = None if judged is None else judged[3]
+    return found[0], found[1], "repeats", spread
+
+
+def _by_requests(
+    first: Side, second: Side, metric: str, name: str, common: Dependence
+) -> _Judged | None:
+    one, other = first.samples(metric), second.samples(metric)
+    if one is None or other is None:
+        return None
+    if min(part.values.min() for part in (*one, *other)) <= 0:
+        return None
+    quantile = QUANTILES[name]
     # Percentiles of the rows themselves: with repeats the mean of percentiles is another thing.
-    slower = nearest(other, quantile) >= nearest(one, quantile)
-    worse, better = exceedance_p(one, other, quantile), exceedance_p(other, one, quantile)
-    spread = math.hypot(log_spread(one, quantile), log_spread(other, quantile))
+    ours, theirs = (np.concatenate([part.values for part in side]) for side in (one, other))
+    slower = nearest(theirs, quantile) >= nearest(ours, quantile)
+    looked_at = [quantile, *(QUANTILES[near] for near in _SHOWN_WITH.get(name, ()))]
+    worse, better = (
+        min(1.0, len(looked_at) * min(tail_p(*sides, level, common) for level in looked_at))
+        for sides in ((one, other), (other, one))
+    )
+    spread = math.hypot(*(sample_spread(side, quantile) for side in (one, other)))
     return worse if slower else 1.0, 1.0 if slower else better, "requests", spread
 
 
-def _by_batches(first: Side, second: Side) -> _Judged | None:
-    one, other = first.rate(), second.rate()
-    if one is None or other is None or not one.mean or not other.mean:
+def _by_batches(first: Side, second: Side, common: Dependence) -> _Judged | None:
+    one, other = first.rates(), second.rates()
+    if one is None or other is None:
         return None
-    spread = math.hypot(one.stderr / one.mean, other.stderr / other.mean)
-    return lower_p(one, other), lower_p(other, one), "requests", spread
+    spread = math.hypot(rate_spread(one), rate_spread(other))
+    carried = common.carried
+    return lower_p(one, other, carried), lower_p(other, one, carried), "requests", spread

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from benchcore.config.gate import OF_THE_RUN, GateFile, Rule
 from benchcore.metrics.accuracy import by_question
-from benchcore.metrics.change import requests_needed
+from benchcore.metrics.batches import FEWEST, FEWEST_VALUES
+from benchcore.metrics.change import Dependence, requests_needed
 from benchcore.metrics.scores import paired_difference
 from benchcore.report.baselines import checks_of, score_of
-from benchcore.report.comparison import Change, Key, Side, both_sides, change, key_name
+from benchcore.report.comparison import (
+    FEWEST_NIGHTS,
+    HIGHER_IS_BETTER,
+    SIGNIFICANT,
+    Change,
+    Key,
+    Side,
+    both_sides,
+    change,
+    key_name,
+    sides,
+)
 from benchcore.report.differences import noted
 from benchcore.report.run_folder import RunFolder
 from benchcore.report.table import number
@@ -20,6 +33,9 @@ from benchcore.sinks.accuracy import read_samples
 
 TOLD_AT: Final = 0.02
 """Beyond its limit: the gate says how many requests it takes to see a change of so much more."""
+
+
+_FAR_WORSE: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +46,9 @@ class Line:
         level: its name; empty: the rule is of the whole run.
         rule: in words.
         found: in words.
-        passed: whether it holds.
+        passed: whether it does not fail.
         note: what else must be known.
+        told: whether the two runs tell; where they do not, it does not fail.
     """
 
     level: str
@@ -39,6 +56,14 @@ class Line:
     found: str
     passed: bool
     note: str = ""
+    told: bool = True
+
+    @property
+    def verdict(self) -> Literal["pass", "fail", "cannot tell"]:
+        """What became of it."""
+        if not self.passed:
+            return "fail"
+        return "pass" if self.told else "cannot tell"
 
     def to_json(self) -> dict[str, Any]:
         """Return it as an object of JSON."""
@@ -46,7 +71,7 @@ class Line:
             "level": self.level or None,
             "rule": self.rule,
             "found": self.found,
-            "verdict": "pass" if self.passed else "fail",
+            "verdict": self.verdict,
             "note": self.note or None,
         }
 
@@ -65,19 +90,33 @@ class GateResult:
 
     @property
     def passed(self) -> bool:
-        """Whether every rule holds, and there was at least one."""
+        """Whether no rule fails, and there was at least one."""
         return bool(self.lines) and all(line.passed for line in self.lines)
 
 
-def gate(run: RunFolder, baseline: RunFolder, rules: GateFile) -> GateResult:
+def gate(
+    run: RunFolder,
+    baseline: RunFolder,
+    rules: GateFile,
+    nights: Sequence[RunFolder] = (),
+) -> GateResult:
     """Hold a run against a baseline.
 
     A change that is only believed where it is more than chance is tested one-sided; the share of
-    false alarms that is allowed is spread over all such tests (Bonferroni), so that it holds for
-    the gate as a whole.
+    false alarms that is allowed is spread over all such tests, those of an eval among them
+    (Bonferroni), so that it holds for the gate as a whole. Where the figure is worse than its limit
+    and the two runs cannot tell that from chance, the rule does not fail and says so.
 
     A level or a stage that only the baseline has fails the run, unless the two were of different
     run types: a pull request's run has fewer of them than a nightly one.
+
+    Args:
+        run: that is held.
+        baseline: that it is held against.
+        rules: by which.
+        nights: earlier runs of the same, oldest first, the baseline among them or not: with five or
+            more, what differs between them tells what chance does. Where the baseline is one of
+            them, the run is held against their mean.
 
     Raises:
         ConfigError: a file of either is damaged.
@@ -97,10 +136,20 @@ def gate(run: RunFolder, baseline: RunFolder, rules: GateFile) -> GateResult:
         for key in {**theirs, **ours}
         if fnmatchcase(key_name(key, list(ours) + list(theirs)), rule.level)
     ]
-    tests = sum(1 for rule, _ in pairs if rule.needs) or 1
+    scored = score_of(run) is not None and score_of(baseline) is not None
+    tests = sum(1 for rule, _ in pairs if rule.needs) + sum(
+        1 for rule in rules.rules if scored and rule.metric == "accuracy.score" and rule.needs
+    )
+    level = rules.false_alarms / max(tests, 1)
+    named = all(one["workload"] for folder in (run, baseline) for one in folder.levels)
+    earlier = [
+        theirs if night.path.resolve() == baseline.path.resolve() else sides(night, workloads=named)
+        for night in nights
+    ]
     for rule, key in pairs:
         name = key_name(key, list(ours) + list(theirs))
-        line = _of_level(rule, name, ours.get(key), theirs.get(key), rules.false_alarms / tests)
+        before = [one[key] for one in earlier if key in one]
+        line = _of_level(rule, name, ours.get(key), theirs.get(key), level, before)
         if line is None:
             result.notes.append(
                 f"{name}: the baseline has no such level: {rule.metric} is not held"
@@ -112,7 +161,12 @@ def gate(run: RunFolder, baseline: RunFolder, rules: GateFile) -> GateResult:
             if len(types) == 1 or checks_of(run) is not None:
                 result.lines += list(_functional(rule, run, baseline))
         elif rule.metric == "accuracy.score" and (len(types) == 1 or score_of(run) is not None):
-            result.lines += list(_accuracy(rule, run, baseline))
+            result.lines += list(_accuracy(rule, run, baseline, level))
+    if tests and len(nights) < FEWEST_NIGHTS:
+        result.notes.append(
+            f"judged by the requests of two runs: what else differs from run to run, only "
+            f"{FEWEST_NIGHTS} earlier runs or more can tell ({len(nights)} found)"
+        )
     result.notes += [str(one) for one in noted(baseline.run, run.run)]
     result.notes = list(dict.fromkeys(result.notes))
     return result
@@ -155,7 +209,12 @@ def _in_words(rule: Rule) -> str:
 
 
 def _of_level(
-    rule: Rule, name: str, ours: Side | None, theirs: Side | None, level: float
+    rule: Rule,
+    name: str,
+    ours: Side | None,
+    theirs: Side | None,
+    level: float,
+    nights: Sequence[Side],
 ) -> Line | None:
     words = _in_words(rule)
     if ours is None:
@@ -173,32 +232,46 @@ def _of_level(
         return (
             None if not any(bounds) else Line(name, words, _said(rule.metric, value), passed=False)
         )
-    found = change(theirs, ours, rule.metric)
+    found = change(theirs, ours, rule.metric, nights)
     if found.first is None:
         return Line(name, words, "the baseline has no such figure", passed=False)
-    worse = _is_worse(rule, found, level)
+    beyond = _is_beyond(rule, found)
+    told = not beyond or rule.needs is None or _is_sure(found, level)
     return Line(
         name,
         words,
         _changed(rule.metric, found),
-        not (any(bounds) or worse),
-        _note(rule, found, level),
+        not (any(bounds) or (beyond and told)),
+        _note(rule, found, level, beyond=beyond),
+        told=told,
     )
 
 
-def _is_worse(rule: Rule, found: Change, level: float) -> bool:
+def _is_beyond(rule: Rule, found: Change) -> bool:
     assert rule.worse_by is not None
     worse_by = found.worse_by
     if worse_by is None:  # the baseline has 0: any at all is more
         assert found.first is not None
         assert found.second is not None
-        beyond = found.second > found.first
-    else:
-        beyond = worse_by > rule.worse_by
-    if not beyond or rule.needs is None:
-        return beyond
-    # Where nothing tells chance from change, what is beyond the limit fails.
-    return found.worse_p is None or found.worse_p < level
+        return found.second > found.first
+    return worse_by > rule.worse_by
+
+
+def _is_sure(found: Change, level: float) -> bool:
+    if found.worse_p is None:
+        return False
+    if found.blind:
+        return found.worse_p < SIGNIFICANT and _is_far_worse(found)
+    return found.worse_p < level
+
+
+def _is_far_worse(found: Change) -> bool:
+    """Whether the second is three times as bad: so much is believed of a blind pair too."""
+    assert found.first is not None
+    assert found.second is not None
+    pair = (found.first, found.second)
+    better, worse = reversed(pair) if found.figure in HIGHER_IS_BETTER else pair
+    return worse > _FAR_WORSE * better
 
 
 def _changed(figure: str, found: Change) -> str:
@@ -206,21 +279,39 @@ def _changed(figure: str, found: Change) -> str:
     return f"{_said(figure, found.first)} → {_said(figure, found.second)}{change_said}"
 
 
-def _note(rule: Rule, found: Change, level: float) -> str:
+def _note(rule: Rule, found: Change, level: float, *, beyond: bool) -> str:
     if rule.needs is None or rule.worse_by is None:
         return ""
     if found.worse_p is None:
-        return "nothing tells whether that is chance"
+        more = f"{FEWEST_NIGHTS} earlier runs of the same would"
+        return f"nothing tells whether that is chance; {more}" if beyond else ""
     notes = []
-    beyond = (found.worse_by or 0) > rule.worse_by
-    if beyond and found.worse_p >= level:
-        notes.append(f"chance does as much with p {found.worse_p:.2g}")
+    unsure = beyond and not _is_sure(found, level)
+    if found.worse_p >= level and unsure and not found.blind:
+        notes.append(f"chance does as much with p {found.worse_p:.2g}, and p {level:.2g} is needed")
+    if found.how == "nights":
+        more = "; more of them, or runs that differ less, tell more" if unsure else ""
+        notes.append(f"judged by {found.nights} earlier runs{more}")
+    elif unsure and found.blind and found.reach is not None:
+        notes.append(_needed(found.reach))
     if found.spread is not None and rule.worse_by:
         needed = requests_needed(found.count, found.spread, rule.worse_by + TOLD_AT, rule.worse_by)
         if needed is not None and needed > found.count:
             share = f"{(rule.worse_by + TOLD_AT) * 100:.4g} %"
             notes.append(f"to tell {share} takes about {needed:,} requests; it has {found.count:,}")
     return "; ".join(notes)
+
+
+def _needed(reach: Dependence) -> str:
+    """Return what it takes where a window tells too little of itself."""
+    if not reach.batches:
+        return f"the window is too short for {FEWEST} batches of {FEWEST_VALUES} requests"
+    times = max(2, math.ceil(1 / (1 - min(reach.carried, 0.9))))
+    return (
+        "what happens in one moment reaches far into the window (batches beside one another "
+        f"correlate by {reach.carried:.2f}): {times} times the duration tells, "
+        f"or {FEWEST_NIGHTS} earlier runs"
+    )
 
 
 def _functional(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Line]:
@@ -256,7 +347,7 @@ def _lost(found: Mapping[str, Any] | None, before: Mapping[str, Any] | None) -> 
     return f"new failures: {', '.join(lost[:5])}{more}" if lost else ""
 
 
-def _accuracy(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Line]:
+def _accuracy(rule: Rule, run: RunFolder, baseline: RunFolder, level: float) -> Iterator[Line]:
     found, before = score_of(run), score_of(baseline)
     if (found is None or "score" not in found) and (before is None or "score" not in before):
         return
@@ -267,7 +358,7 @@ def _accuracy(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Line]
         return
     least = rule.min if rule.min is not None else found.get("min_score")
     bounded = (least is not None and score < least) or (rule.max is not None and score > rule.max)
-    said, note, lower = f"{score:.4f}", "", False
+    said, note, lower, told = f"{score:.4f}", "", False, True
     if before is not None and before.get("score") is not None and rule.worse_by is not None:
         old = before["score"]
         said = f"{old:.4f} → {score:.4f}"
@@ -276,10 +367,14 @@ def _accuracy(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Line]
             paired = paired_difference(
                 by_question(read_samples(baseline.path)), by_question(read_samples(run.path))
             )
+            told = not lower
+            note = "nothing tells whether that is chance" if lower else ""
             if paired is not None:
-                lower = lower and paired.significant
+                told = not lower or paired.worse_p < level
                 low, high = paired.low, paired.high
                 note = f"{paired.questions} questions in both: {low:+.4f} to {high:+.4f}"
+                if not told:
+                    note += f"; chance does as much with p {paired.worse_p:.2g}"
     if least is not None:
         note = "; ".join(filter(None, (note, f"at least {least:g} is asked for")))
-    yield Line("", words, said, not (bounded or lower), note)
+    yield Line("", words, said, not (bounded or (lower and told)), note, told=told)

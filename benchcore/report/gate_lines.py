@@ -19,11 +19,20 @@ def render_gate(result: GateResult, run: str, baseline: str, *, markdown: bool) 
     return (_markdown if markdown else _text)(result, run, baseline)
 
 
+def _untold(result: GateResult) -> str:
+    count = sum(1 for line in result.lines if line.verdict == "cannot tell")
+    return f"; {count} of {len(result.lines)} rules cannot tell" if count else ""
+
+
 def _text(result: GateResult, run: str, baseline: str) -> str:
-    lines = [f"{run} against {baseline}: {'passed' if result.passed else 'failed'}"]
+    lines = [
+        f"{run} against {baseline}: {'passed' if result.passed else 'failed'}{_untold(result)}"
+    ]
     width = max((len(line.level) for line in result.lines), default=0)
+    words = max((len(line.verdict) for line in result.lines), default=0)
     for line in result.lines:
-        head = f"{'pass' if line.passed else 'FAIL'}  {line.level:<{width}}  "
+        word = line.verdict if line.passed else "FAIL"
+        head = f"{word:<{words}}  {line.level:<{width}}  "
         lines.append(f"{head}{line.rule}: {line.found}")
         if line.note:
             lines.append(f"{' ' * len(head)}{line.note}")
@@ -32,7 +41,7 @@ def _text(result: GateResult, run: str, baseline: str) -> str:
 
 
 def _markdown(result: GateResult, run: str, baseline: str) -> str:
-    word = "passed" if result.passed else "**failed**"
+    word = ("passed" if result.passed else "**failed**") + _untold(result)
     lines = [
         f"`{cell(run)}` against `{cell(baseline)}`: {word}",
         "",
@@ -40,7 +49,12 @@ def _markdown(result: GateResult, run: str, baseline: str) -> str:
         "|---|---|---|---|---|",
     ]
     for line in result.lines:
-        cells = ("pass" if line.passed else "**FAIL**", line.level or "run", line.rule, line.found)
+        cells = (
+            line.verdict if line.passed else "**FAIL**",
+            line.level or "run",
+            line.rule,
+            line.found,
+        )
         lines.append(f"| {' | '.join(map(cell, cells))} | {cell(line.note)} |")
     if result.notes:
         lines += ["", *(f"- {cell(note)}" for note in result.notes)]

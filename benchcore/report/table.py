@@ -236,7 +236,8 @@ def remarks(run: Mapping[str, Any]) -> list[str]:
         for source in level["tokens"]["token_count_source"]
         if source != "usage"
     }
-    if sources and any(level["itl"] == "estimated" for level in levels):
+    contradicted = any("usage_contradicted" in what for one in levels for what in one["findings"])
+    if sources and not contradicted and any(level["itl"] == "estimated" for level in levels):
         lines.append(
             f"tokens are counted by {', '.join(sorted(sources))}: no usage from the server"
         )

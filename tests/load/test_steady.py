@@ -3,11 +3,18 @@ import random
 from collections import Counter
 from itertools import combinations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchcore.load.steady import SteadyState, closed_steady, mann_kendall_z, open_steady
+from benchcore.load.steady import (
+    Flow,
+    SteadyState,
+    closed_steady,
+    mann_kendall_z,
+    open_steady,
+)
 
 
 def test_a_closed_loop_is_steady_where_in_flight_is_at_95_percent_of_the_target():
@@ -139,3 +146,74 @@ def test_a_trend_is_found_by_chance_as_seldom_as_it_should():
         abs(mann_kendall_z([draws.random() for _ in range(40)])) > 2.576 for _ in range(2000)
     )
     assert 8 <= found <= 34  # 20 at 1 %
+
+
+# What came and what went.
+
+
+def open_flow(seed, *, rate, slots, service=1.0, seconds=60.0, constant=False):
+    """Requests on a server of some slots (`None`: room for all), one after the other by hand."""
+    draw = random.Random(seed)
+    at, moment = [], 0.0
+    while moment < seconds:
+        moment += 1 / rate if constant else draw.expovariate(rate)
+        at.append(moment)
+    free, ends = [0.0] * (slots or 0), []
+    for begin in at:
+        takes = service * draw.uniform(0.7, 1.3)
+        if slots is None:
+            ends.append(begin + takes)
+            continue
+        free.sort()
+        ends.append(max(free.pop(0), begin) + takes)
+        free.append(ends[-1])
+    lasted = [end - begin for begin, end in zip(at, ends, strict=True)]
+    return Flow(0.0, seconds, np.array(at), np.array(lasted), np.array(ends))
+
+
+def test_a_server_with_room_for_all_is_hardly_ever_said_to_be_saturated():
+    flows = [open_flow(s, rate=2, slots=None, service=10.0, seconds=120.0) for s in range(100)]
+    assert sum(open_steady([20.0] * 20, 0, flow).grows for flow in flows) <= 3
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_a_tenth_more_than_a_server_can_do_saturates_it(constant):
+    flows = [open_flow(s, rate=11, slots=10, seconds=120.0, constant=constant) for s in range(40)]
+    assert sum(open_steady([20.0] * 20, 0, flow).grows for flow in flows) >= 37
+
+
+def test_twice_what_a_server_can_do_saturates_it():
+    flow = open_flow(1, rate=20, slots=10, seconds=30.0)
+    steady = open_steady([float(10 + n) for n in range(30)], 0, flow)
+    assert (steady.found, steady.grows) == (False, True)
+    assert steady.why == "in-flight grew from 13.0 to 36.0"
+
+
+def test_a_window_of_few_requests_lengths_tells_nothing():
+    flow = open_flow(1, rate=5, slots=None, service=10.0, seconds=40.0)
+    steady = open_steady([5.0] * 40, 0, flow)
+    assert (steady.found, steady.grows) == (None, False)
+    assert steady.why == "the window is shorter than 4 requests last: no trend either way"
+
+
+def test_a_load_that_comes_in_one_clump_does_not_grow():
+    clump = np.full(50, 0.5)
+    flow = Flow(0.0, 20.0, clump, np.full(50, 1.0), clump + 1.0)
+    assert open_steady([2.0] * 20, 0, flow).grows is False
+
+
+def rising_flow(seed):
+    """More and more comes, and all of it is served at once, in times that differ widely."""
+    draw = random.Random(seed)
+    at, moment = [], 0.0
+    while moment < 120.0:
+        moment += draw.expovariate(2 + moment / 120)
+        at.append(moment)
+    lasted = [draw.expovariate(0.1) for _ in at]
+    ends = [begin + takes for begin, takes in zip(at, lasted, strict=True)]
+    return Flow(0.0, 120.0, np.array(at), np.array(lasted), np.array(ends))
+
+
+def test_growth_alone_is_no_saturation():
+    found = [open_steady([20.0] * 20, 0, rising_flow(seed)).grows for seed in range(100)]
+    assert sum(found) <= 3

@@ -5,9 +5,16 @@ from hypothesis import strategies as st
 from benchcore.client.records import Outcome
 from benchcore.config.slo import Slo
 from benchcore.metrics import figures
-from benchcore.metrics.figures import METRICS, PER_REQUEST, dispatch_lag_ns, is_good, own_p99_ns
+from benchcore.metrics.figures import (
+    METRICS,
+    PER_REQUEST,
+    dispatch_lag_ns,
+    is_good,
+    own_p99_ns,
+    tpot_ns,
+)
 from benchcore.metrics.percentiles import nearest_rank
-from benchcore.metrics.tokens import first_event_tokens, hidden_tokens, streamed_tokens
+from benchcore.metrics.tokens import first_event_tokens, hidden_tokens, streamed_tokens, streaming
 
 MS = 1_000_000
 
@@ -79,9 +86,11 @@ def test_a_request_that_never_left_has_no_figure(record):
         # … which the running usage of the first event counts, too.
         ({"completion": 71, "reasoning": 60, "tokens": [61, 5, 5]}, 30.0),
         ({"completion": 71, "reasoning": 60, "tokens": [66, 3, 2]}, 60.0),
+        # Usage that less than half of the events contradict: these count.
+        ({"completion": 2}, 300.0),
+        ({"completion": 1}, 150.0),
+        ({"completion": 0}, 150.0),
         # The divisor is not positive.
-        ({"completion": 1}, None),
-        ({"completion": 0}, None),
         ({"completion": 6, "tokens": [6, 0, 0]}, None),
         ({"completion": 30, "reasoning": 60}, None),
     ],
@@ -89,6 +98,50 @@ def test_a_request_that_never_left_has_no_figure(record):
 def test_tpot_is_the_time_after_the_first_token_per_token_after_the_first(record, fields, expected):
     one = record([1000, 1100, 1300], **fields)
     assert PER_REQUEST["tpot"](one) == expected
+
+
+def test_where_all_tokens_came_at_once_there_is_no_time_per_token(record):
+    assert tpot_ns(record([1000], completion=8)) is None
+    assert tpot_ns(record([1000], events=[8], completion=8)) is None
+    assert tpot_ns(record([1000, 1000], completion=8)) is None
+
+
+@pytest.mark.parametrize("choices", [1, 2, 8])
+def test_the_time_per_token_of_several_choices_is_that_of_one(record, choices):
+    # Each choice a token every 10 ms, the choices 1 ms apart.
+    moments = sorted((10 * place + lane, lane) for place in range(5) for lane in range(choices))
+    stamps = [10**9 + moment * 10**6 for moment, _ in moments]
+    lanes = [lane for _, lane in moments]
+    one = record(stamps, lanes=lanes, events=[1] * len(stamps), completion=5 * choices)
+    assert streaming(one) == (4 * choices, choices * 40 * 10**6)
+    assert tpot_ns(one) == 10 * 10**6
+
+
+def slow_streaming(one):
+    """Choice by choice, with a dictionary: tokens after the first, and the time they took."""
+    choices = {}
+    for stamp, carried, lane in zip(one.stamps, one.events, one.lanes, strict=True):
+        choices.setdefault(lane, []).append((stamp, carried))
+    tokens = sum(carried for arrivals in choices.values() for _, carried in arrivals)
+    after = tokens - len(choices)
+    took = sum(arrivals[-1][0] - arrivals[0][0] for arrivals in choices.values())
+    return (after, took) if after > 0 and took > 0 else None
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 50), st.integers(1, 3), st.integers(0, 3)), min_size=1, max_size=20
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_streaming_is_that_of_the_oracle(record, arrivals):
+    at, stamps = 10**9, []
+    for gap, _, _ in arrivals:
+        at += gap
+        stamps.append(at)
+    events, lanes = [one[1] for one in arrivals], [one[2] for one in arrivals]
+    one = record(stamps, events=events, lanes=lanes)
+    assert streaming(one) == slow_streaming(one)
 
 
 def test_the_tokens_of_the_first_event_are_known_or_one(record):

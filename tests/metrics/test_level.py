@@ -15,7 +15,7 @@ from benchcore.metrics.level import (
     rates,
 )
 from benchcore.metrics.run import SCHEMA_VERSION, RunResult
-from benchcore.metrics.throughput import Throughput
+from benchcore.metrics.throughput import RateIntervals, Throughput
 from benchcore.metrics.validity import Evidence, Validity
 
 MS = 1_000_000
@@ -221,7 +221,9 @@ def test_rates_of_a_level(record):
     found = rates(measured, [other], start, end, [Slo("ttft", 500 * MS)])
     assert found == {
         "throughput": Throughput(0.4, 2.4, None, None),
-        "tokens_per_second_per_user": pytest.approx((100 + 10) / 2),
+        "rate_intervals": RateIntervals(),
+        # Of two streams of three: 20 tokens after the first in 1.1 s, not the mean of rates.
+        "tokens_per_second_per_user": pytest.approx(20 / 1.1),
         "good": 2,
         "goodput": 0.3,  # with the unmeasured one that ended good inside
         "goodput_ratio": 2 / 5,

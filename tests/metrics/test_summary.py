@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from benchcore.metrics import gaps as gaps_module
 from benchcore.metrics import summary as summary_module
-from benchcore.metrics.gaps import chunk_gaps, token_gaps
+from benchcore.metrics.gaps import timed_chunk_gaps, timed_token_gaps
 from benchcore.metrics.percentiles import QUANTILES, interval_ranks, nearest_rank, rank
-from benchcore.metrics.summary import chunk_pool, summarize, summarize_pool
+from benchcore.metrics.summary import summarize, summarize_pool
 
 MS = 1_000_000
 
@@ -36,7 +36,8 @@ def test_the_spread_is_that_of_the_samples_not_an_estimate_of_more():
 
 def test_each_percentile_has_its_interval_where_the_samples_give_one():
     values = [n * MS for n in range(1, 101)]
-    found = summarize(values)
+    # All at one instant: no batches, so that each request counts for itself.
+    found = summarize(values, at_ns=[0] * 100)
     low, high = interval_ranks(0.5, 100)
     assert found.intervals["p50"] == (low * MS / 1e9, high * MS / 1e9)
     assert (low, high) == (40, 61)
@@ -44,6 +45,8 @@ def test_each_percentile_has_its_interval_where_the_samples_give_one():
         name for name, quantile in QUANTILES.items() if interval_ranks(quantile, 100)
     }
     assert "p99" not in found.intervals
+    assert found.batches == 0
+    assert found.doubtful == list(found.intervals), "nothing shows that they are independent"
 
 
 def test_percentiles_of_too_few_requests_are_named():
@@ -90,6 +93,7 @@ def test_json_holds_every_statistic_of_the_contract():
         *("count", "avg", "min", "max", "std"),
         *("p50", "p75", "p90", "p95", "p99", "p999"),
         *("low_confidence", "intervals_95"),
+        *("intervals_by", "interval_batches", "intervals_doubtful"),
     ]
     assert summarize([1]).to_json()["out_of_range"] == 1
 
@@ -111,13 +115,12 @@ def streams(record, requests, each, seed=0):
     return records
 
 
-@pytest.mark.parametrize(("pool", "gaps_of"), [(token_gaps, token_gaps), (chunk_pool, chunk_gaps)])
-def test_a_pooled_summary_is_that_of_all_gaps_to_three_digits(record, pool, gaps_of):
+@pytest.mark.parametrize("pool", [timed_token_gaps, timed_chunk_gaps])
+def test_a_pooled_summary_is_that_of_all_gaps_to_three_digits(record, pool):
     records = streams(record, 40, 30)
     found = summarize_pool(records, pool)
-    values, *rest = gaps_of(records)
-    weights = rest[0] if len(rest) == 2 else np.ones(len(values), dtype=int)
-    every = sorted(np.repeat(values, weights).tolist())
+    gaps = pool(records)
+    every = sorted(np.repeat(gaps.values, gaps.weights).tolist())
     assert found.count == len(every)
     assert found.avg == pytest.approx(statistics.fmean(every) / 1e9, rel=1e-12)
     assert found.std == pytest.approx(statistics.pstdev(every) / 1e9, rel=1e-9)

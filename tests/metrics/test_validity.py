@@ -180,3 +180,19 @@ def test_thresholds_are_in_one_place_and_can_be_others():
     strict = Thresholds(cpu_share=0.4, fewest_ok=1000)
     found = judge(GOOD, strict)
     assert [reason.partition(":")[0] for reason in found.reasons] == ["cpu", "samples"]
+
+
+def test_streams_that_something_buffers_are_not_blamed_on_the_loop():
+    merged = {"token_reads": 1000, "merged_reads": 900, "client_lag_p99_seconds": 0.009}
+    assert reasons(**merged) == ("suspect", ["merged_reads"])
+    assert reasons(**merged, buffered_pieces=5.0) == ("valid", [])
+    # … nor where so much merged that there is no gap.
+    assert reasons(**merged, buffered_pieces=1.0, median_gap_seconds=None) == ("valid", [])
+
+
+def test_of_few_reads_the_median_lag_counts_and_not_a_single_read():
+    few = {"token_reads": 130, "merged_reads": 10, "client_lag_p99_seconds": 0.009}
+    assert reasons(**few, client_lag_p50_seconds=0.0001) == ("valid", [])
+    assert reasons(**few, client_lag_p50_seconds=0.006) == ("suspect", ["merged_reads"])
+    found = judge(replace(GOOD, **few, client_lag_p50_seconds=0.006))
+    assert "(lag p50 6.0 ms, median gap 10.0 ms)" in found.reasons[0]

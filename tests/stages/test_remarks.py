@@ -1,12 +1,16 @@
 """What else is said of a level, and the plan of one."""
 
+from array import array
+
 import pytest
 
-from benchcore.client.records import Outcome, Phase, Record
+from benchcore.client.records import Outcome, Phase, Record, Usage
 from benchcore.clock import NS
 from benchcore.config.climb import ClimbConfig
+from benchcore.config.slo import Slo
 from benchcore.load.level import LevelRecords
 from benchcore.load.steady import SteadyState
+from benchcore.metrics.pieces import buffering
 from benchcore.report.progress import Silent
 from benchcore.stages.perf.plan import Part, level_plan, max_inflight, steps
 from benchcore.stages.perf.remarks import (
@@ -236,3 +240,72 @@ def test_a_bursty_schedule_has_enough_requests_for_its_window_however_it_falls()
     for seed in range(20):
         made = plan(rate=(1,), requests=20, warmup_requests=30, arrival="gamma:0.05", seed=seed)
         assert len(made.schedule_ns) >= 20 + 30 + 60
+
+
+def stream(stamps, *, lanes=None, completion=None, **fields):
+    made = Record("id", sent_ns=1, streamed=True, **fields)
+    made.outcome, made.finish_reason = Outcome.OK, "stop"
+    made.stamps, made.token_events = array("q", stamps), len(stamps)
+    made.first_token_ns, made.last_token_ns = stamps[0], stamps[-1]
+    made.lanes = None if lanes is None else array("q", lanes)
+    if completion is not None:
+        made.usage = Usage(completion_tokens=completion)
+    return made
+
+
+def test_usage_that_says_less_than_came_is_told_and_counts_no_more():
+    one = stream(range(10, 90, 10), completion=1)
+    (said,) = findings(STEADY, level(one, stream([10, 20], completion=2)))
+    assert said == (
+        "usage_contradicted: in 1 of 2 requests usage says less than came (such as 1 output tokens "
+        "beside 8 events with output): the events count"
+    )
+    assert (one.output_tokens, one.token_count_source) == (8, "events")
+
+
+def test_what_only_a_fragment_of_the_streams_has_is_said():
+    at_once = [stream([10] * 8) for _ in range(3)]
+    found = list(notes(level(*at_once, stream([10, 20])), [Slo("tpot", 5)]))
+    assert found[:2] == [
+        (
+            "tpot and tok/s per user are not shown: 1 of 4 streams have time between their first "
+            "and their last token"
+        ),
+        "goodput: 3 of 4 ok requests have no tpot, and its SLO counts as met for them",
+    ]
+
+
+def bursts(pieces, each, apart_ns=10**8, inside_ns=10**5):
+    return stream(
+        [
+            10**9 + piece * apart_ns + place * inside_ns
+            for piece in range(pieces)
+            for place in range(each)
+        ]
+    )
+
+
+@pytest.mark.parametrize("inside_ns", [0, 10**5])
+@pytest.mark.parametrize(("pieces", "each"), [(1, 40), (5, 8), (2, 24)])
+def test_streams_in_lumps_are_found_to_be_buffered(pieces, each, inside_ns):
+    if pieces == 1 and inside_ns:
+        inside_ns = 0
+    found = buffering([bursts(pieces, each, inside_ns=inside_ns)] * 20, lag_ns=5e4)
+    assert (found.pieces, found.events) == (pieces, pieces * each)
+    said = next(iter(findings(STEADY, level(record()), found)))
+    plural = "" if pieces == 1 else "s"
+    assert said.startswith(
+        f"buffered: answers arrive in {pieces} piece{plural}: something between buffers"
+    )
+
+
+def test_even_streams_and_small_lumps_are_not_buffered():
+    assert buffering([bursts(40, 1)] * 20, 5e4) is None
+    assert buffering([bursts(20, 2)] * 20, 5e4) is None
+    assert buffering([bursts(1, 4)] * 20, 5e4) is None, "too short to tell"
+    assert buffering([], None) is None
+
+
+def test_a_client_that_reads_late_merges_reads_itself():
+    # A token every 10 ms; a loop that stalls finds several in a read, and is late by part of one.
+    assert buffering([bursts(10, 10, inside_ns=0)] * 20, lag_ns=5e6) is None

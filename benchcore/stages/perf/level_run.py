@@ -396,9 +396,7 @@ class LevelRun:
     def _result(self, merged: int) -> LevelResult:
         plan, result, config = self._plan, self._level.result, self._config
         everyone = [*result.others, *result.measured]
-        outcomes = {
-            outcome.value: result.ended[outcome] for outcome in Outcome if result.ended[outcome]
-        }
+        outcomes = {one.value: result.ended[one] for one in Outcome if result.ended[one]}
         bad = sum(result.ended[outcome] for outcome in FAILED) + result.ended[Outcome.DROPPED]
         failures = bad if config.count_failures else None
         metrics = latencies(result.measured, open_loop=plan.mode == "open", failures=failures)
@@ -412,6 +410,8 @@ class LevelRun:
         if "dispatch_lag" in metrics:
             evidence.dispatch_lag_p99_seconds = metrics["dispatch_lag"].p99
         steady = remarks.steady_state(self._level)
+        buffered = remarks.buffered_streams(result, evidence.client_lag_p50_seconds)
+        evidence.buffered_pieces = None if buffered is None else buffered.pieces
         return LevelResult(
             level=self._step.name,
             workload=self._step.part.workload.name,
@@ -437,8 +437,8 @@ class LevelRun:
             steady_state=remarks.steady_figures(steady, result, everyone),
             validity=judge(evidence),
             evidence=evidence,
-            findings=list(remarks.findings(steady, result, gone=self.gone)),
-            notes=list(remarks.notes(result)),
+            findings=list(remarks.findings(steady, result, buffered, gone=self.gone)),
+            notes=list(remarks.notes(result, self._slos)),
             server=self._scraper.columns(
                 self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
             ),

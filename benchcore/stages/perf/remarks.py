@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from benchcore.client.openai import GOOD_ENDS
 from benchcore.client.records import FAILED, Outcome, Phase, Record
 from benchcore.client.watchdog import LATE_NS
 from benchcore.clock import NS
+from benchcore.config.slo import Slo
 from benchcore.load.level import Level, LevelRecords, Stage
-from benchcore.load.steady import SteadyState, closed_steady, open_steady
-from benchcore.metrics.figures import ttft_ns
+from benchcore.load.steady import Flow, SteadyState, closed_steady, open_steady
+from benchcore.metrics.figures import has_figure, ttft_ns
+from benchcore.metrics.level import fragments
 from benchcore.metrics.percentiles import minimum_count, nearest_rank
+from benchcore.metrics.pieces import Buffering, buffering
 from benchcore.metrics.summary import summarize
 from benchcore.metrics.throughput import throughput
 from benchcore.report.progress import Progress
@@ -20,6 +25,8 @@ from benchcore.report.progress import Progress
 CAUSES_TOLD = 3
 FAILURES_TOLD = 3
 """Of each kind and run."""
+_LASTED = frozenset({Outcome.OK, Outcome.TIMEOUT, Outcome.CANCELLED})
+"""How requests end that took what the server took; a refusal is no service."""
 
 
 def how_far(level: Level, now_ns: int) -> tuple[float | None, float | None]:
@@ -80,7 +87,34 @@ def steady_state(level: Level) -> SteadyState:
     first = -((result.start_ns - result.window_start_ns) // NS)
     if level.plan.concurrency is not None:
         return closed_steady(means[first:], level.plan.concurrency, first)
-    return open_steady(means[first:], first)
+    return open_steady(means[first:], first, flow_of(result))
+
+
+def buffered_streams(result: LevelRecords, lag_seconds: float | None) -> Buffering | None:
+    """Return how the streams of a level arrive, where something buffers them on the way.
+
+    Args:
+        result: of the level.
+        lag_seconds: median time from an arrival to its read; `None`: unknown.
+    """
+    ok = [record for record in result.measured if record.outcome is Outcome.OK]
+    return buffering(ok, None if lag_seconds is None else lag_seconds * NS)
+
+
+def flow_of(result: LevelRecords) -> Flow:
+    """Return what came and what went in the window of an open loop."""
+    came = [one for one in result.measured if one.outcome in _LASTED]
+    went = [one.done_ns for one in (*result.others, *result.measured) if one.outcome in _LASTED]
+    zero_ns = result.start_ns
+    arrived_ns = np.array([one.scheduled_ns - zero_ns for one in came], dtype=np.float64)
+    done_ns = np.array([one.done_ns - zero_ns for one in came], dtype=np.float64)
+    return Flow(
+        begin=(result.window_start_ns - zero_ns) / NS,
+        end=(result.window_end_ns - zero_ns) / NS,
+        arrived=arrived_ns / NS,
+        lasted=(done_ns - arrived_ns) / NS,
+        ended=(np.array(went, dtype=np.float64) - zero_ns) / NS,
+    )
 
 
 def steady_figures(
@@ -117,16 +151,28 @@ def steady_figures(
     }
 
 
-def findings(steady: SteadyState, result: LevelRecords, *, gone: str = "") -> Iterator[str]:
+def findings(
+    steady: SteadyState,
+    result: LevelRecords,
+    buffered: Buffering | None = None,
+    *,
+    gone: str = "",
+) -> Iterator[str]:
     """Yield what the level shows of the server, a line each.
 
     Args:
         steady: where it lies.
         result: of the level.
+        buffered: how its streams arrive, where something buffers them.
         gone: how it was found that the server is there no more.
     """
     if gone:
         yield f"target_gone: {gone}"
+    if buffered is not None:
+        yield str(buffered)
+    contradicted = [one for one in result.measured if one.usage_contradicted]
+    if contradicted:
+        yield _contradicted(contradicted, len(result.measured))
     if steady.grows:
         yield f"server_saturated: {steady.why}: the server does not keep up with the rate"
     causes: dict[str, int] = {}
@@ -183,9 +229,28 @@ def _ends(result: LevelRecords) -> Iterator[str]:
         )
 
 
-def notes(result: LevelRecords) -> Iterator[str]:
+def _contradicted(records: Sequence[Record], measured: int) -> str:
+    one = records[0]
+    assert one.usage is not None
+    return (
+        f"usage_contradicted: in {len(records)} of {measured} requests usage says less than came "
+        f"(such as {one.usage.completion_tokens} output tokens beside {one.token_events} events "
+        "with output): the events count"
+    )
+
+
+def notes(result: LevelRecords, slos: Sequence[Slo] = ()) -> Iterator[str]:
     """Yield what is to be known of the figures, a line each."""
     ok = result.ended[Outcome.OK]
+    good = [record for record in result.measured if record.outcome is Outcome.OK]
+    yield from fragments([record for record in good if record.streamed])
+    for slo in slos:
+        without = sum(not has_figure(record, slo.metric) for record in good)
+        if without:
+            yield (
+                f"goodput: {without} of {len(good)} ok requests have no {slo.metric}, and its SLO "
+                "counts as met for them"
+            )
     if ok and ok < minimum_count(0.99):
         yield f"{ok} ok requests: p99 rests on fewer than {minimum_count(0.99)}"
     if not result.scheduled:
