@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from benchcore.cli import values
 from benchcore.cli.output import show
-from benchcore.cli.target import LABEL, SERVER, masked, read_target, warnings
+from benchcore.cli.target import LABEL, SERVER, Sectioned, masked, read_target, warnings
 from benchcore.errors import ResultsError, TargetError, VerdictError
 
 if TYPE_CHECKING:
@@ -27,59 +27,87 @@ _SIM_BURST = 192
 """Several times what the simulator that is started here runs and lets wait."""
 
 
-@click.command()
+@click.command(cls=Sectioned)
 @SERVER
-@click.option("--suite", "suites", multiple=True, metavar="NAME", help="Only this; repeatable.")
 @click.option(
-    "--case", "cases", multiple=True, metavar="ID", help="Only this check; repeatable. suite.* too."
+    "--suite", "suites", multiple=True, metavar="NAME", help="Run only this suite; repeatable."
 )
-@click.option("--smoke", is_flag=True, help="Only the few checks that any server must pass.")
+@click.option(
+    "--case",
+    "cases",
+    multiple=True,
+    metavar="ID",
+    help="Run only this check, or all of suite.*; repeatable.",
+)
+@click.option("--smoke", is_flag=True, help="Run only the few checks that any server must pass.")
 @click.option(
     "--cases-file",
     "files",
     multiple=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Cases of your own, in YAML, besides; repeatable.",
+    help="Run the cases in this YAML file, too; repeatable.",
 )
 @click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
     envvar="BENCHCORE_FUNCTIONAL_CONFIG",
-    help="What is left out or relaxed for this server, in YAML. Also BENCHCORE_FUNCTIONAL_CONFIG.",
+    help="Leave out or relax what this YAML file names. The variable "
+    "BENCHCORE_FUNCTIONAL_CONFIG gives it, too.",
 )
-@click.option("--strict", is_flag=True, help="Without tolerance for what engines differ in.")
-@click.option("--engine", metavar="NAME", help="The engine that it is; guessed when left out.")
-@click.option("--reasoning-key", metavar="NAME", help="Field in which reasoning stands.")
+@click.option(
+    "--strict", is_flag=True, help="Tolerate nothing that engines are known to differ in."
+)
+@click.option(
+    "--engine",
+    metavar="NAME",
+    help="Treat the server as this engine; without it, benchcore guesses.",
+)
+@click.option(
+    "--reasoning-key", metavar="NAME", help="Look for reasoning in this field of an answer."
+)
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 256),
     default=None,
-    help="Checks at a time [default: 4].",
+    help="Run so many checks at a time [default: 4].",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(0, min_open=True),
     default=None,
-    help="Limit of one check [default: 60].",
+    help="Give each check at most so many seconds [default: 60].",
 )
 @click.option(
     "--burst",
     type=click.IntRange(0, 4096),
     default=None,
-    help="Also check limits, with this many requests at once.",
+    help="Check limits, too, with this many requests at once.",
 )
 @click.option(
-    "--expired-key-env", metavar="NAME", help="Variable that holds a key that has expired."
+    "--expired-key-env",
+    metavar="NAME",
+    help="Read a key that has expired from this variable, and check that it is refused.",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
-@click.option("--list", "list_only", is_flag=True, help="List the checks and end.")
+@click.option("--list", "list_only", is_flag=True, help="List the checks and run none.")
 @click.option("--json", "as_json", is_flag=True, help="Print functional.json instead of a table.")
-@click.option("--output", default="results", show_default=True, help="Where the folder goes.")
-@click.option("--name", default="check", show_default=True, help="Name of the run.")
-@LABEL
-@click.option("--quiet", is_flag=True, help="No line for each check.")
 @click.option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
+    "--output",
+    default="results",
+    show_default=True,
+    help="Write the folder of the run into this one.",
+)
+@click.option(
+    "--name", default="check", show_default=True, help="Call the run and its folder this."
+)
+@LABEL
+@click.option("--quiet", is_flag=True, help="Say only what is wrong and where the results are.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Write messages as text or as lines of JSON.",
 )
 def check(**given: Any) -> int:
     """Check whether a server speaks the API that it claims.

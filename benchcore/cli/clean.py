@@ -14,12 +14,14 @@ from benchcore.errors import TargetError
 
 
 @click.command()
-@click.option("--kubeconfig", type=click.Path(dir_okay=False), help="Of the cluster.")
-@click.option("--context", help="Of the kubeconfig; its current one when left out.")
-@click.option("--namespace", help="Only in this; all of them when left out.")
-@click.option("--run", "run_id", metavar="ID", help="Only of this run.")
-@click.option("--older-than", type=AGE, help="Only what is older, such as 12h.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option(
+    "--kubeconfig", type=click.Path(dir_okay=False), help="Reach the cluster by this kubeconfig."
+)
+@click.option("--context", help="Use this context of the kubeconfig; without it, the current one.")
+@click.option("--namespace", help="Look only into this namespace; without it, into all.")
+@click.option("--run", "run_id", metavar="ID", help="Remove only what this run left.")
+@click.option("--older-than", type=AGE, help="Remove only what is older, such as 12h.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @json_option()
 def clean(**given: Any) -> int:
     """Remove what runs that were killed have left on a Kubernetes cluster.

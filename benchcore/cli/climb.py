@@ -15,7 +15,7 @@ from benchcore.cli import values
 from benchcore.cli.climb_eval import SIM_ABILITY, Evaluation, read_evaluation
 from benchcore.cli.output import colored, show_json
 from benchcore.cli.signals import catch_signals
-from benchcore.cli.target import SERVER, masked, read_target, validated, warnings
+from benchcore.cli.target import SERVER, Sectioned, masked, read_target, validated, warnings
 from benchcore.errors import InvalidRunError, ResultsError, TargetError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from benchcore.stages.perf.plan import Part
 
 
-@click.command()
+@click.command(cls=Sectioned, epilog=options.EXAMPLES)
 @SERVER
 @options.REQUEST
 @options.LOAD
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
 @options.RULES
 @options.OUTPUT
 def climb(**given: Any) -> int:
-    """Measure a server, level by level.
+    """Measure a server under growing load.
 
-    Aims at --base-url; without one, starts the built-in simulator and says so.
+    A climb is a ladder of load levels: so many concurrent users, or requests per second, at each.
+    Every level is measured by itself, and the next one puts on more load. Without --base-url the
+    built-in simulated server is measured.
     """
     from benchcore.cli.logs import QUIET, set_up
     from benchcore.report.live import TerminalProgress

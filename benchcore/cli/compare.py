@@ -18,18 +18,23 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--anyway", is_flag=True, help="Also where they were asked different things.")
+@click.option("--anyway", is_flag=True, help="Compare runs that were asked different things, too.")
 @click.option(
-    "--format", "form", type=click.Choice(["table", "json", "markdown", "html"]), default="table"
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "markdown", "html"]),
+    default="table",
+    show_default=True,
+    help="Show it in this form.",
 )
 @click.option(
     "--output",
     default="comparison.html",
     show_default=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where html goes.",
+    help="Write html to this file.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--json", "as_json", is_flag=True, help="Print the same as --format json.")
 def compare(runs: tuple[Path, ...], **given: Any) -> int:
     """Compare runs with the first of them: level by level, figure by figure.
 

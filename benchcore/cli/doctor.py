@@ -8,10 +8,19 @@ import click
 
 
 @click.command()
-@click.option("--concurrency", type=click.IntRange(1), help="Streams of a planned load.")
-@click.option("--tps", type=click.FloatRange(0, min_open=True), help="Tokens per second of each.")
-@click.option("--seconds", default=3.0, show_default=True, help="Length of a trial; 0: none.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--concurrency", type=click.IntRange(1), help="Plan for so many streams at once.")
+@click.option(
+    "--tps",
+    type=click.FloatRange(0, min_open=True),
+    help="Plan for so many tokens per second of each stream.",
+)
+@click.option(
+    "--seconds",
+    default=3.0,
+    show_default=True,
+    help="Try for so many seconds what this machine can read; 0 tries nothing.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def doctor(*, concurrency: int | None, tps: float | None, seconds: float, as_json: bool) -> int:
     """Tell what this machine can drive and how truly it can measure."""
     from benchcore.cli.loop import run_loop

@@ -36,85 +36,148 @@ if TYPE_CHECKING:
     "--endpoint",
     type=click.Choice(["chat", "completions", "responses"]),
     default=None,
-    help="Which of the API's endpoints is asked [default: that of --base-url or --path where they "
+    help="Ask this endpoint of the API [default: that of --base-url or --path where they "
     "end in one, else chat].",
 )
-@click.option("--stream/--no-stream", default=True, help="Ask for a stream of tokens.")
-@click.option("--timeout", type=values.TIMEOUTS, default=None, help="Total, or by phase.")
-@click.option("--variant", metavar="NAME", help="Of the task: diamond, main, extended; de,fr; …")
+@click.option(
+    "--stream/--no-stream", default=True, help="Ask for a stream of tokens, or for plain answers."
+)
+@click.option(
+    "--timeout",
+    type=values.TIMEOUTS,
+    default=None,
+    help="Give up on a request after this time, in all or by phase: "
+    "connect=2,first_token=30,total=600.",
+)
+@click.option(
+    "--variant",
+    metavar="NAME",
+    help="Ask this variant of the task, such as diamond, main or extended of GPQA, "
+    "or de,fr of MGSM.",
+)
 @click.option(
     "--data",
     metavar="FILE|DIR|builtin",
     envvar="BENCHCORE_DATA",
-    help="The questions; fetched from their public place when left out. Also BENCHCORE_DATA.",
+    help="Read the questions from here; without it, they are fetched from their public place. The "
+    "variable BENCHCORE_DATA gives it, too.",
 )
-@click.option("--preset", type=click.Choice(["debug", "full"]), help="A few rows, or all of them.")
-@click.option("--limit", type=click.IntRange(1), default=None, help="Ask so many questions.")
-@click.option("--n-repeats", type=click.IntRange(1), default=None, help="Ask each so often.")
+@click.option(
+    "--preset",
+    type=click.Choice(["debug", "full"]),
+    help="Ask a few questions (debug), or all of them (full).",
+)
+@click.option("--limit", type=click.IntRange(1), default=None, help="Ask only so many questions.")
+@click.option(
+    "--n-repeats", type=click.IntRange(1), default=None, help="Ask each question so often."
+)
 @click.option(
     "--extraction",
     type=click.Choice(["robust", "simple-evals"]),
     default=None,
-    help="How the answer is found [default: robust].",
-)
-@click.option("--temperature", type=click.FloatRange(0), default=None, help="[default: 0]")
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=None)
-@click.option(
-    "--max-tokens", type=click.IntRange(1), default=None, help="Of an answer [default: 4096]."
-)
-@click.option("--system", metavar="TEXT", help="A system turn before each question.")
-@click.option("--few-shot", type=click.IntRange(0), default=None, help="Solved questions before.")
-@click.option("--few-shot-data", metavar="FILE", help="Where they are.")
-@click.option(
-    "--concurrency", type=click.IntRange(1), default=None, help="At a time [default: 16]."
+    help="Look for the answer in a text in this way [default: robust].",
 )
 @click.option(
-    "--rate", type=click.FloatRange(0, min_open=True), default=None, help="Instead: a second."
+    "--temperature",
+    type=click.FloatRange(0),
+    default=None,
+    help="Sample at this temperature [default: 0].",
 )
 @click.option(
-    "--retries", type=click.IntRange(0), default=None, help="After passing faults [default: 4]."
+    "--top-p",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=None,
+    help="Sample from this share of the probability.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1),
+    default=None,
+    help="Allow so many tokens in an answer [default: 4096].",
+)
+@click.option("--system", metavar="TEXT", help="Put this system turn before each question.")
+@click.option(
+    "--few-shot",
+    type=click.IntRange(0),
+    default=None,
+    help="Put so many solved questions before each one.",
+)
+@click.option("--few-shot-data", metavar="FILE", help="Read the solved questions from this file.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1),
+    default=None,
+    help="Ask so many questions at a time [default: 16].",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    default=None,
+    help="Ask so many questions per second instead.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0),
+    default=None,
+    help="Ask again so often after a passing fault [default: 4].",
 )
 @click.option(
     "--min-score",
     type=click.FloatRange(0, 1),
     default=None,
-    help="Fail where the score's whole 95 % interval is below this.",
+    help="Fail where the whole 95 % interval of the score is below this.",
 )
 @click.option("--save-text", is_flag=True, help="Keep questions and answers in samples.jsonl.")
-@click.option("--show-text", is_flag=True, help="And show them in report.html.")
+@click.option("--show-text", is_flag=True, help="Show the texts in report.html, too.")
 @click.option(
     "--resume",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Go on with the run in this folder.",
 )
-@click.option("--retry-errors", is_flag=True, help="With --resume: ask errors again.")
+@click.option(
+    "--retry-errors", is_flag=True, help="Ask again what ended in an error, with --resume."
+)
 @click.option(
     "--provider",
     type=click.Choice(["native", "simple-evals", "lm-eval"]),
     default="native",
     show_default=True,
-    help="Who asks and scores: benchcore, or another program as it is installed.",
+    help="Let benchcore ask and score, or another program that is installed.",
 )
 @click.option(
     "--provider-arg",
     "provider_args",
     multiple=True,
     metavar="ARG",
-    help="An argument for that program; repeatable.",
+    help="Pass this argument to that program; repeatable.",
 )
 @click.option(
     "--result",
     type=click.Path(exists=True, path_type=Path),
     help="Read what that program has written before, and ask nothing.",
 )
-@click.option("--list", "list_only", is_flag=True, help="List the tasks and end.")
+@click.option("--list", "list_only", is_flag=True, help="List the tasks and ask nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print accuracy.json instead of a table.")
-@click.option("--output", default="results", show_default=True, help="Where the folder goes.")
-@click.option("--name", "run_name", default=None, help="Name of the run [default: eval-TASK].")
-@LABEL
-@click.option("--quiet", is_flag=True, help="No line for each sample.")
 @click.option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
+    "--output",
+    default="results",
+    show_default=True,
+    help="Write the folder of the run into this one.",
+)
+@click.option(
+    "--name",
+    "run_name",
+    default=None,
+    help="Call the run and its folder this [default: eval-TASK].",
+)
+@LABEL
+@click.option("--quiet", is_flag=True, help="Say only what is wrong and where the results are.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Write messages as text or as lines of JSON.",
 )
 def evaluate(**given: Any) -> int:
     """Ask a task's questions and score the answers [default task: gpqa].

@@ -15,7 +15,7 @@ RESULTS = click.option(
     default="results",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Where runs and baselines lie.",
+    help="Look for runs and baselines in this folder.",
 )
 
 

@@ -23,17 +23,25 @@ _RUN = click.Path(path_type=Path)
 @click.option(
     "--baseline",
     metavar="DIR|NAME",
-    help="What it is held against; the latest earlier valid run of the same when left out.",
+    help="Hold it against this run or baseline; without it, against the latest earlier "
+    "valid run of the same.",
 )
 @click.option(
     "--rules",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Rules in YAML instead of the usual ones.",
+    help="Judge by the rules in this YAML file instead of the usual ones.",
 )
-@click.option("--anyway", is_flag=True, help="Also where the two were asked different things.")
-@click.option("--allow-simulator", is_flag=True, help="Also runs of the simulator.")
+@click.option("--anyway", is_flag=True, help="Judge runs that were asked different things, too.")
+@click.option("--allow-simulator", is_flag=True, help="Judge runs of the simulator, too.")
 @click.option("--warn-only", is_flag=True, help="Exit with 0 whatever is found.")
-@click.option("--format", "form", type=click.Choice(["table", "json", "markdown"]), default="table")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "markdown"]),
+    default="table",
+    show_default=True,
+    help="Show it in this form.",
+)
 @json_option("the same as --format json")
 @RESULTS
 def gate(run: Path | None, **given: Any) -> int:
@@ -94,8 +102,8 @@ def baseline() -> None:
 
 @baseline.command("set")
 @click.argument("run", type=_RUN)
-@click.option("--name", required=True, help="Of the baseline, such as main or v1.2.")
-@click.option("--allow-simulator", is_flag=True, help="Also a run of the simulator.")
+@click.option("--name", required=True, help="Call the baseline this, such as main or v1.2.")
+@click.option("--allow-simulator", is_flag=True, help="Keep a run of the simulator, too.")
 @json_option()
 @RESULTS
 def set_(run: Path, name: str, results: Path, *, allow_simulator: bool, as_json: bool) -> int:

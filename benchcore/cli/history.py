@@ -15,11 +15,18 @@ from benchcore.errors import ConfigError
 @click.argument(
     "results", default="results", type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
-@click.option("--format", "form", type=click.Choice(["table", "json", "html"]), default="table")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "html"]),
+    default="table",
+    show_default=True,
+    help="Show it in this form.",
+)
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where html goes [default: index.html in the folder].",
+    help="Write html to this file [default: index.html in the folder].",
 )
 @json_option("the same as --format json")
 def history(results: Path, form: str, output: Path | None, *, as_json: bool) -> int:

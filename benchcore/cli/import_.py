@@ -21,10 +21,19 @@ _FILE = click.Path(path_type=Path)
     "kind",
     type=click.Choice(["vllm", "sglang", "guidellm", "aiperf"]),
     default=None,
-    help="Who wrote them [default: found out from what they hold].",
+    help="Read them as this tool's results [default: found out from what they hold].",
 )
-@click.option("--output", metavar="DIR", default="results", show_default=True, type=Path)
-@click.option("--name", default=None, help="Of the run folder [default: import and the tool].")
+@click.option(
+    "--output",
+    metavar="DIR",
+    default="results",
+    show_default=True,
+    type=Path,
+    help="Write the folder of the run into this one.",
+)
+@click.option(
+    "--name", default=None, help="Call the run folder this [default: import and the tool]."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the run as JSON.")
 def import_results(
     files: tuple[Path, ...], kind: str | None, output: Path, name: str | None, *, as_json: bool

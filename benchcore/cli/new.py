@@ -35,7 +35,7 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
     "--to",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file [default: scenarios/NAME.yaml, scenarios/matrix.yaml, …].",
+    help="Write this file [default: scenarios/NAME.yaml, scenarios/matrix.yaml, …].",
 )
 @json_option()
 def new(kind: str, name: str, path: Path | None, *, as_json: bool) -> int:

@@ -13,16 +13,16 @@ from benchcore.errors import ConfigError
 
 
 @click.command()
-@click.option("--scenario", metavar="NAME|FILE", help="One scenario …")
+@click.option("--scenario", metavar="NAME|FILE", help="Plan this scenario.")
 @click.option(
     "--matrix",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="… or those of a matrix [default: scenarios/matrix.yaml].",
+    help="Plan the scenarios of this matrix [default: scenarios/matrix.yaml].",
 )
 @RUN_TYPE
 @ONLY
 @OUTPUT
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def plan(**given: Any) -> int:
     """Say what would run, in what order, and how long it takes; nothing is touched."""
     from benchcore.pipeline.lines import render_plan

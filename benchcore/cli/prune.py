@@ -29,9 +29,11 @@ AGE = Value("AGE", _age)
 
 
 @click.command()
-@click.option("--keep", type=AGE, required=True, help="Such as 30d: younger ones stay.")
+@click.option(
+    "--keep", type=AGE, required=True, help="Keep runs that are younger than this, such as 30d."
+)
 @OUTPUT
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @json_option()
 def prune(**given: Any) -> int:
     """Remove old runs.

@@ -32,27 +32,37 @@ if TYPE_CHECKING:
     "map_file",
     metavar="MAP",
     type=click.Path(path_type=Path),
-    help="YAML file that says which column of --from-csv is which metric.",
+    help="Read from this YAML file which column of --from-csv is which metric.",
 )
 @click.option(
     "--url",
     envvar="PROM_PUSHGATEWAY_URL",
-    help="The Pushgateway. Also PROM_PUSHGATEWAY_URL.",
+    help="Push to this gateway. The variable PROM_PUSHGATEWAY_URL gives it, too.",
 )
-@click.option("--job", default="benchcore", show_default=True, help="First of the grouping key.")
-@click.option("--prefix", default="benchcore_", show_default=True, help="Of every name.")
 @click.option(
-    "--user-env", metavar="NAME", help="Variable that holds the user [PROM_PUSHGATEWAY_USER]."
+    "--job", default="benchcore", show_default=True, help="Begin the grouping key with this job."
+)
+@click.option(
+    "--prefix", default="benchcore_", show_default=True, help="Begin every name with this."
+)
+@click.option(
+    "--user-env",
+    metavar="NAME",
+    help="Read the user from this variable [default: PROM_PUSHGATEWAY_USER].",
 )
 @click.option(
     "--password-env",
     metavar="NAME",
-    help="Variable that holds the password [PROM_PUSHGATEWAY_PASSWORD].",
+    help="Read the password from this variable [default: PROM_PUSHGATEWAY_PASSWORD].",
 )
-@click.option("--ca-file", type=click.Path(dir_okay=False), help="Certificates to trust.")
+@click.option(
+    "--ca-file",
+    type=click.Path(dir_okay=False),
+    help="Trust the certificates in this file instead of the system's.",
+)
 @click.option("--print", "print_only", is_flag=True, help="Print the metrics and push nothing.")
-@click.option("--dry-run", is_flag=True, help="Do all but push.")
-@click.option("--allow-simulator", is_flag=True, help="Also a run of the simulator.")
+@click.option("--dry-run", is_flag=True, help="Do everything but push.")
+@click.option("--allow-simulator", is_flag=True, help="Push a run of the simulator, too.")
 @json_option()
 @RESULTS
 def push(run: Path | None, table: Path | None, map_file: Path | None, **given: Any) -> int:

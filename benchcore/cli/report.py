@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     type=click.Choice(["table", "json", "markdown", "html", "vllm"]),
     default="table",
     show_default=True,
+    help="Show it in this form; vllm is the JSON of vllm bench serve.",
 )
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where html goes [default: report.html in the run's folder].",
+    help="Write html to this file [default: report.html in the run's folder].",
 )
 @click.option(
     "--plots",
@@ -38,7 +39,12 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, path_type=Path),
     help="Write each plot as SVG and PNG into this folder.",
 )
-@click.option("--gpus", type=click.IntRange(1), default=None, help="GPUs that the server has.")
+@click.option(
+    "--gpus",
+    type=click.IntRange(1),
+    default=None,
+    help="Reckon throughput per GPU with so many of them.",
+)
 @json_option("the same as --format json")
 @RESULTS
 def report(

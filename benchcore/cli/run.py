@@ -23,18 +23,24 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--scenario", required=True, metavar="NAME|FILE", help="What is run.")
+@click.option("--scenario", required=True, metavar="NAME|FILE", help="Run this scenario.")
 @RUN_TYPE
-@click.option("--stage", "stages", multiple=True, metavar="NAME", help="Only this; repeatable.")
-@click.option("--concurrency", type=values.CONCURRENCY, help="Levels of the climb instead.")
-@click.option("--rate", type=values.RATE, help="Likewise, requests per second.")
+@click.option(
+    "--stage", "stages", multiple=True, metavar="NAME", help="Run only this stage; repeatable."
+)
+@click.option(
+    "--concurrency", type=values.CONCURRENCY, help="Climb these levels of concurrency instead."
+)
+@click.option("--rate", type=values.RATE, help="Climb these rates of requests per second instead.")
 @click.option("--dry-run", is_flag=True, help="Do everything but touch a target or a cluster.")
 @click.option("--allow-simulator", is_flag=True, help="Judge and push a simulator's run too.")
 @OUTPUT
-@click.option("--lock/--no-lock", default=True, help="One run at a time in --output.")
+@click.option(
+    "--lock/--no-lock", default=True, help="Let only one run at a time write into --output."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of a table.")
 @LOGS
-@click.option("--no-progress", is_flag=True, help="No live line.")
+@click.option("--no-progress", is_flag=True, help="Draw no live line.")
 @click.option(
     "--folder", type=click.Path(path_type=Path, exists=True, file_okay=False), hidden=True
 )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Scenarios at a time; servers on the same GPUs disturb one another.",
+    help="Run so many scenarios at a time; servers on the same GPUs disturb one another.",
 )
 @click.option("--dry-run", is_flag=True, help="Do everything but touch a target or a cluster.")
 @click.option("--allow-simulator", is_flag=True, help="Judge and push a simulator's runs too.")

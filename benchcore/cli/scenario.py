@@ -17,27 +17,32 @@ RUN_TYPE = click.option(
     type=click.Choice(["pr", "daily"]),
     default="pr",
     show_default=True,
-    help="pr: short, whatever fails fails the run; daily: full, only the checks fail it.",
+    help="Run shortly, where whatever fails fails the run (pr), or in full, where only the "
+    "checks fail it (daily).",
 )
 OUTPUT = click.option(
     "--output",
     type=click.Path(path_type=Path),
     default=Path("results"),
     show_default=True,
-    help="Where run folders land.",
+    help="Write run folders into this one.",
 )
-ONLY = click.option("--only", metavar="ID,…", help="Of a matrix: only these scenarios.")
+ONLY = click.option("--only", metavar="ID,…", help="Take only these scenarios of the matrix.")
 MATRIX = click.option(
     "--matrix",
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("scenarios/matrix.yaml"),
     show_default=True,
-    help="The file of a matrix.",
+    help="Read the matrix from this file.",
 )
 LOGS = group(
-    click.option("--quiet", is_flag=True, help="Say nothing on the way."),
+    click.option("--quiet", is_flag=True, help="Say only what is wrong and where the results are."),
     click.option(
-        "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="Write messages as text or as lines of JSON.",
     ),
 )
 

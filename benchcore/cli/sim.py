@@ -19,17 +19,20 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen on this address.")
 @click.option(
     "--port",
     default=8000,
     show_default=True,
     type=click.IntRange(0, 65_535),
-    help="Port to listen on; 0 picks a free one.",
+    help="Listen on this port; 0 picks a free one.",
 )
 @click.option("--uds", type=click.Path(path_type=Path), help="Listen on this Unix socket instead.")
 @click.option(
-    "--profile", default="default", show_default=True, help="default, fast, slow or knee."
+    "--profile",
+    default="default",
+    show_default=True,
+    help="Behave as this profile: default, fast, slow or knee.",
 )
 @click.option(
     "--set",
@@ -38,7 +41,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="FIELD=VALUE",
     help="Override a field of the profile; repeatable. --list-fields names them.",
 )
-@click.option("--list-fields", is_flag=True, help="Print the profile's fields and end.")
+@click.option("--list-fields", is_flag=True, help="Print the profile's fields and serve nothing.")
 @click.option(
     "--fault",
     "faults",
@@ -46,14 +49,19 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     metavar="FAULT[@PROBABILITY]",
     help="Strike requests at random, such as error_event:5@0.1; repeatable.",
 )
-@click.option("--seed", default=0, show_default=True, help="Answers, jitter and random faults.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    help="Draw answers, jitter and random faults from this seed.",
+)
 @click.option(
     "--truth", type=click.Path(path_type=Path), help="Log the true send times to this file."
 )
 @click.option(
     "--api-key",
     envvar="BENCHCORE_SIM_API_KEY",
-    help="Bearer key that requests must carry (a made-up one; this server is a toy).",
+    help="Ask for this bearer key in every request (a made-up one; this server is a toy).",
 )
 @click.option(
     "--expired-key",
@@ -65,7 +73,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=click.IntRange(1),
     default=64 * 1024 * 1024,
     show_default=True,
-    help="A larger request gets a 413.",
+    help="Refuse a larger request with a 413.",
 )
 @click.option(
     "--max-waiting",
@@ -82,7 +90,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "`benchcore check --list` names them.",
 )
 @click.option("--certfile", type=_FILE, help="Serve TLS with this certificate; needs --keyfile.")
-@click.option("--keyfile", type=_FILE, help="Key of the certificate.")
+@click.option("--keyfile", type=_FILE, help="Read the key of the certificate from this file.")
 @click.option(
     "--csv",
     "csv_file",
@@ -97,14 +105,14 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     default="c1,c4,c16,c32,c48,c64,r4,r16",
     show_default=True,
     metavar="LIST",
-    help="Levels of --csv: c64 for 64 users, r4 for 4 requests a second.",
+    help="Write these levels with --csv: c64 for 64 users, r4 for 4 requests a second.",
 )
 @click.option(
     "--csv-repeats",
     default=1,
     show_default=True,
     type=click.IntRange(1, 100),
-    help="How often --csv has each level.",
+    help="Write each level of --csv so often.",
 )
 def sim(
     profile: str,

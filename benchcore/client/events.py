@@ -157,9 +157,8 @@ class StreamReader:
         elif kind == b"error":
             self.fail(Outcome.STREAM_ERROR, error_text(data.decode(errors="replace")))
         elif data:
-            self.fail(
-                Outcome.PROTOCOL_ERROR, f"an event is not JSON in UTF-8 ({error}): {data[:AMPLE]!r}"
-            )
+            what = f"an event is not JSON in UTF-8 ({error})"
+            self.fail(Outcome.PROTOCOL_ERROR, f"{what}: {data[:AMPLE]!r}")
 
     def _unshaped(self, message: Any, kind: bytes) -> None:
         """Take an event without choices: an error, a usage report, or something unheard of."""
@@ -441,8 +440,7 @@ class ResponsesReader(StreamReader):
             self._said_usage(response.get("usage"))
             self._finish(0, response.get("status") or name.removeprefix("response."))
         elif name in ("error", "response.failed") or kind == b"error":
-            inner = message.get("response") or message
-            self.fail(Outcome.STREAM_ERROR, error_text(inner))
+            self.fail(Outcome.STREAM_ERROR, error_text(message.get("response") or message))
 
 
 READERS: dict[Endpoint, type[StreamReader]] = {

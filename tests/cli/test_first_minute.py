@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -151,3 +153,37 @@ def test_a_new_file_says_what_can_be_done_with_it(kind, tmp_path, capsys):
     assert json.loads(told.out) == {"file": str(path)}
     assert told.err.startswith("Edit it, then: benchcore ")
     assert str(path) in told.err
+
+
+def options():
+    for name in COMMANDS:
+        command = cli.get_command(None, name)
+        for one in (command, *getattr(command, "commands", {}).values()):
+            for option in one.params:
+                if isinstance(option, click.Option) and not option.hidden:
+                    yield pytest.param(option, id=f"{name} {option.opts[0]}")
+
+
+@pytest.mark.parametrize("option", list(options()))
+def test_the_help_of_an_option_is_a_whole_sentence(option):
+    assert re.match(r"[A-Z][a-z]+ ", option.help), option.help
+    assert re.search(r"(\.|\])$", option.help), option.help
+
+
+def test_the_help_of_climb_has_sections_and_two_examples(capsys):
+    assert run(["climb", "--help"]) == 0
+    text = capsys.readouterr().out
+    heads = re.findall(r"^(\w+):$", text, re.MULTILINE)
+    assert heads == [
+        *("Target", "Load", "Workload", "Limits", "Output", "Advanced", "Options", "Examples")
+    ]
+    examples = text.partition("Examples:\n")[2].strip().splitlines()
+    assert len(examples) == 2
+    for line in examples:
+        assert run([*line.split()[1:], "--dry-run"]) == 0
+
+
+def test_no_line_of_the_help_of_climb_is_wider_than_the_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(["climb", "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
