@@ -36,7 +36,8 @@ def render_markdown(
     """
     target = run.get("target") or {}
     name, model = (
-        cell(str(one)) for one in (run.get("name") or run["run_id"], target.get("model"))
+        cell(str(one))
+        for one in (run.get("name") or run["run_id"], target.get("model") or "unknown model")
     )
     lines = [f"**{name}**: {model}, {run['status']}, {cell(str(run['started_at']))}", ""]
     levels = run.get("levels") or []

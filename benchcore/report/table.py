@@ -211,12 +211,28 @@ def _worse(level: Level) -> list[str]:
     return [f"{_name(level)}: answers are worse than at the first level by {lost}"]
 
 
+def _repeated(run: Mapping[str, Any]) -> list[str]:
+    """Return which workloads asked the same prompts again, which a prefix cache serves."""
+    asked = run.get("workload") or {}
+    lines = []
+    for one in asked.get("parts") or [asked]:
+        distinct, total = one.get("distinct"), one.get("asked")
+        if distinct and total and total > distinct:
+            lines.append(
+                f"{one.get('name')}: its {distinct} different prompt(s) were asked {total} times, "
+                f"{total / distinct:.0f} times each: a server with a prefix cache answers repeated "
+                "prompts faster than new ones; give more prompts, or --reset-prefix-cache"
+            )
+    return lines
+
+
 def remarks(run: Mapping[str, Any]) -> list[str]:
     """Return what must be said below the table of a run of `run.json`, a line each."""
     lines = []
     levels = run["levels"]
     if run["target"].get("kind") == "simulator":
         lines.append("SIMULATOR: these are the figures of the built-in simulated server")
+    lines += _repeated(run)
     low = False
     for level in levels:
         name = _name(level)

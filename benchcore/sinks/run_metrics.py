@@ -138,11 +138,7 @@ def run_metrics(
 def _level(gauges: Gauges, level: Mapping[str, Any]) -> None:
     if level["repeat"] != 1:
         return  # a series has one value: of repeats the first, as long as they are not pooled
-    where = {
-        "workload": str(level["workload"]),
-        "level": str(level["level"]),
-        "mode": str(level["mode"]),
-    }
+    where = {name: str(level.get(name) or "") for name in ("workload", "level", "mode")}
     for metric, text in _LATENCIES.items():
         summary = level["metrics"].get(metric) or {}
         for quantile, name in _QUANTILES.items():
@@ -172,7 +168,7 @@ def functional_gauges(gauges: Gauges, found: Mapping[str, Any]) -> None:
     for one in found["results"]:
         if one["verdict"] in ("pass", "flaky", "fail"):
             value = float(one["verdict"] != "fail")
-            where = {"suite": str(one["suite"]), "case_id": str(one["case_id"])}
+            where = {name: str(one.get(name) or "") for name in ("suite", "case_id")}
             gauges.set("functional_case_pass", text, value, **where)
 
 

@@ -58,7 +58,8 @@ class PromptFile:
             output_tokens = Length.parse(output_tokens)
         self.output_tokens: Length | None = output_tokens
         self._prompts = _read(self.path)
-        self._most_asked = 0
+        self._distinct = len({orjson.dumps((one.text, one.messages)) for one in self._prompts})
+        self._asked: dict[tuple[str | int, ...], int] = {}
         self._places = list(range(len(self._prompts)))
         if order == "shuffled":
             draws = stream(seed, "order")
@@ -72,7 +73,8 @@ class PromptFile:
 
     def prompt(self, index: int, *path: str | int) -> Prompt:
         """Return one prompt; the same arguments give the same prompt in every process."""
-        self._most_asked = max(self._most_asked, index + 1)
+        if path[:1] != ("probe",):
+            self._asked[path] = max(self._asked.get(path, 0), index + 1)
         start = derive(self.seed, "start", *path) if self.order == "shuffled" else 0
         prompt = self._prompts[self._places[(start + index) % len(self._places)]]
         if prompt.output_tokens is None and self.output_tokens is not None:
@@ -81,7 +83,11 @@ class PromptFile:
         return prompt
 
     def describe(self) -> dict[str, Any]:
-        """Return the workload for `run.json`; `wrapped`: a stream used the prompts up."""
+        """Return the workload for `run.json`.
+
+        `most_asked` is of one level, `asked` of all; `wrapped`: a level used the prompts up.
+        """
+        most = max(self._asked.values(), default=0)
         return {
             "name": self.name,
             "kind": "jsonl",
@@ -90,8 +96,10 @@ class PromptFile:
             "output_tokens": None if self.output_tokens is None else str(self.output_tokens),
             "seed": self.seed,
             "order": self.order,
-            "most_asked": self._most_asked,
-            "wrapped": self._most_asked > len(self._prompts),
+            "distinct": self._distinct,
+            "asked": sum(self._asked.values()),
+            "most_asked": most,
+            "wrapped": most > len(self._prompts),
             "lengths": {"fit": "given", "source": "file"},
         }
 

@@ -77,6 +77,23 @@ def test_a_climb_prints_one_table_and_writes_the_whole_run_folder(benchcore, sim
     assert len({row["request_id"] for row in requests}) == len(requests)
 
 
+def test_prompts_that_repeat_are_told_where_people_look(benchcore, simulator, tmp_path):
+    prompts = tmp_path / "few.jsonl"
+    prompts.write_text("".join(f'{{"prompt": "{word}"}}\n' for word in ("a", "b", "a")))
+    load = ("--workload", str(prompts), "--concurrency", "1,2", "--requests", "8", "--idle", "0s")
+    done = benchcore.run("climb", "--base-url", simulator.base_url, *load)
+    assert done.returncode == 0, done.stderr
+    run = json.loads((only_folder(tmp_path / "results") / "run.json").read_text())
+    asked = run["workload"]["asked"]
+    assert run["workload"]["distinct"] == 2
+    assert asked >= 16
+    # A sentence may be broken into lines at any space.
+    told = " ".join(done.stdout.split())
+    assert f"few: its 2 different prompt(s) were asked {asked} times" in told
+    report = next((tmp_path / "results").iterdir()) / "report.md"
+    assert "prompt(s) were asked" in report.read_text()
+
+
 def test_json_on_standard_output_is_run_json(benchcore, simulator, tmp_path):
     done = benchcore.run(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "2", "--requests", "20"),

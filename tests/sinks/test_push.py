@@ -122,6 +122,13 @@ def test_a_run_without_labels_has_the_machine_as_its_instance(tmp_path):
     assert run_labels(written)["instance"] == socket.gethostname()
 
 
+def test_what_is_not_known_is_no_label_none():
+    imported = {**RUN, "levels": [{**RUN["levels"][0], "workload": None, "mode": None}]}
+    text = shown(run_metrics(imported))
+    assert 'workload=""' in text
+    assert "None" not in text
+
+
 def test_a_prefix_of_ones_own_or_none():
     assert "\nvalid{" in shown(run_metrics(RUN, prefix=""))
     assert "\nllm_valid{" in shown(run_metrics(RUN, prefix="llm_"))

@@ -55,6 +55,8 @@ def test_prompts_begin_again_when_used_up_and_it_says_so(write):
         "output_tokens": None,
         "seed": 3,
         "order": "file",
+        "distinct": 2,
+        "asked": 2,
         "most_asked": 2,
         "wrapped": False,
         "lengths": {"fit": "given", "source": "file"},

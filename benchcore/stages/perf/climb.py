@@ -206,11 +206,9 @@ class Climb:
         counter = await settle(client, found, self._tokenizer)
         if isinstance(counter, LocalTokenizer):
             self._tally.count = counter.tokens
-        described = []
         for place, part in enumerate(self._parts):
             workload = await fit(client, found, part.workload, counter)
             self._parts[place] = Part(part.name, workload, part.config)
-            described.append(as_asked(workload.describe(), client.target))
         self._target = client.target
         self._steps = list(steps(self._parts))
         self._found = found
@@ -225,12 +223,17 @@ class Climb:
                 "notes": found.notes,
             }
         }
-        run.facts["workload"] = described[0] if len(described) == 1 else {"parts": described}
+        self._describe()
         loads = [part.config.model_dump(mode="json") for part in self._parts]
         run.facts["load"] = loads[0] if len(loads) == 1 else {"parts": loads}
         self._open()
         for note in found.notes:
             progress.say(note)
+
+    def _describe(self) -> None:
+        """Say in the run what its workloads ask, and what they have asked so far."""
+        found = [as_asked(part.workload.describe(), self._target) for part in self._parts]
+        self.run.facts["workload"] = found[0] if len(found) == 1 else {"parts": found}
 
     def _open(self) -> None:
         run = self.run
@@ -294,6 +297,7 @@ class Climb:
             figures.append(_figures(level, slos))
             level.findings += [f"SLO {broken}" for broken in figures[-1].broken_slos]
             run.levels.append(level)
+            self._describe()
             self._sinks.level(run, level)
             self._progress.level(level)
             if gone:
