@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from typing import Any, Final, TextIO
@@ -39,6 +40,18 @@ def columns(stream: TextIO) -> int:
 def printable(text: str) -> str:
     """Return text with nothing in it that a terminal would obey: U+FFFD instead."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def visible(text: str) -> str:
+    r"""Return a body with what a terminal would obey written out, as `\u001b`, its lines kept.
+
+    JSON means the same afterwards.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else json.dumps(char)[1:-1] for char in text
+    )
 
 
 def harmless(

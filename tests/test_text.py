@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from benchcore.config.json_file import read_json
 from benchcore.errors import ConfigError
 from benchcore.secrets import masked_text
-from benchcore.text import LONGEST, cell, harmless, harmless_json, printable
+from benchcore.text import LONGEST, cell, harmless, harmless_json, printable, visible
 
 NASTY = "\x1b]0;pwned\x07\x1b[2Jred\u202e\x00\ud800"
 
@@ -62,6 +62,14 @@ def test_a_cell_is_no_formula(text):
 @pytest.mark.parametrize("text", ["", "a=b", "1-2", "stop", "c8", "e@x"])
 def test_other_cells_are_as_they_are(text):
     assert cell(text) == text
+
+
+@given(st.text())
+def test_a_body_made_visible_is_printable_and_the_same_json(text):
+    body = json.dumps({"said": text}, ensure_ascii=False)
+    shown = visible(body)
+    assert all(char.isprintable() for char in shown if char not in "\n\t")
+    assert json.loads(shown) == {"said": text}
 
 
 def test_json_of_strangers_has_nothing_in_it_that_is_obeyed():

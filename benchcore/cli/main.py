@@ -13,6 +13,7 @@ import click
 from benchcore.cli.output import guarded
 from benchcore.errors import BenchcoreError
 from benchcore.secrets import hiding
+from benchcore.text import printable
 from benchcore.version import __version__
 
 COMMANDS = {
@@ -135,7 +136,9 @@ def _run(args: list[str] | None) -> int:
 
 
 def _complain(text: str) -> None:
-    sys.stderr.write(f"benchcore: {text}\n")
+    # It may hold a server's words, or a stranger's file name.
+    shown = "\n".join(map(printable, text.split("\n")))
+    sys.stderr.write(f"benchcore: {shown}\n")
 
 
 if __name__ == "__main__":

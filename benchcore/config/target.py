@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from benchcore.secrets import field_secrets, header_secrets
+from benchcore.text import harmless
 
 Endpoint = Literal["chat", "completions", "responses"]
 
@@ -324,6 +325,11 @@ class Target(BaseModel):
         return self.model_copy(
             update={"base_url": _split(self.base_url)[0], "path": f"{path}{query}"}
         )
+
+    @property
+    def shown_model(self) -> str | None:
+        """The model's name for people and files: it may be a server's, who names it as it likes."""
+        return None if self.model is None else harmless(self.model)
 
     @property
     def credentials(self) -> set[str]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from benchcore.metrics.status import Status
+from benchcore.text import visible
 
 SCHEMA_VERSION = 1
 
@@ -78,9 +79,9 @@ class CheckResult:
             "verdict": self.verdict.value,
             "severity": {"strict": self.strict, "compat": self.compat},
             "tolerance": self.tolerance or None,
-            "reason": self.reason or None,
-            "expected": self.expected or None,
-            "got": self.got or None,
+            "reason": visible(self.reason) or None,
+            "expected": visible(self.expected) or None,
+            "got": visible(self.got) or None,
             "tolerated": self.tolerated,
             "tries": self.tries,
             "passed_tries": self.passed_tries,

@@ -157,7 +157,7 @@ class HealthStage(BaseStage[StageSettings]):
                 raise
             except TargetError as error:
                 return str(error)
-            self.facts["model"] = found.model
+            self.facts["model"] = client.target.shown_model
             return None
 
         try:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from benchcore.config.target import PATHS, Target, Timeouts
+from benchcore.stages.perf.facts import target_facts
 
 
 @pytest.mark.parametrize(
@@ -288,3 +289,15 @@ def test_what_a_request_cannot_do_without_is_refused(fields):
 def test_a_key_in_the_query_is_a_secret_and_a_version_is_none():
     target = Target("http://h/v1beta/openai?key=0123456789&api-version=2024-06-01")
     assert target.secrets == {"0123456789"}
+
+
+def test_a_models_name_is_asked_as_it_is_and_shown_harmless():
+    name = "m\x1b[2J\u202e" + "x" * 400
+    target = Target("http://h", model=name)
+    assert target.model == name
+    shown = target_facts(target, "server")["model"]
+    assert shown == target.shown_model
+    assert shown.startswith("m�[2J�xxx")
+    assert shown.endswith("… (406 characters)")
+    assert len(shown) == 300
+    assert Target("http://h").shown_model is None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from benchcore.text import visible
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -44,15 +46,15 @@ def exchange(heard: Heard, target: Target, keys: Mapping[str, str]) -> dict[str,
     if record.reply is not None and record.reply.status:
         answer |= {
             "status": record.reply.status,
-            "headers": dict(record.reply.headers),
-            "body": _cut(record.reply.body.decode(errors="backslashreplace")),
+            "headers": {name: visible(value) for name, value in record.reply.headers},
+            "body": visible(_cut(record.reply.body.decode(errors="backslashreplace"))),
         }
     return {
         "request": {
             "method": heard.method,
             "url": target.url(heard.path),
             "headers": headers,
-            "body": _cut(heard.sent.decode(errors="backslashreplace")),
+            "body": visible(_cut(heard.sent.decode(errors="backslashreplace"))),
         },
         "response": answer,
         "curl": curl(heard, target, repeated, keys),
@@ -79,7 +81,7 @@ def curl(heard: Heard, target: Target, headers: dict[str, str], keys: Mapping[st
         else:
             line += " -H " + shlex.quote(f"{name}: {value}")
     if heard.sent:
-        text = heard.sent.decode(errors="backslashreplace")
+        text = visible(heard.sent.decode(errors="backslashreplace"))
         if len(text) > _ARGUMENT_CHARACTERS:
             text = f"({len(heard.sent)} bytes, too long for a line)"
         line += " --data-raw " + shlex.quote(text)

@@ -84,7 +84,7 @@ class Functional:
         self.report = FunctionalReport(
             mode="strict" if config.strict else "compat",
             engine=config.engine or UNKNOWN.name,
-            target={"kind": kind, "base_url": target.base_url, "model": target.model},
+            target={"kind": kind, "base_url": target.base_url, "model": target.shown_model},
         )
 
     async def __call__(self) -> FunctionalReport:

@@ -34,6 +34,7 @@ from benchcore.stages.perf.plan import Part, Step, steps
 from benchcore.stages.perf.probe import Found, find_model, fit, settle
 from benchcore.stages.perf.remarks import Failures
 from benchcore.stages.perf.tally import Tally
+from benchcore.text import harmless
 from benchcore.workload.protocol import Workload
 from benchcore.workload.synthetic import Synthetic
 from benchcore.workload.tokenizer import LocalTokenizer
@@ -41,6 +42,8 @@ from benchcore.workload.tokenizer import LocalTokenizer
 IDLE_POLL_SECONDS = 0.2
 TARGET_GONE = "target gone"
 """Why a climb stops whose server is there no more: `stopped` of `run.json`."""
+_LONGEST_NOTE = 600
+"""Of what is found before the load: it names what a server lists."""
 PAUSE_SECONDS = 0.5
 """Between levels where the server does not say whether it is idle."""
 
@@ -220,7 +223,7 @@ class Climb:
                 "tokens_counted_by": found.tokenize,
                 "ignore_eos": found.ignore_eos,
                 "e2e_seconds": found.e2e_seconds,
-                "notes": found.notes,
+                "notes": [harmless(note, longest=_LONGEST_NOTE) for note in found.notes],
             }
         }
         self._describe()

@@ -56,7 +56,7 @@ def target_facts(target: Target, kind: str) -> dict[str, Any]:
     return {
         "kind": kind,
         "base_url": shown(target.base_url),
-        "model": target.model,
+        "model": target.shown_model,
         "endpoint": target.endpoint,
         "stream": target.stream,
         "tls": {"verified": target.verify, "ca_file": target.ca_file} if target.tls else None,
