@@ -26,7 +26,7 @@ Standard output holds the result, standard error everything else. Exit codes are
 
 def reference() -> str:
     """Return the page as Markdown."""
-    context = click.Context(cli, info_name="benchcore")
+    context = click.Context(cli, info_name="benchcore", **cli.context_settings)
     parts = [_HEAD]
     for name, (_, brief) in COMMANDS.items():
         command = cli.get_command(context, name)
@@ -52,7 +52,7 @@ def _command(
         "",
     ]
     options = [one for one in command.get_params(context) if isinstance(one, click.Option)]
-    rows = [_row(one, context) for one in options if not one.hidden and one.name != "help"]
+    rows = [_row(one, context) for one in options if not one.hidden and "--help" not in one.opts]
     if rows:
         lines += ["| option | what it does |", "|---|---|", *rows, ""]
     if isinstance(command, click.Group):

@@ -1,3 +1,4 @@
+import logging
 import os
 import subprocess
 import sys
@@ -30,6 +31,15 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("skipped, which fails here")
         for line in _SKIPPED:
             terminalreporter.write_line(line)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """What a command that a test calls in its own process sets up is taken back."""
+    logger = logging.getLogger("benchcore")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
 
 
 @pytest.fixture(scope="session")

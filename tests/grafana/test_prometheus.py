@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,7 @@ def test_the_variables_offer_what_was_pushed(prometheus, labels):
         **{name: [value] for name, value in labels.items()},
         "model": [labels["model"], "sim-1"],
         "scenario": [labels["scenario"], "climb"],
+        "instance": sorted([labels["instance"], socket.gethostname()]),
         "workload": ["synthetic"],
         "level": ["c1", "c4"],
     }
