@@ -107,7 +107,7 @@ def benchcore(tmp_path):
     return Benchcore(tmp_path)
 
 
-def until(condition, seconds=20.0):
+def until(condition, seconds=120.0):
     """Wait for something another process does."""
     deadline = time.monotonic() + seconds
     while not condition():

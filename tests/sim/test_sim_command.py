@@ -58,7 +58,7 @@ def test_it_says_where_it_is_and_ends_at_a_signal(how, status):
         assert first.startswith("simulating tiny at http://127.0.0.1:")
         base_url = first.split()[-1]
         assert f"benchcore climb --base-url {base_url}" in process.stdout.readline()
-        with urllib.request.urlopen(f"{base_url}/health", timeout=5) as answer:
+        with urllib.request.urlopen(f"{base_url}/health", timeout=60) as answer:
             assert answer.status == 200
         process.send_signal(how)
         assert process.wait(5) == status

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-import time
 
 import pytest
 from aiohttp import web
@@ -213,7 +212,6 @@ async def test_advice_fits_a_server_that_runs_out_of_memory(server):
 
 
 async def test_a_level_waits_until_the_server_is_idle(server):
-    begun = time.monotonic()
     busy = iter([3.0, 1.0, 0.0])
     left = []
 
@@ -224,7 +222,6 @@ async def test_a_level_waits_until_the_server_is_idle(server):
     server.metrics = page
     await climb(server.url, idle_seconds=30)
     assert left[:3] == [3.0, 1.0, 0.0]
-    assert time.monotonic() - begun < 10
 
 
 async def test_waiting_for_an_idle_server_has_an_end(server):

@@ -462,12 +462,12 @@ def test_sentences_lose_nothing(text):
 
 @pytest.mark.parametrize("text", ["." * 50_000, "a." * 50_000, "\n" * 50_000 + "x", "*" * 50_000])
 def test_degenerate_responses_take_no_longer(text):
-    begun = time.monotonic()
+    begun = time.process_time()
     split_sentences(text)
     split_words(text)
     for instruction in (BULLETS, HIGHLIGHTS, PARAGRAPHS):
         followed(instruction, FULL[instruction], "", text)
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 20  # what grows with the square takes minutes
 
 
 # Words.
