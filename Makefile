@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # The pip that installs; left out, the one that comes with Python. 22.3 is the oldest that is tried.
-PIP_VERSION ?=
+WITH_PIP ?=
 
 .PHONY: help climb test check bench test-real test-k8s format schema examples docs lock release clean
 
@@ -27,7 +27,7 @@ help:
 $(VENV)/.run: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "benchcore needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
-	$(if $(PIP_VERSION),$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==$(PIP_VERSION))
+	$(if $(WITH_PIP),$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==$(WITH_PIP))
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
