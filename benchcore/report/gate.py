@@ -322,7 +322,7 @@ def _functional(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Lin
         return
     words = _in_words(rule)
     ratio = None if found is None else found["summary"]["pass_ratio"]
-    if ratio is None:
+    if found is None or ratio is None:
         yield Line("", words, "the run has no functional checks", passed=False)
         return
     old = None if before is None else before["summary"]["pass_ratio"]
