@@ -240,7 +240,13 @@ def generated(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(content: list[Any]) -> Iterator[tuple[str, Any]]:
-    """Yield what a list of parts holds: thinking is reasoning, whatever it stands in."""
+    """Yield what a list of parts holds: thinking is reasoning, whatever it stands in.
+
+    A list without one part of a known kind is yielded whole.
+    """
+    if content and not any(map(_is_known, content)):
+        yield "content", content
+        return
     for piece in content:
         said = part_text(piece)
         if said:
@@ -255,6 +261,18 @@ def is_thinking(part: Any) -> bool:
 
 
 _THINKING = frozenset({"thinking", "reasoning", "redacted_thinking"})
+_SAYING = ("text", "thinking", "reasoning", "summary", "content")
+"""The fields that hold the text of a part, in the order in which they are looked for."""
+
+
+def _is_known(part: Any) -> bool:
+    """Return whether a part of a content list is text or thinking, if only an empty one."""
+    return (
+        isinstance(part, str)
+        or is_thinking(part)
+        or bool(part_text(part))
+        or (isinstance(part, dict) and any(part.get(name) == "" for name in _SAYING))
+    )
 
 
 def part_text(part: Any) -> str:
@@ -265,7 +283,7 @@ def part_text(part: Any) -> str:
         return "".join(map(part_text, part))
     if not isinstance(part, dict):
         return ""
-    for name in ("text", "thinking", "reasoning", "summary", "content"):
+    for name in _SAYING:
         if part.get(name):
             return part_text(part[name])
     return ""
@@ -316,10 +334,13 @@ def _response_texts(items: Any) -> Iterator[str]:
 
 
 def plain_text(content: Any) -> str:
-    """Return content as text: of a list of parts what they say, without thinking; else its JSON."""
+    """Return content as text: of a list of parts what they say, without thinking; else its JSON.
+
+    A list is one of parts where one of them, at least, is text or thinking.
+    """
     if isinstance(content, str):
         return content
-    if isinstance(content, list) and any(map(part_text, content)):
+    if isinstance(content, list) and any(map(_is_known, content)):
         return "".join(part_text(part) for part in content if not is_thinking(part))
     return _json_text(content) if content else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -12,6 +13,7 @@ from benchcore.config.gate import OF_THE_RUN, GateFile, Rule
 from benchcore.metrics.accuracy import by_question
 from benchcore.metrics.batches import FEWEST, FEWEST_VALUES
 from benchcore.metrics.change import Dependence, requests_needed
+from benchcore.metrics.functional import Verdict
 from benchcore.metrics.scores import paired_difference
 from benchcore.report.baselines import checks_of, score_of
 from benchcore.report.comparison import (
@@ -320,7 +322,7 @@ def _functional(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Lin
         return
     words = _in_words(rule)
     ratio = None if found is None else found["summary"]["pass_ratio"]
-    if ratio is None:
+    if found is None or ratio is None:
         yield Line("", words, "the run has no functional checks", passed=False)
         return
     old = None if before is None else before["summary"]["pass_ratio"]
@@ -331,7 +333,15 @@ def _functional(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Lin
         rule.max is not None and ratio > rule.max
     )
     said = f"{ratio:.4f}" if old is None else f"{old:.4f} → {ratio:.4f}"
-    yield Line("", words, said, not (lower or bounded), _lost(found, before))
+    verdicts = Counter(one["verdict"] for one in found["results"])
+    gone, unsettled = verdicts[Verdict.ERROR.value], verdicts[Verdict.UNSETTLED.value]
+    notes = [_lost(found, before)]
+    if gone:
+        notes.append(f"{gone} checks met a server that had gone")
+    if unsettled:
+        notes.append(f"{unsettled} checks are unsettled: the server put them off with 429")
+    passed = not (lower or bounded or gone)
+    yield Line("", words, said, passed, "; ".join(filter(None, notes)), told=not unsettled)
 
 
 def _lost(found: Mapping[str, Any] | None, before: Mapping[str, Any] | None) -> str:

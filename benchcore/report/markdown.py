@@ -12,6 +12,7 @@ from benchcore.report.table import (
     percent,
     remarks,
     summary_milliseconds,
+    unjudged,
 )
 from benchcore.text import printable
 
@@ -110,7 +111,8 @@ def _functional(found: Mapping[str, Any]) -> str:
     more = f" and {len(failed) - 10} more" if len(failed) > 10 else ""
     which = f": {', '.join(map(cell, failed[:10]))}{more}" if failed else ""
     ratio = percent(summary["pass_ratio"])
-    return f"checks: {summary['pass']} passed, {summary['fail']} failed ({ratio}){which}"
+    counts = f"{summary['pass']} passed, {summary['fail']} failed ({ratio})"
+    return "; ".join([f"checks: {counts}{which}", *unjudged(summary)])
 
 
 def _accuracy(found: Mapping[str, Any]) -> str:

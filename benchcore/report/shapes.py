@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from benchcore.errors import ConfigError
+from benchcore.metrics.functional import Verdict
 from benchcore.metrics.percentiles import QUANTILES
 
 Number = float | None
@@ -237,7 +238,7 @@ def _complete_checks(found: dict[str, Any]) -> None:
         for name in ("title", "expected", "got"):
             one.setdefault(name, None)
     counts = Counter(one["verdict"] for one in results)
-    for verdict in ("pass", "fail", "unsupported", "skip"):
-        summary.setdefault(verdict, counts[verdict])
+    for verdict in Verdict:
+        summary.setdefault(verdict.value, counts[verdict.value])
     for name in ("mode", "engine"):
         summary.setdefault(name, "unknown")

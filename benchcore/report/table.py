@@ -49,6 +49,16 @@ def summary_milliseconds(level: Level, metric: str, name: str) -> str:
     return mark + number(summary[name] * 1e3)
 
 
+def unjudged(summary: Mapping[str, Any]) -> list[str]:
+    """Return what must be said of checks that the server did not let be judged; empty: of none.
+
+    Args:
+        summary: that of `functional.json`.
+    """
+    said = {"unsettled": "unsettled (429 each time)", "error": "not judged (the server had gone)"}
+    return [f"{summary[name]} {words}" for name, words in said.items() if summary[name]]
+
+
 def percent(value: float | None) -> str:
     """Return a share in per cent; `–` where it is unknown."""
     if value is None:

@@ -14,6 +14,7 @@ from benchcore.sinks.run_json import dump
 if TYPE_CHECKING:
     from pathlib import Path
 
+_SKIPPED = (Verdict.SKIP, Verdict.UNSUPPORTED, Verdict.UNSETTLED)
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot hold, not even escaped (section 2.2)."""
 
@@ -34,7 +35,8 @@ def write_functional(folder: Path, report: FunctionalReport) -> None:
 def junit(report: FunctionalReport) -> bytes:
     """Return a report in the JUnit XML that CI systems read: one suite element per suite.
 
-    A failure is a failure, unsupported and skip are skipped, flaky is a pass that says so.
+    A failure is a failure, and a server that had gone an error. Unsupported, unsettled and skip
+    are skipped. Flaky is a pass that says so.
     """
     root = ET.Element("testsuites", name="benchcore check", time=f"{report.seconds:.3f}")
     _count(root, report.results)
@@ -51,11 +53,10 @@ def junit(report: FunctionalReport) -> bytes:
 
 
 def _count(element: ET.Element, results: list[CheckResult]) -> None:
-    skipped = (Verdict.SKIP, Verdict.UNSUPPORTED)
     element.set("tests", str(len(results)))
     element.set("failures", str(sum(1 for one in results if one.verdict is Verdict.FAIL)))
-    element.set("errors", "0")
-    element.set("skipped", str(sum(1 for one in results if one.verdict in skipped)))
+    element.set("errors", str(sum(1 for one in results if one.verdict is Verdict.ERROR)))
+    element.set("skipped", str(sum(1 for one in results if one.verdict in _SKIPPED)))
 
 
 def _add(suite: ET.Element, result: CheckResult) -> None:
@@ -76,7 +77,9 @@ def _add(suite: ET.Element, result: CheckResult) -> None:
             lines += ["", exchange["curl"], str(answer.get("status") or answer["outcome"])]
             lines.append(str(answer.get("body", "")))
         failure.text = xml_text("\n".join(lines))
-    elif result.verdict in (Verdict.SKIP, Verdict.UNSUPPORTED):
+    elif result.verdict is Verdict.ERROR:
+        ET.SubElement(case, "error", message=xml_text(result.reason))
+    elif result.verdict in _SKIPPED:
         ET.SubElement(case, "skipped", message=xml_text(f"{result.verdict}: {result.reason}"))
     elif result.verdict is Verdict.FLAKY or result.tolerated:
         ET.SubElement(case, "system-out").text = xml_text(

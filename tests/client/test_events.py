@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchcore.client.events import READERS
+from benchcore.client.openai import plain_text
 from benchcore.client.records import Outcome, Record, TokenCountSource, Usage
 
 
@@ -425,6 +426,27 @@ def test_content_that_is_no_text_is_counted_and_kept_as_json():
     record = read_each("chat", chat(content=[{"type": "text"}]), chat(content="b")).close()
     assert record.token_events == 2
     assert record.text == '[{"type":"text"}]b'
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "a"}, {"type": "reference", "reference_ids": [1]}], "a"),
+        ([{"type": "text", "text": ""}], ""),
+        ([{"type": "redacted_thinking", "data": "x"}], ""),
+        (["a", {"type": "text", "text": "c"}], "ac"),
+        (
+            [{"type": "reference", "reference_ids": [1]}],
+            '[{"type":"reference","reference_ids":[1]}]',
+        ),
+        ([1, 2], "[1,2]"),
+    ],
+)
+def test_a_list_with_a_part_of_a_known_kind_is_its_text_and_any_other_is_json(content, text):
+    record = read_each("chat", chat(content=content), chat(content="b")).close()
+    assert record.token_events == 2
+    assert record.text == f"{text}b"
+    assert plain_text(content) == text
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,23 @@ def test_a_lower_pass_ratio_fails_and_names_what_is_new(make_run):
     assert failures(judged(run, base)) == [("", "functional.pass_ratio")]
 
 
+@pytest.mark.parametrize(
+    ("verdict", "became", "note"),
+    [
+        ("error", "fail", "1 checks met a server that had gone"),
+        ("unsettled", "cannot tell", "1 checks are unsettled: the server put them off with 429"),
+    ],
+)
+def test_a_check_that_was_not_judged_is_never_a_pass_of_the_gate(make_run, verdict, became, note):
+    base, run = make_run("base"), make_run("run")
+    checks(base, 1.0)
+    results = [{"case_id": "sse.one_done", "verdict": verdict}]
+    found = {"summary": {"pass_ratio": 1.0}, "results": results}
+    (run / "functional.json").write_text(json.dumps(found))
+    (line,) = [line for line in judged(run, base).lines if not line.level]
+    assert (line.verdict, line.note) == (became, note)
+
+
 def score(folder, right, count=100, **fields):
     lines = []
     for index in range(count):

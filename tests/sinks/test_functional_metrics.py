@@ -32,3 +32,13 @@ def test_a_ratio_of_nothing_is_left_out():
         'x_functional_cases_passed{model="m"} 0.0',
         'x_functional_cases_failed{model="m"} 0.0',
     ]
+
+
+def test_what_was_not_judged_has_no_figure_of_its_own():
+    assert lines(Verdict.PASS, Verdict.UNSETTLED, Verdict.ERROR, prefix="x_") == [
+        'x_functional_cases{model="m"} 1.0',
+        'x_functional_cases_passed{model="m"} 1.0',
+        'x_functional_cases_failed{model="m"} 0.0',
+        'x_functional_pass_ratio{model="m"} 1.0',
+        'x_functional_case_pass{case_id="sse.c0",model="m",suite="sse"} 1.0',
+    ]

@@ -19,6 +19,7 @@ from benchcore.report.table import (
     percent,
     remarks,
     summary_milliseconds,
+    unjudged,
 )
 
 if TYPE_CHECKING:
@@ -215,14 +216,15 @@ def _functional(found: Mapping[str, Any] | None) -> str:
         return ""
     summary = found["summary"]
     ratio = percent(summary["pass_ratio"])
-    failed = [one for one in found["results"] if one["verdict"] == "fail"]
     rows = [
         [text(one["case_id"]), text(one["title"]), text(f"{one['expected']}; got {one['got']}")]
-        for one in failed
+        for one in found["results"]
+        if one["verdict"] == "fail"
     ]
     said = (
         f"<p>{summary['pass']} passed, {summary['fail']} failed ({ratio}), "
         f"{summary['unsupported']} unsupported, {summary['skip']} skipped, "
+        f"{''.join(f'{said}, ' for said in unjudged(summary))}"
         f"{text(summary['mode'])} mode, engine {text(summary['engine'])}</p>"
     )
     more = table(["check", "what it asks", "expected and got"], rows, left=2) if rows else ""

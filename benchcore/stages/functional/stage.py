@@ -81,6 +81,11 @@ class FunctionalStage(BaseStage[FunctionalSettings]):
         if failed:
             names = ", ".join(self.facts["failed"][:3]) + (", …" if failed > 3 else "")
             raise VerdictError(f"{failed} of {len(checks)} checks failed: {names}")
+        unsettled = machine.report.count(Verdict.UNSETTLED)
+        if unsettled:
+            context.tell(
+                f"{unsettled} checks are unsettled: the server put them off with 429 each time"
+            )
         if not machine.report.passed:
             raise VerdictError("not one check passed: there was nothing to judge")
 

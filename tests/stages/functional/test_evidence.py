@@ -142,11 +142,16 @@ def test_junit_counts_and_holds_nothing_that_xml_cannot():
         ),
         CheckResult("b.one", "b", "t", Verdict.UNSUPPORTED, reason="refused"),
         CheckResult("b.two", "b", "t", Verdict.FLAKY, reason="passed 1 of 2 tries"),
+        CheckResult("c.one", "c", "t", Verdict.UNSETTLED, reason="429 each time"),
+        CheckResult("c.two", "c", "t", Verdict.ERROR, reason="the server had gone"),
     ]
     root = ET.fromstring(junit(FunctionalReport("compat", "vllm", {}, results=results)))
     counts = [root.get(name) for name in ("tests", "failures", "skipped", "errors")]
-    assert counts == ["4", "1", "1", "0"]
-    assert [suite.get("name") for suite in root] == ["a", "b"]
+    assert counts == ["6", "1", "2", "1"]
+    assert [suite.get("name") for suite in root] == ["a", "b", "c"]
+    unsettled, error = root[2][0][0], root[2][1][0]
+    assert (unsettled.tag, unsettled.get("message")) == ("skipped", "unsettled: 429 each time")
+    assert (error.tag, error.get("message")) == ("error", "the server had gone")
     failure = root[0][1][0]
     assert failure.get("message") == "expected x; got \N{REPLACEMENT CHARACTER}y"
     assert failure.text.splitlines() == [
