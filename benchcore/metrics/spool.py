@@ -97,6 +97,7 @@ class Spool(Sequence[Record]):
         self._most_bytes = most_bytes
         self._on_problem = on_problem
         self._fresh: deque[Record] = deque()
+        self._weights: deque[int] = deque()
         self._weight = 0
         self._file: int | None = None
         self._indices = array("q")
@@ -109,7 +110,9 @@ class Spool(Sequence[Record]):
         self._fresh.append(record)
         if self._folder is None:
             return
-        self._weight += _weight(record)
+        # Weighed once: others who hold it may still take its text away.
+        self._weights.append(_weight(record))
+        self._weight += self._weights[-1]
         # One comes and about one goes: never many at once.
         while self._weight > self._most_bytes and self._folder is not None:
             self._write(self._folder)
@@ -133,7 +136,7 @@ class Spool(Sequence[Record]):
             return
         self._indices.append(oldest.index)
         self._ends.append(end + len(data))
-        self._weight -= _weight(oldest)
+        self._weight -= self._weights.popleft()
         self._fresh.popleft()
 
     @property

@@ -50,7 +50,11 @@ def main() -> int:
     names = list(groups(argparse.Namespace()))
     parser.add_argument("--only", help=f"some of {','.join(names)}")
     parser.add_argument("--rounds", type=int, default=3, help="of the CPU rows [3]")
-    parser.add_argument("--full", action="store_true", help="10 M tokens instead of 1 M, and a level of an hour: + 62 min")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="10 M tokens instead of 1 M, and a level of an hour: + 62 min",
+    )
     given = parser.parse_args()
     wanted = names if given.only is None else given.only.split(",")
     for name in wanted:
