@@ -12,7 +12,7 @@ help:
 	@echo "make climb      measure the built-in simulator: the main job, end to end"
 	@echo "make test       run the tests"
 	@echo "make check      lint, formatting, types"
-	@echo "make bench      measure benchcore itself, as ratios; a few minutes"
+	@echo "make bench      measure benchcore itself, as ratios; some ten minutes"
 	@echo "make test-real  install real servers and measure them; half an hour and 4 GB"
 	@echo "make test-k8s   build a Kubernetes API server once, and launch on it; needs Go, etcd and rsync"
 	@echo "make format     put the code into its form"

@@ -90,7 +90,7 @@ class LevelRecords:
         exhausted: whether the schedule of an open loop ended before the window did.
     """
 
-    measured: list[Record] = field(default_factory=list)
+    measured: Sequence[Record] = field(default_factory=list)
     others: list[Record] = field(default_factory=list)
     planned: int | None = None
     scheduled: int = 0
@@ -122,6 +122,7 @@ class Level:
         on_record: told of every request that ends, and where it belongs.
         on_due: told when an open loop's next request is due.
         on_stage: told when the window opens, closes, and when all is over.
+        keep: hold measured requests until the end; else it is for `on_record` to keep them.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class Level:
         on_record: Callable[[Record, Stage], None] = lambda _record, _stage: None,
         on_due: Callable[[int], None] = lambda _due_ns: None,
         on_stage: Callable[[Stage], None] = lambda _stage: None,
+        keep: bool = True,
     ) -> None:
         self.plan = plan
         self.stage = Stage.WARMUP
@@ -145,6 +147,8 @@ class Level:
         self._on_over = on_over
         self._on_record = on_record
         self._on_stage = on_stage
+        self._keep = keep
+        self._kept: list[Record] = []
         self._warm_ended = 0
         self._index = 0
         self._pending: dict[int, tuple[bool, Any]] = {}
@@ -269,7 +273,8 @@ class Level:
         record.done_ns = self._clock.now_ns()
         if measured:
             self.result.ended[Outcome.DROPPED] += 1
-            self.result.measured.append(record)
+            if self._keep:
+                self._kept.append(record)
         self._on_record(record, stage)
         if measured and self._filled():
             self._close_window(self._latest_ns)
@@ -294,7 +299,8 @@ class Level:
         if measured:
             assert record.outcome is not None
             result.ended[record.outcome] += 1
-            result.measured.append(record)
+            if self._keep:
+                self._kept.append(record)
             self._measured_pending -= 1
         elif (
             self.stage is not Stage.WARMUP
@@ -391,7 +397,7 @@ class Level:
             self._cancel(exchange)
         self._count_planned()
         self.result.over_ns = self._clock.now_ns()
-        self.result.measured.sort(key=lambda record: record.index)
+        self.result.measured = sorted(self._kept, key=lambda record: record.index)
         self._on_stage(Stage.OVER)
         self._on_over()
 

@@ -44,8 +44,13 @@ def e2e_ns(record: Record) -> int | None:
 
 def mean_e2e_ns(records: Iterable[Record]) -> float:
     """Return the mean end-to-end latency of those requests that have one; 0 where none has."""
-    lengths = [length for record in records if (length := e2e_ns(record)) is not None]
-    return sum(lengths) / len(lengths) if lengths else 0.0
+    count = total = 0
+    for record in records:
+        length = e2e_ns(record)
+        if length is not None:
+            count += 1
+            total += length
+    return total / count if count else 0.0
 
 
 def e2e_from_schedule_ns(record: Record) -> int | None:

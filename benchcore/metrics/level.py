@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from benchcore.config.slo import Slo
 from benchcore.metrics.accuracy import LevelAccuracy
 from benchcore.metrics.figures import PER_REQUEST, dispatch_lag_ns, is_good, mean_e2e_ns
 from benchcore.metrics.gaps import is_estimated, timed_chunk_gaps, timed_token_gaps
+from benchcore.metrics.spool import chosen, is_ok, is_streamed, joined
 from benchcore.metrics.summary import (
     Summary,
     infinite_throughout,
@@ -96,7 +98,8 @@ class LevelResult:
     accuracy: LevelAccuracy | None = None
     """What its answers were worth, where a task's questions were asked."""
     start_ns: int = 0
-    records: list[Record] = field(default_factory=list, repr=False)
+    records: Sequence[Record] = field(default_factory=list, repr=False)
+    """Its measured requests; of a long level with a folder each is read from a file anew."""
     rows: list[Row] = field(default_factory=list, repr=False)
 
     @property
@@ -228,68 +231,87 @@ class LevelResult:
         }
 
 
-def count_tokens(records: Sequence[Record]) -> TokenCounts:
+class _Total:
+    """A sum that is unknown as soon as one part of it is."""
+
+    def __init__(self) -> None:
+        self.parts = self.known = self.sum = 0
+
+    def add(self, value: int | None) -> None:
+        self.parts += 1
+        if value is not None:
+            self.known += 1
+            self.sum += value
+
+    def found(self) -> int | None:
+        return self.sum if self.known and self.known == self.parts else None
+
+
+def count_tokens(records: Iterable[Record]) -> TokenCounts:
     """Add up the token counts of requests; a sum that any of them does not know is unknown."""
-
-    def total(values: list[int | None]) -> int | None:
-        known = [value for value in values if value is not None]
-        return sum(known) if known and len(known) == len(values) else None
-
-    usages = [record.usage or Usage() for record in records]
-    sources = Counter(
-        record.token_count_source.value
-        for record in records
-        if record.token_count_source is not None
-    )
+    names = ("asked_input", "asked_output", "input", "output", "cached", "reasoning")
+    totals = {name: _Total() for name in names}
+    sources: Counter[str] = Counter()
+    for record in records:
+        usage = record.usage or Usage()
+        totals["asked_input"].add(record.asked_input_tokens)
+        totals["asked_output"].add(record.asked_output_tokens)
+        totals["input"].add(usage.prompt_tokens)
+        totals["output"].add(record.output_tokens)
+        totals["cached"].add(usage.cached_tokens)
+        totals["reasoning"].add(usage.reasoning_tokens)
+        source = record.token_count_source
+        if source is not None:
+            sources[source.value] += 1
     return TokenCounts(
-        asked_input=total([record.asked_input_tokens for record in records]),
-        asked_output=total([record.asked_output_tokens for record in records]),
-        input=total([usage.prompt_tokens for usage in usages]),
-        output=total([record.output_tokens for record in records]),
-        cached=total([usage.cached_tokens for usage in usages]),
-        reasoning=total([usage.reasoning_tokens for usage in usages]),
-        sources=dict(sources),
+        **{name: total.found() for name, total in totals.items()}, sources=dict(sources)
     )
 
 
 def latencies(
-    measured: Sequence[Record], *, open_loop: bool, failures: int | None
+    measured: Iterable[Record], *, open_loop: bool, failures: int | None
 ) -> dict[str, Summary]:
     """Summarize every figure of the `ok` requests.
 
     Args:
-        measured: the requests scheduled inside the window.
+        measured: the requests scheduled inside the window; gone through several times.
         open_loop: `dispatch_lag` is of an open loop only.
         failures: how many failed or were dropped, to count them as infinite too; else `None`.
     """
-    ok = [record for record in measured if record.outcome is Outcome.OK]
-    found: dict[str, Summary | None] = {}
+    # All figures in one go: each record may have to be read from a file.
+    columns = {name: (array("d"), array("q")) for name in (*PER_REQUEST, "dispatch_lag")}
+    streams = pieces = several = 0
+    for record in measured:
+        at_ns = record.scheduled_ns
+        if open_loop and (lag_ns := dispatch_lag_ns(record)) is not None:
+            columns["dispatch_lag"][0].append(lag_ns)
+            columns["dispatch_lag"][1].append(at_ns)
+        if record.outcome is not Outcome.OK:
+            continue
+        for name, figure in PER_REQUEST.items():
+            value = figure(record)
+            if value is not None:
+                columns[name][0].append(value)
+                columns[name][1].append(at_ns)
+        if record.streamed:
+            streams += 1
+            pieces += len(record.stamps) > 1
+            several += streaming(record) is not None
+    ok = chosen(measured, is_ok)
     request_ns = mean_e2e_ns(ok)
-
-    def summary(
-        figure: Callable[[Record], float | None], records: Sequence[Record], late: int | None
-    ) -> Summary | None:
-        pairs = [(v, one.scheduled_ns) for one in records if (v := figure(one)) is not None]
-        values, at_ns = [value for value, _ in pairs], [at for _, at in pairs]
-        return summarize(values, late, at_ns=at_ns, request_ns=request_ns)
-
-    for name, figure in PER_REQUEST.items():
-        found[name] = summary(figure, ok, failures if name in FAILURES_COUNT_IN else None)
+    found: dict[str, Summary | None] = {}
+    for name, (values, at) in columns.items():
+        late = failures if name in FAILURES_COUNT_IN else None
+        found[name] = summarize(values, late, at_ns=at, request_ns=request_ns)
+    lag = found.pop("dispatch_lag")
     # A figure that only a fragment of the streams has is that of the fragment.
-    streamed = [record for record in ok if record.streamed]
-    if is_fragment(tpot_count(streamed), len(streamed)):
+    if is_fragment(several, streams):
         found["tpot"] = None
-    if not is_fragment(sum(len(record.stamps) > 1 for record in streamed), len(streamed)):
+    if not is_fragment(pieces, streams):
         found["icl"] = summarize_pool(ok, timed_chunk_gaps)
         found["itl"] = summarize_pool(ok, timed_token_gaps)
-    if open_loop:
-        found["dispatch_lag"] = summary(dispatch_lag_ns, measured, None)
+    found["dispatch_lag"] = lag
     return {name: summary for name, summary in found.items() if summary is not None}
-
-
-def tpot_count(streamed: Sequence[Record]) -> int:
-    """Return how many of some streams have a time per output token."""
-    return sum(streaming(record) is not None for record in streamed)
 
 
 def is_fragment(having: int, streams: int) -> bool:
@@ -297,43 +319,48 @@ def is_fragment(having: int, streams: int) -> bool:
     return having < FRAGMENT * streams
 
 
-def tokens_per_second_per_user(streamed: Sequence[Record]) -> float | None:
+def tokens_per_second_per_user(streamed: Iterable[Record]) -> float | None:
     """Return how fast one choice streams: tokens after the first ÷ the time they took, both summed.
 
     A ratio of sums: the mean of each request's own would be ruled by those with hardly any time in
     it. `None` where under half of the streams have such a time.
     """
-    parts = [found for record in streamed if (found := streaming(record)) is not None]
-    if not parts or is_fragment(len(parts), len(streamed)):
-        return None
-    return sum(tokens for tokens, _ in parts) / sum(took_ns for _, took_ns in parts) * NS
+    streams = having = tokens = took_ns = 0
+    for record in streamed:
+        streams += 1
+        found = streaming(record)
+        if found is not None:
+            having += 1
+            tokens += found[0]
+            took_ns += found[1]
+    return tokens / took_ns * NS if having and not is_fragment(having, streams) else None
 
 
-def fragments(streamed: Sequence[Record]) -> Iterator[str]:
+def fragments(streamed: Iterable[Record]) -> Iterator[str]:
     """Yield which figures are not shown since only a fragment of the streams has them, and why.
 
     Args:
         streamed: `ok` requests that were streamed; those without output say nothing of it.
     """
-    streamed = [record for record in streamed if record.token_events]
-    if not streamed:
+    streams = several = gaps = 0
+    for record in streamed:
+        if record.token_events:
+            streams += 1
+            several += streaming(record) is not None
+            gaps += len(record.stamps) > 1
+    if not streams:
         return
-    several = tpot_count(streamed)
-    if is_fragment(several, len(streamed)):
+    if is_fragment(several, streams):
         yield (
-            f"tpot and tok/s per user are not shown: {several} of {len(streamed)} streams have "
+            f"tpot and tok/s per user are not shown: {several} of {streams} streams have "
             "time between their first and their last token"
         )
-    gaps = sum(len(record.stamps) > 1 for record in streamed)
-    if is_fragment(gaps, len(streamed)):
-        yield (
-            f"itl and icl are not shown: {gaps} of {len(streamed)} streams came in more than one "
-            "piece"
-        )
+    if is_fragment(gaps, streams):
+        yield f"itl and icl are not shown: {gaps} of {streams} streams came in more than one piece"
 
 
 def infinite_figures(
-    measured: Sequence[Record], failures: int | None, *, stream: bool
+    measured: Iterable[Record], failures: int | None, *, stream: bool
 ) -> tuple[str, ...]:
     """Return the figures of which failures leave nothing: not one request was `ok`.
 
@@ -348,8 +375,8 @@ def infinite_figures(
 
 
 def rates(
-    measured: Sequence[Record],
-    others: Sequence[Record],
+    measured: Iterable[Record],
+    others: Iterable[Record],
     start_ns: int,
     end_ns: int,
     slos: Sequence[Slo],
@@ -357,34 +384,42 @@ def rates(
     """Return the rates, shares and counts of a level, as fields of `LevelResult`.
 
     Args:
-        measured: the requests scheduled inside the window.
+        measured: the requests scheduled inside the window; gone through several times.
         others: the unmeasured ones that were on their way inside it.
         start_ns: where the window begins.
         end_ns: where it ends.
         slos: what a good request meets.
     """
-    ok = [record for record in measured if record.outcome is Outcome.OK]
-    cancelled = sum(record.outcome is Outcome.CANCELLED for record in measured)
-    counted = len(measured) - cancelled
-    good = sum(is_good(record, slos) for record in measured)
-    everyone = [*others, *measured]
-    ended_good = sum(
-        start_ns < record.done_ns <= end_ns and is_good(record, slos) for record in everyone
-    )
+    everyone = joined(others, measured)
     seconds = (end_ns - start_ns) / NS
-    streamed = [record for record in ok if record.streamed]
+    counted = ok = good = streams = estimated = excluded = retried = 0
+    ended_good = sum(start_ns < one.done_ns <= end_ns and is_good(one, slos) for one in others)
+    for record in measured:
+        counted += record.outcome is not Outcome.CANCELLED
+        retried += record.retried
+        if record.outcome is not Outcome.OK:
+            continue
+        ok += 1
+        if is_good(record, slos):
+            good += 1
+            ended_good += start_ns < record.done_ns <= end_ns
+        if record.streamed:
+            streams += 1
+            estimated += is_estimated(record)
+            excluded += PER_REQUEST["tpot"](record) is None
+    itl_kind = "estimated" if estimated else "exact"
     return {
         "throughput": throughput(everyone, start_ns, end_ns),
         "rate_intervals": rate_intervals(everyone, start_ns, end_ns),
-        "tokens_per_second_per_user": tokens_per_second_per_user(streamed),
+        "tokens_per_second_per_user": tokens_per_second_per_user(
+            chosen(measured, lambda one: is_ok(one) and is_streamed(one))
+        ),
         "good": good,
         "goodput": ended_good / seconds if seconds > 0 else None,
         "goodput_ratio": good / counted if counted else None,
-        "failure_rate": (counted - len(ok)) / counted if counted else None,
-        "itl_kind": ("estimated" if any(map(is_estimated, streamed)) else "exact")
-        if streamed
-        else None,
-        "tpot_estimated": sum(map(is_estimated, streamed)),
-        "tpot_excluded": sum(PER_REQUEST["tpot"](record) is None for record in streamed),
-        "retried": sum(record.retried for record in measured),
+        "failure_rate": (counted - ok) / counted if counted else None,
+        "itl_kind": itl_kind if streams else None,
+        "tpot_estimated": estimated,
+        "tpot_excluded": excluded,
+        "retried": retried,
     }

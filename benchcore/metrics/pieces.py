@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -77,7 +78,7 @@ def pieces_of(record: Record) -> tuple[int, int, float] | None:
     return 1 + int(np.count_nonzero(np.diff(stamps) > PAUSE * mean_ns)), count, mean_ns
 
 
-def buffering(records: Sequence[Record], lag_ns: float | None) -> Buffering | None:
+def buffering(records: Iterable[Record], lag_ns: float | None) -> Buffering | None:
     """Return how streams arrive, where something buffers them on the way.
 
     A client that stalls merges reads too; but then it reads late, by a good part of the time that
@@ -87,11 +88,19 @@ def buffering(records: Sequence[Record], lag_ns: float | None) -> Buffering | No
         records: `ok` requests.
         lag_ns: median time from an arrival to its read; `None`: unknown.
     """
-    found = [one for record in records if (one := pieces_of(record)) is not None]
-    if not found or 2 * len(found) < len(records):
+    numbers, counts, means_ns = array("q"), array("q"), array("d")
+    requests = 0
+    for record in records:
+        requests += 1
+        found = pieces_of(record)
+        if found is not None:
+            numbers.append(found[0])
+            counts.append(found[1])
+            means_ns.append(found[2])
+    if not numbers or 2 * len(numbers) < requests:
         return None
-    pieces, events, mean_ns = (float(np.median(column)) for column in zip(*found, strict=True))
-    lumps = float(np.median([count / number for number, count, _ in found]))
+    pieces, events, mean_ns = (float(np.median(column)) for column in (numbers, counts, means_ns))
+    lumps = float(np.median(np.asarray(counts) / np.asarray(numbers)))
     if lumps < LUMP or (lag_ns is not None and lag_ns > MOST_LAG * mean_ns):
         return None
-    return Buffering(pieces, events, len(found))
+    return Buffering(pieces, events, len(numbers))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,7 +152,7 @@ def summarize(
         at_ns: shape (n,), when each was scheduled; `None`: as if at equal distances.
         request_ns: mean end-to-end latency; 0: unknown.
     """
-    if not values_ns:
+    if not len(values_ns):
         return None
     given = np.asarray(values_ns, dtype=np.float64)
     exact = np.sort(given)
@@ -242,11 +242,11 @@ def _batched(
 Pool = Callable[[Sequence[Record]], Gaps]
 
 
-def summarize_pool(records: Sequence[Record], pool: Pool = timed_token_gaps) -> Summary | None:
+def summarize_pool(records: Iterable[Record], pool: Pool = timed_token_gaps) -> Summary | None:
     """Summarize a figure that requests have many of, from its histogram.
 
     Args:
-        records: the requests.
+        records: the requests; gone through several times.
         pool: returns the samples, such as `timed_chunk_gaps`.
     """
     histogram = Histogram()
@@ -291,7 +291,7 @@ def summarize_pool(records: Sequence[Record], pool: Pool = timed_token_gaps) -> 
 
 
 def _batched_pool(
-    records: Sequence[Record],
+    records: Iterable[Record],
     pool: Pool,
     histogram: Histogram,
     found: dict[str, int],
@@ -329,7 +329,7 @@ def _batched_pool(
 
 
 def _clustered(
-    records: Sequence[Record], pool: Pool, histogram: Histogram, found: dict[str, int]
+    records: Iterable[Record], pool: Pool, histogram: Histogram, found: dict[str, int]
 ) -> Iterator[tuple[str, tuple[float, float]]]:
     """Yield the intervals of pooled percentiles: a second pass counts per request."""
     below: dict[str, list[NDArray[np.int64]]] = {name: [] for name in found}

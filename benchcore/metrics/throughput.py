@@ -1,6 +1,7 @@
 """Throughput: what happened inside a window, divided by its length."""
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from benchcore.client.records import Outcome, Record
 from benchcore.clock import NS
 from benchcore.metrics.batches import FINER, batch_count, batch_of, course, lasts, rate_interval
 from benchcore.metrics.figures import e2e_ns, mean_e2e_ns
+from benchcore.metrics.spool import chosen, is_ok, is_streamed
 from benchcore.metrics.tokens import running_tokens
 
 
@@ -119,7 +121,7 @@ class RateIntervals:
         }
 
 
-def rate_intervals(records: Sequence[Record], start_ns: int, end_ns: int) -> RateIntervals:
+def rate_intervals(records: Iterable[Record], start_ns: int, end_ns: int) -> RateIntervals:
     """Return how well the rates of a window are known, by batch means (Conway 1963).
 
     Args:
@@ -127,8 +129,8 @@ def rate_intervals(records: Sequence[Record], start_ns: int, end_ns: int) -> Rat
         start_ns: where the window begins.
         end_ns: where it ends.
     """
-    ok = [record for record in records if record.outcome is Outcome.OK]
-    done = np.array([r.done_ns for r in ok if start_ns < r.done_ns <= end_ns], dtype=np.int64)
+    ok = chosen(records, is_ok)
+    done = np.fromiter((r.done_ns for r in ok if start_ns < r.done_ns <= end_ns), dtype=np.int64)
     batches = batch_count(len(done), end_ns - start_ns, mean_e2e_ns(ok))
     if not batches:
         return RateIntervals()
@@ -137,8 +139,8 @@ def rate_intervals(records: Sequence[Record], start_ns: int, end_ns: int) -> Rat
             batch_of(done, start_ns, end_ns, batches), minlength=batches
         ).astype(np.float64)
     }
-    streamed = [record for record in records if record.streamed]
-    if streamed:
+    streamed = chosen(records, is_streamed)
+    if any(True for _ in streamed):
         counts["output_token_throughput"] = _tokens_by_batch(streamed, start_ns, end_ns, batches)
     found = RateIntervals(batches=batches)
     far = _lasts(ok, start_ns, end_ns, batches)
@@ -151,22 +153,22 @@ def rate_intervals(records: Sequence[Record], start_ns: int, end_ns: int) -> Rat
     return found
 
 
-def _lasts(ok: Sequence[Record], start_ns: int, end_ns: int, batches: int) -> bool:
+def _lasts(ok: Iterable[Record], start_ns: int, end_ns: int, batches: int) -> bool:
     """Return whether what makes requests slow or fast lasts for a good part of a batch."""
-    pairs = [
-        (record.scheduled_ns, took_ns)
-        for record in ok
-        if start_ns <= record.scheduled_ns <= end_ns and (took_ns := e2e_ns(record))
-    ]
-    if len(pairs) < 2:
+    scheduled, took = array("q"), array("q")
+    for record in ok:
+        if start_ns <= record.scheduled_ns <= end_ns and (took_ns := e2e_ns(record)):
+            scheduled.append(record.scheduled_ns)
+            took.append(took_ns)
+    if len(took) < 2:
         return False
-    at, lasted = (np.array(column, dtype=np.int64) for column in zip(*pairs, strict=True))
+    at, lasted = np.asarray(scheduled), np.asarray(took)
     finer = batch_of(at, start_ns, end_ns, batches * FINER)
     return lasts(course(np.log(lasted), finer, batches * FINER))
 
 
 def _tokens_by_batch(
-    records: Sequence[Record], start_ns: int, end_ns: int, batches: int
+    records: Iterable[Record], start_ns: int, end_ns: int, batches: int
 ) -> NDArray[np.float64]:
     counts = np.zeros(batches)
     for record in records:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -19,7 +20,8 @@ from benchcore.client.records import FAILED, Outcome, Record, Usage
 from benchcore.errors import ConfigError
 from benchcore.metrics.level import LevelResult
 from benchcore.metrics.run import RunResult
-from benchcore.sinks.protocol import QuietSink, RequestRow, SinkOptions
+from benchcore.metrics.spool import Spool
+from benchcore.sinks.protocol import LevelHead, QuietSink, RequestRow, SinkOptions
 from benchcore.version import __version__, installing
 
 if TYPE_CHECKING:
@@ -128,7 +130,7 @@ class OtlpSink(QuietSink):
         self._exporter: SpanExporter = OTLPSpanExporter()
         self._tracer: Tracer | None = None
         self._ended: list[ReadableSpan] = []
-        self._rows: list[RequestRow] = []
+        self._rows: dict[tuple[LevelHead, str], Spool] = {}
         self._target: dict[str, Any] = {}
 
     def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
@@ -152,8 +154,12 @@ class OtlpSink(QuietSink):
         self._tracer = provider.get_tracer("benchcore", __version__)
 
     def requests(self, rows: list[RequestRow]) -> None:
-        """Keep them until the level is over."""
-        self._rows += rows
+        """Keep them until the level is over, the older ones in a file."""
+        for row in rows:
+            key = row.head, row.stage
+            if key not in self._rows:
+                self._rows[key] = Spool(self.folder)
+            self._rows[key].append(row.record)
 
     def level(self, run: RunResult, level: LevelResult) -> None:  # noqa: ARG002
         """Send what the level had."""
@@ -169,20 +175,26 @@ class OtlpSink(QuietSink):
     def _send(self) -> None:
         from opentelemetry.sdk.trace.export import SpanExportResult
 
-        rows, self._rows = self._rows, []
+        spools, self._rows = self._rows, {}
+        count = sum(map(len, spools.values()))
+        rows = (
+            RequestRow(head, record, stage)
+            for (head, stage), spool in spools.items()
+            for record in spool
+        )
         # Both clocks at one instant: a span has wall time, a record CLOCK_MONOTONIC.
         offset_ns = time.time_ns() - time.perf_counter_ns()
-        for row in rows:
-            self._span(row, offset_ns)
-        spans, self._ended[:] = list(self._ended), []
-        for start in range(0, len(spans), BATCH):
+        for start in range(0, count, BATCH):
+            for row in islice(rows, BATCH):
+                self._span(row, offset_ns)
+            spans, self._ended[:] = list(self._ended), []
             with _heard() as said:
-                result = self._exporter.export(spans[start : start + BATCH])
+                result = self._exporter.export(spans)
             if result is not SpanExportResult.SUCCESS:
                 # One batch that was not taken has cost seconds already: the next ones would, too.
                 reason = "; ".join(dict.fromkeys(said)) or "no reason given"
                 raise OSError(
-                    f"{self._endpoint}: {len(spans) - start} of {len(spans)} spans were not taken "
+                    f"{self._endpoint}: {count - start} of {count} spans were not taken "
                     f"({reason}); is the collector there?"
                 )
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cpu
+import endurance
 import keeping
 import open_loop
 import pairing
@@ -31,6 +32,7 @@ def groups(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]]:
         "thousand": pairing.thousand_rows,
         "open": open_loop.rows,
         "keeping": lambda: keeping.rows(full=given.full),
+        "endurance": lambda: endurance.rows(full=given.full),
     }
 
 
@@ -48,7 +50,11 @@ def main() -> int:
     names = list(groups(argparse.Namespace()))
     parser.add_argument("--only", help=f"some of {','.join(names)}")
     parser.add_argument("--rounds", type=int, default=3, help="of the CPU rows [3]")
-    parser.add_argument("--full", action="store_true", help="10 M tokens instead of 1 M: + 6 min")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="10 M tokens instead of 1 M, and a level of an hour: + 62 min",
+    )
     given = parser.parse_args()
     wanted = names if given.only is None else given.only.split(",")
     for name in wanted:

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
@@ -134,3 +137,16 @@ def test_the_library_reads_what_it_writes_of_a_bulk_add(values):
     histogram.add(array(values))
     assert_same(histogram, by_the_library(values * 2))
     assert HdrHistogram.decode(histogram.hdr.encode()).get_total_count() == 2 * len(values)
+
+
+def test_a_histogram_that_nobody_holds_is_freed_without_the_collector():
+    gc.disable()
+    try:
+        histogram = Histogram()
+        histogram.add(np.array([5_000, 7_000_000]))
+        assert HdrHistogram.decode(histogram.hdr.encode()).get_total_count() == 2
+        gone = weakref.ref(histogram.hdr)
+        del histogram
+        assert gone() is None
+    finally:
+        gc.enable()

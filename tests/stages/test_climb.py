@@ -3,13 +3,18 @@
 import asyncio
 import gc
 import json
+from dataclasses import asdict
+from functools import partial
 
 import pytest
 from aiohttp import web
 
 import benchcore
-from benchcore.client.records import Outcome
+from benchcore.client.records import Outcome, Record
+from benchcore.metrics.level import count_tokens, latencies
+from benchcore.metrics.spool import Spool
 from benchcore.report.progress import Silent
+from benchcore.stages.perf import level_run
 
 pytestmark = [pytest.mark.integration, pytest.mark.perf]
 
@@ -391,3 +396,48 @@ async def test_every_second_is_closed_while_thousands_of_requests_end(simulator)
     assert len(rows) >= 3
     assert any(closed[:5])
     assert sum(row.done for row in rows) >= run.levels[0].ok * 0.9
+
+
+async def test_requests_that_have_ended_leave_memory_while_the_level_runs(
+    simulator, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(level_run, "Spool", partial(Spool, most_bytes=0))
+    alive = []
+
+    class Count(Silent):
+        def live(self, _live):
+            alive.append(sum(isinstance(one, Record) for one in gc.get_objects()))
+
+    run = await climb(
+        simulator.base_url,
+        concurrency=[8],
+        requests=None,
+        duration_seconds=2.5,
+        output=tmp_path,
+        progress=Count(),
+    )
+    (level,) = run.levels
+    assert len(level.records) == level.scheduled > 200
+    # Those on their way, and those whose rows are just being written.
+    assert max(alive) < 100 < level.scheduled / 2
+    assert not any(path.name.startswith(".") for path in run.folder.iterdir())
+
+
+async def test_a_level_read_back_from_its_file_says_what_one_in_memory_says(
+    simulator, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(level_run, "Spool", partial(Spool, most_bytes=0))
+    run = await climb(simulator.base_url, concurrency=[8], requests=120, output=tmp_path)
+    (level,) = run.levels
+    records = list(level.records)
+    assert [one.index for one in records] == sorted(one.index for one in records)
+    again = latencies(records, open_loop=False, failures=None)
+    written = json.loads((run.folder / "run.json").read_text())["levels"][0]
+    assert {name: json.loads(json.dumps(one.to_json())) for name, one in again.items()} == written[
+        "metrics"
+    ]
+    assert json.loads(json.dumps(asdict(count_tokens(records)))) == {
+        **{name: written["tokens"].get(name) for name in asdict(level.tokens)},
+        "sources": written["tokens"]["token_count_source"],
+    }
+    assert [one.request_id for one in level.records] == [one.request_id for one in records]

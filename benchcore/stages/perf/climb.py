@@ -290,6 +290,7 @@ class Climb:
                 e2e_seconds=None if self._found is None else self._found.e2e_seconds,
                 grader=self._grader,
                 failures=self._failures,
+                folder=run.folder,
             )
             level = await self._running.run()
             gone = self._running.gone

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -16,17 +18,16 @@ from benchcore.load.arrivals import Arrival
 from benchcore.load.level import Level, LevelRecords, Stage
 from benchcore.load.open import OpenLoop
 from benchcore.metrics.accuracy import LevelAccuracy
-from benchcore.metrics.figures import ttft_ns
 from benchcore.metrics.histograms import Histogram
 from benchcore.metrics.level import LevelResult, count_tokens, infinite_figures, latencies, rates
-from benchcore.metrics.percentiles import nearest_rank
+from benchcore.metrics.spool import Spool, chosen, is_ok, joined
 from benchcore.metrics.throughput import overlap_ns
 from benchcore.metrics.timeline import Row, Timeline
 from benchcore.metrics.validity import Evidence, judge
 from benchcore.observe.heartbeat import Heartbeat
 from benchcore.observe.meter import CollectorWatch, Mark, mark, spent
 from benchcore.observe.server import Scraper, ServerMetrics
-from benchcore.report.progress import Live, Progress
+from benchcore.report.progress import Progress
 from benchcore.sinks.fanout import FanOut
 from benchcore.sinks.protocol import LevelHead, RequestRow
 from benchcore.stages.perf import remarks
@@ -36,6 +37,7 @@ from benchcore.stages.perf.guards import faults_end, no_collection
 from benchcore.stages.perf.plan import Step, level_plan
 from benchcore.stages.perf.presence import Presence
 from benchcore.stages.perf.sender import PromptSender
+from benchcore.stages.perf.so_far import SoFar
 from benchcore.stages.perf.tally import Tally
 
 TICK_SECONDS = 0.01
@@ -44,7 +46,6 @@ VISITS_A_TICK = 12
 PIECES_A_TICK = 16
 PREPARED_A_TICK = 12
 LIVE_EVERY_TICKS = 50
-RECENT = 4096
 AT_ONCE = 64
 
 
@@ -62,6 +63,7 @@ class LevelRun:
         e2e_seconds: how long one request took, alone; `None`: unknown.
         grader: says what the answers were worth, where that is wanted.
         failures: tells of them.
+        folder: where requests wait in a file for the level's end; `None`: in memory.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class LevelRun:
         e2e_seconds: float | None,
         grader: Grader | None = None,
         failures: remarks.Failures | None = None,
+        folder: Path | None = None,
     ) -> None:
         self._failures = failures or remarks.Failures(progress)
         self._presence = Presence(client, lambda: self._level.interrupt(0))
@@ -108,13 +111,9 @@ class LevelRun:
         self._reads = (0, 0)
         self._window_reads = (0, 0)
         self._steps_before = 0
-        self._token_reads = 0
         self._pauses: list[int] = []
         self._scraper = Scraper(server)
         self._stage_ns: dict[Stage, int] = {}
-        self._recent_ttfts: deque[int] = deque(maxlen=RECENT)
-        self._ok = 0
-        self._failed = 0
         self._rows: list[Row] = []
         self._level = Level(
             self._plan,
@@ -124,7 +123,12 @@ class LevelRun:
             on_record=self._record_ended,
             on_due=self._set_due,
             on_stage=self._stage_changed,
+            keep=False,
         )
+        self._so_far = SoFar(step.name, self._level, self._failures)
+        # Those whose texts a grader is to read stay as they are.
+        self._measured = Spool(None if grader is not None else folder, on_problem=progress.say)
+        tally.passed_on = self._keep_measured
         self._timeline = Timeline(0)
         self._head = LevelHead(step.name, step.repeat, 0)
 
@@ -241,6 +245,7 @@ class LevelRun:
         await self._tally.finish()
         self._finish_rows()
         self._failures.say_rest(self._step.name)
+        self._level.result.measured = self._measured.held()
         found = self._result(client.merged_reads - merged_before)
         found.accuracy = await self._grade()
         return found
@@ -296,7 +301,8 @@ class LevelRun:
                 self._close_second()
                 self._sinks.flush()
             if ticks % LIVE_EVERY_TICKS == 0:
-                self._progress.live(self._live(now_ns))
+                tokens = self._rows[-1].tokens if self._rows else None
+                self._progress.live(self._so_far.live(now_ns, tokens))
 
     def _write_rows(self, most: int) -> int:
         """Take up to `most` requests that have ended; returns how many."""
@@ -304,18 +310,14 @@ class LevelRun:
         for _ in range(min(most, len(self._ended))):
             record, stage = self._ended.popleft()
             self._timeline.ended(record)
-            self._token_reads += len(record.stamps)
+            self._so_far.note(record)
             rows.append(RequestRow(self._head, record, stage.value))
-            if record.outcome is Outcome.OK:
-                self._ok += 1
-                ttft = ttft_ns(record)
-                if ttft is not None:
-                    self._recent_ttfts.append(ttft)
-            elif record.outcome in FAILED:
-                self._failed += 1
-                self._failures.note(self._step.name, record)
         self._tally.write(rows)
         return len(rows)
+
+    def _keep_measured(self, row: RequestRow) -> None:
+        if row.stage == Stage.WINDOW.value:
+            self._measured.append(row.record)
 
     def _close_second(self, share: float = 1.0) -> None:
         """Close the next second, or the share of one that the level had of it."""
@@ -335,27 +337,9 @@ class LevelRun:
             self._close_second(length_ns % NS / NS)
         self._sinks.flush()
 
-    def _live(self, now_ns: int) -> Live:
-        level = self._level
-        share, eta = remarks.how_far(level, now_ns)
-        ttfts = sorted(self._recent_ttfts)
-        return Live(
-            level=self._step.name,
-            stage=level.stage.value,
-            elapsed_seconds=(now_ns - level.result.start_ns) / NS,
-            done_share=share,
-            eta_seconds=eta,
-            in_flight=level.in_flight.now,
-            tokens_per_second=self._rows[-1].tokens if self._rows else None,
-            ttft_p50_seconds=nearest_rank(ttfts, 0.5) / NS if ttfts else None,
-            ttft_p99_seconds=nearest_rank(ttfts, 0.99) / NS if ttfts else None,
-            ok=self._ok,
-            failed=self._failed,
-        )
-
     # The result.
 
-    def _evidence(self, result: LevelRecords, everyone: list[Record], merged: int) -> Evidence:
+    def _evidence(self, result: LevelRecords, everyone: Iterable[Record], merged: int) -> Evidence:
         window_ns = result.window_end_ns - result.window_start_ns
         used = spent(self._marks[0], self._marks[-1], self._pauses)
         little = None
@@ -370,7 +354,7 @@ class LevelRun:
             stamps_wanted=not self._uses_heartbeat,
             reads_kernel=kernel,
             reads_userspace=userspace,
-            token_reads=self._token_reads,
+            token_reads=self._so_far.token_reads,
             merged_first=sum(
                 record.events is not None and record.events[0] > 1 for record in result.measured
             ),
@@ -395,7 +379,7 @@ class LevelRun:
 
     def _result(self, merged: int) -> LevelResult:
         plan, result, config = self._plan, self._level.result, self._config
-        everyone = [*result.others, *result.measured]
+        everyone = joined(result.others, result.measured)
         outcomes = {one.value: result.ended[one] for one in Outcome if result.ended[one]}
         bad = sum(result.ended[outcome] for outcome in FAILED) + result.ended[Outcome.DROPPED]
         failures = bad if config.count_failures else None
@@ -433,7 +417,7 @@ class LevelRun:
                 self._slos,
             ),
             metrics=metrics,
-            tokens=count_tokens([r for r in result.measured if r.outcome is Outcome.OK]),
+            tokens=count_tokens(chosen(result.measured, is_ok)),
             steady_state=remarks.steady_figures(steady, result, everyone),
             validity=judge(evidence),
             evidence=evidence,

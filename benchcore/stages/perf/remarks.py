@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from benchcore.metrics.figures import has_figure, ttft_ns
 from benchcore.metrics.level import fragments
 from benchcore.metrics.percentiles import minimum_count, nearest_rank
 from benchcore.metrics.pieces import Buffering, buffering
+from benchcore.metrics.spool import chosen, is_ok, is_streamed
 from benchcore.metrics.summary import summarize
 from benchcore.metrics.throughput import throughput
 from benchcore.report.progress import Progress
@@ -97,28 +99,32 @@ def buffered_streams(result: LevelRecords, lag_seconds: float | None) -> Bufferi
         result: of the level.
         lag_seconds: median time from an arrival to its read; `None`: unknown.
     """
-    ok = [record for record in result.measured if record.outcome is Outcome.OK]
+    ok = chosen(result.measured, is_ok)
     return buffering(ok, None if lag_seconds is None else lag_seconds * NS)
 
 
 def flow_of(result: LevelRecords) -> Flow:
     """Return what came and what went in the window of an open loop."""
-    came = [one for one in result.measured if one.outcome in _LASTED]
-    went = [one.done_ns for one in (*result.others, *result.measured) if one.outcome in _LASTED]
     zero_ns = result.start_ns
-    arrived_ns = np.array([one.scheduled_ns - zero_ns for one in came], dtype=np.float64)
-    done_ns = np.array([one.done_ns - zero_ns for one in came], dtype=np.float64)
+    went = array("d", (one.done_ns for one in result.others if one.outcome in _LASTED))
+    arrived, done = array("d"), array("d")
+    for one in result.measured:
+        if one.outcome in _LASTED:
+            arrived.append(one.scheduled_ns - zero_ns)
+            done.append(one.done_ns - zero_ns)
+            went.append(one.done_ns)
+    arrived_ns, done_ns = np.asarray(arrived), np.asarray(done)
     return Flow(
         begin=(result.window_start_ns - zero_ns) / NS,
         end=(result.window_end_ns - zero_ns) / NS,
         arrived=arrived_ns / NS,
         lasted=(done_ns - arrived_ns) / NS,
-        ended=(np.array(went, dtype=np.float64) - zero_ns) / NS,
+        ended=(np.asarray(went) - zero_ns) / NS,
     )
 
 
 def steady_figures(
-    steady: SteadyState, result: LevelRecords, everyone: Sequence[Record]
+    steady: SteadyState, result: LevelRecords, everyone: Iterable[Record]
 ) -> dict[str, object]:
     """Return `steady_state` of a level: where it lies and what was measured there.
 
@@ -133,12 +139,15 @@ def steady_figures(
     zero_ns = result.start_ns
     begin_ns = max(zero_ns + steady.first_second * NS, result.window_start_ns)
     end_ns = min(zero_ns + (steady.last_second + 1) * NS, result.window_end_ns)
-    inside = [
-        record
-        for record in result.measured
-        if begin_ns <= record.scheduled_ns < end_ns and record.outcome is Outcome.OK
-    ]
-    ttft = summarize([value for record in inside if (value := ttft_ns(record)) is not None])
+    inside = 0
+    ttfts_ns = array("d")
+    for record in result.measured:
+        if begin_ns <= record.scheduled_ns < end_ns and record.outcome is Outcome.OK:
+            inside += 1
+            value = ttft_ns(record)
+            if value is not None:
+                ttfts_ns.append(value)
+    ttft = summarize(ttfts_ns)
     rate = throughput(everyone, begin_ns, end_ns)
     return found | {
         "start_seconds": (begin_ns - zero_ns) / NS,
@@ -147,7 +156,7 @@ def steady_figures(
         "output_token_throughput": rate.output_tokens,
         "ttft_p50_seconds": None if ttft is None else ttft.p50,
         "ttft_p99_seconds": None if ttft is None else ttft.p99,
-        "requests": len(inside),
+        "requests": inside,
     }
 
 
@@ -170,9 +179,10 @@ def findings(
         yield f"target_gone: {gone}"
     if buffered is not None:
         yield str(buffered)
-    contradicted = [one for one in result.measured if one.usage_contradicted]
-    if contradicted:
-        yield _contradicted(contradicted, len(result.measured))
+    contradicted = chosen(result.measured, lambda one: one.usage_contradicted)
+    first = next(iter(contradicted), None)
+    if first is not None:
+        yield _contradicted(first, sum(1 for _ in contradicted), len(result.measured))
     if steady.grows:
         yield f"server_saturated: {steady.why}: the server does not keep up with the rate"
     causes: dict[str, int] = {}
@@ -229,11 +239,10 @@ def _ends(result: LevelRecords) -> Iterator[str]:
         )
 
 
-def _contradicted(records: Sequence[Record], measured: int) -> str:
-    one = records[0]
+def _contradicted(one: Record, count: int, measured: int) -> str:
     assert one.usage is not None
     return (
-        f"usage_contradicted: in {len(records)} of {measured} requests usage says less than came "
+        f"usage_contradicted: in {count} of {measured} requests usage says less than came "
         f"(such as {one.usage.completion_tokens} output tokens beside {one.token_events} events "
         "with output): the events count"
     )
@@ -242,14 +251,14 @@ def _contradicted(records: Sequence[Record], measured: int) -> str:
 def notes(result: LevelRecords, slos: Sequence[Slo] = ()) -> Iterator[str]:
     """Yield what is to be known of the figures, a line each."""
     ok = result.ended[Outcome.OK]
-    good = [record for record in result.measured if record.outcome is Outcome.OK]
-    yield from fragments([record for record in good if record.streamed])
+    good = chosen(result.measured, is_ok)
+    yield from fragments(chosen(good, is_streamed))
     for slo in slos:
         without = sum(not has_figure(record, slo.metric) for record in good)
         if without:
             yield (
-                f"goodput: {without} of {len(good)} ok requests have no {slo.metric}, and its SLO "
-                "counts as met for them"
+                f"goodput: {without} of {ok} ok requests have no {slo.metric}, and its SLO counts "
+                "as met for them"
             )
     if ok and ok < minimum_count(0.99):
         yield f"{ok} ok requests: p99 rests on fewer than {minimum_count(0.99)}"

@@ -42,6 +42,8 @@ class Tally:
         self._long: deque[_Uncounted] = deque()
         self.count: Callable[[str], int] | None = None
         """Returns the number of tokens of a text; `None`: there are token events alone."""
+        self.passed_on: Callable[[RequestRow], None] = lambda _row: None
+        """Takes each row once it has been written; its record changes no more."""
 
     def __len__(self) -> int:
         return len(self._short) + len(self._long)
@@ -96,3 +98,4 @@ class Tally:
             record.texts = None
             if not self._keep_text:
                 record.text = record.answer = None
+            self.passed_on(row)

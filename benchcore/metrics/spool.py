@@ -1,0 +1,230 @@
+"""Spool: the requests of a level that have ended, of which memory holds only so many."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import tempfile
+import weakref
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields
+from itertools import chain
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Final, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchcore.client.records import Outcome, Phase, Record, Usage
+
+MOST_BYTES: Final = 8 << 20
+"""What the requests in memory may weigh; older ones are in the file."""
+WEIGHT: Final = 3072
+"""Of a request without its arrivals, in bytes."""
+CHUNK: Final = 1 << 18
+"""Bytes read at a time."""
+
+_ARRAYS = ("stamps", "events", "tokens", "lanes")
+# The answer as it came (`reply`) is never asked for under load.
+_PLAIN = tuple(
+    one.name
+    for one in fields(Record)
+    if one.name not in (*_ARRAYS, "outcome", "phase", "usage", "reply")
+)
+_plain = attrgetter(*_PLAIN)
+_arrays = attrgetter(*_ARRAYS)
+_usage = attrgetter(*(one.name for one in fields(Usage)))
+
+
+def packed(record: Record) -> bytes:
+    """Return a request that has ended as bytes, for this process alone."""
+    return marshal.dumps(
+        (
+            _plain(record),
+            [None if one is None else one.tobytes() for one in _arrays(record)],
+            None if record.outcome is None else record.outcome.value,
+            None if record.phase is None else record.phase.value,
+            None if record.usage is None else _usage(record.usage),
+        )
+    )
+
+
+def unpacked(data: bytes) -> Record:
+    """Return the request that `packed` made bytes of."""
+    plain, arrays, outcome, phase, usage = marshal.loads(data)  # noqa: S302 - our own file, without a name
+    record = Record.__new__(Record)
+    for name, value in zip(_PLAIN, plain, strict=True):
+        setattr(record, name, value)
+    for name, value in zip(_ARRAYS, arrays, strict=True):
+        setattr(record, name, None if value is None else array("q", value))
+    record.outcome = None if outcome is None else Outcome(outcome)
+    record.phase = None if phase is None else Phase(phase)
+    record.usage = None if usage is None else Usage(*usage)
+    record.reply = None
+    return record
+
+
+def _weight(record: Record) -> int:
+    weight = WEIGHT + len(record.text or "")
+    for one in _arrays(record):
+        if one is not None:
+            weight += 8 * len(one)
+    return weight
+
+
+class Spool(Sequence[Record]):
+    """The requests of a level in the order of scheduling; each is read back as often as asked for.
+
+    The file has no name: it is gone with the spool, or with the process, however that ends.
+
+    Args:
+        folder: where the file is made; `None`: all stay in memory.
+        most_bytes: what those in memory may weigh, about.
+        on_problem: told why the file cannot be written; from then on all stay in memory.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        most_bytes: int = MOST_BYTES,
+        on_problem: Callable[[str], None] = lambda _text: None,
+    ) -> None:
+        self._folder = folder
+        self._most_bytes = most_bytes
+        self._on_problem = on_problem
+        self._fresh: deque[Record] = deque()
+        self._weights: deque[int] = deque()
+        self._weight = 0
+        self._file: int | None = None
+        self._indices = array("q")
+        self._ends = array("q", [0])
+        self._sorted: NDArray[np.int64] | None = None
+
+    def append(self, record: Record) -> None:
+        """Take a request that has ended and does not change any more."""
+        self._sorted = None
+        self._fresh.append(record)
+        if self._folder is None:
+            return
+        # Weighed once: others who hold it may still take its text away.
+        self._weights.append(_weight(record))
+        self._weight += self._weights[-1]
+        # One comes and about one goes: never many at once.
+        while self._weight > self._most_bytes and self._folder is not None:
+            self._write(self._folder)
+
+    def _write(self, folder: Path) -> None:
+        oldest = self._fresh[0]
+        data = packed(oldest)
+        end = self._ends[-1]
+        try:
+            if self._file is None:
+                self._file = _unnamed(folder)
+                weakref.finalize(self, os.close, self._file)
+            done = 0
+            while done < len(data):
+                done += os.pwrite(self._file, data[done:], end + done)
+        except OSError as error:
+            self._folder = None
+            self._on_problem(
+                f"requests that have ended stay in memory: {error.strerror or error} in {folder}"
+            )
+            return
+        self._indices.append(oldest.index)
+        self._ends.append(end + len(data))
+        self._weight -= self._weights.popleft()
+        self._fresh.popleft()
+
+    @property
+    def in_memory(self) -> int:
+        """How many are in memory."""
+        return len(self._fresh)
+
+    def held(self) -> Sequence[Record]:
+        """Return them all: as a list, where none is in the file."""
+        return self if self._indices else list(self)
+
+    def __len__(self) -> int:
+        return len(self._indices) + len(self._fresh)
+
+    def _order(self) -> NDArray[np.int64]:
+        if self._sorted is None:
+            indices = np.fromiter(
+                chain(self._indices, (record.index for record in self._fresh)), np.int64, len(self)
+            )
+            self._sorted = np.argsort(indices, kind="stable")
+        return self._sorted
+
+    def _at(self, places: Iterable[int]) -> Iterator[Record]:
+        written = len(self._indices)
+        fresh = list(self._fresh)
+        begin, chunk = 0, b""
+        for place in places:
+            if place >= written:
+                yield fresh[place - written]
+                continue
+            assert self._file is not None
+            first, end = self._ends[place], self._ends[place + 1]
+            if not begin <= first <= end <= begin + len(chunk):
+                begin = first
+                chunk = os.pread(self._file, max(CHUNK, end - first), first)
+            yield unpacked(chunk[first - begin : end - begin])
+
+    def __iter__(self) -> Iterator[Record]:
+        return self._at(map(int, self._order()))
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Record]: ...
+    def __getitem__(self, place: int | slice) -> Record | list[Record]:
+        if isinstance(place, slice):
+            return list(self._at(map(int, self._order()[place])))
+        return next(self._at([int(self._order()[place])]))
+
+
+def _unnamed(folder: Path) -> int:
+    file, name = tempfile.mkstemp(prefix=".requests-", dir=folder)
+    Path(name).unlink()
+    return file
+
+
+class _Again(Iterable[Record]):
+    """Requests that are gone through anew each time."""
+
+    def __init__(self, begin: Callable[[], Iterator[Record]]) -> None:
+        self._begin = begin
+
+    def __iter__(self) -> Iterator[Record]:
+        return self._begin()
+
+
+def chosen(records: Iterable[Record], wanted: Callable[[Record], Any]) -> Iterable[Record]:
+    """Return those that are wanted, to be gone through as often as one likes.
+
+    Of what is in memory it is a list; what is read back is not held.
+    """
+    if isinstance(records, list):
+        return [record for record in records if wanted(record)]
+    return _Again(lambda: filter(wanted, records))
+
+
+def joined(first: Iterable[Record], second: Iterable[Record]) -> Iterable[Record]:
+    """Return the ones and then the others, likewise."""
+    if isinstance(first, list) and isinstance(second, list):
+        return [*first, *second]
+    return _Again(lambda: chain(first, second))
+
+
+def is_ok(record: Record) -> bool:
+    """Whether it ended well."""
+    return record.outcome is Outcome.OK
+
+
+def is_streamed(record: Record) -> bool:
+    """Whether it was streamed."""
+    return record.streamed
