@@ -260,7 +260,8 @@ def is_thinking(part: Any) -> bool:
     )
 
 
-_THINKING = frozenset({"thinking", "reasoning", "redacted_thinking"})
+# A tuple: the type may be anything, and not everything has a hash.
+_THINKING = ("thinking", "reasoning", "redacted_thinking")
 _SAYING = ("text", "thinking", "reasoning", "summary", "content")
 """The fields that hold the text of a part, in the order in which they are looked for."""
 
