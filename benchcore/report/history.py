@@ -10,7 +10,9 @@ from benchcore.errors import ConfigError
 from benchcore.metrics.change_points import change_points
 from benchcore.report.baselines import scenario_of
 from benchcore.report.comparison import key_name, sides
+from benchcore.report.differences import forbidding
 from benchcore.report.run_folder import RunFolder
+from benchcore.text import harmless
 
 FIGURES: Final = (
     "ttft.p99",
@@ -20,13 +22,16 @@ FIGURES: Final = (
     "failure_rate",
 )
 
+_DIFFERENCES: Final = 3
+"""So many are named of what two runs were asked differently."""
+
 
 @dataclass(slots=True)
 class Series:
     """One figure of one level of a scenario, run after run.
 
     Args:
-        scenario: what the runs are of.
+        scenario: what the runs are of; where runs of it were asked different things, with what.
         level: its name; empty: of the whole run.
         figure: such as `ttft.p99`, in seconds.
         runs: their names, oldest first.
@@ -58,17 +63,43 @@ class History:
     broken: list[str] = field(default_factory=list)
 
     def series(self) -> list[Series]:
-        """Return the series of valid, finished runs."""
+        """Return the series of valid, finished runs; those of one series asked the same."""
         found: dict[tuple[str, str, str], Series] = {}
+        asked = _Asked()
         for folder in self.folders:
             if folder.unfinished:
                 continue
+            name = asked.name(folder)
             for level, figure, value in _figures(folder):
-                key = (scenario_of(folder), level, figure)
+                key = (name, level, figure)
                 one = found.setdefault(key, Series(*key))
                 one.runs.append(folder.name)
                 one.values.append(value)
         return list(found.values())
+
+
+class _Asked:
+    """Tells runs of one scenario apart that were asked different things."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, list[tuple[str, RunFolder]]] = {}
+
+    def name(self, folder: RunFolder) -> str:
+        """Return the scenario, and in what the run differs from the first of it, if in anything."""
+        scenario = scenario_of(folder)
+        kinds = self._first.setdefault(scenario, [])
+        for name, first in kinds:
+            if not forbidding(first.run, folder.run):
+                return name
+        name = scenario
+        if kinds:
+            differences = forbidding(kinds[0][1].run, folder.run)
+            said = ", ".join(f"{one.where} {one.second}" for one in differences[:_DIFFERENCES])
+            name = harmless(f"{scenario} ({said})")
+        if any(name == other for other, _ in kinds):
+            name = f"{name} #{len(kinds) + 1}"
+        kinds.append((name, folder))
+        return name
 
 
 def _figures(folder: RunFolder) -> list[tuple[str, str, float]]:

@@ -87,6 +87,34 @@ def test_scores_and_checks_have_series_too(make_run, tmp_path):
     assert found["functional.pass_ratio"] == [0.9]
 
 
+def test_runs_that_were_asked_different_things_are_series_of_their_own(make_run, tmp_path):
+    for night, length in enumerate(("512", "512", "2000", "512", "2000"), 1):
+        make_run(
+            f"2026010{night}T000000Z-chat",
+            seed=night,
+            labels={"scenario": "chat"},
+            workload={"name": "synthetic", "kind": "synthetic", "input_tokens": length},
+        )
+    series = read_history(tmp_path / "results").series()
+    nights = {one.scenario: [name[6:8] for name in one.runs] for one in series}
+    assert nights == {
+        "chat": ["01", "02", "04"],
+        "chat (workload.input_tokens 2000)": ["03", "05"],
+    }
+
+
+@pytest.mark.parametrize("columns", ["80", "100"])
+def test_the_name_of_a_run_is_never_broken(make_run, tmp_path, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    names = [f"2026010{night}T000000Z-a-rather-long-name-of-a-run" for night in (1, 2)]
+    for name in names:
+        make_run(name, labels={"scenario": "a-rather-long-scenario"})
+    lines = render_history(read_history(tmp_path / "results")).splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == names[::-1]
+    assert max(map(len, lines[:3])) <= int(columns)
+    assert lines[0].split()[-2:] == ["peak", "tok/s"]
+
+
 def test_a_folder_without_runs(tmp_path):
     with pytest.raises(ConfigError, match="holds no run; measure one: benchcore climb"):
         read_history(tmp_path)

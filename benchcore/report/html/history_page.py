@@ -49,7 +49,7 @@ def _runs(history: History) -> str:
                 number(found["tokens"]),
             ]
         )
-    heads = ["run", "scenario", "model", "status", "validity", "most at", "tok/s"]
+    heads = ["run", "scenario", "model", "status", "validity", "peak level", "peak tok/s"]
     return table(heads, rows)
 
 
