@@ -13,6 +13,7 @@ from benchcore.report.comparison import (
     FIGURES_SHOWN,
     Change,
     Key,
+    Side,
     both_sides,
     change,
     key_name,
@@ -77,11 +78,26 @@ def pairs(first: RunFolder, other: RunFolder) -> tuple[list[tuple[str, list[Chan
         if key not in ours or key not in theirs:
             missing.append(name)
             continue
-        found = [change(ours[key], theirs[key], figure) for figure in FIGURES_SHOWN]
+        figures = _comparable(ours[key], theirs[key])
+        found = [change(ours[key], theirs[key], figure) for figure in figures]
         both.append(
             (name, [one for one in found if one.first is not None or one.second is not None])
         )
     return both, missing
+
+
+def _comparable(one: Side, other: Side) -> list[str]:
+    """Return the figures to compare: of a run without `itl`, such as an imported one, `icl`.
+
+    What other tools call ITL are the gaps between chunks, which are our `icl`.
+    """
+    chunks = any(
+        side.value("itl.p50") is None and side.value("icl.p50") is not None for side in (one, other)
+    )
+    return [
+        f"icl{figure.removeprefix('itl')}" if chunks and figure.startswith("itl.") else figure
+        for figure in FIGURES_SHOWN
+    ]
 
 
 def figure_text(figure: str, value: float | None) -> str:

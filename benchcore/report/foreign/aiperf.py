@@ -8,17 +8,19 @@ one object, a block per metric with its `unit` and `avg, min, max, std, p50, …
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from benchcore.metrics.percentiles import QUANTILES
 from benchcore.report.foreign.figure import (
+    error_notes,
+    ratio,
     finite,
     level_of,
     load_facts,
     metric,
-    ratio,
     reject,
     run_of,
     table,
@@ -50,8 +52,8 @@ DEFINITIONS = {
     "included",
     "output_token_throughput": "output tokens, reasoning included, of successful requests ÷ (last "
     "response − first request)",
-    "input_token_throughput": "prompt tokens of successful requests ÷ benchmark_duration, computed "
-    "here",
+    "input_token_throughput": "total_token_throughput − output_token_throughput, computed here; "
+    "where AIPerf gives no total, prompt tokens ÷ benchmark_duration",
     "total_token_throughput": "prompt and output tokens of successful requests ÷ (last response − "
     "first request)",
     "tokens_per_second_per_user": "mean of 1 ÷ inter_token_latency",
@@ -141,16 +143,20 @@ def _level(export: Mapping[str, Any], config: Mapping[str, Any], where: str) -> 
     tokens_in, tokens_out = (
         whole(only(f"total_{way}")) or whole(only(f"total_{way}_tokens")) for way in ("isl", "osl")
     )
-    notes: list[str] = []
+    total, output = only("total_token_throughput"), only("output_token_throughput")
+    notes = _errors(export)
     return level_of(
         _load(config, notes),
         counts={"scheduled": ok + failed, "ok": ok, "failed": failed},
         figures={
             "window_seconds": duration,
             "request_throughput": only("request_throughput"),
-            "output_token_throughput": only("output_token_throughput"),
-            "input_token_throughput": ratio(tokens_in, duration),
-            "total_token_throughput": only("total_token_throughput"),
+            "output_token_throughput": output,
+            # By the same duration as the other two, which is not benchmark_duration.
+            "input_token_throughput": ratio(tokens_in, duration)
+            if total is None or output is None
+            else max(total - output, 0.0),
+            "total_token_throughput": total,
             "tokens_per_second_per_user": only("output_token_throughput_per_user"),
             "goodput": only("goodput"),
         },
@@ -159,6 +165,17 @@ def _level(export: Mapping[str, Any], config: Mapping[str, Any], where: str) -> 
         definitions=DEFINITIONS,
         notes=notes,
     )
+
+
+def _errors(export: Mapping[str, Any]) -> list[str]:
+    """Return what failed, most often first, in AIPerf's words."""
+    summary = export.get("error_summary")
+    found: Counter[str] = Counter()
+    for entry in summary if isinstance(summary, list) else ():
+        details = table(table(entry).get("error_details"))
+        parts = (str(details[key]) for key in ("code", "type", "message") if details.get(key))
+        found[" ".join(parts)] += whole(table(entry).get("count")) or 1
+    return error_notes(found)
 
 
 def _load(config: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def read_foreign(path: Path, kind: str | None = None) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, is cut off, or is not of that kind or of any.
     """
+    path = _summary_in(path)
     try:
         data = path.read_bytes()
         written = path.stat().st_mtime
@@ -68,9 +69,23 @@ def read_foreign(path: Path, kind: str | None = None) -> dict[str, Any]:
         raise reject(str(path), f"holds {len(entries)} objects", f"give the file of {tool.made_by}")
     run = tool.read(entries, str(path))
     if run["started_at"] is None:
-        run["started_at"] = utc(datetime.fromtimestamp(written, UTC))
+        # The file is written when the run has ended.
+        lasted = sum(level["window_seconds"] or 0.0 for level in run["levels"])
+        run["started_at"] = utc(datetime.fromtimestamp(written - lasted, UTC))
     run["origin"] |= {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
     return run
+
+
+def _summary_in(path: Path) -> Path:
+    """Return the summary in a folder of AIPerf's artifacts; any other path as it is."""
+    if not path.is_dir():
+        return path
+    name = "profile_export_aiperf.json"
+    found = sorted({*path.glob(name), *path.glob(f"*/{name}")})
+    if len(found) != 1:
+        what = "has no" if not found else "has more than one"
+        raise reject(str(path), f"{what} {name}", "name a result file")
+    return found[0]
 
 
 def _detect(entries: list[Mapping[str, Any]], path: Path) -> str:
@@ -101,6 +116,8 @@ def _entries(data: bytes, path: Path) -> list[Mapping[str, Any]]:
         values = _lines(content, path) if _is_object(content.lstrip().split("\n", 1)[0]) else []
         if not values:
             raise reject(str(path), _cut(fault), "copy it again, whole") from None
+    if len(values) == 1 and isinstance(values[0], list) and values[0]:
+        values = values[0]  # the levels of a run as `report --format vllm` writes them
     for value in values:
         if not isinstance(value, dict):
             raise reject(str(path), "holds something other than an object", "give a result file")

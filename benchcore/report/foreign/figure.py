@@ -10,7 +10,9 @@ from typing import Any
 from benchcore.errors import ConfigError
 from benchcore.metrics.percentiles import QUANTILES, low_confidence, rank
 from benchcore.metrics.run import SCHEMA_VERSION
+from benchcore.text import harmless
 
+_ERRORS_TOLD = 3
 STATISTICS = ("count", "avg", "min", "max", "std", *QUANTILES)
 """Keys of one metric, in their order."""
 
@@ -117,6 +119,16 @@ def load_facts(
         "arrival": arrival if mode == "open" else None,
         "max_inflight": concurrency if mode == "open" else None,
     }
+
+
+def error_notes(errors: Mapping[str, int]) -> list[str]:
+    """Return the most common errors of a tool's requests as notes, in its own words.
+
+    Args:
+        errors: how often each text came.
+    """
+    common = sorted(errors.items(), key=lambda one: -one[1])[:_ERRORS_TOLD]
+    return [f"{count} × {harmless(text)}" for text, count in common if text.strip()]
 
 
 def level_of(

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from benchcore.metrics.percentiles import QUANTILES
 from benchcore.report.foreign.figure import (
+    error_notes,
     finite,
     level_of,
     load_facts,
@@ -120,6 +122,11 @@ def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
     if "total_input_sequences" in entry:
         raise reject(where, "is of an embedding benchmark, which has no tokens", "leave it out")
     notes = ["date has no time zone: read as UTC"]
+    errors = entry.get("errors")
+    if isinstance(errors, list):
+        # A traceback ends in the error itself.
+        said = (str(one).strip().splitlines() for one in errors if one)
+        notes += error_notes(Counter(lines[-1] for lines in said if lines))
     failed, prompts = whole(entry.get("failed")), whole(entry.get("num_prompts"))
     if failed is None and prompts is not None and prompts >= completed:
         failed = prompts - completed

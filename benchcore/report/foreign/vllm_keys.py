@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
-from benchcore.report.foreign.figure import table, text
+from benchcore.report.foreign.figure import finite, table, text
 from benchcore.report.foreign.vllm import NAMES
 
 DEFINITIONS = {
@@ -44,7 +45,7 @@ def vllm_result(run: Mapping[str, Any], level: Mapping[str, Any]) -> dict[str, A
     is_open = level.get("mode") == "open"
     failed, dropped = level.get("failed"), level.get("dropped")
     found: dict[str, Any] = {
-        "date": _date(run.get("started_at")),
+        "date": _date(run.get("started_at"), level.get("window_seconds")),
         "backend": {"chat": "openai-chat", "completions": "openai"}.get(
             str(target.get("endpoint"))
         ),
@@ -86,14 +87,16 @@ def _metric(metric: Mapping[str, Any], name: str) -> dict[str, float | None]:
     }
 
 
-def _date(started_at: object) -> str | None:
-    """Return `2026-11-21T01:55:07Z` as `20261121-015507`."""
-    started = text(started_at)
-    return (
-        None
-        if started is None
-        else started[:19].replace("-", "").replace(":", "").replace("T", "-")
-    )
+def _date(started_at: object, seconds: object) -> str | None:
+    """Return vLLM's `date`, which is of the end: `20261121-015507`."""
+    started, length = text(started_at), finite(seconds)
+    if started is None:
+        return None
+    try:
+        ended = datetime.fromisoformat(started) + timedelta(seconds=length or 0.0)
+    except (ValueError, OverflowError):
+        return None
+    return ended.strftime("%Y%m%d-%H%M%S")
 
 
 def _burstiness(arrival: object) -> float | str | None:

@@ -227,10 +227,11 @@ def test_sglang_details_tell_the_failures(read):
     }
 
 
-def test_sglang_start_is_the_time_of_the_file(tmp_path):
+def test_sglang_start_is_its_duration_before_the_time_of_the_file(tmp_path):
     path = tmp_path / "result.jsonl"
     path.write_text(json.dumps(SGLANG))
-    os.utime(path, (1795226107, 1795226107))
+    written = 1795226107 + SGLANG["duration"]
+    os.utime(path, (written, written))
     assert read_foreign(path)["started_at"] == "2026-11-21T01:55:07Z"
 
 
@@ -466,3 +467,29 @@ def test_aiperf_unit_that_is_unknown_is_refused(read):
 def test_aiperf_without_counts_is_refused(read):
     with pytest.raises(ConfigError, match="has neither request_count nor error_request_count"):
         read({"request_latency": {"unit": "ms", "avg": 1.0}})
+
+
+def test_aiperf_throughputs_are_of_one_duration(read):
+    rates = {"total_token_throughput": 300.0, "output_token_throughput": 120.0}
+    blocks = {name: {"unit": "tokens/sec", "avg": value} for name, value in rates.items()}
+    (level,) = read({**AIPERF, **blocks})["levels"]
+    assert level["input_token_throughput"] == 180.0
+    assert level["total_token_throughput"] == 300.0
+
+
+def test_aiperf_errors_are_told_in_its_own_words(read):
+    summary = [{"error_details": {"code": 503, "message": "busy\x07"}, "count": 7}]
+    (level,) = read({**AIPERF, "error_summary": summary})["levels"]
+    assert "7 × 503 busy�" in level["notes"]
+
+
+@pytest.mark.parametrize("below", ["", "artifacts"])
+def test_aiperf_folder_of_artifacts_is_read(tmp_path, below):
+    folder = tmp_path / "run"
+    (folder / below).mkdir(parents=True, exist_ok=True)
+    (folder / below / "profile_export_aiperf.json").write_text(json.dumps(AIPERF))
+    assert read_foreign(folder)["origin"]["file"] == "profile_export_aiperf.json"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ConfigError, match=r"empty: has no profile_export_aiperf\.json"):
+        read_foreign(empty)

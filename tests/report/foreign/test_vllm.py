@@ -308,7 +308,7 @@ def test_ours_under_the_keys_of_vllm():
     found = vllm_result(run, OURS)
     definitions = found.pop("benchcore_definitions")
     assert found == {
-        "date": "20261121-015507",
+        "date": "20261121-015537",  # vLLM's date is of the end
         "backend": "openai-chat",
         "label": "mine",
         "model_id": "tiny-llama",
@@ -331,6 +331,31 @@ def test_ours_under_the_keys_of_vllm():
         "p50_itl_ms": 125.0,
     }
     assert "benchcore's icl" in definitions["itl"]
+
+
+def test_what_we_write_for_vllm_is_read_again(tmp_path):
+    run = {
+        "started_at": "2026-11-21T01:55:07Z",
+        "name": "mine",
+        "target": {"model": "tiny-llama", "endpoint": "chat"},
+    }
+    path = tmp_path / "levels.json"
+    levels = [OURS, {**OURS, "level": "c16", "concurrency": 16}]
+    path.write_text(json.dumps([vllm_result(run, level) for level in levels]))
+    found = read_foreign(path)
+    assert [level["level"] for level in found["levels"]] == ["c8", "c16"]
+    assert found["started_at"] == run["started_at"]
+    for level in found["levels"]:
+        assert level["request_throughput"] == OURS["request_throughput"]
+        assert level["metrics"]["ttft"]["p99"] == OURS["metrics"]["ttft"]["p99"]
+
+
+def test_what_failed_is_told_in_the_tools_own_words(tmp_path):
+    path = tmp_path / "result.json"
+    trace = "Traceback (most recent call last):\n  File x\nConnectionError: \x1b[2Jrefused"
+    path.write_text(json.dumps({**SUMMARY, "errors": ["", trace, trace, "Bad Request"]}))
+    notes = read_foreign(path)["levels"][0]["notes"]
+    assert notes[1:3] == ["2 × ConnectionError: �[2Jrefused", "1 × Bad Request"]
 
 
 @pytest.mark.parametrize(
