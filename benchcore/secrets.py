@@ -33,8 +33,8 @@ _SHORTEST: Final = 6
 _SHORTEST_NUMBER: Final = 8
 _SHORTEST_PART: Final = 4
 """Of a part of a credential, such as one cookie's value."""
-_SHORTEST_IN_FILE: Final = 8
-"""Of what is masked in whole files: a shorter one may be part of a key of our own."""
+SURELY_SECRET: Final = 8
+"""Characters of what is masked in whole files and answers: a shorter one may be an honest word."""
 _COOKIES: Final = re.compile(r"[^\s;=]+=[^\s;]*(?:;\s*[^\s;=]+(?:=[^;]*)?)*;?")
 _SCHEMES: Final = frozenset(
     {"bearer", "basic", "digest", "token", "apikey", "negotiate", "api-key"}
@@ -214,7 +214,7 @@ def hide(values: Iterable[str]) -> None:
 
     This is the last net: what a server says is masked where it enters a record.
     """
-    long = (one for one in values if len(one) >= _SHORTEST_IN_FILE and MASK not in one)
+    long = (one for one in values if len(one) >= SURELY_SECRET and MASK not in one)
     _HIDDEN.set(tuple(_longest_first({*_HIDDEN.get(), *long})))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from benchcore.secrets import masked, masked_text
+from benchcore.secrets import SURELY_SECRET, masked, masked_text
 from benchcore.text import harmless
 
 if TYPE_CHECKING:
@@ -196,13 +196,15 @@ def make_harmless(record: Record, secrets: tuple[str, ...]) -> None:
         record.finish_reason = harmless(record.finish_reason, mask)
     if record.retry_after:
         record.retry_after = harmless(record.retry_after, mask)
-    if not secrets:
+    # In what is judged, a short key such as `k` or `token` would mask words that are none.
+    sure = tuple(one for one in secrets if len(one) >= SURELY_SECRET)
+    if not sure:
         return
     if record.text is not None:
-        record.text = mask(record.text)
+        record.text = masked_text(record.text, sure)
     if record.texts is not None:
-        record.texts = [mask(text) for text in record.texts]
+        record.texts = [masked_text(text, sure) for text in record.texts]
     if record.reply is not None:
-        record.reply.mask(secrets)
+        record.reply.mask(sure)
     if record.answer is not None:
-        record.answer = masked(record.answer, secrets)
+        record.answer = masked(record.answer, sure)

@@ -171,3 +171,13 @@ def where(text):
     found = [text.find(part) for secret in SAID for part in parts_of(secret)]
     at = min(place for place in found if place >= 0)
     return text[max(0, at - 60) : at + 60]
+
+
+async def test_a_short_key_spoils_no_answer():
+    async with Echo("text", 9) as echo:
+        client = Client(Target(echo.base_url, model="m", api_key="k"), keep=True)
+        async with client:
+            record = await client.send(client.prepare(Prompt("hi")))
+            raw = await client.send(client.prepare_raw("POST", "/v1/chat/completions", b"{}"))
+    assert record.text == "toktoktok"
+    assert b'"content": "tok"' in raw.reply.body

@@ -16,11 +16,11 @@ from typing import Any
 from benchcore.metrics.percentiles import QUANTILES
 from benchcore.report.foreign.figure import (
     error_notes,
-    ratio,
     finite,
     level_of,
     load_facts,
     metric,
+    ratio,
     reject,
     run_of,
     table,

@@ -44,6 +44,7 @@ class Pace:
         self._draw = random.Random(seed)
         self._free_at = 0.0
         self._gap = 0.0
+        self._refuses_all = False  # nothing has been answered since a request was given up
 
     async def turn(self) -> float:
         """Wait until a request may be sent, and return for how many seconds that was."""
@@ -56,6 +57,7 @@ class Pace:
 
     def answered(self) -> None:
         """Narrow the gap: a request was not put off."""
+        self._refuses_all = False
         self._gap = self._gap * _EASE if self._gap > _LEAST_GAP else 0.0
 
     def put_off(self, record: Record, tries: int) -> bool:
@@ -65,8 +67,9 @@ class Pace:
             record: how it ended; see `was_put_off`.
             tries: how often it has been sent.
         """
-        more = pause(record, tries, RETRIES, self._draw, time.time())
+        more = pause(record, tries, 1 if self._refuses_all else RETRIES, self._draw, time.time())
         if more is None:
+            self._refuses_all = True
             return False
         self._gap = min(max(2 * self._gap, _FIRST_GAP), _LARGEST_GAP)
         self._free_at = max(self._free_at, self._clock() + more.seconds)
