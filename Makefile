@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 # The pip that installs; left out, the one that comes with Python. 22.3 is the oldest that is tried.
 WITH_PIP ?=
 
-.PHONY: help climb test check bench test-real test-k8s format schema examples docs lock release clean
+.PHONY: help climb test test-full check bench test-real test-k8s format schema examples docs lock release clean
 
 help:
 	@echo "make climb      measure the built-in simulator: the main job, end to end"
 	@echo "make test       run the tests"
+	@echo "make test-full  run also those that take long: every broken server against every check"
 	@echo "make check      lint, formatting, types"
 	@echo "make bench      measure benchcore itself, as ratios; some ten minutes"
 	@echo "make test-real  install real servers and measure them; half an hour and 4 GB"
@@ -42,6 +43,9 @@ climb: $(VENV)/.run
 test: $(VENV)/.dev
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+test-full: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m ''
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -33,13 +33,25 @@ async def test_the_simulator_passes_every_check_and_nothing_is_skipped(check_sim
     assert report.engine == "benchcore-sim"
 
 
-@pytest.mark.parametrize("case_id", IDS)
-async def test_the_break_of_a_check_makes_exactly_that_check_fail(check_simulator, case_id):
-    # A stream that is not read fills the buffers between client and server only with time.
-    slow = {"stall_seconds": 3} if case_id == "isolation.slow_reader_stalls_nobody" else {}
-    report = await check_simulator(case_id, **slow)
+async def fails_alone(check_simulator, case_id, *cases):
+    """Break a check and hold that it is the only one of those asked for that fails."""
+    # Buffers between client and server fill only with time; the check ends as soon as they have.
+    slow = {"stall_seconds": 60} if case_id == "isolation.slow_reader_stalls_nobody" else {}
+    report = await check_simulator(case_id, cases=cases, **slow)
     assert failed(report) == [case_id]
     (result,) = [one for one in report.results if one.case_id == case_id]
     assert result.expected
     assert result.got
     assert result.evidence
+
+
+@pytest.mark.parametrize("case_id", IDS)
+async def test_the_break_of_a_check_makes_it_alone_fail_in_its_suite(check_simulator, case_id):
+    suite = case_id.partition(".")[0]
+    await fails_alone(check_simulator, case_id, "smoke.*", f"{suite}.*")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("case_id", IDS)
+async def test_the_break_of_a_check_makes_it_alone_fail_of_all(check_simulator, case_id):
+    await fails_alone(check_simulator, case_id)
