@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httptools
 import orjson
@@ -29,7 +29,6 @@ from benchcore.text import AMPLE
 if TYPE_CHECKING:
     import asyncio
 
-    from benchcore.client.connection import Connection
     from benchcore.config.target import Endpoint, Timeouts
 
 
@@ -37,6 +36,19 @@ NO_END = "the stream's body has no end"
 """How a stream is cut that has said all, and whose HTTP body goes on."""
 CLOSED = "the server closed the connection"
 """How a socket ends in good order; it is also the end of a body without a length."""
+
+
+class Carrier(Protocol):
+    """What brings the bytes of an answer: a connection."""
+
+    stamp_ns: int
+    """When the bytes of the last read arrived."""
+
+    def abort(self) -> None:
+        """Close the socket at once."""
+
+    def stop_reading(self) -> None:
+        """Leave what arrives where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +143,7 @@ class Exchange:
         self.on_done: Callable[[Record], None] | None = on_done
         self.keep = keep
         self.allow_empty = allow_empty
-        self.connection: Connection | None = None
+        self.connection: Carrier | None = None
         self.reader: StreamReader = READERS[request.endpoint or "chat"](record, keep_text=keep)
         self._limits = limits
         self._body: list[bytes] = []

@@ -6,16 +6,14 @@ import asyncio
 import select
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Protocol, cast
 
-from benchcore.client.connection import Connection
+from benchcore.client.connection import Connection, Owner
 from benchcore.client.exchange import NO_END, Exchange
 from benchcore.client.records import Outcome, Phase
+from benchcore.client.stamps import Stamper
 from benchcore.clock import NS
-from benchcore.config.target import Timeouts
-
-if TYPE_CHECKING:
-    from benchcore.client.client import Client
+from benchcore.config.target import Target, Timeouts
 
 BROKEN_NS = NS // 200
 """A connection that brings nothing for so long is looked at for an error."""
@@ -72,7 +70,7 @@ def broken(exchanges: Iterable[Exchange], now_ns: int) -> list[Connection]:
     quiet: dict[int, Connection] = {}
     poll = select.poll()
     for exchange in exchanges:
-        connection = exchange.connection
+        connection = cast("Connection | None", exchange.connection)
         if (
             connection is not None
             and not connection.closed
@@ -83,6 +81,20 @@ def broken(exchanges: Iterable[Exchange], now_ns: int) -> list[Connection]:
     return [quiet[descriptor] for descriptor, _ in poll.poll(0)] if quiet else []
 
 
+class Watched(Owner, Protocol):
+    """The client whose exchanges are looked at."""
+
+    target: Target
+    stamper: Stamper
+    in_flight: dict[Exchange, None]
+
+    def close_tails(self, now_ns: int) -> None:
+        """Close connections whose last answer has not ended properly for too long."""
+
+    def cancel(self, exchange: Exchange, outcome: Outcome, phase: Phase, error: str) -> None:
+        """End an exchange that is on its way."""
+
+
 class Watchdog:
     """Looks several times a second at what is on its way.
 
@@ -91,7 +103,7 @@ class Watchdog:
         loop: the running event loop.
     """
 
-    def __init__(self, client: Client, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, client: Watched, loop: asyncio.AbstractEventLoop) -> None:
         self._client = client
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
@@ -125,7 +137,7 @@ class Watchdog:
         timeouts = client.target.timeouts
         if overdue(exchange, timeouts, now_ns) is None:
             return
-        carrier = exchange.connection
+        carrier = cast("Connection | None", exchange.connection)
         if carrier is not None:
             carrier.drain(now_ns)
         if exchange not in client.in_flight:
