@@ -13,6 +13,7 @@ ROOT = Path(benchcore.__file__).parent
 FLOORS = {
     "clock": 0,
     "errors": 0,
+    "logs": 0,
     "seeds": 0,
     "secrets": 0,
     "text": 0,

@@ -170,7 +170,7 @@ def _list(checks: list[Check]) -> int:
 
 
 def _on_simulator(given: dict[str, Any], checks: list[Check], config: FunctionalConfig) -> int:
-    from benchcore.report.live import LOGGER
+    from benchcore.logs import LOGGER
     from benchcore.sim.options import SimOptions
     from benchcore.sim.process import SimulatorProcess
     from benchcore.sim.profile import SimProfile
@@ -196,9 +196,9 @@ def _on_server(
 ) -> int:
     from benchcore.cli.loop import run_loop
     from benchcore.cli.signals import catch_signals
+    from benchcore.logs import LOGGER, RESULT
     from benchcore.metrics.functional import Verdict
     from benchcore.report.functional import render_functional, result_line
-    from benchcore.report.live import LOGGER, RESULT
     from benchcore.sinks.folder import make_folder
     from benchcore.stages.functional.functional import Functional
     from benchcore.text import printable

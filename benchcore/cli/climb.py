@@ -68,7 +68,7 @@ def climb(**given: Any) -> int:
 
 
 def _on_simulator(given: dict[str, Any], progress: Any) -> int:
-    from benchcore.report.live import LOGGER
+    from benchcore.logs import LOGGER
     from benchcore.sim.options import SimOptions
     from benchcore.sim.process import SimulatorProcess
     from benchcore.sim.profile import SimProfile
@@ -96,7 +96,7 @@ def _on_simulator(given: dict[str, Any], progress: Any) -> int:
 
 def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -> int:
     from benchcore.cli.loop import run_loop
-    from benchcore.report.live import LOGGER, RESULT
+    from benchcore.logs import LOGGER, RESULT
     from benchcore.stages.perf.climb import TARGET_GONE, Climb
 
     target = read_target(
@@ -176,7 +176,7 @@ def _gateway(given: dict[str, Any], kind: str) -> Pushgateway:
 
 
 def _push(folder: Path, gateway: Pushgateway) -> None:
-    from benchcore.report.live import LOGGER
+    from benchcore.logs import LOGGER
     from benchcore.report.run_folder import RunFolder
     from benchcore.report.run_push import RunPush
 

@@ -60,10 +60,10 @@ def deploy(**given: Any) -> int:
     from benchcore.cli.logs import QUIET, set_up
     from benchcore.cli.loop import run_loop
     from benchcore.config.matrix import Choice
+    from benchcore.logs import LOGGER
     from benchcore.pipeline.lock import lock
     from benchcore.pipeline.scenario_file import find_scenario, load_scenario
     from benchcore.pipeline.scenario_run import ScenarioRun
-    from benchcore.report.live import LOGGER
 
     loaded = load_scenario(find_scenario(given["scenario"]), "pr", choice=Choice())
     name = loaded.scenario.id
@@ -103,7 +103,7 @@ async def _deploy(machine: ScenarioRun, folder: Path, *, stays: bool, as_json: b
         ResultsError: `deployed.json` cannot be written.
     """
     from benchcore.cli.signals import catch_signals
-    from benchcore.report.live import LOGGER
+    from benchcore.logs import LOGGER
     from benchcore.stages.protocol import StageStatus
 
     ended = asyncio.Event()

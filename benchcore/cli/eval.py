@@ -298,7 +298,7 @@ def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
 
 
 def _on_simulator(given: dict[str, Any], plan: EvalPlan | None) -> int:
-    from benchcore.report.live import LOGGER
+    from benchcore.logs import LOGGER
     from benchcore.sim.options import SimOptions
     from benchcore.sim.process import SimulatorProcess
     from benchcore.sim.profile import SimProfile
@@ -322,8 +322,8 @@ def _on_simulator(given: dict[str, Any], plan: EvalPlan | None) -> int:
 def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind: str) -> int:
     from benchcore.cli.loop import run_loop
     from benchcore.cli.signals import catch_signals
+    from benchcore.logs import LOGGER, RESULT
     from benchcore.report.accuracy import render_accuracy, sample_line
-    from benchcore.report.live import LOGGER, RESULT
     from benchcore.sinks.folder import make_folder
     from benchcore.stages.accuracy.accuracy import Accuracy, check_score
     from benchcore.version import __version__
@@ -391,8 +391,8 @@ def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind
 
 
 def _provided(given: dict[str, Any]) -> int:
+    from benchcore.logs import LOGGER, RESULT
     from benchcore.report.accuracy import render_accuracy
-    from benchcore.report.live import LOGGER, RESULT
     from benchcore.stages.accuracy.accuracy import check_score
 
     config = _config(given)

@@ -36,7 +36,7 @@ def run_provider(given: dict[str, Any], config: EvalConfig, folder: Path) -> Acc
         ConfigError: it is not installed, or cannot do what is asked.
         TargetError: the server is not there, or the program fails.
     """
-    from benchcore.report.live import LOGGER
+    from benchcore.logs import LOGGER
     from benchcore.stages.accuracy.lm_eval import lm_eval_command
     from benchcore.stages.accuracy.simple_evals import simple_evals_command
     from benchcore.stages.perf.facts import target_facts

@@ -10,7 +10,7 @@ from typing import Final, TextIO
 
 import orjson
 
-from benchcore.report.live import RESULT
+from benchcore.logs import RESULT
 
 QUIET: Final = "result"
 """The level of `--quiet`: warnings, errors, and where the results are."""

@@ -73,8 +73,8 @@ def _run(loaded: LoadedScenario, given: dict[str, Any], progress: Any) -> int:
     from benchcore.cli.loop import run_loop
     from benchcore.cli.signals import catch_signals
     from benchcore.clock import stamp_of, utc_now
+    from benchcore.logs import LOGGER
     from benchcore.pipeline.scenario_run import ScenarioRun
-    from benchcore.report.live import LOGGER
     from benchcore.sinks.folder import make_folder
 
     folder = given["folder"]
@@ -112,8 +112,8 @@ def _show(
     given: dict[str, Any],
     progress: Any,
 ) -> int:
+    from benchcore.logs import LOGGER, RESULT
     from benchcore.pipeline.lines import render_result
-    from benchcore.report.live import LOGGER, RESULT
     from benchcore.sinks.run_json import dump
 
     progress.clear()

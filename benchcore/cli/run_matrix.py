@@ -56,9 +56,9 @@ def _run(loaded: LoadedMatrix, given: dict[str, Any]) -> int:
     from benchcore.cli.loop import run_loop
     from benchcore.cli.signals import catch_signals
     from benchcore.clock import stamp_of, utc_now
+    from benchcore.logs import LOGGER, RESULT
     from benchcore.pipeline.lines import render_matrix
     from benchcore.pipeline.matrix_run import MatrixOptions, MatrixRun
-    from benchcore.report.live import LOGGER, RESULT
     from benchcore.sinks.folder import make_folder
     from benchcore.sinks.run_json import dump
 

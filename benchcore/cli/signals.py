@@ -20,7 +20,7 @@ def catch_signals(interrupt: Callable[[], None]) -> list[int]:
     Returns:
         What has come so far.
     """
-    from benchcore.report.live import LOGGER
+    from benchcore.logs import LOGGER
 
     caught: list[int] = []
     loop = asyncio.get_running_loop()

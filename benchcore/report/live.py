@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import suppress
 from typing import TextIO
 
 from benchcore.client.records import Record
+from benchcore.logs import LOGGER
 from benchcore.metrics.level import LevelResult
 from benchcore.metrics.run import RunResult
 from benchcore.report.progress import Live
 from benchcore.report.table import level_name, milliseconds, number, percent
 from benchcore.text import WIDTH, columns, printable
-
-RESULT = (logging.INFO + logging.WARNING) // 2
-"""The level at which it is said where the results are: `--quiet` leaves that."""
-LOGGER = logging.getLogger("benchcore")
-"""Everything that is said on the way goes through it."""
 
 
 def _seconds(value: float) -> str:

@@ -1,0 +1,8 @@
+"""Logs: the logger that everything is told to, and the level of results."""
+
+import logging
+
+RESULT = (logging.INFO + logging.WARNING) // 2
+"""The level at which it is said where the results are: `--quiet` leaves that."""
+LOGGER = logging.getLogger("benchcore")
+"""Everything that is said on the way goes through it."""
