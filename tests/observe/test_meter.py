@@ -78,5 +78,5 @@ def test_a_watch_notes_each_pause_of_the_collector_while_it_is_on():
         gc.collect(0)
     gc.collect()
     assert len(pauses) == 2
-    assert all(0 < pause < SECOND for pause in pauses)
+    assert all(pause > 0 for pause in pauses)
     assert gc.callbacks == known
