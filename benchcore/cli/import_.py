@@ -72,7 +72,7 @@ def _shown(run: dict[str, Any], folder: Path) -> str:
     def number(value: float | None, scale: float = 1.0) -> str:
         return "-" if value is None else f"{value * scale:,.1f}"
 
-    head = ("level", "ok", "failed", "req/s", "out tok/s", "ttft p50 ms", "ttft p99 ms")
+    head = ("level", "ok", "failed", "req/s", "out tok/s", "TTFT p50 ms", "TTFT p99 ms")
     rows = []
     for level in run["levels"]:
         ttft = level["metrics"].get("ttft", {})
