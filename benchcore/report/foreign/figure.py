@@ -147,7 +147,7 @@ def level_of(
     Args:
         load: see `load_facts`.
         counts: `scheduled`, `ok`, `failed`, `cancelled`.
-        figures: `window_seconds`, `..._throughput`, `goodput`.
+        figures: `window_seconds`, `..._throughput`, `goodput`, `goodput_ratio`.
         tokens: `asked_input`, `input`, `asked_output`, `output`.
         metrics: by name; those that are `None` are left out.
         definitions: of every figure the tool may give; only those of the given ones are kept.
@@ -179,7 +179,7 @@ def level_of(
         "total_token_throughput": figures.get("total_token_throughput"),
         "tokens_per_second_per_user": figures.get("tokens_per_second_per_user"),
         "goodput": figures.get("goodput"),
-        "goodput_ratio": None,
+        "goodput_ratio": figures.get("goodput_ratio"),
         "failure_rate": ratio(failed, counted),
         "itl": None,
         "tokens": {name: tokens.get(name) for name in _TOKENS} | {"token_count_source": {}},

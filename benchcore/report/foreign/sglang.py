@@ -117,7 +117,8 @@ def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
             or ratio(completed, duration),
             "output_token_throughput": finite(entry.get("output_throughput")),
             "input_token_throughput": finite(entry.get("input_throughput")),
-            "total_token_throughput": ratio(both, duration),
+            "total_token_throughput": finite(entry.get("total_throughput"))
+            or ratio(both, duration),
         },
         tokens={"input": tokens_in, "output": tokens_out},
         metrics={

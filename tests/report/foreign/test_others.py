@@ -6,7 +6,7 @@ import os
 import pytest
 
 from benchcore.errors import ConfigError
-from benchcore.report.foreign.detect import read_foreign
+from benchcore.report.foreign.detect import read_foreign, results_in
 
 SGLANG = {
     "backend": "sglang-oai-chat",
@@ -488,8 +488,8 @@ def test_aiperf_folder_of_artifacts_is_read(tmp_path, below):
     folder = tmp_path / "run"
     (folder / below).mkdir(parents=True, exist_ok=True)
     (folder / below / "profile_export_aiperf.json").write_text(json.dumps(AIPERF))
-    assert read_foreign(folder)["origin"]["file"] == "profile_export_aiperf.json"
+    assert results_in(folder) == [folder / below / "profile_export_aiperf.json"]
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(ConfigError, match=r"empty: has no profile_export_aiperf\.json"):
-        read_foreign(empty)
+        results_in(empty)
