@@ -59,6 +59,7 @@ DEFINITIONS = {
     "first request)",
     "tokens_per_second_per_user": "mean of 1 ÷ inter_token_latency",
     "goodput": "requests that met the --goodput limits ÷ (last response − first request)",
+    "goodput_ratio": "requests that met the --goodput limits ÷ all requests, computed here",
     "failure_rate": "errors ÷ all requests",
 }
 
@@ -158,6 +159,7 @@ def _level(export: Mapping[str, Any], config: Mapping[str, Any], where: str) -> 
             "total_token_throughput": total,
             "tokens_per_second_per_user": only("output_token_throughput_per_user"),
             "goodput": only("goodput"),
+            "goodput_ratio": ratio(only("good_request_count"), ok + failed),
         },
         tokens={"input": tokens_in, "output": tokens_out},
         metrics={ours: _metric(blocks.get(theirs), ok, where) for ours, theirs in _NAMES.items()},

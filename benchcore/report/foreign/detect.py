@@ -88,7 +88,12 @@ def read_foreign(path: Path, kind: str | None = None) -> dict[str, Any]:
     if run["started_at"] is None:
         # The file is written when the run has ended.
         lasted = sum(level["window_seconds"] or 0.0 for level in run["levels"])
-        run["started_at"] = utc(datetime.fromtimestamp(written - lasted, UTC))
+        try:
+            run["started_at"] = utc(datetime.fromtimestamp(written - lasted, UTC))
+        except (ValueError, OverflowError, OSError):
+            raise reject(
+                str(path), f"says that it took {lasted:g} s", "copy it again, whole"
+            ) from None
         for level in run["levels"]:
             level["notes"].append(
                 "the file does not say when the run began: when it was written, less the duration"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -119,6 +120,12 @@ def load_facts(
         "arrival": arrival if mode == "open" else None,
         "max_inflight": concurrency if mode == "open" else None,
     }
+
+
+def last_lines(errors: Iterable[object]) -> Counter[str]:
+    """Count what requests failed with; a traceback ends in the error itself."""
+    said = (str(error).strip().splitlines() for error in errors if error)
+    return Counter(lines[-1] for lines in said if lines)
 
 
 def error_notes(errors: Mapping[str, int]) -> list[str]:

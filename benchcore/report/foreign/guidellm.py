@@ -145,7 +145,7 @@ def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
     total = whole(totals.get("total"))
     if total is None and failed is not None:
         total = ok + failed + (cut or 0)
-    notes = _errors(entry)
+    notes = _errors(entry, failed or 0)
     if cut:
         notes.append(f"{cut} requests were cut off at the end: cancelled")
     tokens_in, tokens_out = (
@@ -185,15 +185,18 @@ def _sum(found: Mapping[str, Any]) -> int | None:
     return whole(near if near is not None and abs(near - (value or 0.0)) < 1e-3 else value)
 
 
-def _errors(entry: Mapping[str, Any]) -> list[str]:
-    """Return what failed, most often first, in GuideLLM's words."""
+def _errors(entry: Mapping[str, Any], failed: int) -> list[str]:
+    """Return what failed, most often first, in GuideLLM's words; it may have saved only some."""
     requests = table(entry.get("requests")).get("errored")
     found: Counter[str] = Counter()
     for request in requests if isinstance(requests, list) else ():
         said = text(table(table(request).get("info")).get("error"))
         if said is not None:
             found[said] += 1
-    return error_notes(found)
+    notes, saved = error_notes(found), found.total()
+    if notes and saved < failed:
+        notes.append(f"the file has the errors of {saved} of {failed} failed requests")
+    return notes
 
 
 def _load(entry: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,6 +19,7 @@ from benchcore.metrics.percentiles import QUANTILES
 from benchcore.report.foreign.figure import (
     error_notes,
     finite,
+    last_lines,
     level_of,
     load_facts,
     metric,
@@ -142,9 +142,7 @@ def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
     notes = [] if _is_rust(entry) else ["date has no time zone: read as UTC"]
     errors = entry.get("errors")
     if isinstance(errors, list):
-        # A traceback ends in the error itself.
-        said = (str(one).strip().splitlines() for one in errors if one)
-        notes += error_notes(Counter(lines[-1] for lines in said if lines))
+        notes += error_notes(last_lines(errors))
     failed, prompts = whole(entry.get("failed")), whole(entry.get("num_prompts"))
     if failed is None and prompts is not None and prompts >= completed:
         failed = prompts - completed
