@@ -493,3 +493,15 @@ def test_aiperf_folder_of_artifacts_is_read(tmp_path, below):
     empty.mkdir()
     with pytest.raises(ConfigError, match=r"empty: has no profile_export_aiperf\.json"):
         results_in(empty)
+
+
+def test_aiperf_says_its_input_throughput_since_0_13(read):
+    rate = {"unit": "tokens/sec", "avg": 64.0}
+    (level,) = read({**AIPERF, "input_token_throughput": rate})["levels"]
+    assert level["input_token_throughput"] == 64.0
+
+
+def test_a_request_of_aiperf_that_failed_is_not_good(read):
+    good = {"unit": "requests", "avg": 5.0}
+    (level,) = read({**AIPERF, "good_request_count": good})["levels"]
+    assert level["goodput_ratio"] == 0.25  # of 18 and 2 failed
