@@ -29,6 +29,8 @@ from grafana_foundation_sdk.models import common as kinds
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from benchcore.config.titles import TITLES
+
 # `$name` would run on into the rest of the metric's name.
 PREFIX: Final = "${metric_prefix}"
 RUN: Final = ",".join(
@@ -46,14 +48,12 @@ OF_LEVEL: Final = f"{OF_RUN} {{{{workload}}}} {{{{level}}}}"
 OF_QUANTILE: Final = f"{OF_LEVEL} q{{{{quantile}}}}"
 
 LATENCIES: Final = {
-    "ttft": ("Time to first token", "From the first byte sent to the first token."),
-    "ttft_from_schedule": (
-        "Time to first token, from schedule",
-        "From the planned instant: what a request waited before it was sent counts.",
-    ),
-    "itl": ("Inter-token latency", "Between two arrivals of one answer."),
-    "tpot": ("Time per output token", "Of an answer, after its first token."),
-    "e2e": ("End-to-end latency", "From the first byte sent to the end of the answer."),
+    "ttft": "From the first byte sent to the first token.",
+    "ttft_from_schedule": "From the planned instant: what a request waited before it was sent "
+    "counts.",
+    "itl": "Between two tokens of one answer.",
+    "tpot": "Of an answer, after its first token.",
+    "e2e": "From the first byte sent to the end of the answer.",
 }
 RATES: Final = {
     "request_throughput": ("Requests", "reqps", "Requests that ended ok, per second."),
@@ -63,8 +63,8 @@ RATES: Final = {
     "failure_ratio": ("Failure ratio", "percentunit", "Share of requests that failed."),
 }
 COMPARED: Final = {
-    "ttft_seconds": ("Time to first token", "s", QUANTILE, OF_QUANTILE),
-    "e2e_seconds": ("End-to-end latency", "s", QUANTILE, OF_QUANTILE),
+    "ttft_seconds": (TITLES["ttft"].full, "s", QUANTILE, OF_QUANTILE),
+    "e2e_seconds": (TITLES["e2e"].full, "s", QUANTILE, OF_QUANTILE),
     "request_throughput": ("Requests", "reqps", LEVEL, OF_LEVEL),
 }
 # A run is daily: it is missing when it is two hours late.
@@ -196,9 +196,9 @@ def validity() -> Iterable[Any]:
 
 def latency() -> Iterable[Any]:
     """Return a panel for each latency."""
-    for place, (name, (title, text)) in enumerate(LATENCIES.items()):
+    for place, (name, text) in enumerate(LATENCIES.items()):
         expr = f"{PREFIX}{name}_seconds{{{QUANTILE}}}"
-        panel = lines(f"{title}, at $quantile", "s", text, [query(expr, OF_QUANTILE)])
+        panel = lines(f"{TITLES[name].full}, at $quantile", "s", text, [query(expr, OF_QUANTILE)])
         yield panel.span(8 if place < 3 else 12).height(9)
 
 

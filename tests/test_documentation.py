@@ -75,8 +75,9 @@ def prose(page: Path) -> str:
         elif inside:
             inside = "" if line.strip() == inside else inside
         else:
-            kept.append(re.sub(r"`[^`]*`", "", line))
-    return "\n".join(kept)
+            kept.append(line)
+    # A span may go on in the next line of its paragraph.
+    return re.sub(r"`(?:[^`\n]|\n(?!\n))*`", "", "\n".join(kept))
 
 
 # Links.

@@ -19,7 +19,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--from",
     "kind",
-    type=click.Choice(["vllm", "sglang", "guidellm", "aiperf"]),
+    type=click.Choice(["vllm", "sglang", "guidellm", "aiperf", "evalscope"]),
     default=None,
     help="Read them as this tool's results [default: found out from what they hold].",
 )
@@ -38,15 +38,16 @@ _FILE = click.Path(path_type=Path)
 def import_results(
     files: tuple[Path, ...], kind: str | None, output: Path, name: str | None, *, as_json: bool
 ) -> int:
-    """Read results of vllm bench serve, sglang.bench_serving, GuideLLM or AIPerf in as a run.
+    """Read results of vllm bench serve, SGLang, GuideLLM, AIPerf or EvalScope in as a run.
 
     Several files become the levels of one run: they must be of one tool, target and model.
     """
-    from benchcore.report.foreign.detect import combine, read_foreign
+    from benchcore.report.foreign.detect import combine, read_foreign, results_in
     from benchcore.sinks.folder import make_folder, replace_file
     from benchcore.sinks.run_json import dump
 
-    run = combine([(str(path), read_foreign(path, kind)) for path in files])
+    paths = [path for named in files for path in results_in(named)]
+    run = combine([(str(path), read_foreign(path, kind)) for path in paths])
     started = dt.datetime.fromisoformat(run["started_at"])
     folder = make_folder(
         output,
@@ -72,7 +73,7 @@ def _shown(run: dict[str, Any], folder: Path) -> str:
     def number(value: float | None, scale: float = 1.0) -> str:
         return "-" if value is None else f"{value * scale:,.1f}"
 
-    head = ("level", "ok", "failed", "req/s", "out tok/s", "ttft p50 ms", "ttft p99 ms")
+    head = ("level", "ok", "failed", "req/s", "out tok/s", "TTFT p50 ms", "TTFT p99 ms")
     rows = []
     for level in run["levels"]:
         ttft = level["metrics"].get("ttft", {})

@@ -8,12 +8,11 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from benchcore.config.titles import TITLES
+
 LATENCIES: Final = {
-    "ttft_seconds": "Time to first token.",
-    "ttft_from_schedule_seconds": "Time to first token from the planned instant.",
-    "itl_seconds": "Inter-token latency.",
-    "tpot_seconds": "Time per output token after the first.",
-    "e2e_seconds": "End-to-end latency.",
+    f"{name}_seconds": f"{TITLES[name].full}."
+    for name in ("ttft", "ttft_from_schedule", "itl", "tpot", "e2e")
 }
 SHARES: Final = {
     "goodput_ratio": "Share of requests that met every SLO.",

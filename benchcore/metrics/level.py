@@ -352,11 +352,11 @@ def fragments(streamed: Iterable[Record]) -> Iterator[str]:
         return
     if is_fragment(several, streams):
         yield (
-            f"tpot and tok/s per user are not shown: {several} of {streams} streams have "
+            f"TPOT and tok/s per user are not shown: {several} of {streams} streams have "
             "time between their first and their last token"
         )
     if is_fragment(gaps, streams):
-        yield f"itl and icl are not shown: {gaps} of {streams} streams came in more than one piece"
+        yield f"ITL and ICL are not shown: {gaps} of {streams} streams came in more than one piece"
 
 
 def infinite_figures(

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from benchcore.config.titles import title
 from benchcore.report.comparison import (
     FIGURES_SHOWN,
     Change,
@@ -143,7 +144,7 @@ def _text(
         for place, one in enumerate(changes):
             table.add_row(
                 Text(printable(name) if not place else ""),
-                one.figure.replace("_", " "),
+                title(one.figure),
                 figure_text(one.figure, one.first),
                 figure_text(one.figure, one.second),
                 relative(one),
@@ -169,7 +170,7 @@ def _markdown(
         for one in changes:
             cells = (
                 cell(name),
-                one.figure.replace("_", " "),
+                title(one.figure),
                 figure_text(one.figure, one.first),
                 figure_text(one.figure, one.second),
                 relative(one),

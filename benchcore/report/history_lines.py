@@ -9,6 +9,7 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
+from benchcore.config.titles import title
 from benchcore.report.comparison_lines import figure_text
 from benchcore.report.history import History, facts
 from benchcore.report.table import number, report_console
@@ -59,7 +60,7 @@ def render_history(history: History) -> str:
     console.print(table, crop=False, overflow="ignore")
     for one in history.series():
         for at in one.changes:
-            name = " ".join(filter(None, (one.scenario, one.level, one.figure.replace("_", " "))))
+            name = " ".join(filter(None, (one.scenario, one.level, title(one.figure))))
             before, after = (figure_text(one.figure, one.values[n]) for n in (at - 1, at))
             console.print(printable(f"{name} changed: {before} → {after} at {one.runs[at]}"))
     for line in history.broken:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benchcore.config.titles import title
 from benchcore.report.repeats import Level, by_level, mean_level, spread
 from benchcore.report.table import (
     level_name,
@@ -52,14 +53,12 @@ def render_markdown(
     return "\n".join(lines).rstrip() + "\n"
 
 
+_LATENCIES = ("ttft.p50", "ttft.p99", "itl.p99", "e2e.p99")
 _HEADS = (
     "level",
     "req/s",
     "tok/s",
-    "TTFT p50 ms",
-    "TTFT p99 ms",
-    "ITL p99 ms",
-    "e2e p99 ms",
+    *(f"{title(figure)} ms" for figure in _LATENCIES),
     "failed",
     "validity",
 )
@@ -76,10 +75,7 @@ def _levels(levels: list[Level]) -> list[str]:
             cell(level_name(level["level"], level["repeat"])),
             number(level["request_throughput"]),
             number(level["output_token_throughput"]),
-            summary_milliseconds(level, "ttft", "p50"),
-            summary_milliseconds(level, "ttft", "p99"),
-            summary_milliseconds(level, "itl", "p99"),
-            summary_milliseconds(level, "e2e", "p99"),
+            *(summary_milliseconds(level, *figure.split(".")) for figure in _LATENCIES),
             percent(level["failure_rate"]),
             level["validity"] or "not judged",
         ]

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from benchcore.config.titles import TITLES
 from benchcore.metrics.summary import Summary
 from benchcore.report.repeats import Level, by_level, mean_level, spread
 from benchcore.text import WIDTH, columns, printable
@@ -98,9 +99,9 @@ def _rate(head: str, name: str, *, narrow: bool = True) -> _Column:
     return _Column(head, lambda level: number(level[name]), lambda level: level[name], narrow)
 
 
-def _latency(head: str, metric: str, name: str, *, narrow: bool = True) -> _Column:
+def _latency(metric: str, name: str, *, narrow: bool = True) -> _Column:
     return _Column(
-        head,
+        f"{TITLES[metric].short} ms\n{name}",
         lambda level: summary_milliseconds(level, metric, name),
         lambda level: (level["metrics"].get(metric) or {}).get(name),
         narrow,
@@ -112,11 +113,11 @@ _COLUMNS: Final = (
     _rate("req/s", "request_throughput"),
     _rate("tok/s", "output_token_throughput"),
     _rate("tok/s\nper user", "tokens_per_second_per_user", narrow=False),
-    _latency("TTFT ms\np50", "ttft", "p50"),
-    _latency("TTFT ms\np99", "ttft", "p99"),
-    _latency("ITL ms\np50", "itl", "p50", narrow=False),
-    _latency("ITL ms\np99", "itl", "p99"),
-    _latency("e2e ms\np99", "e2e", "p99"),
+    _latency("ttft", "p50"),
+    _latency("ttft", "p99"),
+    _latency("itl", "p50", narrow=False),
+    _latency("itl", "p99"),
+    _latency("e2e", "p99"),
     _Column("failed", lambda level: percent(level["failure_rate"])),
     _rate("goodput\nreq/s", "goodput", narrow=False),
     _Column("validity", lambda level: level["validity"] or "not judged"),

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from benchcore.config.metric_map import LATENCIES
 from benchcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,13 +15,6 @@ if TYPE_CHECKING:
 
 GROUPING: Final = ("scenario", "model", "quant", "instance")
 """Labels of the grouping key, besides `job`."""
-_LATENCIES: Final = {
-    "ttft": "Time to first token.",
-    "ttft_from_schedule": "Time to first token from the planned instant.",
-    "itl": "Inter-token latency.",
-    "tpot": "Time per output token after the first.",
-    "e2e": "End-to-end latency.",
-}
 _QUANTILES: Final = {
     "0.5": "p50",
     "0.75": "p75",
@@ -139,11 +133,11 @@ def _level(gauges: Gauges, level: Mapping[str, Any]) -> None:
     if level["repeat"] != 1:
         return  # a series has one value: of repeats the first, as long as they are not pooled
     where = {name: str(level.get(name) or "") for name in ("workload", "level", "mode")}
-    for metric, text in _LATENCIES.items():
-        summary = level["metrics"].get(metric) or {}
+    for series, text in LATENCIES.items():
+        summary = level["metrics"].get(series.removesuffix("_seconds")) or {}
         for quantile, name in _QUANTILES.items():
             value = summary.get(name)
-            gauges.set(f"{metric}_seconds", text, value, **where, quantile=quantile)
+            gauges.set(series, text, value, **where, quantile=quantile)
     for name, (field, text) in _RATES.items():
         gauges.set(name, text, level.get(field), **where)
     if level["validity"] is not None:

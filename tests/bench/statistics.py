@@ -30,6 +30,7 @@ import numpy as np
 
 from benchcore.client.records import Outcome, Record, Usage
 from benchcore.config.gate import DEFAULT
+from benchcore.config.titles import title
 from benchcore.load.steady import Flow, open_steady
 from benchcore.metrics.change_points import change_points
 from benchcore.metrics.level import latencies, rates
@@ -395,7 +396,7 @@ def coverage_table(trials: Trials, many: int) -> bool:
             cell = " · ".join(cent(share) for share in (held, marked, unseen, none))
             rows.setdefault(figure.partition(" ")[0], []).append(cell)
         for metric, cells in rows.items():
-            print(f"| {name} | {metric} | {' | '.join(cells + [''] * (3 - len(cells)))} |")
+            print(f"| {name} | {title(metric)} | {' | '.join(cells + [''] * (3 - len(cells)))} |")
     print()
     return fine
 

@@ -101,7 +101,7 @@ def test_two_runs_are_compared(benchcore, runs):
     assert figures["ttft.p99"]["judged_by"] == "requests"
     assert figures["itl.p99"]["significant"] is None
     markdown = benchcore.run("compare", *runs, "--format", "markdown").stdout
-    assert "| c4 | ttft.p50 | " in markdown
+    assert "| c4 | TTFT p50 | " in markdown
 
 
 def test_the_page_of_a_comparison_lays_curves_over_one_another(benchcore, runs, tmp_path):

@@ -62,7 +62,7 @@ def test_a_result_becomes_a_run_folder(call, result, tmp_path):
     assert run["origin"]["file"] == "result.json"
     assert run["levels"][0]["metrics"]["ttft"]["p99"] == 0.032
     assert done.output.splitlines() == [
-        "level  ok  failed  req/s  out tok/s  ttft p50 ms  ttft p99 ms",
+        "level  ok  failed  req/s  out tok/s  TTFT p50 ms  TTFT p99 ms",
         "   c4  10       0    0.5          -         16.0         32.0",
         f"figures as vllm bench serve defines them: definitions in results/{folder.name}/run.json",
     ]

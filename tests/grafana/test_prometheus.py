@@ -77,7 +77,7 @@ def test_a_legend_and_a_column_name_labels_that_the_query_has(prometheus, ours):
 @pytest.mark.integration
 def test_what_is_compared_is_what_was_there_so_many_days_ago(prometheus, ours):
     by_title = {panel["title"]: panel for panel in PANELS}
-    for name in ("Time to first token", "End-to-end latency", "Requests"):
+    for name in ("Time to first token (TTFT)", "End-to-end latency (e2e)", "Requests"):
         three = by_title[f"{name}: now, a day and a week before"]["targets"]
         now, day, week = (
             sorted(value for _, value in prometheus.query(substituted(one["expr"], ours)))

@@ -268,10 +268,10 @@ def test_what_only_a_fragment_of_the_streams_has_is_said():
     found = list(notes(level(*at_once, stream([10, 20])), [Slo("tpot", 5)]))
     assert found[:2] == [
         (
-            "tpot and tok/s per user are not shown: 1 of 4 streams have time between their first "
+            "TPOT and tok/s per user are not shown: 1 of 4 streams have time between their first "
             "and their last token"
         ),
-        "goodput: 3 of 4 ok requests have no tpot, and its SLO counts as met for them",
+        "goodput: 3 of 4 ok requests have no TPOT, and its SLO counts as met for them",
     ]
 
 

@@ -52,12 +52,14 @@ DEFINITIONS = {
     "included",
     "output_token_throughput": "output tokens, reasoning included, of successful requests ÷ (last "
     "response − first request)",
-    "input_token_throughput": "total_token_throughput − output_token_throughput, computed here; "
-    "where AIPerf gives no total, prompt tokens ÷ benchmark_duration",
+    "input_token_throughput": "prompt tokens of successful requests ÷ (last response − first "
+    "request); where AIPerf does not give it, total_token_throughput − output_token_throughput, "
+    "else prompt tokens ÷ benchmark_duration",
     "total_token_throughput": "prompt and output tokens of successful requests ÷ (last response − "
     "first request)",
     "tokens_per_second_per_user": "mean of 1 ÷ inter_token_latency",
     "goodput": "requests that met the --goodput limits ÷ (last response − first request)",
+    "goodput_ratio": "requests that met the --goodput limits ÷ all requests, computed here",
     "failure_rate": "errors ÷ all requests",
 }
 
@@ -152,19 +154,25 @@ def _level(export: Mapping[str, Any], config: Mapping[str, Any], where: str) -> 
             "window_seconds": duration,
             "request_throughput": only("request_throughput"),
             "output_token_throughput": output,
-            # By the same duration as the other two, which is not benchmark_duration.
-            "input_token_throughput": ratio(tokens_in, duration)
-            if total is None or output is None
-            else max(total - output, 0.0),
+            "input_token_throughput": _input(only("input_token_throughput"), total, output)
+            or ratio(tokens_in, duration),
             "total_token_throughput": total,
             "tokens_per_second_per_user": only("output_token_throughput_per_user"),
             "goodput": only("goodput"),
+            "goodput_ratio": ratio(only("good_request_count"), ok + failed),
         },
         tokens={"input": tokens_in, "output": tokens_out},
         metrics={ours: _metric(blocks.get(theirs), ok, where) for ours, theirs in _NAMES.items()},
         definitions=DEFINITIONS,
         notes=notes,
     )
+
+
+def _input(said: float | None, total: float | None, output: float | None) -> float | None:
+    """Return the rate of prompt tokens; where it is not said, by the duration of the other two."""
+    if said is not None or total is None or output is None:
+        return said
+    return max(total - output, 0.0)
 
 
 def _errors(export: Mapping[str, Any]) -> list[str]:

@@ -10,10 +10,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchcore.report.foreign.aiperf import is_aiperf, read_aiperf
+from benchcore.report.foreign.evalscope import (
+    FILES,
+    SUMMARY,
+    beside,
+    is_evalscope,
+    levels_in,
+    read_evalscope,
+)
 from benchcore.report.foreign.figure import load_of, number_repeats, reject, utc
 from benchcore.report.foreign.guidellm import is_guidellm, read_guidellm
 from benchcore.report.foreign.sglang import is_sglang, read_sglang
 from benchcore.report.foreign.vllm import is_vllm, read_vllm
+
+_AIPERF = "profile_export_aiperf.json"
 
 
 class _Tool(NamedTuple):
@@ -21,13 +31,17 @@ class _Tool(NamedTuple):
     read: Callable[[list[Mapping[str, Any]], str], dict[str, Any]]
     lines: bool
     made_by: str
+    beside: Callable[[Path], Mapping[str, Any]] | None = None
 
 
 _TOOLS = {
     "vllm": _Tool(is_vllm, read_vllm, True, "vllm bench serve --save-result"),
     "sglang": _Tool(is_sglang, read_sglang, True, "sglang.bench_serving --output-file"),
     "guidellm": _Tool(is_guidellm, read_guidellm, False, "guidellm, benchmarks.json"),
-    "aiperf": _Tool(is_aiperf, read_aiperf, False, "aiperf, profile_export_aiperf.json"),
+    "aiperf": _Tool(is_aiperf, read_aiperf, False, f"aiperf, {_AIPERF}"),
+    "evalscope": _Tool(
+        is_evalscope, read_evalscope, False, f"evalscope perf, {SUMMARY}", beside=beside
+    ),
 }
 KINDS = tuple(_TOOLS)
 """The formats that are known."""
@@ -47,7 +61,6 @@ def read_foreign(path: Path, kind: str | None = None) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, is cut off, or is not of that kind or of any.
     """
-    path = _summary_in(path)
     try:
         data = path.read_bytes()
         written = path.stat().st_mtime
@@ -67,25 +80,45 @@ def read_foreign(path: Path, kind: str | None = None) -> dict[str, Any]:
         )
     if len(entries) > 1 and not tool.lines:
         raise reject(str(path), f"holds {len(entries)} objects", f"give the file of {tool.made_by}")
+    name = path.name
+    if tool.beside is not None:
+        entries = [{**entries[0], **tool.beside(path)}]
+        name = f"{path.resolve().parent.name}/{name}"
     run = tool.read(entries, str(path))
     if run["started_at"] is None:
         # The file is written when the run has ended.
         lasted = sum(level["window_seconds"] or 0.0 for level in run["levels"])
-        run["started_at"] = utc(datetime.fromtimestamp(written - lasted, UTC))
-    run["origin"] |= {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
+        try:
+            run["started_at"] = utc(datetime.fromtimestamp(written - lasted, UTC))
+        except (ValueError, OverflowError, OSError):
+            raise reject(
+                str(path), f"says that it took {lasted:g} s", "copy it again, whole"
+            ) from None
+        for level in run["levels"]:
+            level["notes"].append(
+                "the file does not say when the run began: when it was written, less the duration"
+            )
+    run["origin"] |= {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
     return run
 
 
-def _summary_in(path: Path) -> Path:
-    """Return the summary in a folder of AIPerf's artifacts; any other path as it is."""
+def results_in(path: Path) -> list[Path]:
+    """Return the result files that a path stands for, one per level where a tool makes several.
+
+    Args:
+        path: a file, or the folder that AIPerf or EvalScope leaves.
+
+    Raises:
+        ConfigError: a folder holds no result, or several runs.
+    """
     if not path.is_dir():
-        return path
-    name = "profile_export_aiperf.json"
-    found = sorted({*path.glob(name), *path.glob(f"*/{name}")})
-    if len(found) != 1:
-        what = "has no" if not found else "has more than one"
-        raise reject(str(path), f"{what} {name}", "name a result file")
-    return found[0]
+        return [path.with_name(SUMMARY) if path.name in FILES else path]
+    found = sorted({*path.glob(_AIPERF), *path.glob(f"*/{_AIPERF}")})
+    levels = levels_in(path)
+    if len(found) + bool(levels) != 1:
+        what = "has more than one result" if found or levels else f"has no {_AIPERF} or {SUMMARY}"
+        raise reject(str(path), what, "name a result file")
+    return found or levels
 
 
 def _detect(entries: list[Mapping[str, Any]], path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -121,6 +122,12 @@ def load_facts(
     }
 
 
+def last_lines(errors: Iterable[object]) -> Counter[str]:
+    """Count what requests failed with; a traceback ends in the error itself."""
+    said = (str(error).strip().splitlines() for error in errors if error)
+    return Counter(lines[-1] for lines in said if lines)
+
+
 def error_notes(errors: Mapping[str, int]) -> list[str]:
     """Return the most common errors of a tool's requests as notes, in its own words.
 
@@ -147,7 +154,7 @@ def level_of(
     Args:
         load: see `load_facts`.
         counts: `scheduled`, `ok`, `failed`, `cancelled`.
-        figures: `window_seconds`, `..._throughput`, `goodput`.
+        figures: `window_seconds`, `..._throughput`, `goodput`, `goodput_ratio`.
         tokens: `asked_input`, `input`, `asked_output`, `output`.
         metrics: by name; those that are `None` are left out.
         definitions: of every figure the tool may give; only those of the given ones are kept.
@@ -179,7 +186,7 @@ def level_of(
         "total_token_throughput": figures.get("total_token_throughput"),
         "tokens_per_second_per_user": figures.get("tokens_per_second_per_user"),
         "goodput": figures.get("goodput"),
-        "goodput_ratio": None,
+        "goodput_ratio": figures.get("goodput_ratio"),
         "failure_rate": ratio(failed, counted),
         "itl": None,
         "tokens": {name: tokens.get(name) for name in _TOKENS} | {"token_count_source": {}},

@@ -1,6 +1,6 @@
 """Results of GuideLLM, `benchmarks.json`.
 
-Read against `guidellm/benchmark/schemas` at 06cef2910dc1 and files of 0.6 and 0.7: `benchmarks[]`,
+Read against `guidellm/benchmark/schemas` at 06cef2910dc1 and files of 0.6 to 0.8: `benchmarks[]`,
 each with `metrics.<name>.<status>` of `mean, std_dev, min, max, count, percentiles`. Older files
 have the load in `args.strategy` and the counts in `run_stats.requests_made`, newer ones in
 `config.strategy` and `metrics.request_totals`, with `metadata.guidellm_version`; 0.7 says `kind`
@@ -10,12 +10,14 @@ read.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from benchcore.metrics.percentiles import QUANTILES
 from benchcore.report.foreign.figure import (
+    error_notes,
     finite,
     level_of,
     load_facts,
@@ -54,9 +56,17 @@ DEFINITIONS = {
     "input_token_throughput": "mean of the rate of prompt tokens of successful requests, each "
     "prompt counted at its first token",
     "total_token_throughput": "mean of the rate of prompt and output tokens of successful requests",
+    "goodput": "mean of the rate at which requests ended that met the limits of slo",
+    "goodput_ratio": "slo_attainment: requests that met the limits ÷ (successful + errored)",
     "failure_rate": "errored ÷ (all − incomplete) requests; incomplete: cut off at the end",
 }
 
+_ENDPOINTS = {
+    "/v1/chat/completions": "chat",
+    "chat_completions": "chat",
+    "/v1/completions": "completions",
+    "text_completions": "completions",
+}
 _OPEN = {"constant": "constant", "poisson": "poisson", "async": None}
 
 
@@ -86,14 +96,24 @@ def read_guidellm(entries: list[Mapping[str, Any]], where: str) -> dict[str, Any
     known = [start for start in starts if start is not None and 0 < start < 1e11]
     started = datetime.fromtimestamp(min(known), UTC) if known else None
     target, model = _target(report)
+    asked = text(_backend(report).get("request_format"))
     return run_of(
         [_level(one, f"{where}: benchmarks[{index}]") for index, one in enumerate(benchmarks)],
         tool=TOOL,
         version=text(table(report.get("metadata")).get("guidellm_version")),
         started_at=None if started is None else utc(started),
-        target={"base_url": target, "model": model},
+        target={
+            "base_url": target,
+            "model": model,
+            "endpoint": None if asked is None else _ENDPOINTS.get(asked),
+        },
         workload={},
     )
+
+
+def _backend(report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the backend as 0.8 writes it."""
+    return table(table(table(report.get("config")).get("spec")).get("backend"))
 
 
 def _target(report: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -101,7 +121,7 @@ def _target(report: Mapping[str, Any]) -> tuple[str | None, str | None]:
     args, first = table(report.get("args")), report["benchmarks"][0]
     places = (
         table(table(first.get("config")).get("backend")),
-        table(table(table(report.get("config")).get("spec")).get("backend")),
+        _backend(report),
         table(args.get("backend_kwargs")),
         args,
     )
@@ -125,12 +145,11 @@ def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
     total = whole(totals.get("total"))
     if total is None and failed is not None:
         total = ok + failed + (cut or 0)
-    notes = []
+    notes = _errors(entry, failed or 0)
     if cut:
         notes.append(f"{cut} requests were cut off at the end: cancelled")
     tokens_in, tokens_out = (
-        whole(_statistics(metrics, f"{way}_token_count").get("total_sum"))
-        for way in ("prompt", "output")
+        _sum(_statistics(metrics, f"{way}_token_count")) for way in ("prompt", "output")
     )
     start, end = finite(entry.get("start_time")), finite(entry.get("end_time"))
     seconds = finite(entry.get("duration"))
@@ -145,6 +164,9 @@ def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
             "output_token_throughput": _mean(metrics, "output_tokens_per_second"),
             "input_token_throughput": _mean(metrics, "prompt_tokens_per_second"),
             "total_token_throughput": _mean(metrics, "tokens_per_second"),
+            # Not one good request is a goodput of 0, not an unknown one.
+            "goodput": finite(_statistics(metrics, "request_goodput").get("mean")),
+            "goodput_ratio": finite(metrics.get("slo_attainment")),
         },
         tokens={"input": tokens_in, "output": tokens_out},
         metrics={
@@ -154,6 +176,27 @@ def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
         definitions=DEFINITIONS,
         notes=notes,
     )
+
+
+def _sum(found: Mapping[str, Any]) -> int | None:
+    """Return a sum of counts, which it makes of fractions: 478 is written 478.00000000000006."""
+    value = finite(found.get("total_sum"))
+    near = None if value is None else round(value)
+    return whole(near if near is not None and abs(near - (value or 0.0)) < 1e-3 else value)
+
+
+def _errors(entry: Mapping[str, Any], failed: int) -> list[str]:
+    """Return what failed, most often first, in GuideLLM's words; it may have saved only some."""
+    requests = table(entry.get("requests")).get("errored")
+    found: Counter[str] = Counter()
+    for request in requests if isinstance(requests, list) else ():
+        said = text(table(table(request).get("info")).get("error"))
+        if said is not None:
+            found[said] += 1
+    notes, saved = error_notes(found), found.total()
+    if notes and saved < failed:
+        notes.append(f"the file has the errors of {saved} of {failed} failed requests")
+    return notes
 
 
 def _load(entry: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:

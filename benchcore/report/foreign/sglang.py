@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchcore.report.foreign.figure import (
+    error_notes,
     finite,
+    last_lines,
     level_of,
     load_facts,
     ratio,
@@ -98,9 +100,11 @@ def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
     if rate is not None and cap is not None:
         notes.append(f"requests over {cap} in flight waited, outside every latency")
     errors = entry.get("errors")
-    failed = len(errors) - completed if isinstance(errors, list) else None
-    if failed is None or failed < 0:
-        failed = None
+    failed = None
+    if isinstance(errors, list) and len(errors) >= completed:
+        failed = len(errors) - completed
+        notes += error_notes(last_lines(errors))
+    else:
         notes.append("failures are not in the file: --output-details saves them")
     tokens_in, tokens_out = (whole(entry.get(f"total_{way}_tokens")) for way in ("input", "output"))
     both = None if tokens_in is None or tokens_out is None else tokens_in + tokens_out
@@ -117,7 +121,8 @@ def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
             or ratio(completed, duration),
             "output_token_throughput": finite(entry.get("output_throughput")),
             "input_token_throughput": finite(entry.get("input_throughput")),
-            "total_token_throughput": ratio(both, duration),
+            "total_token_throughput": finite(entry.get("total_throughput"))
+            or ratio(both, duration),
         },
         tokens={"input": tokens_in, "output": tokens_out},
         metrics={

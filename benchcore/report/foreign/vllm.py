@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,6 +19,7 @@ from benchcore.metrics.percentiles import QUANTILES
 from benchcore.report.foreign.figure import (
     error_notes,
     finite,
+    last_lines,
     level_of,
     load_facts,
     metric,
@@ -33,21 +33,30 @@ from benchcore.report.foreign.figure import (
 )
 
 TOOL = "vllm bench serve"
+TOOL_RUST = "vllm-rs bench serve"
 NAMES = {"ttft": "ttft", "tpot": "tpot", "icl": "itl", "e2e": "e2el"}
 """Our figures and vLLM's names of them; `e2el` is the last."""
 
 _LINEAR = "percentiles are interpolated between ranks"
 _RANKED = "percentiles are nearest rank, computed here from the saved requests"
+_CHUNKS = (
+    "of chat a chunk with output, in older versions and of completions any with choices, an "
+    "empty or role-only one too"
+)
+_CHUNKS_RUST = (
+    "any chunk with choices counts, the role-only and the last one too, so that a request has more "
+    "gaps than tokens"
+)
 DEFINITIONS = {
-    "ttft": "first chunk with choices − the moment before the HTTP call: waiting for a connection "
-    "and connecting are in it, waiting for --max-concurrency is not; an empty or role-only chunk "
-    "counts as the first token; of successful requests; {how}",
+    "ttft": "first chunk that it takes for a token − the moment before the HTTP call: waiting for "
+    "a connection and connecting are in it, waiting for --max-concurrency is not; {chunks}; of "
+    "successful requests; {how}",
     "tpot": "(e2el − ttft) ÷ (output tokens − 1), of successful requests with more than one output "
     "token; {how}",
-    "icl": "vLLM's itl: gaps between chunks with choices, however many tokens they carry, pooled "
-    "over successful requests; chunks of one read have gaps near 0; {how}",
-    "e2e": "vLLM's e2el: last chunk with choices − the moment before the HTTP call: connecting is "
-    "in it, waiting for --max-concurrency is not; {how}",
+    "icl": "vLLM's itl: gaps between chunks that it takes for tokens, however many tokens they "
+    "carry, pooled over successful requests; chunks of one read have gaps near 0; {how}",
+    "e2e": "vLLM's e2el: last chunk that it takes for a token − the moment before the HTTP call: "
+    "connecting is in it, waiting for --max-concurrency is not; {how}",
     "request_throughput": "successful requests ÷ duration, from the first request's start to the "
     "last one's end, ramp and tail included",
     "output_token_throughput": "output tokens of successful requests (usage, else the tokenizer) ÷ "
@@ -86,7 +95,7 @@ def read_vllm(entries: list[Mapping[str, Any]], where: str) -> dict[str, Any]:
     backend = text(first.get("backend"))
     return run_of(
         levels,
-        tool=TOOL,
+        tool=TOOL_RUST if _is_rust(first) else TOOL,
         version=None,
         started_at=_started_at(first),
         target={
@@ -102,10 +111,19 @@ def read_vllm(entries: list[Mapping[str, Any]], where: str) -> dict[str, Any]:
     )
 
 
+def _is_rust(entry: Mapping[str, Any]) -> bool:
+    """Whether the client in Rust wrote it, whose `date` is of RFC 3339: `2026-11-28T00:18:34Z`."""
+    return "T" in str(entry.get("date"))
+
+
 def _started_at(entry: Mapping[str, Any]) -> str | None:
-    """Return the start, `date` being the end, read as UTC for want of a zone."""
+    """Return the start, `date` being the end; without a zone it is read as UTC."""
+    said = str(entry.get("date"))
     try:
-        ended = datetime.strptime(str(entry.get("date")), "%Y%m%d-%H%M%S")
+        if _is_rust(entry):
+            ended = datetime.fromisoformat(said)
+        else:
+            ended = datetime.strptime(said, "%Y%m%d-%H%M%S")
         return utc(ended - timedelta(seconds=finite(entry.get("duration")) or 0.0))
     except (ValueError, OverflowError):
         return None
@@ -121,12 +139,10 @@ def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
         )
     if "total_input_sequences" in entry:
         raise reject(where, "is of an embedding benchmark, which has no tokens", "leave it out")
-    notes = ["date has no time zone: read as UTC"]
+    notes = [] if _is_rust(entry) else ["date has no time zone: read as UTC"]
     errors = entry.get("errors")
     if isinstance(errors, list):
-        # A traceback ends in the error itself.
-        said = (str(one).strip().splitlines() for one in errors if one)
-        notes += error_notes(Counter(lines[-1] for lines in said if lines))
+        notes += error_notes(last_lines(errors))
     failed, prompts = whole(entry.get("failed")), whole(entry.get("num_prompts"))
     if failed is None and prompts is not None and prompts >= completed:
         failed = prompts - completed
@@ -154,7 +170,10 @@ def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
         tokens={"input": tokens_in, "output": whole(entry.get("total_output_tokens"))},
         metrics=metrics,
         definitions={
-            name: definition.format(how=_RANKED if exact else _LINEAR)
+            name: definition.format(
+                how=_RANKED if exact else _LINEAR,
+                chunks=_CHUNKS_RUST if _is_rust(entry) else _CHUNKS,
+            )
             for name, definition in DEFINITIONS.items()
         },
         notes=notes,

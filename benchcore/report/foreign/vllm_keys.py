@@ -12,7 +12,7 @@ from benchcore.report.foreign.vllm import NAMES
 DEFINITIONS = {
     "ttft": "first token event − first byte sent on an open connection; nearest-rank percentiles",
     "tpot": "(last token − first token) ÷ (output tokens − tokens of the first event)",
-    "itl": "benchcore's icl: gaps between arrivals, however many tokens they carry, pooled",
+    "itl": "benchcore's ICL: gaps between arrivals, however many tokens they carry, pooled",
     "e2el": "last token − first byte sent on an open connection",
     "throughput": "what ended or arrived inside the window ÷ its length, without ramp and tail",
     "duration": "the window's length in seconds",

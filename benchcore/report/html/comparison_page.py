@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from benchcore.config.titles import title
 from benchcore.report.comparison import Change
 from benchcore.report.comparison_lines import figure_text, pairs, relative, verdict
 from benchcore.report.differences import noted
@@ -51,7 +52,7 @@ def _row(name: str, one: Change) -> list[str]:
     word = verdict(one)
     return [
         text(name),
-        text(one.figure.replace("_", " ")),
+        text(title(one.figure)),
         figure_text(one.figure, one.first),
         figure_text(one.figure, one.second),
         relative(one),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from benchcore.config.titles import title
 from benchcore.report.comparison_lines import figure_text
 from benchcore.report.history import History, Series, facts
 from benchcore.report.html.document import document, table, text
@@ -54,7 +55,7 @@ def _runs(history: History) -> str:
 
 
 def _title(one: Series) -> str:
-    return f"{one.level} {one.figure}".strip().replace("_", " ")
+    return f"{one.level} {title(one.figure)}".strip()
 
 
 def _changes(series: list[Series]) -> str:

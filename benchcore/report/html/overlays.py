@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchcore.config.titles import title
 from benchcore.report.html.drawing import (
     COLORS,
     Plot,
@@ -70,6 +71,6 @@ def overlay(folders: list[RunFolder], metric: str) -> list[Plot]:
                 axes.plot(nines, milliseconds, label=folder.name, **line_style(place))
             by_nines(axes)
             level = tag.partition("/")[0]
-            words = f"Percentiles of {metric.upper() if metric != 'e2e' else metric} at {level}"
+            words = f"Percentiles of {title(metric)} at {level}"
             drawn.append(Plot(f"overlay-{metric}-{level}", words, words, figure))
     return drawn

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from benchcore.config.titles import title
 from benchcore.report.html.document import NO_PLOTS, document, table, text
 from benchcore.report.knee import knee
 from benchcore.report.repeats import Level, by_level, mean_level
@@ -27,17 +28,14 @@ if TYPE_CHECKING:
     from benchcore.report.run_folder import RunFolder
 
 _KIND: Final = {"valid": "good", "suspect": "warn", "invalid": "bad"}
+_LATENCIES: Final = ("ttft", "itl", "e2e")
+_PERCENTILES: Final = ("p50", "p99")
 _HEADS: Final = (
     "level",
     "req/s",
     "tok/s",
     "tok/s/user",
-    "TTFT p50",
-    "TTFT p99",
-    "ITL p50",
-    "ITL p99",
-    "e2e p50",
-    "e2e p99",
+    *(title(f"{metric}.{name}") for metric in _LATENCIES for name in _PERCENTILES),
     "failed",
     "validity",
 )
@@ -148,14 +146,14 @@ def _latency(levels: Iterable[Level], drawn: Mapping[str, Plot]) -> str:
                 number(level["tokens_per_second_per_user"]),
                 *(
                     summary_milliseconds(level, metric, name)
-                    for metric in ("ttft", "itl", "e2e")
-                    for name in ("p50", "p99")
+                    for metric in _LATENCIES
+                    for name in _PERCENTILES
                 ),
                 percent(level["failure_rate"]),
                 f'<span class="{_KIND.get(verdict, "dim")}">{text(verdict)}</span>',
             ]
         )
-    plots = "".join(figure(drawn.get(f"percentiles-{name}")) for name in ("ttft", "itl", "e2e"))
+    plots = "".join(figure(drawn.get(f"percentiles-{name}")) for name in _LATENCIES)
     said = "Latencies in milliseconds; ~ rests on too few requests. Of repeats (×n) the means."
     note = f'<p class="dim">{said}</p>'
     return f"<h2>What did it cost in latency?</h2>{table(_HEADS, rows)}{note}{plots}" + figure(

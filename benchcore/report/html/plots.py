@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from benchcore.config.titles import TITLES, title
 from benchcore.report.html.drawing import (
     COLORS,
     INK,
@@ -39,7 +40,7 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
     with styled():
         found = [
             _curve(folder),
-            *(_percentiles(folder, metric, name) for metric, name in _LATENCIES),
+            *(_percentiles(folder, metric) for metric in _LATENCIES),
             *(_timeline(folder, level) for level in folder.levels),
             _scatter(folder),
             _goodput(folder),
@@ -51,11 +52,7 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
 _POINTS: Final = 1500
 
 
-_LATENCIES: Final = (
-    ("ttft", "time to first token"),
-    ("itl", "inter-token latency"),
-    ("e2e", "end-to-end latency"),
-)
+_LATENCIES: Final = ("ttft", "itl", "e2e")
 
 
 def _name(level: Mapping[str, Any]) -> str:
@@ -78,7 +75,7 @@ def _curve(folder: RunFolder) -> Plot | None:
             if (value := (one["metrics"].get(metric) or {}).get(statistic)) is not None
         ]
         if points:
-            label = f"{metric.upper() if metric == 'ttft' else metric} {statistic}"
+            label = title(f"{metric}.{statistic}")
             axes.plot(
                 *zip(*points, strict=True), marker=MARKS[place], label=label, **line_style(place)
             )
@@ -95,7 +92,7 @@ def _curve(folder: RunFolder) -> Plot | None:
     return Plot("curve", "Throughput and latency", text, figure)
 
 
-def _percentiles(folder: RunFolder, metric: str, words: str) -> Plot | None:
+def _percentiles(folder: RunFolder, metric: str) -> Plot | None:
     found = histograms(folder)
     figure, axes = new_figure()
     drawn = 0
@@ -113,8 +110,9 @@ def _percentiles(folder: RunFolder, metric: str, words: str) -> Plot | None:
     if not drawn:
         return None
     by_nines(axes)
-    title = words[0].upper() + words[1:]
-    return Plot(f"percentiles-{metric}", title, f"Percentiles of the {words} by level", figure)
+    found_title = TITLES[metric]
+    words = f"Percentiles of the {found_title.long} by level"
+    return Plot(f"percentiles-{metric}", found_title.full, words, figure)
 
 
 def histograms(folder: RunFolder) -> dict[str, Any]:

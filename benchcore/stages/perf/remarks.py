@@ -13,6 +13,7 @@ from benchcore.client.records import FAILED, Outcome, Phase, Record
 from benchcore.client.watchdog import LATE_NS
 from benchcore.clock import NS
 from benchcore.config.slo import Slo
+from benchcore.config.titles import title
 from benchcore.load.level import Level, LevelRecords, Stage
 from benchcore.load.steady import Flow, SteadyState, closed_steady, open_steady
 from benchcore.metrics.figures import has_figure, ttft_ns
@@ -257,8 +258,8 @@ def notes(result: LevelRecords, slos: Sequence[Slo] = ()) -> Iterator[str]:
         without = sum(not has_figure(record, slo.metric) for record in good)
         if without:
             yield (
-                f"goodput: {without} of {ok} ok requests have no {slo.metric}, and its SLO counts "
-                "as met for them"
+                f"goodput: {without} of {ok} ok requests have no {title(slo.metric)}, and its SLO "
+                "counts as met for them"
             )
     if ok and ok < minimum_count(0.99):
         yield f"{ok} ok requests: p99 rests on fewer than {minimum_count(0.99)}"

@@ -24,6 +24,12 @@ SMALLEST = {
     },
     "guidellm": {"benchmarks": [{"metrics": {"request_totals": {"successful": 2}}}]},
     "aiperf": {"request_count": {"unit": "requests", "avg": 2.0}},
+    "evalscope": {
+        "Total Requests": 2,
+        "Success Requests": 2,
+        "Req Throughput (req/s)": 2.0,
+        "Output Throughput (tok/s)": None,
+    },
 }
 
 
@@ -144,6 +150,10 @@ FIELDS = {
     "aiperf": [
         *("request_latency", "input_config", "start_time", "records", "error_request_count"),
         *("benchmark_duration", "total_isl", "was_cancelled", "aiperf_version"),
+    ],
+    "evalscope": [
+        *("Test Duration (s)", "Concurrency", "Request Rate (req/s)", "Avg TTFT (ms)"),
+        *("Total Throughput (tok/s)", "Stream Requests", "Avg Latency (s)", "Failed Requests"),
     ],
 }
 

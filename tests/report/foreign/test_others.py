@@ -6,7 +6,7 @@ import os
 import pytest
 
 from benchcore.errors import ConfigError
-from benchcore.report.foreign.detect import read_foreign
+from benchcore.report.foreign.detect import read_foreign, results_in
 
 SGLANG = {
     "backend": "sglang-oai-chat",
@@ -488,8 +488,20 @@ def test_aiperf_folder_of_artifacts_is_read(tmp_path, below):
     folder = tmp_path / "run"
     (folder / below).mkdir(parents=True, exist_ok=True)
     (folder / below / "profile_export_aiperf.json").write_text(json.dumps(AIPERF))
-    assert read_foreign(folder)["origin"]["file"] == "profile_export_aiperf.json"
+    assert results_in(folder) == [folder / below / "profile_export_aiperf.json"]
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(ConfigError, match=r"empty: has no profile_export_aiperf\.json"):
-        read_foreign(empty)
+        results_in(empty)
+
+
+def test_aiperf_says_its_input_throughput_since_0_13(read):
+    rate = {"unit": "tokens/sec", "avg": 64.0}
+    (level,) = read({**AIPERF, "input_token_throughput": rate})["levels"]
+    assert level["input_token_throughput"] == 64.0
+
+
+def test_a_request_of_aiperf_that_failed_is_not_good(read):
+    good = {"unit": "requests", "avg": 5.0}
+    (level,) = read({**AIPERF, "good_request_count": good})["levels"]
+    assert level["goodput_ratio"] == 0.25  # of 18 and 2 failed

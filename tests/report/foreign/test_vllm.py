@@ -330,7 +330,7 @@ def test_ours_under_the_keys_of_vllm():
         "median_itl_ms": 125.0,
         "p50_itl_ms": 125.0,
     }
-    assert "benchcore's icl" in definitions["itl"]
+    assert "benchcore's ICL" in definitions["itl"]
 
 
 def test_what_we_write_for_vllm_is_read_again(tmp_path):
