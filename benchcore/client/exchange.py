@@ -11,13 +11,7 @@ import httptools
 import orjson
 
 from benchcore.client.events import READERS, StreamReader
-from benchcore.client.openai import (
-    BROKEN_ENDS,
-    TOO_DEEP,
-    error_text,
-    read_answer,
-    read_usage,
-)
+from benchcore.client.openai import BROKEN_ENDS, TOO_DEEP, error_text, read_answer, read_usage
 from benchcore.client.records import Outcome, Phase, Record
 from benchcore.client.refusal import blame, refusal
 from benchcore.client.reply import Reply
@@ -35,7 +29,7 @@ if TYPE_CHECKING:
 NO_END = "the stream's body has no end"
 """How a stream is cut that has said all, and whose HTTP body goes on."""
 CLOSED = "the server closed the connection"
-"""How a socket ends in good order; it is also the end of a body without a length."""
+"""How a socket ends in good order, and a body without a length."""
 
 
 class Carrier(Protocol):
