@@ -76,8 +76,8 @@ def test_the_histogram_log_is_read_by_the_library_and_agrees(run):
     tagged = [line for line in lines if line.startswith("Tag=")]
     found = {}
     for line in tagged:
-        tag, start, length, peak, encoded = line.split(",")
-        found[tag.removeprefix("Tag=")] = HdrHistogram.decode(encoded)
+        name, start, length, peak, encoded = line.split(",")
+        found[name.removeprefix("Tag=")] = HdrHistogram.decode(encoded)
         assert float(start) >= 0
         assert float(length) > 0
         assert float(peak) > 0
