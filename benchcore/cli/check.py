@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from benchcore.cli import values
 from benchcore.cli.output import show
 from benchcore.cli.target import LABEL, SERVER, Sectioned, masked, read_target, warnings
-from benchcore.errors import ResultsError, TargetError, VerdictError
+from benchcore.errors import ResultsError, TargetError
 
 if TYPE_CHECKING:
     from benchcore.config.functional import FunctionalConfig
@@ -200,7 +200,7 @@ def _on_server(
     from benchcore.metrics.functional import Verdict
     from benchcore.report.functional import render_functional, result_line
     from benchcore.sinks.folder import make_folder
-    from benchcore.stages.functional.functional import Functional
+    from benchcore.stages.functional.functional import Functional, check_verdicts
     from benchcore.text import printable
     from benchcore.version import __version__
 
@@ -250,24 +250,20 @@ def _on_server(
     except TargetError:
         if reports:  # the server went in mid-run: what was found before is shown all the same
             show(reports[0], render_functional, as_json=given["as_json"])
-            LOGGER.info("results are in %s", folder)
+            LOGGER.log(RESULT, "results are in %s", folder)
         raise
     show(report, render_functional, as_json=given["as_json"])
     LOGGER.log(RESULT, "results are in %s", folder)
     if caught:
         return 128 + caught[0]
-    failed = report.count(Verdict.FAIL)
-    if failed:
-        raise VerdictError(f"{failed} of {len(report.results)} checks failed; see above")
     unsettled = report.count(Verdict.UNSETTLED)
-    if unsettled:
+    if unsettled and report.judged:
         LOGGER.warning(
             "%d checks are unsettled: the server put them off with 429 each time; ask it for less "
             "with --concurrency 1, or raise its limit",
             unsettled,
         )
-    if not report.passed:
-        raise VerdictError("not one check passed: there was nothing to judge; see above")
+    check_verdicts(report)
     return 0
 
 

@@ -379,6 +379,8 @@ def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind
             files.finish(machine.report)
             if not files.begun:
                 _leave(folder)
+            elif machine.report.status == "failed":
+                LOGGER.log(RESULT, "what was answered is in %s", folder)
         return machine.report, caught
 
     report, caught = run_loop(go())

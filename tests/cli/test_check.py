@@ -59,7 +59,7 @@ def test_a_broken_server_gives_5_and_a_curl_line(benchcore, simulator_with, tmp_
     assert done.returncode == 5
     (folder,) = (tmp_path / "results").iterdir()
     assert done.stderr == (
-        f"results are in results/{folder.name}\nbenchcore: 1 of 21 checks failed; see above\n"
+        f"results are in results/{folder.name}\nbenchcore: 1 of 21 checks failed: sse.one_done\n"
     )
     assert "FAIL sse.one_done — there is exactly one [DONE]" in done.stdout
     assert f"curl -sS -i -N -X POST {simulator.base_url}/v1/chat/completions" in done.stdout
@@ -114,6 +114,22 @@ def test_an_unreachable_server_gives_3_and_a_folder_that_says_failed(benchcore, 
     assert done.returncode == 3
     assert done.stderr.count("\n") == 1
     assert report(tmp_path / "results")["summary"]["status"] == "failed"
+
+
+@pytest.mark.parametrize("asked", [(), ("--quiet",)])
+def test_a_server_that_puts_off_everything_gives_3_and_its_words(
+    benchcore, simulator_with, tmp_path, asked
+):
+    url = simulator_with(faults=("retry_after:0@1",)).base_url
+    done = benchcore.run("check", "--base-url", url, "--suite", "smoke", *asked)
+    assert done.returncode == 3
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(
+        f"benchcore: {url} answers nothing: a first request was put off with status 429 in each of "
+        "5 tries: "
+    )
+    summary = report(tmp_path / "results")["summary"]
+    assert (summary["status"], summary["skip"]) == ("failed", 4)
 
 
 def test_a_config_may_leave_only_the_smoke_checks(benchcore, tmp_path):

@@ -236,6 +236,24 @@ def test_errors_alone_are_no_score(benchcore, simulator_with, tmp_path):
     assert accuracy(folder)["errors"] == 4
 
 
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+def test_a_server_that_answers_5xx_to_everything_gives_3_and_its_words(
+    benchcore, simulator_with, tmp_path, quiet
+):
+    url = simulator_with(faults=("status:502@1",)).base_url
+    asked = ("eval", "mmlu", "--base-url", url, "--data", "builtin", "--retries", "0")
+    done = benchcore.run(*asked, *quiet)
+    assert done.returncode == 3
+    (folder,) = folders(tmp_path / "results")
+    last = done.stderr.splitlines()[-2:]
+    assert last[0].endswith(f"what was answered is in results/{folder.name}")
+    errors = accuracy(folder)["errors"]
+    assert last[1].startswith(
+        f"benchcore: {url} answered none of the first {errors} questions (http_error 502: "
+    )
+    assert 8 <= errors <= 24
+
+
 def test_errors_are_asked_again_where_that_is_wanted(benchcore, simulator_with, able, tmp_path):
     broken = simulator_with(faults=("status:400@0.5",))
     url = able(ability=0.7)

@@ -71,7 +71,7 @@ class Accuracy:
         """Ask, and return the report; what is interrupted leaves a report of what was asked.
 
         Raises:
-            TargetError: the server is not there, or has gone.
+            TargetError: the server is not there, has gone, or has answered not one question.
         """
         begun = time.perf_counter()
         self._running = asyncio.create_task(self._run())
@@ -98,7 +98,8 @@ class Accuracy:
             self.report.target = target_facts(client.target, self._kind)
             self.report.notes += found.notes
             self._on_ready(self.report)
-            sampler = Sampler(client, self._task, self._config, self._take)
+            answered = any(sample.score is not None for sample in self.report.samples)
+            sampler = Sampler(client, self._task, self._config, self._take, answered=answered)
             try:
                 await sampler.ask(self._left)
             finally:  # the server may have wanted the questions to be asked otherwise

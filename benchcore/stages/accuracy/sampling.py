@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -41,7 +42,11 @@ _FIRST_TOKENS: Final = 8
 _REFUSALS: Final = frozenset({400, 401, 403, 404, 405, 413, 422})
 _HOLD_SECONDS: Final = 0.01
 _PATIENCE: Final = 8
-"""Questions in a row that found no server, after all their tries, before the run gives up."""
+"""Questions in a row that found no server, after all their tries, before the run gives up.
+
+Also the failures before the first answer after which nothing new is asked until one has come."""
+_MANY: Final = 4
+"""So many times the questions that are asked at once is enough of nothing but 5xx and 429."""
 
 
 def question_prompt(question: Question, config: EvalConfig, endpoint: Endpoint) -> Prompt:
@@ -146,6 +151,8 @@ class Sampler:
         on_sample: takes each sample as soon as it is there.
         sleep: waits; replaced in tests.
         seed: of the waits before another try, and of the arrivals.
+        answered: whether an earlier part of the same run was answered: what is refused now is then
+            about the questions that are left.
     """
 
     def __init__(
@@ -157,6 +164,7 @@ class Sampler:
         *,
         sleep: Callable[[float], Any] = asyncio.sleep,
         seed: int = 0,
+        answered: bool = False,
     ) -> None:
         self._client = client
         self._task = task
@@ -165,11 +173,14 @@ class Sampler:
         self._sleep = sleep
         self._draw = random.Random(seed)
         self._gone = 0
-        self._words = ""
+        self._failing = 0
+        self._words: Counter[str] = Counter()
+        self._all_refused = True
         self._probe_error: TargetError | None = None
         self._open = 0
-        self._refused: int | None = 0
-        """How many questions were refused, as long as there was no other end."""
+        self._met = False  # has answered a question of this part
+        self._unanswered: int | None = None if answered else 0
+        """How many questions ended in a failure, as long as not one has been answered."""
         self._probing = asyncio.Lock()
         self._probed = False
         self.found = Found(client.target.model or "", models_listed=False)
@@ -180,15 +191,15 @@ class Sampler:
         """Ask questions: so many at a time, or so many a second.
 
         Raises:
-            TargetError: the server has gone.
+            TargetError: the server has gone, or has answered not one question.
             ResultsError: a sample could not be written.
         """
         if self._config.rate is not None:
             await self._ask_at_rate(questions, self._config.rate)
         else:
             await self._ask_in_turn(questions)
-        if self._fault is None and questions and self._refused == len(questions):
-            self._fault = self._every_one_refused()
+        if self._fault is None and questions and self._unanswered == len(questions):
+            self._fault = self._not_one_answered()
         if self._fault is not None:
             raise self._fault
 
@@ -233,7 +244,7 @@ class Sampler:
         while True:
             asked_of = self._client.target
             record = await self._client.send(self._client.prepare(prompt))
-            if record.status in _REFUSALS and self._refused is not None:
+            if record.status in _REFUSALS and not self._met:
                 await self._probe()
                 if self._client.target is not asked_of:  # it takes the question otherwise
                     continue
@@ -264,33 +275,51 @@ class Sampler:
                 self._probe_error = error
 
     async def _hold(self) -> None:
-        """Where nothing but refusals has come, wait for what is on its way before asking more."""
-        while self._refused is not None and self._refused >= _PATIENCE and self._fault is None:
+        """Where nothing but failures has come, wait for what is on its way before asking more."""
+        while (
+            self._unanswered is not None and self._unanswered >= _PATIENCE and self._fault is None
+        ):
             if not self._open:
-                self._fault = self._every_one_refused()
+                self._fault = self._not_one_answered()
                 return
             await asyncio.sleep(_HOLD_SECONDS)
 
-    def _every_one_refused(self) -> TargetError:
-        return self._probe_error or TargetError(
-            f"{self._client.target.base_url} refused each of the first {self._refused} questions "
-            f"({self._words}); --max-tokens, --extra-body and --omit change what is asked"
+    def _not_one_answered(self) -> TargetError:
+        if self._probe_error is not None:
+            return self._probe_error
+        (words, _), *others = self._words.most_common()
+        more = f", and {len(others)} other failures" if others else ""
+        advice = "see the server's log; when it answers, go on with --resume and --retry-errors"
+        if self._all_refused:
+            advice = "--max-tokens, --extra-body and --omit change what is asked"
+        return TargetError(
+            f"{self._client.target.base_url} answered none of the first {self._unanswered} "
+            f"questions ({words}{more}); {advice}"
         )
 
     def _watch(self, record: Record) -> None:
         """Give up where each question left would only be one more error.
 
-        The server has gone, or it has refused every question so far in the same way.
+        The server has gone, or has answered nothing so far, or has begun to fail at everything.
         """
-        if record.status not in _REFUSALS:
-            self._refused = None
-        elif self._refused is not None:
-            self._refused += 1
-            self._words = record.cause
+        if record.outcome not in FAILED or record.outcome is Outcome.EMPTY:
+            self._met, self._unanswered = True, None
+        elif self._unanswered is not None:
+            self._unanswered += 1
+            self._words[record.cause] += 1
+            self._all_refused &= record.status in _REFUSALS
         gone = record.outcome in _GONE and not record.first_token_ns
         self._gone = self._gone + 1 if gone and record.outcome in FAILED else 0
         if self._gone >= _PATIENCE:
             self._fault = TargetError(
                 f"{self._client.target.base_url} has gone: {self._gone} questions in a row found "
                 f"no server ({record.error}); start it again and go on with --resume"
+            )
+        failing = record.status == 429 or record.status >= 500
+        self._failing = self._failing + 1 if failing else 0
+        if self._failing >= _MANY * max(self._config.concurrency, _PATIENCE):
+            self._fault = TargetError(
+                f"{self._client.target.base_url} has begun to fail at everything: {self._failing} "
+                f"questions in a row, each after all its tries, ended as {record.cause}; when it "
+                "is well again, go on with --resume and --retry-errors"
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchcore.client.client import Client
 from benchcore.client.prompt import Prompt
-from benchcore.errors import TargetError
+from benchcore.errors import TargetError, VerdictError
 from benchcore.metrics.functional import CheckResult, FunctionalReport, Verdict
 from benchcore.stages.functional.capabilities import probe
 from benchcore.stages.functional.check import CheckFailedError, UnsettledError
@@ -91,7 +91,8 @@ class Functional:
         """Make the checks; what is interrupted leaves a report of what was made.
 
         Raises:
-            TargetError: the server is not there, refuses the key, or names no model.
+            TargetError: the server is not there, puts everything off, refuses the key, or names no
+                model.
             ConfigError: the engine is not known.
         """
         dialect = named_dialect(self._config.engine) if self._config.engine else None
@@ -111,11 +112,11 @@ class Functional:
     async def _run(self, dialect: Dialect | None, results: dict[str, CheckResult]) -> None:
         async with Client(self._target) as client:
             subject = await self._meet(client)
+            await self._look(subject, first=True)
             subject.dialect = dialect or await identify(subject)
             key = self._config.reasoning_key
             subject.reasoning_keys = (key,) if key else subject.dialect.reasoning_keys
             self.report.engine = subject.dialect.name
-            await self._look(subject)
             subject.capabilities = await probe(subject)
             self.report.capabilities = {
                 name: {"available": capability.available, "how": capability.how}
@@ -208,11 +209,16 @@ class Functional:
         if self._gone is not None:
             raise self._gone
 
-    async def _look(self, subject: Subject) -> None:
+    async def _look(self, subject: Subject, *, first: bool = False) -> None:
         """Make sure that the server answers something with less than 500, if only a refusal.
 
+        Args:
+            subject: the server.
+            first: whether nothing of it is known yet: one that puts off even this cannot be
+                checked; later on it is there, and busy.
+
         Raises:
-            TargetError: it answers nothing, or nothing but 5xx.
+            TargetError: it answers nothing, or nothing but 5xx; or it puts everything off.
         """
         for left in reversed(range(_LOOKS)):
             trial = Trial(subject)
@@ -222,7 +228,12 @@ class Functional:
             ):
                 try:
                     heard = await trial.post(path, body)
-                except UnsettledError:
+                except UnsettledError as error:
+                    if first:
+                        raise TargetError(
+                            f"{self._target.base_url} answers nothing: a first request was {error}"
+                            "; is a limit of its rate used up? Try again later"
+                        ) from None
                     return
                 except CheckFailedError:
                     continue
@@ -249,3 +260,22 @@ class Functional:
         if self.report.status == "running":
             self.report.status = "failed"
         self.report.seconds = seconds
+
+
+def check_verdicts(report: FunctionalReport) -> None:
+    """Hold a report to what it must be: at least one check passed, and none failed.
+
+    Raises:
+        VerdictError: a check failed, or none had anything to judge.
+        TargetError: the server put off whatever might have been judged.
+    """
+    failed = [result.case_id for result in report.results if result.verdict is Verdict.FAIL]
+    if failed:
+        names = ", ".join(failed[:3]) + (", …" if len(failed) > 3 else "")
+        raise VerdictError(f"{len(failed)} of {len(report.results)} checks failed: {names}")
+    unsettled = report.count(Verdict.UNSETTLED)
+    if unsettled and not report.passed:
+        words = next(one.reason for one in report.results if one.verdict is Verdict.UNSETTLED)
+        raise TargetError(f"not one check could be judged: {unsettled} were {words}")
+    if not report.passed:
+        raise VerdictError("not one check passed: there was nothing to judge")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 RETRIES: Final = 6
 """How often a request that was put off is sent again."""
+FIRST_RETRIES: Final = 4
+"""The same before the server has answered anything: as often as an eval, some 5 s in all."""
 _FIRST_GAP: Final = 0.05
 _LARGEST_GAP: Final = 1.0
 _EASE: Final = 0.8
@@ -44,7 +46,7 @@ class Pace:
         self._draw = random.Random(seed)
         self._free_at = 0.0
         self._gap = 0.0
-        self._refuses_all = False  # nothing has been answered since a request was given up
+        self._retries = FIRST_RETRIES
 
     async def turn(self) -> float:
         """Wait until a request may be sent, and return for how many seconds that was."""
@@ -57,7 +59,7 @@ class Pace:
 
     def answered(self) -> None:
         """Narrow the gap: a request was not put off."""
-        self._refuses_all = False
+        self._retries = RETRIES
         self._gap = self._gap * _EASE if self._gap > _LEAST_GAP else 0.0
 
     def put_off(self, record: Record, tries: int) -> bool:
@@ -67,9 +69,9 @@ class Pace:
             record: how it ended; see `was_put_off`.
             tries: how often it has been sent.
         """
-        more = pause(record, tries, 1 if self._refuses_all else RETRIES, self._draw, time.time())
+        more = pause(record, tries, self._retries, self._draw, time.time())
         if more is None:
-            self._refuses_all = True
+            self._retries = 1  # until something is answered
             return False
         self._gap = min(max(2 * self._gap, _FIRST_GAP), _LARGEST_GAP)
         self._free_at = max(self._free_at, self._clock() + more.seconds)

@@ -7,13 +7,13 @@ from typing import Any
 
 from benchcore.config.functional import FunctionalConfig
 from benchcore.config.stage import FunctionalSettings
-from benchcore.errors import ResultsError, VerdictError
+from benchcore.errors import ResultsError
 from benchcore.metrics.functional import FunctionalReport, Verdict
 from benchcore.report.functional import result_line
 from benchcore.sinks.functional import write_functional
 from benchcore.stages.functional.check import Check
 from benchcore.stages.functional.choice import chosen_checks
-from benchcore.stages.functional.functional import Functional
+from benchcore.stages.functional.functional import Functional, check_verdicts
 from benchcore.stages.protocol import BaseStage, StageContext, StagePlan
 
 
@@ -49,7 +49,7 @@ class FunctionalStage(BaseStage[FunctionalSettings]):
         """Make the checks.
 
         Raises:
-            TargetError: the server is not there, or is no OpenAI API.
+            TargetError: the server is not there, puts everything off, or is no OpenAI API.
             VerdictError: a check failed, or none passed.
         """
         checks, config = self._checks(context)
@@ -77,17 +77,12 @@ class FunctionalStage(BaseStage[FunctionalSettings]):
                 raise ResultsError(
                     f"{context.folder}: cannot be written ({error.strerror})"
                 ) from None
-        failed = machine.report.count(Verdict.FAIL)
-        if failed:
-            names = ", ".join(self.facts["failed"][:3]) + (", …" if failed > 3 else "")
-            raise VerdictError(f"{failed} of {len(checks)} checks failed: {names}")
         unsettled = machine.report.count(Verdict.UNSETTLED)
-        if unsettled:
+        if unsettled and machine.report.judged:
             context.tell(
                 f"{unsettled} checks are unsettled: the server put them off with 429 each time"
             )
-        if not machine.report.passed:
-            raise VerdictError("not one check passed: there was nothing to judge")
+        check_verdicts(machine.report)
 
     def interrupt(self) -> bool:
         """Make no more checks."""

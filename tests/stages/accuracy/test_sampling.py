@@ -180,9 +180,57 @@ async def test_where_every_question_is_refused_the_run_ends_with_the_servers_wor
     assert len(server.bodies) <= 8 + concurrency + 1
 
 
+@pytest.mark.parametrize(
+    ("status", "limit", "concurrency", "most"),
+    [(500, 100, 1, 8), (502, 100, 16, 24), (429, 100, 4, 12), (503, 3, 16, 3)],
+)
+async def test_where_every_question_is_answered_with_5xx_the_run_ends_with_the_servers_words(
+    server, ask, status, limit, concurrency, most
+):
+    refusal = {"error": {"message": "the upstream is down"}}
+    server.act = lambda *_: web.json_response(refusal, status=status)
+    with pytest.raises(TargetError) as caught:
+        await ask(limit=limit, concurrency=concurrency, retries=1)
+    report = ask.machine.report
+    errors = tally(report.samples).errors
+    assert errors == len(report.samples) <= most
+    assert str(caught.value) == (
+        f"{server.url} answered none of the first {errors} questions (http_error {status}: the "
+        "upstream is down); see the server's log; when it answers, go on with --resume and "
+        "--retry-errors"
+    )
+    assert report.status == "failed"
+    assert len(server.bodies) == 2 * errors
+
+
+async def test_the_most_common_failure_is_told_where_there_are_several(server, ask):
+    statuses = iter([500, 502, 502])
+    server.act = lambda *_: web.Response(status=next(statuses), text="down")
+    with pytest.raises(TargetError, match=r"first 3 questions \(http_error 502: down, and 1 other"):
+        await ask(limit=3, concurrency=1, retries=0)
+
+
+async def test_a_server_that_begins_to_fail_at_everything_ends_the_run(server, ask):
+    server.act = lambda *_: (
+        "Answer: B" if len(server.bodies) <= 20 else web.Response(status=502, text="down")
+    )
+    with pytest.raises(TargetError, match="begun to fail at everything: 32 questions in a row"):
+        await ask(limit=100, concurrency=1, retries=0)
+    report = ask.machine.report
+    assert (tally(report.samples).completed, tally(report.samples).errors) == (20, 32)
+
+
+async def test_what_is_refused_after_a_run_was_answered_is_about_its_questions(server, ask):
+    whole = await ask(limit=20)
+    server.act = lambda *_: web.json_response({"error": {"message": "too long"}}, status=400)
+    report = await ask(limit=20, done=whole.samples[:8], concurrency=1)
+    assert (report.status, tally(report.samples).errors) == ("complete", 12)
+
+
 async def test_the_settings_are_those_that_were_sent(server, asked):
     task, config, questions = await asked("mmlu", limit=1, temperature=0.5, max_tokens=77)
-    target = Target(server.url, extra_body={"max_tokens": 9, "temperature": 1.0, "top_p": None})
+    extra = {"max_tokens": 9, "temperature": 1.0, "top_p": None}
+    target = Target(server.url, stream=False, extra_body=extra)
     report = await Accuracy(target, task, questions, config)()
     assert (report.config["max_tokens"], report.config["temperature"]) == (9, 1.0)
     assert report.config["top_p"] == config.top_p
@@ -226,10 +274,11 @@ async def test_retry_after_is_waited_for(server, ask):
 
 
 async def test_a_broken_connection_is_tried_again_and_tries_end(server, ask):
-    server.act = lambda _text, _times: None
-    report = await ask(limit=2, retries=2)
-    assert [one.tries for one in report.samples] == [3, 3]
-    assert {one.outcome for one in report.samples} == {SampleOutcome.ERROR}
+    answers = iter(["Answer: B"])
+    server.act = lambda *_: next(answers, None)
+    report = await ask(limit=3, retries=2, concurrency=1)
+    assert [one.tries for one in report.samples] == [1, 3, 3]
+    assert {one.outcome for one in report.samples[1:]} == {SampleOutcome.ERROR}
 
 
 async def test_a_server_that_has_gone_ends_the_run_and_what_was_answered_stays(server, ask):
