@@ -103,6 +103,23 @@ def mmlu_pro():
         }
 
 
+def mmlu_pro_validation():
+    for domain in DOMAINS:
+        solved = [found for found in sums(f"mmlu_pro {domain}", 60) if found[0] == domain]
+        for number, (_, thing, text, value) in enumerate(solved[:5]):
+            letter = "ABCDEFGHIJ"[number]
+            yield {
+                "question_id": number,
+                "question": f"How many {thing}? {text}",
+                "options": placed(value, number, 6),
+                "answer": letter,
+                "answer_index": number,
+                "cot_content": f"A: Let's think step by step. {text.removesuffix(' = ?')} makes "
+                f"{value}. The answer is ({letter}).",
+                "category": domain.lower(),
+            }
+
+
 def gsm8k():
     for _, thing, text, value in sums("gsm8k", 100):
         yield {
@@ -172,6 +189,7 @@ def files():
         yield name, out.getvalue()
     makers = {
         "mmlu_pro": mmlu_pro,
+        "mmlu_pro_validation": mmlu_pro_validation,
         "gsm8k": gsm8k,
         "math500": math500,
         "mgsm": mgsm,

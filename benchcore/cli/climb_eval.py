@@ -104,5 +104,5 @@ def read_evaluation(given: dict[str, Any]) -> Evaluation:
             raise ConfigError(f"--eval-set {name}: is none of {', '.join(known)}")
     config = validated(lambda: EvalConfig.model_validate(settings))
     plan = asyncio.run(plan_eval(given["eval_task"], config, given["eval_data"], None))
-    questions = Questions(plan.task, plan.questions, config, given["endpoint"], plan.data)
+    questions = Questions(plan.task, plan.questions, plan.config, given["endpoint"], plan.data)
     return Evaluation(questions)

@@ -211,10 +211,12 @@ def evaluate(**given: Any) -> int:
 def _list() -> int:
     from benchcore.stages.accuracy.catalogue import find_task, tasks
 
-    for name in tasks():
+    names = tasks()
+    width = max(map(len, names))
+    for name in names:
         task = find_task(name)
         variants = f" [{', '.join(task.variants)}]" if task.variants else ""
-        click.echo(f"{name:<10} {task.title}{variants}")
+        click.echo(f"{name:<{width}} {task.title}{variants}")
     return 0
 
 

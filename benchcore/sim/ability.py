@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchcore.sim.profile import SimProfile
 
 _SUM: Final = re.compile(r"(\d{1,6}) ([+×−]) (\d{1,6}) = \?")
-_CHOICE: Final = re.compile(r"^([A-Z])\) (.*)$", re.MULTILINE)
+_CHOICE: Final = re.compile(r"^(?:Options: )?([A-Z])[).] (.*)$", re.MULTILINE)
 _PREFIX: Final = re.compile("[\"'](\\w+) ?[:\uff1a] ?[\"']")
 _CALCULATE: Final[dict[str, Callable[[int, int], int]]] = {
     "+": lambda one, other: one + other,
@@ -88,15 +88,17 @@ def _answers(prompt: str) -> tuple[str | None, str]:
     one, sign, other = found[-1].groups()
     value = _CALCULATE[sign](int(one), int(other))
     thought = f"Let me see. {one} {sign} {other} makes "
-    choices = {text.strip(): letter for letter, text in _CHOICE.findall(prompt)}
+    listed = _CHOICE.findall(prompt, found[-1].end())
+    choices = {text.strip(): letter for letter, text in listed}
     if choices:
         letter = choices.get(str(value))
         if letter is None:
             return None, ""
         others = [text for text, name in choices.items() if name != letter]
+        says = "The answer is ({})." if '"The answer is (X)"' in prompt else "Answer: {}"
         return (
-            f"{thought}{value}.\nAnswer: {letter}",
-            f"{thought}{others[0]}.\nAnswer: {choices[others[0]]}",
+            f"{thought}{value}.\n{says.format(letter)}",
+            f"{thought}{others[0]}.\n{says.format(choices[others[0]])}",
         )
     if "####" in prompt:
         return f"{thought}{value}.\n#### {value}", f"{thought}{value + 1}.\n#### {value + 1}"

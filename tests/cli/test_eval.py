@@ -360,6 +360,7 @@ def test_the_tasks_are_listed(benchcore):
         "mgsm",
         "mmlu",
         "mmlu_pro",
+        "mmlu_pro_cot",
     ]
 
 

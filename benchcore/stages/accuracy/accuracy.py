@@ -189,4 +189,4 @@ async def evaluate(
     config = EvalConfig.model_validate(settings)
     plan = await plan_eval(task, config, data)
     target = Target(target) if isinstance(target, str) else target
-    return await Accuracy(target, plan.task, plan.questions, config, data=plan.data)()
+    return await Accuracy(target, plan.task, plan.questions, plan.config, data=plan.data)()

@@ -63,14 +63,17 @@ def _folder(data: str) -> Path | None:
     return path if (path := Path(data)).is_dir() else None
 
 
-async def shot_rows(task: Task, variant: str, data: str | None, count: int) -> Rows:
-    """Return the first rows of a task's solved questions.
+async def shot_rows(
+    task: Task, variant: str, data: str | None, count: int, beside: str | None = None
+) -> Rows:
+    """Return the solved questions that a task shows.
 
     Args:
         task: whose.
         variant: of the task.
-        data: a file; `None`: they are fetched from their public place.
+        data: a file; `None`: they are beside the questions, or fetched from their public place.
         count: how many.
+        beside: where the questions are, as in `task_rows`.
 
     Raises:
         ConfigError: they are not there, or are fewer.
@@ -78,13 +81,17 @@ async def shot_rows(task: Task, variant: str, data: str | None, count: int) -> R
     rows = Rows()
     if not count:
         return rows
-    if data is None:
-        await _add(rows, task.shot_sources(variant), None)
-    else:
+    if data is not None:
         rows.add(Path(data))
-    if len(rows.rows) < count:
-        raise ConfigError(f"--few-shot {count}: there are {len(rows.rows)} solved questions")
-    del rows.rows[count:]
+    elif beside == BUILTIN and task.builtin_shots is not None:
+        rows.add(builtin_file(task.builtin_shots))
+    else:
+        sources = task.shot_sources(variant)
+        folder = None if beside is None else _folder(beside)
+        if folder is not None and not all((folder / one.name).is_file() for one in sources):
+            folder = None
+        await _add(rows, sources, folder)
+    rows.rows[:] = task.chosen_shots(rows.rows, count)
     return rows
 
 

@@ -60,9 +60,10 @@ async def plan_eval(
     if isinstance(task, str):
         task = custom_task(Path(task)) if is_custom(task) else find_task(task)
     task.check(config)
+    config = task.settled(config)
     variant = task.variant(config)
     rows = await task_rows(task, variant, data)
-    solved = await shot_rows(task, variant, shots, config.few_shot)
+    solved = await shot_rows(task, variant, shots, config.few_shot, data)
     questions = task.questions(rows.rows, config, solved.rows)
     if not questions:
         raise ConfigError(f"task {task.name}: the data hold no question of variant {variant!r}")

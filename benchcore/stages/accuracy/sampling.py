@@ -111,21 +111,21 @@ def sample_of(question: Question, record: Record, task: Task, config: EvalConfig
         raise
     except Exception as fault:  # noqa: BLE001  one answer that no judge has thought of
         sample.outcome, sample.error = SampleOutcome.ERROR, blame(fault)[1]
-    if sample.truncated and not record.reasoning_events and guessed(text, config):
+    if sample.truncated and not record.reasoning_events and guessed(text, task, config):
         # Thinking that was cut off before its end holds guesses and no answer.
         sample.outcome, sample.score = SampleOutcome.NO_ANSWER, 0.0
         sample.extracted, sample.details = None, {}
     return sample
 
 
-def guessed(text: str, config: EvalConfig) -> bool:
+def guessed(text: str, task: Task, config: EvalConfig) -> bool:
     """Return whether what was found in a cut text can only be a guess.
 
     Where the template opened the reasoning in the prompt, no tag tells it from the answer. An
     answer in its form (`Answer: …` on a line, a box, `####`, `<answer>`) counts nevertheless, and
     so does everything behind reasoning that has ended.
     """
-    if config.extraction == "simple-evals" or thinking_ended(text):
+    if task.to_the_letter(config) or thinking_ended(text):
         return False
     return _IN_FORM.search(text) is None
 

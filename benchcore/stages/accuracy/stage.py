@@ -91,7 +91,7 @@ class AccuracyStage(BaseStage[AccuracySettings]):
             ),
             plan.task,
             plan.questions,
-            config,
+            plan.config,
             data=plan.data,
             kind=context.kind,
             on_ready=files.begin,

@@ -97,6 +97,8 @@ class Task:
     extractions: tuple[str, ...] = ("robust",)
     builtin: str | None = None
     """Its test set in `workloads/eval`, where it has one."""
+    builtin_shots: str | None = None
+    """The solved questions beside it, where there are some."""
 
     def sources(self, variant: str) -> tuple[Source, ...]:
         """Return the public files that hold its questions."""
@@ -128,6 +130,14 @@ class Task:
                 f"it has {', '.join(self.extractions)}"
             )
 
+    def settled(self, config: EvalConfig) -> EvalConfig:
+        """Return the settings that are in force: the task's own where the user says nothing."""
+        return config
+
+    def to_the_letter(self, config: EvalConfig) -> bool:
+        """Return whether answers are judged by a published rule, and by nothing besides it."""
+        return config.extraction == "simple-evals"
+
     def variant(self, config: EvalConfig) -> str:
         """Return the variant in force."""
         return config.variant or (self.variants[0] if self.variants else "")
@@ -148,13 +158,13 @@ class Task:
         repeats = config.n_repeats or (1 if config.limit is not None else self.repeats)
         draw = random.Random(0)
         chosen = self.limited(rows, config, draw)
-        solved = tuple(self.solved(row) for row in shots)
         made: list[Question] = []
         for repeat in range(repeats):
             keys = _Keys()
             for number, row in enumerate(chosen, 1):
                 try:
                     text, target, facts = self.ask(row, draw)
+                    text, solved = self.shown(text, row, shots)
                     key, group = keys.key(self.said(row)), self.group(row)
                 except KeyError as error:
                     raise ConfigError(
@@ -178,6 +188,23 @@ class Task:
     def solved(self, row: Row) -> tuple[str, str]:
         """Return a row as a solved question: the user turn, and an answer in the wanted form."""
         raise ConfigError(f"task {self.name} takes no solved questions (row {row!r:.60})")
+
+    def chosen_shots(self, rows: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+        """Return the solved questions to show: the first ones.
+
+        Raises:
+            ConfigError: there are fewer.
+        """
+        if len(rows) < count:
+            raise ConfigError(f"--few-shot {count}: there are {len(rows)} solved questions")
+        return list(rows[:count])
+
+    def shown(
+        self, text: str, row: Row, shots: Sequence[Row]
+    ) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """Return the user turn of a row, and the solved questions that are turns before it."""
+        del row
+        return text, tuple(self.solved(shot) for shot in shots)
 
     def said(self, row: Row) -> str:
         """Return the text by which a question is known, whatever the order of its choices."""

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from benchcore.config.eval import EvalConfig
-from benchcore.stages.accuracy.catalogue import find_task
-from benchcore.stages.accuracy.data import BUILTIN, task_rows
+from benchcore.stages.accuracy.data import BUILTIN
+from benchcore.stages.accuracy.plan import plan_eval
 
 
 @pytest.fixture
@@ -18,9 +18,7 @@ def asked(config):
     """The questions of a task's own test set."""
 
     async def ask(name, **fields):
-        task = find_task(name)
-        settings = config(**fields)
-        rows = await task_rows(task, task.variant(settings), BUILTIN)
-        return task, settings, task.questions(rows.rows, settings)
+        plan = await plan_eval(name, config(**fields), BUILTIN)
+        return plan.task, plan.config, plan.questions
 
     return ask

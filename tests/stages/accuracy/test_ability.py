@@ -41,7 +41,9 @@ def worths(truth):
     return Counter(line["worth"] for line in lines if line["worth"])
 
 
-@pytest.mark.parametrize("name", ["gpqa", "mmlu", "mmlu_pro", "gsm8k", "math500", "mgsm"])
+@pytest.mark.parametrize(
+    "name", ["gpqa", "mmlu", "mmlu_pro", "mmlu_pro_cot", "gsm8k", "math500", "mgsm"]
+)
 async def test_counts_come_out_as_the_server_did_them(able, name):
     url, truth = await able(**FATES)
     report = await evaluate(url, name, data="builtin")

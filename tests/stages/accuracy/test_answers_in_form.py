@@ -3,6 +3,7 @@
 import pytest
 
 from benchcore.config.eval import EvalConfig
+from benchcore.stages.accuracy.catalogue import find_task
 from benchcore.stages.accuracy.expressions import (
     anywhere_expression,
     equal_expressions,
@@ -113,4 +114,4 @@ def test_reasoning_is_known_in_its_forms_and_a_tag_that_is_spoken_of_is_none(tex
     ],
 )
 def test_what_stands_in_cut_thinking_is_a_guess(text, guess):
-    assert guessed(text, EvalConfig()) is guess
+    assert guessed(text, find_task("mmlu"), EvalConfig()) is guess

@@ -17,6 +17,7 @@ def test_a_file_is_what_its_maker_makes(name, content):
         ("gpqa", 400),
         ("mmlu", 100),
         ("mmlu_pro", 60),
+        ("mmlu_pro_cot", 60),
         ("gsm8k", 100),
         ("math500", 60),
         ("ifeval", 42),

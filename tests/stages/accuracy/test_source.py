@@ -95,6 +95,7 @@ async def test_a_folder_of_files_is_data_and_a_missing_one_is_named(tmp_path):
         ("gpqa", "main", False),
         ("mmlu", "", False),
         ("mmlu_pro", "", True),
+        ("mmlu_pro_cot", "", True),
         ("gsm8k", "", True),
         ("math500", "", True),
         ("ifeval", "", True),

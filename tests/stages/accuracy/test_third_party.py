@@ -77,6 +77,6 @@ def test_a_task_without_a_public_place_asks_for_data(package):
 
 
 def test_the_tasks_that_benchcore_comes_with():
-    names = ["gpqa", "gsm8k", "ifeval", "math500", "mgsm", "mmlu", "mmlu_pro"]
+    names = ["gpqa", "gsm8k", "ifeval", "math500", "mgsm", "mmlu", "mmlu_pro", "mmlu_pro_cot"]
     assert [name for name in tasks() if name in names] == names
     assert [find_task(name).name for name in names] == names

@@ -10,9 +10,9 @@ from benchcore.stages.accuracy.choices import LETTERS, choice_text, judge_letter
 from benchcore.stages.accuracy.source import Source
 from benchcore.stages.accuracy.task import Judgement, Question, Row, Task
 
-_URL: Final = (
+URL: Final = (
     "https://huggingface.co/datasets/TIGER-Lab/MMLU-Pro/resolve/"
-    "b189ec765aa7ed75c8acfea42df31fdae71f97be/data/test-00000-of-00001.parquet"
+    "b189ec765aa7ed75c8acfea42df31fdae71f97be/data/{}-00000-of-00001.parquet"
 )
 _SHA256: Final = "0e24a191921c2f453518a537a8b2117bd137e7714d4ef1565e9ba06c1ecb9ad8"
 
@@ -21,14 +21,14 @@ class MmluPro(Task):
     """Asks MMLU-Pro: columns `question, options, answer, category`."""
 
     name: str = "mmlu_pro"
-    title: str = "MMLU-Pro: questions of 14 fields with up to ten choices"
+    title: str = "MMLU-Pro: questions of 14 fields with up to ten choices, asked as MMLU is"
     extractions: tuple[str, ...] = ("robust", "simple-evals")
     builtin: str | None = "mmlu_pro.jsonl"
 
     def sources(self, variant: str) -> tuple[Source, ...]:
         """Return the test split; it is Parquet."""
         del variant
-        return (Source("mmlu_pro_test.parquet", _URL, _SHA256),)
+        return (Source("mmlu_pro_test.parquet", URL.format("test"), _SHA256),)
 
     def ask(self, row: Row, draw: random.Random) -> tuple[str, str, dict[str, Any]]:
         """Return the question with its choices."""
