@@ -95,6 +95,7 @@ async def test_the_validation_split_is_taken_from_the_folder_of_the_questions(tm
         ("the answer is (j)", None),
         ("answer: A or Answer: B\nAnswer: C", "B"),
         ("Answer:\n  G", "G"),
+        ("Answer:Answer:B", "B"),
         ("ANSWER: G and then H", "H"),
         ("Plan B, and so E is right.", "E"),
         ("I cannot say.", "I"),

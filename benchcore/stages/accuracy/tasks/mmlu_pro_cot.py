@@ -31,7 +31,7 @@ _ORDER: Final = (
     'and then output the answer in the format of "The answer is (X)" at the end.\n\n'
 )
 _SAID: Final = re.compile(r"answer is \(?([A-J])\)?")
-_LABELLED: Final = re.compile(r"[aA]nswer:\s*([A-J])")
+_LABELLED: Final = re.compile(r"[aA]nswer:(?=\s*([A-J]))")
 _ALONE: Final = re.compile(r"\b[A-J]\b")
 
 
