@@ -207,7 +207,7 @@ def _explicit(letters: str) -> tuple[re.Pattern[str], ...]:
     return (
         re.compile(
             rf"(?i:\banswers?(?: (?:choice|option|letter|number))?(?: \([^)\n]{{0,40}}\))?"
-            rf" ?[:=] ?(?:is ?)?{kind})\n*[ ]?{letter}",
+            rf"(?: is| are| would be| must be)? ?[:=] ?(?:is ?)?{kind})\n*[ ]?{letter}",
             re.MULTILINE,
         ),
         re.compile(rf"(?:{names}) ?: ?{kind}\n*[ ]?{letter}", re.MULTILINE | re.IGNORECASE),

