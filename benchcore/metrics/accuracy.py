@@ -230,6 +230,21 @@ class AccuracyReport:
         return not score.low <= self.min_score <= score.high
 
     @property
+    def verdict(self) -> str:
+        """What came of the score that it was held to, in a line; empty: it was held to nothing."""
+        score = self.score
+        if self.ok is None or score is None:
+            return ""
+        least = f"{self.min_score:g}"
+        if not self.ok:
+            return f"failed: held to {least}"
+        assert self.min_score is not None
+        if score.score < self.min_score:
+            return f"passed: held to {least}, which the score is below and its interval reaches"
+        unsure = "" if self.certain else ", which the samples are too few to tell"
+        return f"passed: held to {least}{unsure}"
+
+    @property
     def groups(self) -> dict[str, Estimate]:
         """The score of each group, where there are several."""
         names = sorted({sample.group for sample in self.samples})
@@ -247,10 +262,12 @@ class AccuracyReport:
         counts, score = tally(self.samples), self.score
         lines = list(self.notes)
         if self.min_score is not None and score is not None and not self.certain:
+            side = "below" if score.score < self.min_score else "not below"
             lines.append(
-                f"too few samples to tell: the 95 % interval {score.low:.3f}-{score.high:.3f} "
-                f"holds the limit {self.min_score:g}; --min-score fails a run only where the whole "
-                "interval is below it"
+                f"too few samples to tell: the score {score.score:.4f} is {side} the limit "
+                f"{self.min_score:g}, and its 95 % interval {score.low:.4f}-{score.high:.4f} "
+                "reaches both sides of it; --min-score judges by the upper bound: a run fails only "
+                "where that is below the limit, too"
             )
         if score is not None and score.questions < FEWEST:
             lines.append(f"{score.questions} questions are few: read the interval, not the score")

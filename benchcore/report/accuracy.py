@@ -85,6 +85,7 @@ def _counts(report: AccuracyReport) -> Text:
         f"{counts.scored} scored",
         f"{counts.no_answer} no answer",
         f"{counts.refused} refused",
+        *([f"{counts.content_filter} content filter"] if counts.content_filter else []),
         f"{counts.errors} errors",
         f"{counts.truncated} truncated",
         f"{counts.retries} retries",
@@ -95,11 +96,9 @@ def _counts(report: AccuracyReport) -> Text:
 
 
 def _verdict(report: AccuracyReport) -> Text | None:
-    if report.ok is None:
+    if not report.verdict:
         return None
-    word, style = ("passed", "bold green") if report.ok else ("failed", "bold red")
-    sure = "" if report.certain else ", which the samples are too few to tell"
-    return Text(f"{word}: held to {report.min_score:g}{sure}", style)
+    return Text(report.verdict, "bold green" if report.ok else "bold red")
 
 
 def sample_line(sample: Sample, done: int, planned: int) -> str:

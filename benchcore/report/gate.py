@@ -321,9 +321,22 @@ def _functional(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Lin
     if found is None and before is None:
         return
     words = _in_words(rule)
-    ratio = None if found is None else found["summary"]["pass_ratio"]
-    if found is None or ratio is None:
+    if found is None:
         yield Line("", words, "the run has no functional checks", passed=False)
+        return
+    ratio = found["summary"]["pass_ratio"]
+    verdicts = Counter(one["verdict"] for one in found["results"])
+    gone, unsettled = verdicts[Verdict.ERROR.value], verdicts[Verdict.UNSETTLED.value]
+    unjudged = []
+    if gone:
+        unjudged.append(f"{gone} checks met a server that had gone")
+    if unsettled:
+        unjudged.append(f"{unsettled} checks are unsettled: the server put them off with 429")
+    if ratio is None:
+        # A run that was put off says nothing of the server; one without anything to judge fails.
+        said = f"none of {len(found['results'])} checks was judged"
+        put_off = bool(unsettled) and not gone
+        yield Line("", words, said, put_off, "; ".join(unjudged), told=False)
         return
     old = None if before is None else before["summary"]["pass_ratio"]
     lower = (
@@ -333,13 +346,7 @@ def _functional(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Lin
         rule.max is not None and ratio > rule.max
     )
     said = f"{ratio:.4f}" if old is None else f"{old:.4f} → {ratio:.4f}"
-    verdicts = Counter(one["verdict"] for one in found["results"])
-    gone, unsettled = verdicts[Verdict.ERROR.value], verdicts[Verdict.UNSETTLED.value]
-    notes = [_lost(found, before)]
-    if gone:
-        notes.append(f"{gone} checks met a server that had gone")
-    if unsettled:
-        notes.append(f"{unsettled} checks are unsettled: the server put them off with 429")
+    notes = [_lost(found, before), *unjudged]
     passed = not (lower or bounded or gone)
     yield Line("", words, said, passed, "; ".join(filter(None, notes)), told=not unsettled)
 
@@ -367,7 +374,9 @@ def _accuracy(rule: Rule, run: RunFolder, baseline: RunFolder, level: float) -> 
         yield Line("", words, "the run has no score", passed=False)
         return
     least = rule.min if rule.min is not None else found.get("min_score")
-    bounded = (least is not None and score < least) or (rule.max is not None and score > rule.max)
+    # What the eval itself was held to is judged as there: by the upper bound of the interval.
+    most = score if rule.min is not None else (found.get("interval") or (score, score))[1]
+    bounded = (least is not None and most < least) or (rule.max is not None and score > rule.max)
     said, note, lower, told = f"{score:.4f}", "", False, True
     if before is not None and before.get("score") is not None and rule.worse_by is not None:
         old = before["score"]
@@ -386,5 +395,6 @@ def _accuracy(rule: Rule, run: RunFolder, baseline: RunFolder, level: float) -> 
                 if not told:
                     note += f"; chance does as much with p {paired.worse_p:.2g}"
     if least is not None:
-        note = "; ".join(filter(None, (note, f"at least {least:g} is asked for")))
+        reached = ", which the upper bound of its interval reaches" if score < least <= most else ""
+        note = "; ".join(filter(None, (note, f"at least {least:g} is asked for{reached}")))
     yield Line("", words, said, not (bounded or (lower and told)), note, told=told)

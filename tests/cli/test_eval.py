@@ -102,11 +102,44 @@ def test_a_score_is_held_to_its_limit(benchcore, tmp_path, least, code, says):
         assert done.stderr.splitlines()[-1].startswith("benchcore: mmlu: the score 0.")
 
 
-def test_too_few_samples_to_tell_is_said(benchcore, tmp_path):
-    done = benchcore.run("eval", "mmlu", "--limit", "12", "--min-score", "0.75", "--quiet")
-    assert "which the samples are too few to tell" in done.stdout
-    assert "holds the limit 0.75" in done.stdout
-    assert accuracy(folders(tmp_path / "results")[0])["certain"] is False
+def test_a_score_below_its_limit_whose_interval_reaches_it_passes_and_says_so(
+    benchcore, able, tmp_path
+):
+    url = able(ability=0.6)
+    asked = ("eval", "mmlu", "--base-url", url, "--data", "builtin", "--limit", "12", "--quiet")
+    assert benchcore.run(*asked, "--name", "free").returncode == 0
+    (folder,) = folders(tmp_path / "results")
+    score, (low, high) = accuracy(folder)["score"], accuracy(folder)["interval"]
+    assert low < score < high
+    held = (f"{(score + high) / 2:.2f}", f"{(score + low) / 2:.2f}", f"{high + 0.01:.2f}")
+    ends = {}
+    for least in held:
+        done = benchcore.run(*asked, "--name", f"held-{least}", "--min-score", least)
+        (folder,) = (one for one in folders(tmp_path / "results") if one.name.endswith(least))
+        found = accuracy(folder)
+        last = [line for line in done.stdout.splitlines() if "held to" in line]
+        ends[least] = (done.returncode, *last, found["ok"], found["certain"])
+        page = (folder / "report.html").read_text()
+        assert f">{last[0]}<" in page
+        side = "below" if score < float(least) else "not below"
+        remark = (
+            f"too few samples to tell: the score {score:.4f} is {side} the limit "
+            f"{float(least):g}, and its 95 % interval {low:.4f}-{high:.4f} reaches both sides of "
+            "it; --min-score judges by the upper bound: a run fails only where that is below the "
+            "limit, too"
+        )
+        assert (remark in found["remarks"]) is not found["certain"]
+    below, above, beyond = (f"{float(least):g}" for least in held)
+    assert list(ends.values()) == [
+        (
+            0,
+            f"passed: held to {below}, which the score is below and its interval reaches",
+            True,
+            False,
+        ),
+        (0, f"passed: held to {above}, which the samples are too few to tell", True, False),
+        (5, f"failed: held to {beyond}", False, True),
+    ]
 
 
 def test_ifevals_samples_name_their_instructions_and_hold_no_text_of_them(benchcore, tmp_path):

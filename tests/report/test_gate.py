@@ -187,6 +187,63 @@ def test_a_check_that_was_not_judged_is_never_a_pass_of_the_gate(make_run, verdi
     assert (line.verdict, line.note) == (became, note)
 
 
+@pytest.mark.parametrize(
+    ("made", "became", "note"),
+    [
+        (
+            ["error", "skip", "skip"],
+            "fail",
+            "1 checks met a server that had gone",
+        ),
+        (
+            ["unsettled", "unsettled", "unsupported"],
+            "cannot tell",
+            "2 checks are unsettled: the server put them off with 429",
+        ),
+        (
+            ["unsettled", "error", "skip"],
+            "fail",
+            "1 checks met a server that had gone; "
+            "1 checks are unsettled: the server put them off with 429",
+        ),
+        (["skip", "unsupported", "skip"], "fail", ""),
+    ],
+)
+def test_a_run_of_which_no_check_was_judged_says_so_to_the_gate(make_run, made, became, note):
+    base, run = make_run("base"), make_run("run")
+    checks(base, 1.0)
+    results = [{"case_id": f"a.{n}", "verdict": verdict} for n, verdict in enumerate(made)]
+    found = {"summary": {"pass_ratio": None}, "results": results}
+    (run / "functional.json").write_text(json.dumps(found))
+    (line,) = [line for line in judged(run, base).lines if not line.level]
+    assert (line.found, line.verdict, line.note) == (
+        "none of 3 checks was judged",
+        became,
+        note,
+    )
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict", "note"),
+    [
+        ([0.6, 0.78], "pass", "at least 0.75 is asked for, which the upper bound of its interval"),
+        ([0.6, 0.74], "fail", "at least 0.75 is asked for"),
+    ],
+)
+def test_what_an_eval_was_held_to_is_judged_by_the_bound_of_its_interval(
+    make_run, interval, verdict, note
+):
+    base, run = make_run("base"), make_run("run")
+    score(base, 70)
+    score(run, 70, min_score=0.75, interval=interval)
+    (line,) = [line for line in judged(run, base).lines if not line.level]
+    assert line.verdict == verdict
+    assert note in line.note
+    # The rule's own minimum is one of the score itself.
+    strict = rules({"metric": "accuracy.score", "min": 0.75})
+    assert not judged(run, base, strict).passed
+
+
 def score(folder, right, count=100, **fields):
     lines = []
     for index in range(count):

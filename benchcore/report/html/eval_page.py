@@ -40,9 +40,9 @@ def _head(report: AccuracyReport) -> str:
         return '<p class="score">no score</p>'
     error = "" if score.stderr is None else f" ± {score.stderr:.4f}"
     verdict = ""
-    if report.ok is not None:
-        word, kind = ("passed", "good") if report.ok else ("failed", "bad")
-        verdict = f' <span class="{kind}">{word}: held to {report.min_score:g}</span>'
+    if report.verdict:
+        kind = "good" if report.ok else "bad"
+        verdict = f' <span class="{kind}">{text(report.verdict)}</span>'
     return (
         f'<p><span class="score">{score.score:.4f}</span>{error} '
         f'<span class="dim">95 % interval {score.low:.4f} to {score.high:.4f}</span>{verdict}</p>'
@@ -89,6 +89,7 @@ _COUNTED: Final = (
     "scored",
     "no_answer",
     "refused",
+    "content_filter",
     "errors",
     "truncated",
     "retries",
