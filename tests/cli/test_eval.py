@@ -70,6 +70,33 @@ def test_an_eval_of_the_simulator_prints_its_score_and_writes_the_whole_folder(b
     )
 
 
+TASKS = ["gpqa", "gsm8k", "ifeval", "math500", "mgsm", "mmlu", "mmlu_pro", "mmlu_pro_cot"]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_built_in_questions_have_a_score_on_a_plain_simulator(
+    benchcore, simulator, tmp_path, name
+):
+    url = simulator.base_url
+    asked = ("eval", name, "--base-url", url, "--data", "builtin", "--limit", "40", "--quiet")
+    done = benchcore.run(*asked)
+    assert done.returncode == 0, done.stderr
+    (folder,) = folders(tmp_path / "results")
+    found = accuracy(folder)
+    assert (found["n"], found["errors"]) == (40, 0)
+    assert 0.4 < found["score"] < 1
+
+
+def test_a_limit_is_of_all_questions_in_every_language_together(benchcore, tmp_path):
+    done = benchcore.run("eval", "mgsm", "--limit", "40", "--quiet")
+    assert done.returncode == 0, done.stderr
+    (folder,) = folders(tmp_path / "results")
+    found = accuracy(folder)
+    assert (found["n"], found["planned"], found["questions"]) == (40, 40, 40)
+    # Eleven languages in turn: the first seven have four each, the others three.
+    assert sorted(one["n"] for one in found["groups"].values()) == [3] * 4 + [4] * 7
+
+
 def test_question_text_is_nowhere_unless_it_is_asked_for(benchcore, tmp_path):
     assert benchcore.run("eval", "--limit", "3", "--name", "bare").returncode == 0
     assert benchcore.run("eval", "--limit", "3", "--name", "kept", "--save-text").returncode == 0

@@ -203,8 +203,10 @@ def test_a_check_that_was_not_judged_is_never_a_pass_of_the_gate(make_run, verdi
         (
             ["unsettled", "error", "skip"],
             "fail",
-            "1 checks met a server that had gone; "
-            "1 checks are unsettled: the server put them off with 429",
+            (
+                "1 checks met a server that had gone; "
+                "1 checks are unsettled: the server put them off with 429"
+            ),
         ),
         (["skip", "unsupported", "skip"], "fail", ""),
     ],

@@ -13,12 +13,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from benchcore.metrics.functional import CheckResult, FunctionalReport, Verdict
 from benchcore.report.history import read_history
 from benchcore.report.html.comparison_page import comparison_page
 from benchcore.report.html.document import NO_PLOTS
 from benchcore.report.html.history_page import history_page
 from benchcore.report.html.page import render_page
 from benchcore.report.html.plots import plots, thinned
+from benchcore.report.markdown import render_markdown
 from benchcore.report.run_folder import RunFolder
 from benchcore.report.written import write_reports
 
@@ -157,6 +159,41 @@ def test_checks_and_scores_have_sections_of_their_own(make_run, page_of):
     assert "9 passed, 1 failed (90.0 %), 0 unsupported, 2 skipped, compat mode, engine vllm" in text
     assert "sse.one_done t 1; got 0" in text
     assert "c8 0.5000 0.4000 – 0.6000 9 1" in text
+
+
+def markdown_of(path):
+    folder = RunFolder(path)
+    return render_markdown(folder.run, folder.json("functional.json"))
+
+
+def test_checks_that_were_not_judged_are_told_on_the_page_and_in_markdown(make_run, page_of):
+    path = make_run("a")
+    verdicts = ["pass", "unsettled", "unsettled", "error", "skip"]
+    results = [
+        CheckResult(f"sse.c{n}", "sse", "t", Verdict(verdict)) for n, verdict in enumerate(verdicts)
+    ]
+    report = FunctionalReport("compat", "vllm", {}, results=results, status="failed")
+    (path / "functional.json").write_text(json.dumps(report.to_json()))
+    told = "2 unsettled (429 each time), 1 not judged (the server had gone), compat mode"
+    counts = "1 passed, 0 failed (100.0 %)"
+    page = Read(page_of(path)).text
+    assert f"{counts}, 0 unsupported, 1 skipped, {told}, engine vllm" in page
+    written = markdown_of(path)
+    assert (
+        f"checks: {counts}; 2 unsettled (429 each time); 1 not judged (the server had gone)"
+        in written
+    )
+
+
+def test_a_run_of_which_no_check_was_judged_has_no_share_of_passes(make_run, page_of):
+    path = make_run("a")
+    results = [CheckResult("sse.c", "sse", "t", Verdict.UNSETTLED, reason="429")]
+    report = FunctionalReport("compat", "vllm", {}, results=results)
+    (path / "functional.json").write_text(json.dumps(report.to_json()))
+    assert (
+        "0 passed, 0 failed (–), 0 unsupported, 0 skipped, 1 unsettled" in Read(page_of(path)).text
+    )
+    assert "checks: 0 passed, 0 failed (–); 1 unsettled (429 each time)" in markdown_of(path)
 
 
 def test_an_unfinished_run_and_a_simulators_say_so(make_run, page_of):

@@ -9,6 +9,8 @@ from aiohttp import web
 from benchcore import Target
 from benchcore.errors import ConfigError, ResultsError, TargetError
 from benchcore.metrics.accuracy import Sample, SampleOutcome, tally
+from benchcore.report.accuracy import render_accuracy
+from benchcore.report.html.eval_page import accuracy_page
 from benchcore.stages.accuracy.accuracy import Accuracy, remaining, without_errors
 from benchcore.stages.accuracy.sampling import Sampler
 from benchcore.stages.accuracy.task import Question
@@ -249,6 +251,46 @@ async def test_a_field_that_is_refused_by_name_is_left_out_of_all_questions(serv
     assert tally(report.samples).errors == 0
     assert report.target["omit"] == ["temperature"]
     assert any("--omit temperature" in note for note in report.notes)
+
+
+async def test_a_context_too_small_for_max_tokens_is_told_with_what_to_do(server, ask):
+    words = (
+        "This model's maximum context length is 4096 tokens. However, you requested 4200 tokens "
+        "(104 in the messages, 4096 in the completion)."
+    )
+    answers = iter(["Answer: B"] * 3)
+    server.act = lambda *_: (
+        next(answers, None) or web.json_response({"error": {"message": words}}, status=400)
+    )
+    report = await ask(limit=5, concurrency=1)
+    assert report.remarks()[-2:] == [
+        f"the most common error, 2 times: http_error 400: {words}; lower --max-tokens",
+        "2 of 5 samples ended in an error and count as 0; `score_completed` leaves them out",
+    ]
+    assert f"the most common error, 2 times: http_error 400: {words}; lower" in " ".join(
+        render_accuracy(report, color=False).split()
+    )
+    assert words in accuracy_page(report, show_text=False).replace("&#x27;", "'")
+
+
+async def test_an_answer_that_a_filter_stopped_is_counted_and_told_everywhere(server, ask):
+    stopped = {"message": {"content": "Answer: B"}, "finish_reason": "content_filter"}
+    answers = iter([stopped, "Answer: B", stopped])
+    server.act = lambda *_: next(answers)
+    report = await ask(limit=3, concurrency=1)
+    outcomes = [SampleOutcome.CONTENT_FILTER, SampleOutcome.SCORED, SampleOutcome.CONTENT_FILTER]
+    assert [one.outcome for one in report.samples] == outcomes
+    assert [one.score for one in report.samples] == [0.0, report.samples[1].score, 0.0]
+    found = report.to_json()
+    assert (found["content_filter"], found["refused"], found["errors"]) == (2, 0, 0)
+    remark = "2 of 3 answers were stopped by a content filter and count as 0"
+    assert remark in found["remarks"]
+    text = render_accuracy(report, color=False)
+    assert remark in text
+    assert "0 refused, 2 content filter, 0 errors" in text
+    page = accuracy_page(report, show_text=False)
+    assert f"<p>{remark}</p>" in page
+    assert ">content filter<" in page
 
 
 async def test_passing_faults_are_tried_again_and_counted(server, ask):
