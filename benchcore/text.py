@@ -54,6 +54,17 @@ def visible(text: str) -> str:
     )
 
 
+def visible_json(found: Any) -> Any:
+    """Return JSON with every string in it visible, keys included."""
+    if isinstance(found, str):
+        return visible(found)
+    if isinstance(found, dict):
+        return {visible(str(key)): visible_json(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [visible_json(value) for value in found]
+    return found
+
+
 def harmless(
     text: str, mask: Callable[[str], str] = lambda text: text, longest: int = LONGEST
 ) -> str:

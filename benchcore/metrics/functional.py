@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from benchcore.metrics.status import Status
-from benchcore.text import visible
+from benchcore.text import visible_json
 
 SCHEMA_VERSION = 1
 
@@ -79,9 +79,9 @@ class CheckResult:
             "verdict": self.verdict.value,
             "severity": {"strict": self.strict, "compat": self.compat},
             "tolerance": self.tolerance or None,
-            "reason": visible(self.reason) or None,
-            "expected": visible(self.expected) or None,
-            "got": visible(self.got) or None,
+            "reason": self.reason or None,
+            "expected": self.expected or None,
+            "got": self.got or None,
             "tolerated": self.tolerated,
             "tries": self.tries,
             "passed_tries": self.passed_tries,
@@ -157,7 +157,11 @@ class FunctionalReport:
         return self.passed > 0 and self.count(Verdict.FAIL, Verdict.ERROR) == 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as `functional.json`."""
+        """Return it as `functional.json`, with nothing in it that a terminal would obey."""
+        found: dict[str, Any] = visible_json(self._as_json())
+        return found
+
+    def _as_json(self) -> dict[str, Any]:
         return {
             "schema_version": SCHEMA_VERSION,
             "summary": {

@@ -220,6 +220,7 @@ class Functional:
         Raises:
             TargetError: it answers nothing, or nothing but 5xx; or it puts everything off.
         """
+        said = ""
         for left in reversed(range(_LOOKS)):
             trial = Trial(subject)
             for path, body in (
@@ -235,16 +236,22 @@ class Functional:
                             "; is a limit of its rate used up? Try again later"
                         ) from None
                     return
-                except CheckFailedError:
+                except CheckFailedError as error:
+                    said = error.got
                     continue
                 # A router without one of the two paths says nothing of the model behind the other.
                 if heard.status < 500 and not (path == COMPLETIONS and heard.status in (404, 405)):
                     return
             if left:
                 await asyncio.sleep(_LOOK_SECONDS)
-        refused = [heard for heard in trial.exchanges if not heard.status]
-        what = "does not answer" if refused else "answers nothing but 5xx"
-        raise TargetError(f"{self._target.base_url} {what} ({trial.fault})")
+        statuses = [heard.status for heard in trial.exchanges]
+        if not all(statuses):
+            what = "does not answer"
+        elif min(statuses) >= 500:
+            what = "answers nothing but 5xx"
+        else:
+            what = "gives no whole answer"
+        raise TargetError(f"{self._target.base_url} {what} ({trial.fault or said})")
 
     def _finish(self, results: dict[str, CheckResult], seconds: float) -> None:
         left = [check for check in self._checks if check.case_id not in results]

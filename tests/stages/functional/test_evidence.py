@@ -5,6 +5,8 @@ import json
 import shutil
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchcore import Client, Target
 from benchcore.metrics.functional import CheckResult, FunctionalReport, Verdict
@@ -131,10 +133,27 @@ async def test_the_engine_is_known_by_its_signs(answers, name):
         assert (await identify(Subject(client, "m", UNKNOWN))).name == name
 
 
+@given(st.text(st.characters()))
+def test_whatever_a_server_says_junit_and_json_hold_nothing_that_a_terminal_obeys(said):
+    from xml.etree import ElementTree as ET
+
+    texts = {"reason": said, "expected": said, "got": said}
+    results = [
+        CheckResult(f"a.{verdict}", "a", "t", verdict, tolerated=[said], **texts)
+        for verdict in Verdict
+    ]
+    report = FunctionalReport("compat", "vllm", {}, results=results)
+    written = junit(report).decode()
+    assert ET.fromstring(written).get("tests") == str(len(Verdict))
+    json_text = json.dumps(report.to_json()["results"], ensure_ascii=False)
+    for text in (written, json_text):
+        assert all(char.isprintable() or char in "\n\t" for char in text)
+
+
 def test_junit_counts_and_holds_nothing_that_xml_cannot():
     from xml.etree import ElementTree as ET
 
-    evidence = {"curl": "curl x", "response": {"status": 200, "body": "a\x00\x1b[31mb"}}
+    evidence = {"curl": "curl x", "response": {"status": 200, "body": "a\x00\x1b[31mb\tc"}}
     results = [
         CheckResult("a.one", "a", "t", Verdict.PASS, seconds=0.5),
         CheckResult(
@@ -142,7 +161,7 @@ def test_junit_counts_and_holds_nothing_that_xml_cannot():
         ),
         CheckResult("b.one", "b", "t", Verdict.UNSUPPORTED, reason="refused"),
         CheckResult("b.two", "b", "t", Verdict.FLAKY, reason="passed 1 of 2 tries"),
-        CheckResult("c.one", "c", "t", Verdict.UNSETTLED, reason="429 each time"),
+        CheckResult("c.one", "c", "t", Verdict.UNSETTLED, reason="429 each time\u202e"),
         CheckResult("c.two", "c", "t", Verdict.ERROR, reason="the server had gone"),
     ]
     root = ET.fromstring(junit(FunctionalReport("compat", "vllm", {}, results=results)))
@@ -150,7 +169,10 @@ def test_junit_counts_and_holds_nothing_that_xml_cannot():
     assert counts == ["6", "1", "2", "1"]
     assert [suite.get("name") for suite in root] == ["a", "b", "c"]
     unsettled, error = root[2][0][0], root[2][1][0]
-    assert (unsettled.tag, unsettled.get("message")) == ("skipped", "unsettled: 429 each time")
+    assert (unsettled.tag, unsettled.get("message")) == (
+        "skipped",
+        "unsettled: 429 each time\N{REPLACEMENT CHARACTER}",
+    )
     assert (error.tag, error.get("message")) == ("error", "the server had gone")
     failure = root[0][1][0]
     assert failure.get("message") == "expected x; got \N{REPLACEMENT CHARACTER}y"
@@ -159,7 +181,7 @@ def test_junit_counts_and_holds_nothing_that_xml_cannot():
         "",
         "curl x",
         "200",
-        "a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[31mb",
+        "a\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[31mb\tc",
     ]
     assert root[1][0][0].get("message") == "unsupported: refused"
     assert root[1][1][0].text == "passed 1 of 2 tries"

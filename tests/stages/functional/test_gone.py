@@ -14,6 +14,7 @@ from benchcore.errors import BenchcoreError, TargetError
 from benchcore.metrics.functional import Verdict
 from benchcore.report.functional import render_functional
 from benchcore.sim.server import start
+from benchcore.sinks.functional import write_functional
 from benchcore.stages.functional.catalogue import installed_suites, select
 from benchcore.stages.functional.functional import Functional
 
@@ -79,3 +80,47 @@ async def test_a_server_that_goes_in_mid_run_ends_the_run_and_what_was_found_is_
     assert report.passed >= 1
     assert not report.ok
     assert "the server had gone" in render_functional(report, color=False)
+
+
+async def test_a_server_whose_answers_cannot_be_read_is_told_as_such():
+    async def handler(request):
+        await request.read()
+        return web.Response(body=b"\x1f\x8b", headers={"content-encoding": "gzip"})
+
+    async with served(handler) as (base_url, _):
+        stage = machine(base_url, model="m")
+        with pytest.raises(TargetError) as caught:
+            await stage()
+    assert str(caught.value).startswith(f"{base_url} gives no whole answer (protocol_error: ")
+    assert stage.report.status == "failed"
+
+
+RAW = "\x1b]0;pwned\x07\x1b[2J\u202e\x85\x7f =cmd|calc <script>alert(1)</script>"
+
+
+async def test_what_a_server_says_stands_in_no_file_as_it_came(tmp_path):
+    asked = []
+
+    async def handler(request):
+        await request.read()
+        if request.path == "/v1/models":
+            return web.json_response({"data": [{"id": "m"}]})
+        asked.append(request.path)
+        if len(asked) < 3:
+            choice = {"index": 0, "message": {"content": "hi"}, "finish_reason": RAW}
+            return web.json_response({"id": RAW, "choices": [choice]})
+        if len(asked) % 2:
+            return web.Response(status=418, text=RAW)
+        return web.json_response({"error": {"message": RAW, "code": RAW}}, status=409)
+
+    async with served(handler) as (base_url, _):
+        stage = machine(base_url, model="m")
+        report = await stage()
+    write_functional(tmp_path, report)
+    assert report.count(Verdict.FAIL) > 5
+    written = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert set(written) == {"functional.json", "functional.prom", "junit.xml"}
+    for name, text in written.items():
+        assert "pwned" in text or name == "functional.prom"
+        raw = {char for char in text if not (char.isprintable() or char in "\n\t")}
+        assert raw == set(), name
