@@ -37,7 +37,11 @@ class ToolCall:
 
 @dataclass(slots=True)
 class HeardStream(Heard):
-    """A streamed answer. What is no JSON object is in `events` and not in `chunks`."""
+    """A streamed answer. What is no JSON object is in `events` and not in `chunks`.
+
+    An answer that did not come whole has neither: no check judges it, and to take apart 64 MiB of
+    comments would hold up the requests of all other checks for seconds.
+    """
 
     events: list[Event] = field(default_factory=list)
     chunks: list[dict[str, Any]] = field(default_factory=list)
@@ -46,7 +50,7 @@ class HeardStream(Heard):
 
     def __post_init__(self) -> None:
         """Take the stream apart."""
-        if self.record.reply is None:
+        if self.record.reply is None or not self.came:
             return
         stamp_ns = 0
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from benchcore import SimOptions, SimProfile, Target
+from benchcore import Client, SimOptions, SimProfile, Target
 from benchcore.config.functional import FunctionalConfig
 from benchcore.errors import BenchcoreError, TargetError
 from benchcore.metrics.functional import Verdict
@@ -16,7 +16,11 @@ from benchcore.report.functional import render_functional
 from benchcore.sim.server import start
 from benchcore.sinks.functional import write_functional
 from benchcore.stages.functional.catalogue import installed_suites, select
+from benchcore.stages.functional.check import CheckFailedError
+from benchcore.stages.functional.dialect import UNKNOWN
 from benchcore.stages.functional.functional import Functional
+from benchcore.stages.functional.subject import Subject
+from benchcore.stages.functional.trial import Trial
 
 NEVER_A_PASS = (Verdict.PASS, Verdict.FLAKY)
 
@@ -95,6 +99,33 @@ async def test_a_server_whose_answers_cannot_be_read_is_told_as_such():
     assert stage.report.status == "failed"
 
 
+@pytest.mark.parametrize("whole", [True, False])
+async def test_only_a_whole_answer_is_taken_apart(whole):
+    async def handler(request):
+        await request.read()
+        answer = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        answer.content_length = len(STREAM) + (not whole)
+        await answer.prepare(request)
+        await answer.write(STREAM)
+        request.transport.close()
+        return answer
+
+    async with served(handler) as (base_url, _), Client(Target(base_url, model="m")) as client:
+        trial = Trial(Subject(client, "m", UNKNOWN))
+        if whole:
+            stream = await trial.post_stream("/v1/chat/completions", {})
+            assert [event.data for event in stream.events] == [b'{"a":1}', b"[DONE]"]
+            assert stream.chunks == [{"a": 1}]
+            return
+        with pytest.raises(CheckFailedError) as caught:
+            await trial.post_stream("/v1/chat/completions", {})
+    (stream,) = trial.exchanges
+    assert caught.value.got.startswith("truncated: ")
+    # It stands in the evidence as it came, and nobody reads its events.
+    assert (stream.body, stream.events, stream.chunks) == (STREAM, [], [])
+
+
+STREAM = b': a comment\n\ndata: {"a":1}\n\ndata: [DONE]\n\n'
 RAW = "\x1b]0;pwned\x07\x1b[2J\u202e\x85\x7f =cmd|calc <script>alert(1)</script>"
 
 
