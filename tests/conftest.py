@@ -5,8 +5,13 @@ import sys
 import time
 
 import pytest
+from hypothesis import settings
 
 from benchcore.sim import SimOptions, SimProfile, SimulatorProcess
+
+# On a busy machine any example may take its time: what is slow is measured by `make bench`.
+settings.register_profile("benchcore", deadline=None)
+settings.load_profile("benchcore")
 
 _SKIPPED = []
 os.environ.pop("COLUMNS", None)  # tables have the width that they have in a pipe
