@@ -235,6 +235,28 @@ async def test_a_target_that_goes_in_a_level_ends_it_and_the_climb(habits, monke
     assert level.window_seconds < 30
 
 
+async def test_a_target_that_goes_at_the_end_of_a_level_ends_the_climb(habits, monkeypatch):
+    # The level is over before enough of its requests have found nobody.
+    monkeypatch.setattr(presence, "GONE_PAUSE_SECONDS", 0.01)
+
+    def leave(_body):
+        if len(habits.bodies) == 8:
+            habits.leaving = asyncio.ensure_future(habits.stop())
+
+    habits.refuse = leave
+    run = await benchcore.climb(
+        Target(habits.url),
+        concurrency=[1, 2],
+        requests=8,
+        idle_seconds=0,
+        workload=benchcore.Synthetic(**TINY),
+    )
+    assert (run.status, run.stopped) == ("failed", TARGET_GONE)
+    assert "has gone in c1" in run.error
+    (level,) = run.levels
+    assert 0 < level.failed < presence.GONE_ERRORS
+
+
 async def test_a_server_on_the_other_family_of_localhost_is_found():
     if not socket.has_ipv6:
         pytest.skip("there is no IPv6")

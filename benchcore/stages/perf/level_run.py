@@ -224,6 +224,7 @@ class LevelRun:
                 self._timeline = Timeline(start_ns)
                 self._head = LevelHead(self._step.name, self._step.repeat, start_ns)
                 await self._keep_house(ahead)
+            await self._presence.settled(self._interrupted)
         except BaseException:
             self._write_rows(len(self._ended))
             self._tally.give_up()

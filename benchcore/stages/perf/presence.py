@@ -42,6 +42,22 @@ class Presence:
             if self._unreached >= GONE_ERRORS and self._looking is None:
                 self._looking = asyncio.get_running_loop().create_task(self._look())
 
+    async def settled(self, interrupted: asyncio.Event) -> None:
+        """Wait until it is known whether the target is there, where its last request found nobody.
+
+        A level may end before a look does, or before enough requests have failed for one.
+
+        Args:
+            interrupted: ends the waiting.
+        """
+        if self._looking is None and self._unreached and not interrupted.is_set():
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+        if self._looking is None:
+            return
+        told = asyncio.create_task(interrupted.wait())
+        await asyncio.wait({self._looking, told}, return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+
     def close(self) -> None:
         """Look no more."""
         if self._looking is not None:
@@ -49,7 +65,9 @@ class Presence:
 
     async def _look(self) -> None:
         problem = ""
-        for _ in range(GONE_TRIES):
+        for again in range(GONE_TRIES):
+            if again:
+                await asyncio.sleep(GONE_PAUSE_SECONDS)
             asking = asyncio.ensure_future(self._client.ask("GET", MODELS))
             try:
                 await asyncio.wait({asking}, timeout=GONE_LOOK_SECONDS)
@@ -60,7 +78,6 @@ class Presence:
                 self._unreached, self._looking = 0, None
                 return
             problem = asking.result().error
-            await asyncio.sleep(GONE_PAUSE_SECONDS)
         if self._unreached:
             found = f"{self._unreached} requests in a row found nobody, nor did a look"
             self.gone = f"{found}: {problem}"
