@@ -11,8 +11,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from benchcore.sim.ability import attempt
+from benchcore.sim.constraints import constrained_text
 from benchcore.sim.conversation import read_conversation
-from benchcore.sim.guided import guided_text
 from benchcore.sim.obedience import obeyed
 from benchcore.sim.text import CHINESE, ENGLISH, pieces, token_ids, token_text
 from benchcore.sim.tools import wanted_calls
@@ -139,7 +139,7 @@ class BabbleAnswerer:
             whole = tried.worth != "cut" and len(content) == len(_tokens(tried.text))
             finish = "stop" if whole else "length"
             return Answer(thoughts + content, finish, reasoning, (), tried.worth)
-        text = guided_text(ask.body, draw)
+        text = constrained_text(ask.body, draw)
         least = ask.min_tokens - reasoning
         if text is not None:
             content = _tokens(text)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-import orjson
-
-from benchcore.sim.example import example
+from benchcore.sim.constraints import json_text
 
 if TYPE_CHECKING:
     import random
@@ -75,7 +73,7 @@ def _arguments(tool: Tool, text: str, draw: random.Random, *, one: bool) -> list
         known = [{place: name} for name in (places[:1] if one else places)]
     # Last, so that arguments are an object whatever the schema says or leaves out.
     schema = {**tool.parameters, "type": "object"}
-    return [orjson.dumps(example(schema, draw, each, "tools")).decode() for each in known]
+    return [json_text(schema, draw, "tools", each) for each in known]
 
 
 def _is_text(tool: Tool, name: str) -> bool:

@@ -133,9 +133,9 @@ def test_a_required_tool_is_called_with_arguments_of_its_schema(choice):
     assert type(given["days"]) is int
     assert given["unit"] in ("C", "F")
     assert type(given["wind"]) is bool
-    assert type(given["above"]) is float
-    assert [type(tag) for tag in given["tags"]] == [str]
-    assert given["more"] == {}
+    assert type(given["above"]) in (int, float)
+    assert {type(tag) for tag in given["tags"]} == {str}
+    assert isinstance(given["more"], dict)
     assert isinstance(given["odd"], str)
 
 

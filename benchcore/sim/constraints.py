@@ -1,0 +1,516 @@
+"""Constraints: the form that a request demands of its answer, and a text of that form.
+
+llguidance says after each token which ones may come next, as it does inside real servers; here
+the model that chooses among them is a few rules and a seeded draw. Its rules lead to short texts:
+words rather than letters, an end as soon as there is something to end.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from benchcore.sim.ask import ApiError
+from benchcore.sim.text import ENGLISH
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable, Iterator
+
+    from jsonschema.protocols import Validator
+    from llguidance import GrammarFormat, LLMatcher, LLParserLimits, LLTokenizer
+
+_OBJECT: Final = {
+    "type": "object",
+    "properties": {"answer": {"type": "string"}},
+    "required": ["answer"],
+}
+_KINDS: Final = ("json", "regex", "choice", "grammar", "json_object")
+_AT_TOP: Final = {
+    "guided_json": "json",
+    "guided_regex": "regex",
+    "guided_choice": "choice",
+    "guided_grammar": "grammar",
+    "json_schema": "json",
+    "regex": "regex",
+    "ebnf": "grammar",
+}
+"""Fields of vLLM before 0.12 and of SGLang, and what they hold."""
+
+_EBNF: Final = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
+_REPEATED: Final = (
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]"  # an escape, a class: nothing in them repeats
+    r"|(?P<times>[*+]|\{\d{1,6},\})"
+)
+_IN_A_REGEX: Final = re.compile(_REPEATED, re.DOTALL)
+_IN_A_GRAMMAR: Final = re.compile(
+    r"\"(?:\\.|[^\"\\\n])*\"|(?://|#)[^\n]*|(?P<regex>/(?:\\.|[^/\\\n])+/)|" + _REPEATED
+)
+_MOST_TIMES: Final = 12
+"""Repetitions beyond the least of what may be repeated without end."""
+
+_WORDS: Final = tuple(word[1:].encode() for word in ENGLISH if word[1:].isalpha())
+_END: Final = 256
+_TOKENS: Final = (
+    *(bytes([byte]) for byte in range(256)),
+    b"<end>",
+    *_WORDS,
+    *(b" " + word for word in _WORDS),
+)
+"""The vocabulary: each byte, the end, and words bare and with the space before them."""
+
+
+def _bytes(characters: str) -> tuple[int, ...]:
+    return tuple(characters.encode())
+
+
+_BARE: Final = tuple(range(_END + 1, _END + 1 + len(_WORDS)))
+_SPACED: Final = tuple(range(_END + 1 + len(_WORDS), len(_TOKENS)))
+_QUOTE: Final = _bytes('"')
+_OPENING: Final = _bytes("[{")
+_CLOSING: Final = _bytes("]}")
+_COMMA: Final = _bytes(",")
+_SPACE: Final = _bytes(" ")
+_SEPARATORS: Final = _bytes("@:")
+"""Between the parts of addresses, which are full of other signs that lead nowhere."""
+_ALPHANUMERIC: Final = tuple(byte for byte in range(128) if chr(byte).isalnum())
+_SIGNS: Final = tuple(byte for byte in range(32, 127) if byte not in _ALPHANUMERIC)
+_OTHER: Final = tuple(byte for byte in range(256) if not 32 <= byte < 127)
+
+_USUAL: Final = (_BARE, _ALPHANUMERIC, _SIGNS, _SPACED, _OTHER, (_END,))
+_SHORTEST: Final = (
+    *((_END,), _CLOSING, _QUOTE, _COMMA, _bytes("n"), _SPACED, _BARE),
+    *(_ALPHANUMERIC, _SIGNS, _OTHER),
+)
+"""What leads to an end soonest; `n` is for null, the one end of many schemas within themselves."""
+
+_WORDS_IN_A_TEXT: Final = 3
+_FEW: Final = 3
+"""As many signs, where no others are allowed, are taken for what comes after a text."""
+_MOST_CHOICES: Final = 200
+"""Tokens that are chosen freely; those after them are chosen for the shortest way to an end."""
+_DEEPEST: Final = 12
+_MOST_TOKENS: Final = 2_500
+_TRIES: Final = 32
+_MOST_ENDLESS: Final = 8
+"""Tries that come to no end before there is held to be none."""
+_MOST_RULES: Final = 500
+"""Rules or references that a grammar or schema may have; llguidance follows them recursively."""
+
+
+def constrained_text(body: dict[str, Any], draw: random.Random) -> str | None:
+    """Returns a text of the form that a request demands; `None` where it demands none.
+
+    Args:
+        body: the request's.
+        draw: what is drawn at random.
+
+    Raises:
+        ApiError: 400, the form is not valid.
+    """
+    for name, kind in _AT_TOP.items():
+        if body.get(name) is not None:
+            return _text(kind, body[name], draw, name)
+    structured = body.get("structured_outputs")
+    if structured is not None:
+        return _structured(structured, draw)
+    wanted = body.get("response_format")
+    if not isinstance(wanted, dict) or wanted.get("type") == "text":
+        return None
+    if wanted["type"] == "json_object":
+        return json_text(_OBJECT, draw, "response_format")
+    inner = wanted.get("json_schema")
+    if not isinstance(inner, dict) or not isinstance(inner.get("schema"), dict):
+        raise ApiError(400, "json_schema must be an object with a schema", param="response_format")
+    return json_text(inner["schema"], draw, "response_format")
+
+
+def _structured(given: Any, draw: random.Random) -> str:
+    """Reads `structured_outputs` of vLLM: exactly one form."""
+    given = given if isinstance(given, dict) else {}
+    kinds = [kind for kind in _KINDS if given.get(kind) not in (None, False)]
+    if len(kinds) != 1:
+        message = f"structured_outputs must be an object of one of {', '.join(_KINDS)}"
+        raise ApiError(400, message, param="structured_outputs")
+    kind = kinds[0]
+    if kind == "json_object":
+        return json_text(_OBJECT, draw, "structured_outputs")
+    return _text(kind, given[kind], draw, "structured_outputs")
+
+
+def _text(kind: str, form: Any, draw: random.Random, param: str) -> str:
+    match kind:
+        case "json":
+            if isinstance(form, str):
+                try:
+                    form = orjson.loads(form)
+                except orjson.JSONDecodeError as error:
+                    raise ApiError(400, f"the schema is not JSON: {error}", param=param) from None
+            return json_text(form, draw, param)
+        case "regex":
+            return regex_text(form, draw, param)
+        case "choice":
+            if not isinstance(form, list) or not form or not all(isinstance(x, str) for x in form):
+                raise ApiError(400, "a choice must be a list of texts, not empty", param=param)
+            return str(form[0])
+        case _:
+            return grammar_text(form, draw, param)
+
+
+def regex_text(pattern: object, draw: random.Random, param: str) -> str:
+    """Returns a text that a regular expression matches whole.
+
+    Args:
+        pattern: the expression, which Python and Rust read alike: no look-around, no references.
+        draw: what is drawn at random.
+        param: named where the expression is at fault.
+
+    Raises:
+        ApiError: 400, it does not compile, or no text was found.
+    """
+    from llguidance import LLMatcher
+
+    if not isinstance(pattern, str):
+        raise ApiError(400, "a regular expression must be a string", param=param)
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, ValueError, OverflowError, RecursionError) as error:
+        message = f"the regular expression does not compile: {error}"
+        raise ApiError(400, message, param=param) from None
+    forms = map(LLMatcher.grammar_from_regex, (_narrowed_regex(pattern), pattern))
+    try:
+        return next(text for text in _texts(forms, draw) if compiled.fullmatch(text) is not None)
+    except (_NotUnderstoodError, StopIteration) as fault:
+        message = f"the regular expression {pattern[:100]!r} is not understood: {fault}"
+        raise ApiError(400, message, param=param) from None
+
+
+def grammar_text(grammar: object, draw: random.Random, param: str) -> str:
+    """Returns a text of a grammar.
+
+    Args:
+        grammar: in EBNF as llama.cpp has it, rules `name ::= …` and one of them `root`; or in
+            Lark's notation, rules `name: …` and one of them `start`.
+        draw: what is drawn at random.
+        param: named where the grammar is at fault.
+
+    Raises:
+        ApiError: 400, it is no grammar, uses what is not understood, or no text was found.
+    """
+    from llguidance import grammar_from
+
+    if not isinstance(grammar, str):
+        raise ApiError(400, "a grammar must be a string", param=param)
+    if grammar.count(":") > _MOST_RULES:
+        raise ApiError(400, "the grammar is not understood: it has too many rules", param=param)
+    kind: GrammarFormat = "ebnf" if _EBNF.search(grammar) else "lark"
+    try:
+        forms = [grammar_from(kind, form) for form in (_narrowed_grammar(grammar), grammar)]
+        return next(_texts(forms, draw))
+    except (_NotUnderstoodError, ValueError) as fault:
+        reason = str(fault).removeprefix("Failed to convert the grammar from GBNF to Lark: ")
+        message = f"the grammar is not understood: {reason}"
+        raise ApiError(400, message, param=param) from None
+
+
+def json_text(
+    schema: Any, draw: random.Random, param: str, known: dict[str, str] | None = None
+) -> str:
+    """Returns JSON that is valid against a schema.
+
+    All properties are given but those that are refered to; keywords that llguidance does not know
+    are kept by chance, since what is returned has been validated against the whole schema.
+
+    Args:
+        schema: a JSON Schema, draft 2020-12.
+        draw: what is drawn at random.
+        param: named where the schema is at fault.
+        known: values for properties of the object of these names, where they fit.
+
+    Raises:
+        ApiError: 400, it is no schema, or no value was found.
+    """
+    from jsonschema.exceptions import SchemaError
+    from referencing.exceptions import Unresolvable
+
+    if not isinstance(schema, dict):
+        raise ApiError(400, f"the schema is not valid: {schema!r} is no object", param=param)
+    try:
+        validator = _validator(orjson.dumps(schema))
+        fixed = _with_known(schema, known or {}, validator)
+        forms = map(_json_grammar, (_narrowed(fixed), fixed))
+        return next(text for text in _texts(forms, draw, json=True) if _is_valid(text, validator))
+    except SchemaError as error:
+        message = f"the schema is not valid: {error.json_path}: {error.message}"
+        raise ApiError(400, message, param=param) from None
+    except (_NotUnderstoodError, Unresolvable) as error:
+        fault = str(error)
+    except StopIteration:
+        fault = "no value was found"
+    except (RecursionError, orjson.JSONEncodeError):
+        fault = "it is nested too deeply"
+    raise ApiError(400, f"the schema is not understood: {fault}", param=param)
+
+
+class _NotUnderstoodError(Exception):
+    """The form allows nothing, or is beyond llguidance."""
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: bytes) -> Validator:
+    from jsonschema import Draft202012Validator
+    from referencing import Registry
+
+    if schema.count(b'"$ref"') > _MOST_RULES:
+        raise _NotUnderstoodError("it has too many references")
+    root = orjson.loads(schema)
+    Draft202012Validator.check_schema(root)
+    # An empty registry: a $ref that leads out of the schema must fetch nothing.
+    return Draft202012Validator(root, registry=Registry())
+
+
+def _is_valid(text: str, validator: Validator) -> bool:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:  # of a number beyond what a double can hold
+        return False
+    return validator.is_valid(value)
+
+
+def _with_known(
+    schema: dict[str, Any], known: dict[str, str], validator: Validator
+) -> dict[str, Any]:
+    """Fixes the properties whose values are known and fit."""
+    properties = schema.get("properties", {})
+    fixed = {
+        name: {"const": value}
+        for name, value in known.items()
+        if name in properties and validator.evolve(schema=properties[name]).is_valid(value)
+    }
+    return {**schema, "properties": {**properties, **fixed}} if fixed else schema
+
+
+def _json_grammar(schema: dict[str, Any]) -> str:
+    from llguidance import LLMatcher
+
+    # What is not understood of a schema is passed over: the values are validated anyway.
+    return LLMatcher.grammar_from_json_schema(
+        schema, overrides={"whitespace_flexible": False, "coerce_one_of": True, "lenient": True}
+    )
+
+
+_SCHEMAS_BY_NAME: Final = frozenset(
+    {"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"}
+)
+_NO_SCHEMAS: Final = frozenset({"const", "enum", "default", "examples", "required"})
+
+
+def _narrowed(schema: Any) -> Any:
+    """Returns a schema of those values that have all properties and no more, and end soon.
+
+    A property that leads on to a reference stays as it is: it may lead back to itself.
+    """
+    if isinstance(schema, list):
+        return [_narrowed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _SCHEMAS_BY_NAME:
+            found[key] = {name: _narrowed(inner) for name, inner in value.items()}
+        else:
+            found[key] = value if key in _NO_SCHEMAS else _narrowed(value)
+    if "pattern" in found:
+        # It may match anywhere, and nothing says when to stop writing what is before it.
+        whole = found["pattern"].removeprefix("^")
+        whole = whole.removesuffix("$") if not whole.endswith("\\$") else whole
+        found["pattern"] = f"^(?:{_narrowed_regex(whole)})$"
+    properties, required = found.get("properties", {}), found.get("required", [])
+    if (properties or required) and "patternProperties" not in found:
+        others = found.get("additionalProperties", True)
+        found["properties"] = {
+            **properties,
+            **{name: others for name in required if name not in properties},
+        }
+        found["required"] = [
+            *required,
+            *(
+                name
+                for name in properties
+                if name not in required and not _refers(properties[name])
+            ),
+        ]
+        found["additionalProperties"] = False
+    return found
+
+
+def _refers(schema: Any) -> bool:
+    return b'"$ref"' in orjson.dumps(schema)
+
+
+def _narrowed_regex(pattern: str) -> str:
+    """Returns an expression without repetitions that need never end."""
+    return _IN_A_REGEX.sub(_bounded, pattern)
+
+
+def _narrowed_grammar(grammar: str) -> str:
+    """Returns a grammar without repetitions that need never end, but for its rules' own."""
+    return _IN_A_GRAMMAR.sub(
+        lambda found: _narrowed_regex(found[0]) if found["regex"] else _bounded(found), grammar
+    )
+
+
+def _bounded(found: re.Match[str]) -> str:
+    match found["times"]:
+        case None:
+            return found[0]
+        case "*":
+            return f"{{0,{_MOST_TIMES}}}"
+        case "+":
+            return f"{{1,{_MOST_TIMES}}}"
+        case times:
+            least = int(times[1:-2])
+            return f"{{{least},{least + _MOST_TIMES}}}"
+
+
+def _texts(forms: Iterable[str], draw: random.Random, *, json: bool = False) -> Iterator[str]:
+    """Writes text after text of a form, until too many came to no end.
+
+    Args:
+        forms: llguidance's grammars of the form, the one to prefer first.
+        draw: what is drawn at random.
+        json: the form is one of JSON.
+
+    Raises:
+        _NotUnderstoodError: no text could be written at all.
+    """
+    fault, written = "", 0
+    for form in dict.fromkeys(forms):
+        matcher = _matcher(form)
+        if matcher.is_error():
+            fault = _reason(matcher.get_error())
+            continue
+        fault, endless = "no end of a text was found", 0
+        for _ in range(_TRIES):
+            text = _written(matcher, draw, json=json)
+            if text is not None:
+                written += 1
+                yield text
+            elif (endless := endless + 1) == _MOST_ENDLESS:
+                break
+    if not written:
+        raise _NotUnderstoodError(fault)
+
+
+@cache
+def _vocabulary() -> tuple[LLTokenizer, LLParserLimits]:
+    """Returns the tokenizer, and limits that a hostile grammar meets within milliseconds."""
+    from llguidance import LLParserLimits, LLTokenizer, TokenizerWrapper
+
+    class Vocabulary:
+        eos_token_id = _END
+        bos_token_id = None
+        tokens = _TOKENS
+        special_token_ids = (_END,)
+
+        def __call__(self, text: bytes) -> list[int]:
+            return list(text)
+
+    limits = LLParserLimits(
+        initial_lexer_fuel=100_000,
+        step_lexer_fuel=100_000,
+        step_max_items=10_000,
+        max_lexer_states=20_000,
+        max_grammar_size=20_000,
+        verbose_errors=False,
+    )
+    return LLTokenizer(TokenizerWrapper(Vocabulary()), slices=[]), limits
+
+
+def _matcher(grammar: str) -> LLMatcher:
+    from llguidance import LLMatcher
+
+    tokenizer, limits = _vocabulary()
+    return LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
+
+
+def _reason(error: str) -> str:
+    """Returns the line of an error of llguidance that says what is wrong."""
+    lines = error.splitlines() or [""]
+    named = (line.removeprefix("error: ") for line in lines if line.startswith("error: "))
+    return next(named, lines[0])[:200]
+
+
+def _written(matcher: LLMatcher, draw: random.Random, *, json: bool) -> str | None:
+    """Writes a text that a matcher accepts; `None`: it came to no end."""
+    matcher = matcher.deep_copy()
+    written = bytearray()
+    since = choices = depth = 0
+    for _ in range(_MOST_TOKENS):
+        if matcher.is_stopped():
+            break
+        piece = matcher.compute_ff_bytes()
+        if piece:
+            matcher.consume_tokens(list(piece))
+            since = 0
+        else:
+            mask = int.from_bytes(matcher.compute_bitmask(), "little")
+            hurried = choices > _MOST_CHOICES or depth > _DEEPEST
+            token = _chosen(mask, draw, since, json=json, hurried=hurried)
+            if token is None or token == _END:
+                break
+            matcher.consume_token(token)
+            piece = _TOKENS[token]
+            choices += 1
+            since = 0 if token in _SIGNS else since + 1
+        written += piece
+        depth += sum(piece.count(opening) for opening in _OPENING)
+        depth -= sum(piece.count(closing) for closing in _CLOSING)
+    if matcher.is_error() or not matcher.is_accepting():
+        return None
+    try:
+        return written.decode()
+    except UnicodeDecodeError:  # a regular expression may be one of bytes
+        return None
+
+
+def _chosen(mask: int, draw: random.Random, since: int, *, json: bool, hurried: bool) -> int | None:
+    """Chooses the next token.
+
+    Args:
+        mask: a bit for each token that is allowed.
+        draw: what is drawn at random.
+        since: tokens since the last sign.
+        json: quotes and brackets mean what they mean in JSON.
+        hurried: the text is to end.
+    """
+
+    def allowed(tokens: tuple[int, ...]) -> list[int]:
+        return [token for token in tokens if mask >> token & 1]
+
+    def first(groups: tuple[tuple[int, ...], ...]) -> int | None:
+        return next((draw.choice(found) for group in groups if (found := allowed(group))), None)
+
+    words, signs = allowed(_BARE), allowed(_SIGNS)
+    between = json and not words
+    ends = allowed((_END,))
+    if len(signs) <= _FEW:
+        ends += signs
+    elif json and words:
+        ends += allowed(_QUOTE)
+    if not ends and not allowed(_SPACE):
+        ends = allowed(_SEPARATORS)
+    if hurried:
+        if between:
+            return first(_SHORTEST)
+        # Where no end is in sight, something rare is called for, such as the @ of an address.
+        return ends[0] if ends else first(tuple(draw.sample(_USUAL, len(_USUAL))))
+    if between and since == 0 and (quote := allowed(_QUOTE)):
+        return quote[0]
+    plain = bool(words or allowed(_ALPHANUMERIC) or allowed(_OTHER))
+    if ends and (not plain or draw.random() < since / _WORDS_IN_A_TEXT):
+        return draw.choice(ends)
+    return first((_SPACED, *_USUAL) if since else _USUAL)
