@@ -32,7 +32,7 @@ from benchcore.metrics.validity import Evidence, judge
 from benchcore.observe.server import COLUMNS, UNKNOWN
 from benchcore.seeds import derive, stream
 from benchcore.sim.batching import Batch, Sequence, State
-from benchcore.sim.profile import SimProfile
+from benchcore.sim.options import SimProfile
 from benchcore.sinks.protocol import SinkOptions
 from benchcore.sinks.summary_csv import SummaryCsvSink
 

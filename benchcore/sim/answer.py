@@ -10,16 +10,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from benchcore.sim.ability import attempt
 from benchcore.sim.constraints import constrained_text
-from benchcore.sim.conversation import read_conversation
-from benchcore.sim.obedience import obeyed
-from benchcore.sim.text import CHINESE, ENGLISH, pieces, token_ids, token_text
-from benchcore.sim.tools import wanted_calls
+from benchcore.sim.skills import attempt, obeyed, read_conversation, wanted_calls
+from benchcore.sim.vocabulary import CHINESE, ENGLISH, pieces, token_ids, token_text
 
 if TYPE_CHECKING:
-    from benchcore.sim.ask import Ask
-    from benchcore.sim.profile import SimProfile
+    from benchcore.sim.options import SimProfile
+    from benchcore.sim.requests import Ask
 
 _EFFORTS: Final = {"none": 0, "minimal": 0, "low": 8, "medium": 16, "high": 32, "xhigh": 64}
 _THINKING: Final = 16

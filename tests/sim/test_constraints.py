@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from benchcore.sim.ask import ApiError
 from benchcore.sim.constraints import grammar_text, json_text, regex_text
+from benchcore.sim.validation import ApiError
 
 AGAINST = "Repeat exactly, and nothing else: this is no JSON"
 

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from benchcore.sim import SimOptions
-from benchcore.sim.server import start
+from benchcore.sim.app import start
 
 CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "say something"}]

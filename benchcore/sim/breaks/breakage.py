@@ -3,15 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+from aiohttp import web
+
+from benchcore.sim.streaming import Wire
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping, Sequence
+
+    from aiohttp.typedefs import Middleware
     from multidict import CIMultiDict
 
-    from benchcore.sim.breaks.turn import Turn
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(slots=True)
+class Turn:
+    """One request, as a break sees it.
+
+    Args:
+        method: of HTTP.
+        path: of the request.
+        headers: of the request.
+        raw: its body; empty where that is too large.
+        body: its JSON as it was sent; `None` where it is no object.
+        shared: what breaks remember from request to request.
+        state: what they remember within one.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    raw: bytes
+    body: dict[str, Any] | None
+    shared: dict[str, Any]
+    state: dict[str, Any] = field(default_factory=dict)
+
+    def asked(self, *path: str) -> Any:
+        """Return a field of the body, `None` where it is not there."""
+        found: Any = self.body
+        for name in path:
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
+
+    def has(self, name: str) -> bool:
+        """Return whether a field is there, be it null."""
+        return self.body is not None and name in self.body
+
+    @property
+    def stream(self) -> bool:
+        """Whether a stream is asked for."""
+        return self.asked("stream") is True
+
+    @property
+    def chat(self) -> bool:
+        """Whether it is a chat."""
+        return self.path == "/v1/chat/completions"
+
+    @property
+    def plain_chat(self) -> bool:
+        """Whether it is a chat that is not streamed."""
+        return self.chat and self.method == "POST" and not self.stream
+
+    @property
+    def chat_stream(self) -> bool:
+        """Whether it is a chat that is streamed."""
+        return self.chat and self.stream
+
+    @property
+    def completion(self) -> bool:
+        """Whether it is a completion."""
+        return self.path == "/v1/completions"
+
+    @property
+    def ask(self) -> str:
+        """The text of the last message, or of the prompt; empty where it is no text."""
+        if isinstance(prompt := self.asked("prompt"), str):
+            return prompt
+        messages = self.asked("messages")
+        if not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
+            return ""
+        content = messages[-1].get("content")
+        return content if isinstance(content, str) else ""
+
 
 When = Callable[["Turn"], bool]
 
@@ -200,3 +277,79 @@ class Spoil:
         instead = edit(self.turn, chunk)
         chunks = instead if isinstance(instead, list) else [chunk]
         return [b"data: " + orjson.dumps(one) + b"\n\n" for one in chunks]
+
+
+SPOIL: Final = web.RequestKey("spoil", Spoil)
+"""Where a request keeps the breaks that strike it."""
+
+
+def spoiling(breaks: Sequence[Break]) -> Middleware:
+    """Return the middleware, to be the outermost."""
+    shared: dict[str, Any] = {}
+
+    @web.middleware
+    async def spoil(request: web.Request, handler: Handler) -> web.StreamResponse:
+        raw = await _raw(request)
+        turn = Turn(request.method, request.path, request.headers, raw, _object(raw), shared)
+        active = [one for one in breaks if one.when(turn)]
+        if not active:
+            return await handler(request)
+        spoil = request[SPOIL] = Spoil(turn, active)
+        response = await handler(request)
+        if isinstance(response, web.Response) and not response.prepared:
+            response.set_status(spoil.status(response.status))
+            if isinstance(response.body, bytes) and response.body[:1] == b"{":
+                response.body = spoil.plain(response.body)
+        return response
+
+    return spoil
+
+
+async def spoil_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Let breaks edit the headers of a response that is about to be sent."""
+    if SPOIL in request:
+        request[SPOIL].headers(response.headers)
+
+
+async def _raw(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        return b""
+
+
+def _object(raw: bytes) -> dict[str, Any] | None:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+_DONE = b"data: [DONE]"
+
+
+class SpoiltWire(Wire):
+    """Takes what is written apart into events and gives each to the breaks."""
+
+    __slots__ = ("_held", "_rest", "_spoil")
+
+    def __init__(
+        self, request: web.BaseRequest, response: web.StreamResponse, spoil: Spoil
+    ) -> None:
+        super().__init__(request, response)
+        self._spoil = spoil
+        self._rest = b""
+        self._held: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Write events, spoilt; an incomplete one waits for its rest."""
+        *events, self._rest = (self._rest + data).split(b"\n\n")
+        found = b"".join(self._spoil.events(event + b"\n\n") for event in events)
+        if self._spoil.hold:
+            self._held.append(found)
+            if not any(event.startswith(_DONE) for event in events):
+                return
+            found = b"".join(self._held)
+        if found:
+            super().write(found)
