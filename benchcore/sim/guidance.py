@@ -29,29 +29,36 @@ _TOKENS: Final = (
 """The vocabulary: each byte, the end, and words bare and with the space before them."""
 
 
-def _bytes(characters: str) -> tuple[int, ...]:
-    return tuple(characters.encode())
+class _Group:
+    """Tokens that are chosen alike; ``mask`` has a bit for each."""
+
+    __slots__ = ("mask", "tokens")
+
+    def __init__(self, tokens: Iterable[int]) -> None:
+        self.tokens = tuple(tokens)
+        self.mask = sum(1 << token for token in self.tokens)
 
 
-_BARE: Final = tuple(range(_END + 1, _END + 1 + len(_WORDS)))
-_SPACED: Final = tuple(range(_END + 1 + len(_WORDS), len(_TOKENS)))
-_QUOTE: Final = _bytes('"')
-_OPENING: Final = _bytes("[{")
-_CLOSING: Final = _bytes("]}")
-_COMMA: Final = _bytes(",")
-_SPACE: Final = _bytes(" ")
-_SEPARATORS: Final = _bytes("@:")
+_ENDING: Final = _Group((_END,))
+_BARE: Final = _Group(range(_END + 1, _END + 1 + len(_WORDS)))
+_SPACED: Final = _Group(range(_END + 1 + len(_WORDS), len(_TOKENS)))
+_QUOTE: Final = _Group(b'"')
+_CLOSING: Final = _Group(b"]}")
+_COMMA: Final = _Group(b",")
+_NULL: Final = _Group(b"n")
+_SPACE: Final = _Group(b" ")
+_SEPARATORS: Final = _Group(b"@:")
 """Between the parts of addresses, which are full of other signs that lead nowhere."""
-_ALPHANUMERIC: Final = tuple(byte for byte in range(128) if chr(byte).isalnum())
-_SIGNS: Final = tuple(byte for byte in range(32, 127) if byte not in _ALPHANUMERIC)
-_OTHER: Final = tuple(byte for byte in range(256) if not 32 <= byte < 127)
+_ALPHANUMERIC: Final = _Group(byte for byte in range(128) if chr(byte).isalnum())
+_SIGNS: Final = _Group(byte for byte in range(32, 127) if not chr(byte).isalnum())
+_OTHER: Final = _Group(byte for byte in range(256) if not 32 <= byte < 127)
 
-_USUAL: Final = (_BARE, _ALPHANUMERIC, _SIGNS, _SPACED, _OTHER, (_END,))
+_USUAL: Final = (_BARE, _ALPHANUMERIC, _SIGNS, _SPACED, _OTHER, _ENDING)
 _SHORTEST: Final = (
-    *((_END,), _CLOSING, _QUOTE, _COMMA, _bytes("n"), _SPACED, _BARE),
+    *(_ENDING, _CLOSING, _QUOTE, _COMMA, _NULL, _SPACED, _BARE),
     *(_ALPHANUMERIC, _SIGNS, _OTHER),
 )
-"""What leads to an end soonest; `n` is for null, the one end of many schemas within themselves."""
+"""What leads to an end soonest; null is the one end of many a schema within itself."""
 
 _WORDS_IN_A_TEXT: Final = 3
 _FEW: Final = 3
@@ -158,10 +165,9 @@ def _written(matcher: LLMatcher, draw: random.Random, *, json: bool) -> str | No
             matcher.consume_token(token)
             piece = _TOKENS[token]
             choices += 1
-            since = 0 if token in _SIGNS else since + 1
+            since = 0 if 1 << token & _SIGNS.mask else since + 1
         written += piece
-        depth += sum(piece.count(opening) for opening in _OPENING)
-        depth -= sum(piece.count(closing) for closing in _CLOSING)
+        depth += piece.count(b"[") + piece.count(b"{") - piece.count(b"]") - piece.count(b"}")
     if matcher.is_error() or not matcher.is_accepting():
         return None
     try:
@@ -181,15 +187,17 @@ def _chosen(mask: int, draw: random.Random, since: int, *, json: bool, hurried: 
         hurried: the text is to end.
     """
 
-    def allowed(tokens: tuple[int, ...]) -> list[int]:
-        return [token for token in tokens if mask >> token & 1]
+    def allowed(group: _Group) -> list[int]:
+        if not mask & group.mask:
+            return []
+        return [token for token in group.tokens if mask >> token & 1]
 
-    def first(groups: tuple[tuple[int, ...], ...]) -> int | None:
+    def first(groups: Iterable[_Group]) -> int | None:
         return next((draw.choice(found) for group in groups if (found := allowed(group))), None)
 
-    words, signs = allowed(_BARE), allowed(_SIGNS)
+    words, signs = mask & _BARE.mask, allowed(_SIGNS)
     between = json and not words
-    ends = allowed((_END,))
+    ends = allowed(_ENDING)
     if len(signs) <= _FEW:
         ends += signs
     elif json and words:
@@ -200,10 +208,10 @@ def _chosen(mask: int, draw: random.Random, since: int, *, json: bool, hurried: 
         if between:
             return first(_SHORTEST)
         # Where no end is in sight, something rare is called for, such as the @ of an address.
-        return ends[0] if ends else first(tuple(draw.sample(_USUAL, len(_USUAL))))
+        return ends[0] if ends else first(draw.sample(_USUAL, len(_USUAL)))
     if between and since == 0 and (quote := allowed(_QUOTE)):
         return quote[0]
-    plain = bool(words or allowed(_ALPHANUMERIC) or allowed(_OTHER))
+    plain = words or mask & (_ALPHANUMERIC.mask | _OTHER.mask)
     if ends and (not plain or draw.random() < since / _WORDS_IN_A_TEXT):
         return draw.choice(ends)
     return first((_SPACED, *_USUAL) if since else _USUAL)

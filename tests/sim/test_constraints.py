@@ -256,6 +256,13 @@ def test_a_schema_that_refers_to_itself_comes_to_an_end(schema):
         assert len(text) < 5000
 
 
+def test_long_texts_can_be_written_again_and_again():
+    """A matcher's lexer only grows: one that is kept would in the end refuse what it once wrote."""
+    schema = {"type": "string", "minLength": 4500}
+    for seed in range(3):
+        assert len(json.loads(json_text(schema, random.Random(seed), "here"))) >= 4500
+
+
 def test_the_same_seed_writes_the_same():
     schema = {"type": "object", "properties": {"name": {"type": "string"}}}
     texts = [json_text(schema, random.Random(seed), "here") for seed in (1, 1, 2, 3)]

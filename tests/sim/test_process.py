@@ -221,7 +221,6 @@ def test_stop_does_not_wait_for_streams_in_flight():
             assert sim.stop() == 143
 
 
-@pytest.mark.integration
 @pytest.fixture(scope="module")
 def uvloop_sim():
     with SimulatorProcess(SimOptions(profile=SimProfile.named("fast"))) as sim:
