@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from benchcore.sim.batching import Sequence, block_digests
 from benchcore.sim.constraints import constrained_text
 from benchcore.sim.skills import attempt, obeyed, read_conversation, wanted_calls
 from benchcore.sim.vocabulary import CHINESE, ENGLISH, pieces, token_ids, token_text
@@ -88,6 +89,22 @@ class Answer:
     def text(self) -> str:
         """Everything after the reasoning as one text."""
         return "".join(self.tokens[self.reasoning_tokens :])
+
+
+def sequences_of(ask: Ask, answers: list[Answer], block_tokens: int) -> list[Sequence]:
+    """Returns what the batch is to compute for a request, a sequence for each choice.
+
+    Args:
+        ask: the request.
+        answers: to each of its prompts, each of their choices.
+        block_tokens: tokens in one KV-cache block.
+    """
+    found = []
+    for index, answer in enumerate(answers):
+        prompt = ask.prompts[index // ask.choices]
+        digests = block_digests(prompt + token_ids(answer.tokens), block_tokens)
+        found.append(Sequence(len(prompt), len(answer.tokens), digests, choice=index))
+    return found
 
 
 class Answerer(Protocol):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import HttpVersion11, web
 
-from benchcore.sim.batching import Owner, Sequence, block_digests
+from benchcore.sim.answer import sequences_of
+from benchcore.sim.batching import Owner, Sequence
 from benchcore.sim.breaks.breakage import SPOIL, SpoiltWire
 from benchcore.sim.faults import HEADER, FaultDice, Faults
 from benchcore.sim.formats import Chat, Completions, Dialect, Usage
@@ -24,7 +25,6 @@ from benchcore.sim.responses import Responses
 from benchcore.sim.streaming import Pause, Stream, Wire
 from benchcore.sim.telemetry import Account, TruthLog
 from benchcore.sim.validation import ApiError, unknown_model
-from benchcore.sim.vocabulary import token_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,21 +217,6 @@ class Handlers:
             for choice in range(ask.choices)
         ]
 
-    def _sequences(self, ask: Ask, answers: list[Answer]) -> list[Sequence]:
-        block_tokens = self._profile.block_tokens
-        sequences = []
-        for index, answer in enumerate(answers):
-            prompt = ask.prompts[index // ask.choices]
-            sequences.append(
-                Sequence(
-                    prompt_tokens=len(prompt),
-                    output_tokens=len(answer.tokens),
-                    digests=block_digests(prompt + token_ids(answer.tokens), block_tokens),
-                    choice=index,
-                )
-            )
-        return sequences
-
     def _submit(self, sequences: list[Sequence], owner: Owner) -> None:
         for sequence in sequences:
             sequence.owner = owner
@@ -268,7 +253,7 @@ class Handlers:
         assert writer is not None
         writer.send_headers()
         wire = Wire(request, response) if spoil is None else SpoiltWire(request, response, spoil)
-        sequences = self._sequences(ask, answers)
+        sequences = sequences_of(ask, answers, self._profile.block_tokens)
         stream = Stream(
             wire,
             dialect,
@@ -331,7 +316,7 @@ class Handlers:
         faults: Faults,
         account: Account,
     ) -> web.StreamResponse:
-        sequences = self._sequences(ask, answers)
+        sequences = sequences_of(ask, answers, self._profile.block_tokens)
         gathered = _Gathered(sum(len(answer.tokens) for answer in answers))
         await asyncio.sleep(faults.seconds("stall_first") + faults.seconds("stall"))
         try:
