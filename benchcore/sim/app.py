@@ -20,7 +20,7 @@ from aiohttp import web
 from benchcore.sim.answer import BabbleAnswerer
 from benchcore.sim.batching import Batch
 from benchcore.sim.breaks import known_break
-from benchcore.sim.breaks.breakage import SPOIL, spoil_headers, spoiling
+from benchcore.sim.breaks.spoiling import SPOIL, spoil_headers, spoiling
 from benchcore.sim.engine import Engine
 from benchcore.sim.faults import FaultDice, RandomFault
 from benchcore.sim.handlers import REQUEST_ID, Handlers

@@ -11,7 +11,7 @@ from aiohttp import HttpVersion11, web
 
 from benchcore.sim.answer import sequences_of
 from benchcore.sim.batching import Owner, Sequence
-from benchcore.sim.breaks.breakage import SPOIL, SpoiltWire
+from benchcore.sim.breaks.spoiling import SPOIL, SpoiltWire
 from benchcore.sim.faults import HEADER, FaultDice, Faults
 from benchcore.sim.formats import Chat, Completions, Dialect, Usage
 from benchcore.sim.requests import (
