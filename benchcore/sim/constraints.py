@@ -135,10 +135,14 @@ def regex_text(pattern: object, draw: random.Random, param: str) -> str:
         raise ApiError(400, message, param=param) from None
     forms = map(LLMatcher.grammar_from_regex, (_narrowed_regex(pattern), pattern))
     try:
-        return next(text for text in texts(forms, draw) if compiled.fullmatch(text) is not None)
-    except (NotUnderstoodError, StopIteration) as fault:
-        message = f"the regular expression {pattern[:100]!r} is not understood: {fault}"
-        raise ApiError(400, message, param=param) from None
+        found = (text for text in texts(forms, draw) if compiled.fullmatch(text) is not None)
+        if (text := next(found, None)) is not None:
+            return text
+        fault = "no text was found that Python, too, reads as a match"
+    except NotUnderstoodError as error:
+        fault = str(error)
+    message = f"the regular expression {pattern[:100]!r} is not understood: {fault}"
+    raise ApiError(400, message, param=param)
 
 
 def grammar_text(grammar: object, draw: random.Random, param: str) -> str:
@@ -194,7 +198,8 @@ def json_text(
     try:
         validator = _validator(orjson.dumps(schema))
         fixed = _with_known(schema, known or {}, validator)
-        forms = map(_json_grammar, (_narrowed(fixed), fixed))
+        narrowed = (_narrowed(fixed, closed=closed) for closed in (True, False))
+        forms = map(_json_grammar, (*narrowed, fixed))
         return next(text for text in texts(forms, draw, json=True) if _is_valid(text, validator))
     except SchemaError as error:
         message = f"the schema is not valid: {error.json_path}: {error.message}"
@@ -257,42 +262,43 @@ _SCHEMAS_BY_NAME: Final = frozenset(
 _NO_SCHEMAS: Final = frozenset({"const", "enum", "default", "examples", "required"})
 
 
-def _narrowed(schema: Any) -> Any:
-    """Returns a schema of those values that have all properties and no more, and end soon.
+def _narrowed(schema: Any, *, closed: bool) -> Any:
+    """Returns a schema of those values that have all properties, and end soon.
 
     A property that leads on to a reference stays as it is: it may lead back to itself.
+
+    Args:
+        schema: the whole, or a part.
+        closed: the values have no other properties either; where parts of an allOf name some each,
+            there are no such values.
     """
     if isinstance(schema, list):
-        return [_narrowed(part) for part in schema]
+        return [_narrowed(part, closed=closed) for part in schema]
     if not isinstance(schema, dict):
         return schema
     found: dict[str, Any] = {}
     for key, value in schema.items():
         if key in _SCHEMAS_BY_NAME:
-            found[key] = {name: _narrowed(inner) for name, inner in value.items()}
+            found[key] = {name: _narrowed(inner, closed=closed) for name, inner in value.items()}
         else:
-            found[key] = value if key in _NO_SCHEMAS else _narrowed(value)
+            found[key] = value if key in _NO_SCHEMAS else _narrowed(value, closed=closed)
     if "pattern" in found:
         # It may match anywhere, and nothing says when to stop writing what is before it.
         whole = found["pattern"].removeprefix("^")
         whole = whole.removesuffix("$") if not whole.endswith("\\$") else whole
         found["pattern"] = f"^(?:{_narrowed_regex(whole)})$"
     properties, required = found.get("properties", {}), found.get("required", [])
-    if (properties or required) and "patternProperties" not in found:
-        others = found.get("additionalProperties", True)
-        found["properties"] = {
-            **properties,
-            **{name: others for name in required if name not in properties},
-        }
+    if properties or required:
+        more = [name for name in properties if name not in required]
         found["required"] = [
             *required,
-            *(
-                name
-                for name in properties
-                if name not in required and not _refers(properties[name])
-            ),
+            *(name for name in more if not _refers(properties[name])),
         ]
-        found["additionalProperties"] = False
+        if closed and "patternProperties" not in found:
+            others = found.get("additionalProperties", True)
+            unnamed = [name for name in required if name not in properties]
+            found["properties"] = {**properties, **dict.fromkeys(unnamed, others)}
+            found["additionalProperties"] = False
     return found
 
 
