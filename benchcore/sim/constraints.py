@@ -1,7 +1,7 @@
 """Constraints: the form that a request demands of its answer, and a text of that form.
 
-Before a form goes to llguidance it is narrowed: to texts that are within it, have all that a reader
-would want to see, and cannot go on for ever. Where nothing is left, the form goes there as it is.
+Before a form goes to llguidance it is narrowed to texts that have all the properties it names and
+cannot go on for ever. Where the narrowed form allows nothing, the form itself is tried.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _IN_A_GRAMMAR: Final = re.compile(
     r"\"(?:\\.|[^\"\\\n])*\"|(?://|#)[^\n]*|(?P<regex>/(?:\\.|[^/\\\n])+/)|" + _REPEATED
 )
 _MOST_TIMES: Final = 12
-"""Repetitions beyond the least of what may be repeated without end."""
+"""Repetitions, beyond the least number, of what may be repeated without end."""
 
 _MOST_RULES: Final = 500
 """Rules or references that a grammar or schema may have; llguidance follows them recursively."""
@@ -178,8 +178,9 @@ def json_text(
 ) -> str:
     """Returns JSON that is valid against a schema.
 
-    All properties are given but those that are refered to; keywords that llguidance does not know
-    are kept by chance, since what is returned has been validated against the whole schema.
+    All properties are given, except optional ones whose schemas lead to a `$ref`. What is returned
+    has been validated against the whole schema; values for keywords that llguidance does not know,
+    such as `not` and `uniqueItems`, are found by trying.
 
     Args:
         schema: a JSON Schema, draft 2020-12.

@@ -58,11 +58,11 @@ _SHORTEST: Final = (
     *(_ENDING, _CLOSING, _QUOTE, _COMMA, _NULL, _SPACED, _BARE),
     *(_ALPHANUMERIC, _SIGNS, _OTHER),
 )
-"""What leads to an end soonest; null is the one end of many a schema within itself."""
+"""What leads to an end soonest; in many a schema that refers to itself, only null does."""
 
 _WORDS_IN_A_TEXT: Final = 3
 _FEW: Final = 3
-"""As many signs, where no others are allowed, are taken for what comes after a text."""
+"""Where no more signs than these are allowed, they are taken for what comes after a text."""
 _MOST_CHOICES: Final = 200
 """Tokens that are chosen freely; those after them are chosen for the shortest way to an end."""
 _DEEPEST: Final = 12
