@@ -34,9 +34,8 @@ if TYPE_CHECKING:
     from benchcore.metrics.level import LevelResult
     from benchcore.metrics.summary import Summary
     from benchcore.metrics.validity import Validity
-    from benchcore.sim.options import SimOptions
+    from benchcore.sim.options import SimOptions, SimProfile
     from benchcore.sim.process import SimulatorProcess
-    from benchcore.sim.profile import SimProfile
     from benchcore.stages.accuracy.accuracy import evaluate
     from benchcore.stages.accuracy.task import Judgement, Task
     from benchcore.stages.perf.climb import climb
@@ -66,7 +65,7 @@ _HOMES = {
     "Record": "client.records",
     "ResultsError": "errors",
     "SimOptions": "sim.options",
-    "SimProfile": "sim.profile",
+    "SimProfile": "sim.options",
     "SimulatorProcess": "sim.process",
     "Summary": "metrics.summary",
     "Synthetic": "workload.synthetic",

@@ -171,9 +171,8 @@ def _list(checks: list[Check]) -> int:
 
 def _on_simulator(given: dict[str, Any], checks: list[Check], config: FunctionalConfig) -> int:
     from benchcore.logs import LOGGER
-    from benchcore.sim.options import SimOptions
+    from benchcore.sim.options import SimOptions, SimProfile
     from benchcore.sim.process import SimulatorProcess
-    from benchcore.sim.profile import SimProfile
 
     asked = "" if given["simulator"] else " (no --base-url was given)"
     LOGGER.warning("SIMULATOR: this checks the built-in simulated server%s", asked)

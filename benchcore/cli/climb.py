@@ -69,9 +69,8 @@ def climb(**given: Any) -> int:
 
 def _on_simulator(given: dict[str, Any], progress: Any) -> int:
     from benchcore.logs import LOGGER
-    from benchcore.sim.options import SimOptions
+    from benchcore.sim.options import SimOptions, SimProfile
     from benchcore.sim.process import SimulatorProcess
-    from benchcore.sim.profile import SimProfile
 
     options = SimOptions()
     if given["eval_task"] is not None:

@@ -301,9 +301,8 @@ def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
 
 def _on_simulator(given: dict[str, Any], plan: EvalPlan | None) -> int:
     from benchcore.logs import LOGGER
-    from benchcore.sim.options import SimOptions
+    from benchcore.sim.options import SimOptions, SimProfile
     from benchcore.sim.process import SimulatorProcess
-    from benchcore.sim.profile import SimProfile
     from benchcore.stages.accuracy.custom import is_custom
     from benchcore.stages.accuracy.data import BUILTIN
 

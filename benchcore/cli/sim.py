@@ -126,8 +126,8 @@ def sim(
     **given: Any,
 ) -> None:
     """Serve a simulated OpenAI-compatible server."""
-    from benchcore.sim.profile import SimProfile
-    from benchcore.sim.server import serve
+    from benchcore.sim.app import serve
+    from benchcore.sim.options import SimProfile
 
     if list_fields:
         for name, field in SimProfile.model_fields.items():
@@ -180,8 +180,7 @@ def _write_csv(file: str, levels: str, repeats: int, options: SimOptions) -> Non
 def _options(profile: str, settings: tuple[str, ...], **given: Any) -> SimOptions:
     from pydantic import ValidationError
 
-    from benchcore.sim.options import SimOptions
-    from benchcore.sim.profile import SimProfile
+    from benchcore.sim.options import SimOptions, SimProfile
 
     overrides: dict[str, object] = {}
     for setting in settings:

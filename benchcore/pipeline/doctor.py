@@ -18,9 +18,8 @@ from benchcore.metrics.percentiles import nearest_rank
 from benchcore.metrics.validity import Thresholds
 from benchcore.observe.host import clock_source, processor_name, usable_processors
 from benchcore.observe.meter import mark, spent
-from benchcore.sim.options import SimOptions
+from benchcore.sim.options import SimOptions, SimProfile
 from benchcore.sim.process import SimulatorProcess
-from benchcore.sim.profile import SimProfile
 from benchcore.stages.perf.climb import climb
 from benchcore.workload.synthetic import Synthetic
 

@@ -1,9 +1,10 @@
 """Sample CSV: a `summary.csv` of a server that nobody has to start, for trying dashboards.
 
-The figures are not drawn: requests go through the simulator's model of continuous batching
-(`benchcore.sim.batching`) in virtual time, and everything said of them is computed as of a real
-run. So they agree with each other: counts add up, percentiles rise, throughput levels off where
-the batch is full and the time to first token grows from there on.
+The figures are not drawn: chats are read, answered and batched by the simulator itself, only that
+its clock is virtual and nothing goes over a wire; what it says on /metrics is read as a run reads
+it, and everything else is computed as of a real run. So the figures agree with each other: counts
+add up, percentiles rise, throughput levels off where the batch is full and the time to first token
+grows from there on.
 """
 
 from __future__ import annotations
@@ -12,12 +13,10 @@ import heapq
 import itertools
 import math
 import tempfile
-from collections.abc import Iterable
 from collections.abc import Sequence as Several
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from benchcore.client.records import FAILED, Outcome, Record, Usage
 from benchcore.clock import NS
@@ -29,10 +28,14 @@ from benchcore.load.arrivals import offsets_ns
 from benchcore.metrics.level import LevelResult, count_tokens, latencies, rates
 from benchcore.metrics.run import RunResult
 from benchcore.metrics.validity import Evidence, judge
-from benchcore.observe.server import COLUMNS, UNKNOWN
+from benchcore.observe.server import SCRAPE_EVERY_SECONDS, Sample, columns, parse
 from benchcore.seeds import derive, stream
+from benchcore.sim.answer import Answer, BabbleAnswerer, Kind, sequences_of
 from benchcore.sim.batching import Batch, Sequence, State
-from benchcore.sim.profile import SimProfile
+from benchcore.sim.options import SimProfile
+from benchcore.sim.requests import read_chat
+from benchcore.sim.telemetry import Metrics
+from benchcore.sim.vocabulary import ENGLISH
 from benchcore.sinks.protocol import SinkOptions
 from benchcore.sinks.summary_csv import SummaryCsvSink
 
@@ -50,8 +53,11 @@ REFUSED: Final = 0.02
 _PROMPT_TOKENS: Final = (256, 768)
 _SHARED_TOKENS: Final = 64
 """Of each prompt, its first tokens are the same: a system prompt."""
+_MARKERS: Final = 3
+"""Of each prompt, the marks of its roles."""
+_SYSTEM: Final = "".join(itertools.islice(itertools.cycle(ENGLISH), _SHARED_TOKENS))
 _LONGEST: Final = 4
-"""No answer is longer than so many medians."""
+"""No answer is longer than so many medians: such is its `max_tokens`."""
 _WAY_NS: Final = 100_000
 _SEND_NS: Final = 40_000
 _LAG_NS: Final = 60_000
@@ -60,6 +66,7 @@ _PAUSE_NS: Final = NS // 10
 """How long a user waits after a refusal."""
 _GPU_BYTES: Final = 72 * 2**30
 _START_NS: Final = NS
+_SCRAPE_NS: Final = round(SCRAPE_EVERY_SECONDS * NS)
 _DAY: Final = "2026-01-01T00:00:00Z"
 
 
@@ -165,14 +172,14 @@ def sample_level(profile: SimProfile, level: SampleLevel, repeat: int, seed: int
         evidence=Evidence(),
         findings=[],
         notes=[],
-        server=virtual.watch.columns(end_ns - start_ns),
+        server=virtual.server(),
         start_ns=_START_NS,
         records=measured,
     )
 
 
 class _VirtualLevel:
-    """One level in virtual time: its load on one side, the batching model on the other."""
+    """One level in virtual time: its load on one side, the simulator's model on the other."""
 
     def __init__(self, profile: SimProfile, level: SampleLevel, repeat: int, seed: int) -> None:
         path = ("sample", level.name, repeat)
@@ -181,16 +188,21 @@ class _VirtualLevel:
         self._level = level
         self._draw = stream(seed, *path)
         self._arrivals = stream(seed, *path, "arrivals")
+        # Every level asks the same questions in the same order, as those of a real run do.
+        self._questions = stream(seed, "sample", "questions", repeat)
+        self._answerer = BabbleAnswerer(profile, derive(seed, "sample", "answers", repeat))
         self._batch = Batch(profile, derive(seed, *path, "jitter"))
+        self._metrics = Metrics(self._batch, profile)
         self._coming: list[tuple[int, int, int]] = []  # arrival at the server, number, schedule
         self._numbers = itertools.count()
-        self._serving: dict[Sequence, Record] = {}
+        self._serving: dict[Sequence, tuple[Record, Answer]] = {}
         # The users begin all at once: what waited in that crowd is not measured.
         self._first = max(3 * users, FEWEST // 4)
         self._last = self._first + (max(FEWEST, ROUNDS * users) if users else OF_ARRIVALS)
         self._left = self._last - self._first
         self._records: list[Record] = []
-        self.watch = _Watch()
+        self._samples: list[tuple[int, Sample]] = []
+        self._busy_ns = 0
 
     @property
     def measured(self) -> list[Record]:
@@ -210,6 +222,15 @@ class _VirtualLevel:
         scheduled = [record.scheduled_ns for record in self.measured]
         return min(scheduled), max(scheduled)
 
+    def server(self) -> dict[str, float]:
+        """Return the server-side columns: what is read from its metrics, and of a made-up GPU."""
+        start_ns, end_ns = self.window_ns
+        inside = [sample for at_ns, sample in self._samples if start_ns <= at_ns <= end_ns]
+        return columns(inside) | {
+            "gpu_memory_bytes_max": float(_GPU_BYTES),
+            "gpu_utilization_avg": min(self._busy_ns / (end_ns - start_ns), 1.0),
+        }
+
     def run(self) -> None:
         """Go on until every measured request has ended; the load stays up until then."""
         if self._level.mode == "closed":
@@ -220,7 +241,7 @@ class _VirtualLevel:
             due = [_START_NS + at_ns for at_ns in due]
         for at_ns in due:
             self._ask(at_ns)
-        now_ns = _START_NS
+        now_ns = scrape_ns = _START_NS
         while self._left:
             while self._coming and self._coming[0][0] <= now_ns:
                 self._arrive(*heapq.heappop(self._coming))
@@ -229,9 +250,14 @@ class _VirtualLevel:
                 now_ns = self._coming[0][0]
                 continue
             if self._first < len(self._records) <= self._last:
-                self.watch.look(self._batch, step.duration_ns)
+                self._busy_ns += step.duration_ns
+            if now_ns >= scrape_ns:
+                self._samples.append((now_ns, parse(self._metrics.exposition())))
+                scrape_ns = now_ns + _SCRAPE_NS
             now_ns += step.duration_ns
-            for sequence in self._batch.complete(step, now_ns):
+            emitted = self._batch.complete(step, now_ns)
+            self._metrics.step(step, emitted, now_ns)
+            for sequence in emitted:
                 self._token(sequence, now_ns)
 
     def _ask(self, scheduled_ns: int) -> None:
@@ -240,15 +266,16 @@ class _VirtualLevel:
         heapq.heappush(self._coming, (arrives_ns, next(self._numbers), scheduled_ns))
 
     def _arrive(self, at_ns: int, number: int, scheduled_ns: int) -> None:
-        prompt, answer = self._lengths()
+        request = read_chat(self._body())
+        (prompt,), limit = request.prompts, request.max_tokens or 1
         record = Record(
             f"sample-{number}",
             scheduled_ns=scheduled_ns,
             index=len(self._records),
             sent_ns=at_ns - _WAY_NS,
             send_end_ns=at_ns - _WAY_NS + _SEND_NS,
-            asked_input_tokens=prompt,
-            asked_output_tokens=answer,
+            asked_input_tokens=len(prompt),
+            asked_output_tokens=limit,
         )
         self._records.append(record)
         if self._batch.waiting and self._draw.random() < REFUSED:
@@ -257,28 +284,29 @@ class _VirtualLevel:
             self._ended(record, record.done_ns + _PAUSE_NS)
             return
         record.status = 200
-        sequence = Sequence(prompt, answer, digests=self._digests(number, prompt))
-        self._serving[sequence] = record
+        answer = self._answerer.answer(request, prompt, 0, limit)
+        (sequence,) = sequences_of(request, [answer], self._profile.block_tokens)
+        self._serving[sequence] = (record, answer)
         self._batch.add(sequence, at_ns)
 
     def _token(self, sequence: Sequence, now_ns: int) -> None:
-        record, at_ns = self._serving[sequence], now_ns + _WAY_NS
+        record, answer = self._serving[sequence]
+        at_ns = now_ns + _WAY_NS
         record.stamps.append(at_ns)
         record.token_events += 1
         record.last_token_ns = at_ns
         if not record.first_token_ns:
             record.first_byte_ns = record.first_token_ns = at_ns
-        if not record.first_output_ns and record.token_events > self._profile.reasoning_tokens:
+        if not record.first_output_ns and answer.kind(sequence.generated - 1) is Kind.CONTENT:
             record.first_output_ns = at_ns
         if sequence.state is State.FINISHED:
             del self._serving[sequence]
-            record.outcome, record.finish_reason = Outcome.OK, "length"
+            self._metrics.finished(sequence, answer.finish)
+            record.outcome, record.finish_reason = Outcome.OK, answer.finish
             record.done_ns = at_ns
             record.usage = Usage(
                 sequence.prompt_tokens, sequence.generated, sequence.cached_tokens, None
             )
-            if self._first <= record.index < self._last:
-                self.watch.finished.append(sequence)
             self._ended(record, record.done_ns)
 
     def _ended(self, record: Record, next_ns: int) -> None:
@@ -286,73 +314,19 @@ class _VirtualLevel:
         if self._level.mode == "closed":
             self._ask(next_ns)
 
-    def _lengths(self) -> tuple[int, int]:
-        """Draw a prompt and an answer; of the draws `random()` alone is the same everywhere."""
-        profile, draw = self._profile, self._draw
+    def _body(self) -> dict[str, Any]:
+        """Return a chat: a system prompt that all share, and a question of its own."""
+        profile, draw = self._profile, self._questions
         low, high = _PROMPT_TOKENS
-        room = profile.max_model_len
-        prompt = min(low + int(draw.random() * (high - low + 1)), room // 2)
-        median = profile.answer_tokens_median
-        spread = profile.answer_tokens_sigma * NormalDist().inv_cdf(draw.random() or 0.5)
-        answer = round(median * min(math.exp(spread), _LONGEST)) + profile.reasoning_tokens
-        return max(prompt, 1), max(1, min(answer, room - prompt))
-
-    def _digests(self, number: int, prompt: int) -> list[bytes]:
-        size = self._profile.block_tokens
-        shared = _SHARED_TOKENS // size
-        own = range(shared, prompt // size)
-        return [b"%d" % place for place in range(min(shared, prompt // size))] + [
-            b"%d/%d" % (number, place) for place in own
-        ]
-
-
-@dataclass(slots=True)
-class _Watch:
-    """What the server's own metrics would show of the window."""
-
-    running: int = 0
-    waiting: int = 0
-    kv_usage: float = 0.0
-    busy_ns: int = 0
-    preemptions: tuple[int, int] | None = None
-    finished: list[Sequence] = field(default_factory=list)
-
-    def look(self, batch: Batch, duration_ns: int) -> None:
-        """Look at a step inside the window."""
-        self.running = max(self.running, len(batch.running))
-        self.waiting = max(self.waiting, len(batch.waiting))
-        self.kv_usage = max(self.kv_usage, 1 - batch.pool.free / batch.pool.blocks)
-        self.busy_ns += duration_ns
-        first = batch.preemptions if self.preemptions is None else self.preemptions[0]
-        self.preemptions = (first, batch.preemptions)
-
-    def columns(self, window_ns: int) -> dict[str, float]:
-        """Return the server-side columns; there is no speculative decoding in the model."""
-        count = len(self.finished)
-        prompts = sum(one.prompt_tokens for one in self.finished)
-
-        def mean(times_ns: Iterable[int]) -> float:
-            return sum(times_ns) / count / NS if count else UNKNOWN
-
-        before, after = self.preemptions or (0, 0)
-        return dict.fromkeys(COLUMNS, UNKNOWN) | {
-            "server_kv_cache_usage_max": self.kv_usage,
-            "server_prefix_cache_hit_ratio": sum(one.cached_tokens for one in self.finished)
-            / prompts
-            if prompts
-            else UNKNOWN,
-            "server_running_max": float(self.running),
-            "server_waiting_max": float(self.waiting),
-            "server_preemptions": float(after - before),
-            "server_queue_seconds_avg": mean(
-                one.scheduled_ns - one.arrived_ns for one in self.finished
-            ),
-            "server_prefill_seconds_avg": mean(
-                one.first_token_ns - one.scheduled_ns for one in self.finished
-            ),
-            "server_decode_seconds_avg": mean(
-                one.finished_ns - one.first_token_ns for one in self.finished
-            ),
-            "gpu_memory_bytes_max": float(_GPU_BYTES),
-            "gpu_utilization_avg": min(self.busy_ns / window_ns, 1.0) if window_ns else UNKNOWN,
+        words = low + int(draw.random() * (high - low + 1)) - _SHARED_TOKENS
+        words = max(1, min(words, profile.max_model_len // 2 - _SHARED_TOKENS - _MARKERS))
+        question = "".join([ENGLISH[int(draw.random() * len(ENGLISH))] for _ in range(words)])
+        room = profile.max_model_len - words - _SHARED_TOKENS - _MARKERS
+        longest = math.ceil(_LONGEST * profile.answer_tokens_median) + profile.reasoning_tokens
+        return {
+            "messages": [
+                {"role": "system", "content": _SYSTEM},
+                {"role": "user", "content": question},
+            ],
+            "max_tokens": max(1, min(longest, room)),
         }

@@ -13,9 +13,8 @@ from pydantic import ValidationError
 from benchcore.config.launch import SimulatorLaunch
 from benchcore.errors import ConfigError
 from benchcore.launch.protocol import Served
-from benchcore.sim.options import SimOptions
+from benchcore.sim.options import PROFILES, SimOptions, SimProfile
 from benchcore.sim.process import SimulatorProcess
-from benchcore.sim.profile import PROFILES, SimProfile
 
 
 class SimulatorServer:

@@ -1,7 +1,6 @@
 """The simulated server: an OpenAI-compatible API over a model of continuous batching."""
 
-from benchcore.sim.options import SimOptions
+from benchcore.sim.options import PROFILES, SimOptions, SimProfile
 from benchcore.sim.process import SimulatorProcess
-from benchcore.sim.profile import PROFILES, SimProfile
 
 __all__ = ["PROFILES", "SimOptions", "SimProfile", "SimulatorProcess"]

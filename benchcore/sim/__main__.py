@@ -8,8 +8,8 @@ import sys
 
 from pydantic import ValidationError
 
+from benchcore.sim.app import serve
 from benchcore.sim.options import SimOptions
-from benchcore.sim.server import serve
 
 
 def main() -> int:

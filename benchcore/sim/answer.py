@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from benchcore.sim.ability import attempt
-from benchcore.sim.conversation import read_conversation
-from benchcore.sim.guided import guided_text
-from benchcore.sim.obedience import obeyed
-from benchcore.sim.text import CHINESE, ENGLISH, pieces, token_ids, token_text
-from benchcore.sim.tools import wanted_calls
+from benchcore.sim.batching import Sequence, block_digests
+from benchcore.sim.constraints import constrained_text
+from benchcore.sim.skills import attempt, obeyed, read_conversation, wanted_calls
+from benchcore.sim.vocabulary import CHINESE, ENGLISH, pieces, token_ids, token_text
 
 if TYPE_CHECKING:
-    from benchcore.sim.ask import Ask
-    from benchcore.sim.profile import SimProfile
+    from benchcore.sim.options import SimProfile
+    from benchcore.sim.requests import Ask
 
 _EFFORTS: Final = {"none": 0, "minimal": 0, "low": 8, "medium": 16, "high": 32, "xhigh": 64}
 _THINKING: Final = 16
@@ -93,6 +91,22 @@ class Answer:
         return "".join(self.tokens[self.reasoning_tokens :])
 
 
+def sequences_of(ask: Ask, answers: list[Answer], block_tokens: int) -> list[Sequence]:
+    """Returns what the batch is to compute for a request, a sequence for each choice.
+
+    Args:
+        ask: the request.
+        answers: to each of its prompts, each of their choices.
+        block_tokens: tokens in one KV-cache block.
+    """
+    found = []
+    for index, answer in enumerate(answers):
+        prompt = ask.prompts[index // ask.choices]
+        digests = block_digests(prompt + token_ids(answer.tokens), block_tokens)
+        found.append(Sequence(len(prompt), len(answer.tokens), digests, choice=index))
+    return found
+
+
 class Answerer(Protocol):
     """Decides what is answered."""
 
@@ -139,7 +153,7 @@ class BabbleAnswerer:
             whole = tried.worth != "cut" and len(content) == len(_tokens(tried.text))
             finish = "stop" if whole else "length"
             return Answer(thoughts + content, finish, reasoning, (), tried.worth)
-        text = guided_text(ask.body, draw)
+        text = constrained_text(ask.body, draw)
         least = ask.min_tokens - reasoning
         if text is not None:
             content = _tokens(text)

@@ -9,29 +9,22 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import HttpVersion11, web
 
-from benchcore.sim.admin import unknown_model
-from benchcore.sim.ask import (
-    ApiError,
+from benchcore.sim.answer import sequences_of
+from benchcore.sim.batching import Owner, Sequence
+from benchcore.sim.breaks.spoiling import SPOIL, SpoiltWire
+from benchcore.sim.faults import HEADER, FaultDice, Faults
+from benchcore.sim.formats import Chat, Completions, Dialect, Usage
+from benchcore.sim.requests import (
     Ask,
     read_chat,
     read_completion,
     read_object,
     read_response,
 )
-from benchcore.sim.batching import Owner, Sequence
-from benchcore.sim.bounds import check_bounds
-from benchcore.sim.breaks.spoiling import SPOIL
-from benchcore.sim.breaks.spoilt_wire import SpoiltWire
-from benchcore.sim.cache import block_digests
-from benchcore.sim.chat import Chat
-from benchcore.sim.completions import Completions
-from benchcore.sim.dialect import Dialect, Usage
-from benchcore.sim.faults import HEADER, FaultDice, Faults
 from benchcore.sim.responses import Responses
-from benchcore.sim.stream import Pause, Stream
-from benchcore.sim.text import token_ids
-from benchcore.sim.truth import Account, TruthLog
-from benchcore.sim.wire import Wire
+from benchcore.sim.streaming import Pause, Stream, Wire
+from benchcore.sim.telemetry import Account, TruthLog
+from benchcore.sim.validation import ApiError, unknown_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,8 +34,8 @@ if TYPE_CHECKING:
     from benchcore.sim.answer import Answer, Answerer
     from benchcore.sim.breaks.breakage import Spoil
     from benchcore.sim.engine import Engine
-    from benchcore.sim.metrics import Metrics
-    from benchcore.sim.profile import SimProfile
+    from benchcore.sim.options import SimProfile
+    from benchcore.sim.telemetry import Metrics
 
 REQUEST_ID: Final = "x-request-id"
 """Header by which a request is known in answers and in the truth log."""
@@ -137,7 +130,6 @@ class Handlers:
             body = read_object(await request.read())
             if SPOIL in request:
                 body = request[SPOIL].asked(body)
-            check_bounds(body, request.path)
             ask = read(body)
             self._check(ask)
             self._refuse_overload()
@@ -225,21 +217,6 @@ class Handlers:
             for choice in range(ask.choices)
         ]
 
-    def _sequences(self, ask: Ask, answers: list[Answer]) -> list[Sequence]:
-        block_tokens = self._profile.block_tokens
-        sequences = []
-        for index, answer in enumerate(answers):
-            prompt = ask.prompts[index // ask.choices]
-            sequences.append(
-                Sequence(
-                    prompt_tokens=len(prompt),
-                    output_tokens=len(answer.tokens),
-                    digests=block_digests(prompt + token_ids(answer.tokens), block_tokens),
-                    choice=index,
-                )
-            )
-        return sequences
-
     def _submit(self, sequences: list[Sequence], owner: Owner) -> None:
         for sequence in sequences:
             sequence.owner = owner
@@ -276,7 +253,7 @@ class Handlers:
         assert writer is not None
         writer.send_headers()
         wire = Wire(request, response) if spoil is None else SpoiltWire(request, response, spoil)
-        sequences = self._sequences(ask, answers)
+        sequences = sequences_of(ask, answers, self._profile.block_tokens)
         stream = Stream(
             wire,
             dialect,
@@ -339,7 +316,7 @@ class Handlers:
         faults: Faults,
         account: Account,
     ) -> web.StreamResponse:
-        sequences = self._sequences(ask, answers)
+        sequences = sequences_of(ask, answers, self._profile.block_tokens)
         gathered = _Gathered(sum(len(answer.tokens) for answer in answers))
         await asyncio.sleep(faults.seconds("stall_first") + faults.seconds("stall"))
         try:

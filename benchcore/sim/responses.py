@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from benchcore.sim.answer import Kind
-from benchcore.sim.dialect import Usage
+from benchcore.sim.formats import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchcore.sim.answer import Answer
-    from benchcore.sim.ask import Ask
-    from benchcore.sim.profile import SimProfile
+    from benchcore.sim.options import SimProfile
+    from benchcore.sim.requests import Ask
 
 
 class Responses:

@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from benchcore.sim.text import pieces
+from benchcore.sim.vocabulary import pieces
 
 pytestmark = [pytest.mark.integration, pytest.mark.perf]
 

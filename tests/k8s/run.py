@@ -29,7 +29,7 @@ from benchcore.config.launch import KubernetesLaunch
 from benchcore.errors import ConfigError, TargetError
 from benchcore.launch.kubernetes import KubernetesServer
 from benchcore.launch.leftovers import find_leftovers, remove_leftovers
-from benchcore.sim.profile import SimProfile
+from benchcore.sim.options import SimProfile
 
 HERE = Path(__file__).parent
 DEPLOY = HERE.parent.parent / "scenarios" / "deploy"

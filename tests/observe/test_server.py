@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchcore.observe.server import COLUMNS, UNKNOWN, ServerMetrics, busy, columns, parse
 from benchcore.sim import SimOptions, SimProfile
-from benchcore.sim.server import start
+from benchcore.sim.app import start
 
 NAMES_OF_VLLM = Path(__file__).parents[1] / "real/captures/vllm-metrics.txt"
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from benchcore.sim import SimOptions, SimProfile
-from benchcore.sim.server import start
+from benchcore.sim.app import start
 
 
 @dataclass(slots=True)

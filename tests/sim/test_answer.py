@@ -1,14 +1,179 @@
+"""What the simulated model answers: its tokens, its skills, its answers."""
+
 from __future__ import annotations
 
 import json
+import random
 import statistics
+import subprocess
+import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchcore.sim.answer import BabbleAnswerer, Kind
-from benchcore.sim.ask import read_chat
-from benchcore.sim.profile import SimProfile
-from benchcore.sim.text import pieces
+from benchcore.sim.options import SimProfile
+from benchcore.sim.requests import read_chat
+from benchcore.sim.skills import attempt
+from benchcore.sim.vocabulary import (
+    CHINESE,
+    ENGLISH,
+    VOCABULARY_SIZE,
+    mostly_ideographs,
+    pieces,
+    token_ids,
+)
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_the_pieces_of_a_text_joined_are_the_text(text):
+    assert "".join(pieces(text)) == text
+
+
+@given(st.text(alphabet=" a1.,你好\n<|_>é\u3000", max_size=40))
+def test_awkward_texts_keep_every_character_too(text):
+    assert "".join(pieces(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hello world", ["hello", " world"]),
+        ("a  b", ["a", " ", " b"]),
+        ("one, two.", ["one", ",", " two", "."]),
+        ("你好world", ["你", "好", "world"]),
+        ("<|user|>hi", ["<|user|>", "hi"]),
+        ("x" * 17, ["x" * 16, "x"]),
+        ("", []),
+    ],
+)
+def test_text_is_cut_into_words_marks_and_ideographs(text, expected):
+    assert pieces(text) == expected
+
+
+@given(st.lists(st.sampled_from(ENGLISH + CHINESE), max_size=30))
+def test_the_tokens_of_an_answer_are_the_pieces_of_its_text(tokens):
+    assert pieces("".join(tokens)) == tokens
+
+
+@given(st.lists(st.text(max_size=5), max_size=5))
+def test_token_ids_are_in_the_vocabulary(tokens):
+    assert all(0 <= number < VOCABULARY_SIZE for number in token_ids(tokens))
+
+
+def test_token_ids_are_the_same_in_a_process_with_another_hash_seed():
+    code = "from benchcore.sim.vocabulary import *; print(token_ids(pieces('the same 你好')))"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert found == {f"{token_ids(pieces('the same 你好'))}\n".encode()}
+
+
+def test_a_text_is_chinese_from_a_fifth_of_ideographs_on():
+    assert mostly_ideographs("你好 with")
+    assert not mostly_ideographs("你 with English words around it")
+    assert not mostly_ideographs("")
+
+
+ABLE = SimProfile.named("fast", ability=1.0)
+LOST = SimProfile.named("fast", ability=0.0)
+CHOICES = "How many?\n12 + 30 = ?\n\nA) 43\nB) 52\nC) 42\nD) 39"
+
+
+def tried(prompt, profile, batch=1, seed=0):
+    return attempt(prompt, profile, batch, random.Random(seed))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "right", "wrong"),
+    [
+        ("12 + 30 = ?", "Answer: 42", "Answer: 43"),
+        ("50 − 8 = ?", "Answer: 42", "Answer: 43"),
+        ("6 × 7 = ?", "Answer: 42", "Answer: 43"),
+        ("After ####, as in #### 1. 6 × 7 = ?", "#### 42", "#### 43"),
+        ('in the format of "Antwort:" only. 6 × 7 = ?', "Antwort: 42", "Antwort: 43"),
+        ('以 "答案: " 的形式 6 × 7 = ?', "答案: 42", "答案: 43"),
+        (CHOICES, "Answer: C", "Answer: A"),
+    ],
+)
+def test_an_able_model_is_right_and_another_wrong(prompt, right, wrong):
+    assert tried(prompt, ABLE).text.endswith(right)
+    assert tried(prompt, ABLE).worth == "right"
+    assert tried(prompt, LOST).text.endswith(wrong)
+    assert tried(prompt, LOST).worth == "wrong"
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "Tell me a story.", "12 + 30 = 42", "1 + 1 = ?\nA) 3\nB) 4"]
+)
+def test_what_it_cannot_know_it_leaves(prompt):
+    assert tried(prompt, ABLE) is None
+
+
+def test_without_an_ability_it_knows_what_anybody_does():
+    assert tried("6 × 7 = ?", SimProfile()) is not None
+
+
+@pytest.mark.parametrize(
+    ("order", "text"),
+    [
+        ("Do not use any commas.", "Rivers carry water to the sea"),
+        ("Write in all lowercase letters.", "rivers carry water to the sea"),
+        ("Include the word harbour.", "Rivers carry water to the sea harbour"),
+        (
+            "At least this: exactly 3 bullet points",
+            "* Rivers carry water to the sea\n* and on\n* and on",
+        ),
+        ("at least 9 words", "Rivers carry water to the sea on on on"),
+        ("End with the phrase: the end.", "Rivers carry water to the sea\nthe end"),
+    ],
+)
+def test_it_does_what_instructions_say(order, text):
+    assert tried(f"Write about rivers. {order}", ABLE).text == text
+    assert tried(f"Write about rivers. {order}", LOST).text == "Well, I would RATHER not, really."
+
+
+def test_fates_come_in_the_fractions_that_are_set():
+    profile = SimProfile.named("fast", ability=0.5, ability_cut=0.1, ability_unparsable=0.2)
+    found = [tried("6 × 7 = ?", profile, seed=seed).worth for seed in range(4000)]
+    shares = {worth: found.count(worth) / 4000 for worth in ("right", "wrong", "cut", "unparsable")}
+    assert shares == pytest.approx(
+        {"right": 0.5, "wrong": 0.2, "cut": 0.1, "unparsable": 0.2}, abs=0.025
+    )
+
+
+def test_above_a_batch_size_some_of_the_right_ones_become_wrong_and_no_others_change():
+    profile = SimProfile.named("fast", ability=0.8, ability_batch=8, ability_beyond=0.5)
+    for seed in range(300):
+        below, above = (tried("6 × 7 = ?", profile, batch, seed).worth for batch in (8, 9))
+        assert (below, above) in {("right", "right"), ("right", "wrong"), ("wrong", "wrong")}
+    lost = [
+        seed
+        for seed in range(300)
+        if tried("6 × 7 = ?", profile, 8, seed) != tried("6 × 7 = ?", profile, 9, seed)
+    ]
+    assert 60 < len(lost) < 120
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ability": 0.9, "ability_cut": 0.2},
+        {"ability": 0.5, "ability_cut": 0.3, "ability_unparsable": 0.3},
+        {"ability": 0.1, "ability_batch": 4, "ability_beyond": 0.9, "ability_cut": 0.2},
+    ],
+)
+def test_fractions_that_are_more_than_one_are_refused(fields):
+    with pytest.raises(ValueError, match="more than 1 together"):
+        SimProfile.named("fast", **fields)
+
 
 MANY = 30_000
 
@@ -133,9 +298,9 @@ def test_a_required_tool_is_called_with_arguments_of_its_schema(choice):
     assert type(given["days"]) is int
     assert given["unit"] in ("C", "F")
     assert type(given["wind"]) is bool
-    assert type(given["above"]) is float
-    assert [type(tag) for tag in given["tags"]] == [str]
-    assert given["more"] == {}
+    assert type(given["above"]) in (int, float)
+    assert {type(tag) for tag in given["tags"]} == {str}
+    assert isinstance(given["more"], dict)
     assert isinstance(given["odd"], str)
 
 

@@ -2,17 +2,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 
 import aiohttp
 import pytest
 
 from benchcore.sim import SimOptions
-from benchcore.sim.server import start
+from benchcore.sim.app import start
 
 CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "say something"}]
 SAY = {"messages": MESSAGES}
+STRUCTURED = "structured_outputs"
+BOGUS_TOOL = {"function": {"name": "find", "parameters": {"required": "what"}}}
+
+
+def format_of(schema):
+    form = {"name": "it", "strict": True, "schema": schema}
+    return {"response_format": {"type": "json_schema", "json_schema": form}}
 
 
 async def test_a_chat_stream_has_a_role_its_tokens_a_finish_usage_and_done(server):
@@ -212,6 +220,27 @@ async def test_a_conversation_finds_the_answer_of_its_last_turn_in_the_cache(ser
 
 
 @pytest.mark.parametrize(
+    ("fields", "pattern"),
+    [
+        ({"guided_regex": "[0-9]{3}-[a-f]{2}"}, "[0-9]{3}-[a-f]{2}"),
+        ({"guided_choice": ["north", "south"]}, "north"),
+        ({"guided_grammar": 'root ::= "left" | "right"'}, "left|right"),
+        ({"ebnf": 'start: "left" | "right"'}, "left|right"),
+        ({"json_schema": '{"enum": ["red", 7]}'}, '"red"|7'),
+        ({STRUCTURED: {"json_object": True}}, r'\{"answer":".+"\}'),
+        ({"response_format": {"type": "json_object"}}, r'\{"answer":".+"\}'),
+        (format_of({"type": "array", "items": {"const": 5}, "minItems": 2}), r"\[5(,5)+\]"),
+    ],
+)
+async def test_an_answer_has_the_form_that_is_demanded(server, fields, pattern):
+    plain = (await server.chat(max_tokens=100, **fields)).json()["choices"][0]
+    assert re.fullmatch(pattern, plain["message"]["content"])
+    assert plain["finish_reason"] == "stop"
+    stream = await server.stream(max_tokens=100, ignore_eos=False, **fields)
+    assert "".join(stream.deltas()) == plain["message"]["content"]
+
+
+@pytest.mark.parametrize(
     ("path", "body", "status", "param"),
     [
         (CHAT, b"{", 400, None),
@@ -230,7 +259,28 @@ async def test_a_conversation_finds_the_answer_of_its_last_turn_in_the_cache(ser
         (CHAT, {**SAY, "stream": "yes"}, 400, "stream"),
         (CHAT, {**SAY, "stream_options": 1}, 400, "stream_options"),
         (CHAT, {**SAY, "stop": [1]}, 400, "stop"),
+        (
+            CHAT,
+            {**SAY, "stream_options": {"include_usage": 1}, "stream": True},
+            400,
+            "include_usage",
+        ),
         (CHAT, {**SAY, "n": 129}, 400, "n"),
+        (CHAT, {"messages": [{"role": "wizard", "content": "hi"}]}, 400, "messages[0]"),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": [{"type": "smell"}]}]},
+            400,
+            "messages[0]",
+        ),
+        (CHAT, {**SAY, **format_of({"type": "gibberish"})}, 400, "response_format"),
+        (CHAT, {**SAY, **format_of(7)}, 400, "response_format"),
+        (CHAT, {**SAY, "guided_json": "{"}, 400, "guided_json"),
+        (CHAT, {**SAY, "guided_choice": []}, 400, "guided_choice"),
+        (CHAT, {**SAY, "regex": "([a-z"}, 400, "regex"),
+        (CHAT, {**SAY, "ebnf": "root ::= a"}, 400, "ebnf"),
+        (CHAT, {**SAY, "structured_outputs": {"regex": "a", "choice": ["b"]}}, 400, STRUCTURED),
+        (CHAT, {**SAY, "tools": [BOGUS_TOOL], "tool_choice": "required"}, 400, "tools"),
         (CHAT, {**SAY, "tool_choice": "required"}, 400, "tool_choice"),
         (CHAT, {**SAY, "tool_choice": "odd", "tools": [{}]}, 400, "tool_choice"),
         (CHAT, {**SAY, "tool_choice": "required", "tools": [{}]}, 400, "tools"),
@@ -247,6 +297,7 @@ async def test_a_conversation_finds_the_answer_of_its_last_turn_in_the_cache(ser
         ("/v1/completions", {"prompt": []}, 400, "prompt"),
         ("/v1/completions", {"prompt": ""}, 400, "prompt"),
         ("/v1/completions", {"prompt": [1, "a"]}, 400, "prompt"),
+        ("/v1/completions", {"prompt": [1, 2_000_000_000]}, 400, "prompt"),
         ("/v1/completions", {"prompt": "word " * 33_000}, 400, "messages"),
         ("/v1/responses", {"input": 5}, 400, "input"),
         ("/tokenize", {"prompt": 5}, 400, "prompt"),

@@ -1,4 +1,4 @@
-"""Spoiling: the middleware that lets breaks strike."""
+"""Spoiling: where breaks strike, on the way of a request in and of its answer out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import web
 
-from benchcore.sim.breaks.breakage import Break, Spoil
-from benchcore.sim.breaks.turn import Turn
+from benchcore.sim.breaks.breakage import Break, Spoil, Turn
+from benchcore.sim.streaming import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -62,3 +62,32 @@ def _object(raw: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return body if isinstance(body, dict) else None
+
+
+_DONE = b"data: [DONE]"
+
+
+class SpoiltWire(Wire):
+    """Takes what is written apart into events and gives each to the breaks."""
+
+    __slots__ = ("_held", "_rest", "_spoil")
+
+    def __init__(
+        self, request: web.BaseRequest, response: web.StreamResponse, spoil: Spoil
+    ) -> None:
+        super().__init__(request, response)
+        self._spoil = spoil
+        self._rest = b""
+        self._held: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Write events, spoilt; an incomplete one waits for its rest."""
+        *events, self._rest = (self._rest + data).split(b"\n\n")
+        found = b"".join(self._spoil.events(event + b"\n\n") for event in events)
+        if self._spoil.hold:
+            self._held.append(found)
+            if not any(event.startswith(_DONE) for event in events):
+                return
+            found = b"".join(self._held)
+        if found:
+            super().write(found)

@@ -9,8 +9,8 @@ from benchcore import SimOptions, SimProfile, Target
 from benchcore.metrics.accuracy import over_all, tally
 from benchcore.metrics.scores import estimate
 from benchcore.sim.answer import BabbleAnswerer
-from benchcore.sim.ask import read_chat
-from benchcore.sim.server import start
+from benchcore.sim.app import start
+from benchcore.sim.requests import read_chat
 from benchcore.stages.accuracy.accuracy import Accuracy, evaluate
 from benchcore.stages.accuracy.sampling import question_prompt
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchcore import SimOptions, SimProfile
 from benchcore.errors import ConfigError
-from benchcore.sim.server import start
+from benchcore.sim.app import start
 from benchcore.stages.accuracy.accuracy import evaluate
 from benchcore.stages.accuracy.catalogue import find_task, tasks
 

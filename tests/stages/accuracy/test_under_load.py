@@ -4,7 +4,7 @@ import pytest
 
 from benchcore import ClimbConfig, SimOptions, SimProfile, Target
 from benchcore.client.records import Outcome, Record
-from benchcore.sim.server import start
+from benchcore.sim.app import start
 from benchcore.stages.accuracy.under_load import LoadGrader, Questions
 from benchcore.stages.perf.climb import Climb
 from benchcore.stages.perf.plan import Part

@@ -7,7 +7,7 @@ import pytest
 from benchcore import SimOptions, SimProfile, Target
 from benchcore.config.functional import FunctionalConfig
 from benchcore.metrics.functional import FunctionalReport
-from benchcore.sim.server import start
+from benchcore.sim.app import start
 from benchcore.stages.functional.catalogue import installed_suites, select
 from benchcore.stages.functional.functional import Functional
 from benchcore.stages.functional.pace import Pace

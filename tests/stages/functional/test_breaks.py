@@ -1,7 +1,7 @@
 import pytest
 
 from benchcore.metrics.functional import Verdict
-from benchcore.sim.breaks.catalogue import BREAKS, known_break
+from benchcore.sim.breaks import BREAKS, known_break
 from benchcore.stages.functional.catalogue import installed_suites
 
 IDS = sorted(case_id for suite in installed_suites().values() for case_id in suite.checks)

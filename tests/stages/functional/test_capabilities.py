@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from benchcore import Client, Target
-from benchcore.sim.server import start
+from benchcore.sim.app import start
 from benchcore.stages.functional.capabilities import PROBES, probe
 from benchcore.stages.functional.dialect import UNKNOWN
 from benchcore.stages.functional.subject import Subject

@@ -13,7 +13,7 @@ from benchcore.config.functional import FunctionalConfig
 from benchcore.errors import BenchcoreError, TargetError
 from benchcore.metrics.functional import Verdict
 from benchcore.report.functional import render_functional
-from benchcore.sim.server import start
+from benchcore.sim.app import start
 from benchcore.sinks.functional import write_functional
 from benchcore.stages.functional.catalogue import installed_suites, select
 from benchcore.stages.functional.check import CheckFailedError

@@ -8,7 +8,7 @@ from aiohttp import web
 from benchcore import Target
 from benchcore.errors import TargetError, VerdictError
 from benchcore.metrics.functional import CheckResult, FunctionalReport, Verdict
-from benchcore.sim.server import start
+from benchcore.sim.app import start
 from benchcore.stages.functional import pace
 from benchcore.stages.functional.catalogue import installed_suites, select
 from benchcore.stages.functional.functional import Functional, check_verdicts

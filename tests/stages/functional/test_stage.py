@@ -12,7 +12,7 @@ from benchcore.config.run_type import RUN_TYPES
 from benchcore.config.scenario import Scenario
 from benchcore.config.stage import FunctionalSettings
 from benchcore.errors import TargetError
-from benchcore.sim.server import start
+from benchcore.sim.app import start
 from benchcore.stages.functional import pace
 from benchcore.stages.functional.stage import FunctionalStage
 from benchcore.stages.protocol import StageContext

@@ -1,10 +1,12 @@
-"""The simulator's /metrics under vLLM's names."""
+"""Telemetry: what the simulator says of itself on /metrics, and the truth it writes down."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import orjson
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -16,11 +18,12 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Sequence as Many
+    from pathlib import Path
 
     from prometheus_client.metrics_core import Metric
 
     from benchcore.sim.batching import Batch, Sequence, Step
-    from benchcore.sim.profile import SimProfile
+    from benchcore.sim.options import SimProfile
 
 _LABELS: Final = ("model_name", "engine")
 _ENGINE: Final = "0"
@@ -39,7 +42,7 @@ _LATENCY: Final = (
 _STEP_TOKENS: Final = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
 
-class Tally:
+class Buckets:
     """Bucket counts that cost a bisection per value; prometheus-client's take a lock each."""
 
     __slots__ = ("_bounds", "_counts", "_sum", "count")
@@ -125,8 +128,8 @@ class Metrics:
         )
         self.prompt_tokens = 0
         self.generation_tokens = 0
-        self.gaps = Tally(_GAPS)
-        self.step_tokens = Tally(_STEP_TOKENS)
+        self.gaps = Buckets(_GAPS)
+        self.step_tokens = Buckets(_STEP_TOKENS)
         self.registry = CollectorRegistry()
         self.registry.register(_EngineCollector(self))
         sizes = _one_two_five(profile.max_model_len)
@@ -196,3 +199,72 @@ def _one_two_five(largest: int) -> tuple[float, ...]:
                 return tuple(sizes)
             sizes.append(mantissa * power)
         power *= 10
+
+
+@dataclass(slots=True)
+class Account:
+    """What happened to one request; times are CLOCK_MONOTONIC nanoseconds.
+
+    ``writes_ns`` has one stamp per token event, taken immediately before the write that
+    carried it; events of one write share their stamp. ``worth`` is what the answer to a question
+    is worth, ``batch`` how many requests were in hand.
+    """
+
+    request_id: str
+    received_ns: int
+    endpoint: str
+    status: int = 200
+    first_write_ns: int | None = None
+    writes_ns: list[int] = field(default_factory=list)
+    completion_tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    preemptions: int = 0
+    finish: str | None = None
+    worth: str = ""
+    batch: int = 0
+
+    def line(self) -> bytes:
+        """The account as one line of JSON."""
+        return (
+            orjson.dumps(
+                {
+                    "request_id": self.request_id,
+                    "endpoint": self.endpoint,
+                    "status": self.status,
+                    "received_ns": self.received_ns,
+                    "first_write_ns": self.first_write_ns,
+                    "writes_ns": self.writes_ns,
+                    "events": len(self.writes_ns),
+                    "completion_tokens": self.completion_tokens,
+                    "prompt_tokens": self.prompt_tokens,
+                    "cached_tokens": self.cached_tokens,
+                    "preemptions": self.preemptions,
+                    "finish": self.finish,
+                    "worth": self.worth or None,
+                    "batch": self.batch,
+                }
+            )
+            + b"\n"
+        )
+
+
+class TruthLog:
+    """Appends accounts to a file, each as one whole line as soon as its request ends.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+
+    __slots__ = ("_file",)
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, account: Account) -> None:
+        """Appends one account."""
+        self._file.write(account.line())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()

@@ -1,49 +1,28 @@
-"""What a request asks for, read from its JSON body."""
+"""Requests: what one asks for, read from its JSON body."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from benchcore.sim.text import mostly_ideographs, pieces, token_ids
+from benchcore.sim.validation import (
+    CHAT,
+    COMPLETION,
+    EVERYWHERE,
+    ApiError,
+    check_bounds,
+    check_messages,
+    check_prompt,
+    flag_fault,
+)
+from benchcore.sim.vocabulary import mostly_ideographs, pieces, token_ids
 
-_MAX_CHOICES: Final = 128
+if TYPE_CHECKING:
+    pass
+
 _COMPLETION_DEFAULT_TOKENS: Final = 16
-
-
-class ApiError(Exception):
-    """A request that is answered with OpenAI's error envelope."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        kind: str = "BadRequestError",
-        param: str | None = None,
-        code: str | int | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.code = status if code is None else code
-        self.status = status
-        self.message = message
-        self.kind = kind
-        self.param = param
-        self.headers = headers or {}
-
-    def envelope(self) -> dict[str, Any]:
-        """The body: ``{"error": {...}}``."""
-        return {
-            "error": {
-                "message": self.message,
-                "type": self.kind,
-                "param": self.param,
-                "code": self.code,
-            }
-        }
 
 
 @dataclass(slots=True, frozen=True)
@@ -109,6 +88,8 @@ def read_chat(body: dict[str, Any]) -> Ask:
     Raises:
         ApiError: 400, with the name of the field at fault.
     """
+    check_bounds(body, CHAT)
+    check_messages(body.get("messages"))
     text = chat_text(body.get("messages"))
     newer = body.get("max_completion_tokens") is not None
     limit_key = "max_completion_tokens" if newer else "max_tokens"
@@ -123,6 +104,8 @@ def read_completion(body: dict[str, Any]) -> Ask:
     Raises:
         ApiError: 400, with the name of the field at fault.
     """
+    check_bounds(body, COMPLETION)
+    check_prompt(body.get("prompt"))
     texts, prompts = _read_prompts(body.get("prompt"))
     ask = _read_common(body, prompts, "".join(texts), "max_tokens")
     ask.texts = texts
@@ -137,6 +120,7 @@ def read_response(body: dict[str, Any]) -> Ask:
     Raises:
         ApiError: 400, with the name of the field at fault.
     """
+    check_bounds(body, EVERYWHERE)
     given = body.get("input")
     messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
     instructions = body.get("instructions")
@@ -177,14 +161,19 @@ def chat_text(messages: Any, *, param: str = "messages", open_answer: bool = Tru
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise ApiError(400, f"{param}[{index}] must be an object with a role", param=param)
-        content = _content_text(message.get("content"), f"{param}[{index}].content")
+        content = content_text(message.get("content"), f"{param}[{index}].content")
         parts.append(f"<|{message['role']}|>{content}")
     if open_answer:
         parts.append("<|assistant|>")
     return "".join(parts)
 
 
-def _content_text(content: Any, param: str) -> str:
+def content_text(content: Any, param: str = "content") -> str:
+    """Returns the text of a message's content: a string, parts, or null.
+
+    Raises:
+        ApiError: 400, it is something else.
+    """
     if content is None:
         return ""
     if isinstance(content, str):
@@ -221,48 +210,26 @@ def _read_common(body: dict[str, Any], prompts: list[list[int]], text: str, limi
         raise ApiError(400, "model must be a string", param="model")
     if not all(prompts):
         raise ApiError(400, "the prompt is empty", param="prompt")
-    stop = body.get("stop")
-    stops = [stop] if isinstance(stop, str) else stop or []
-    if not isinstance(stops, list) or not all(isinstance(one, str) for one in stops):
-        raise ApiError(400, "stop must be a string or a list of strings", param="stop")
+    stop = body.get("stop") or ()
     options = body.get("stream_options") or {}
-    if not isinstance(options, dict):
-        raise ApiError(400, "stream_options must be an object", param="stream_options")
+    for name in ("include_usage", "continuous_usage_stats"):
+        if options.get(name) is not None and (fault := flag_fault(options[name])):
+            raise ApiError(400, f"{name} {fault}", param=name)
     return Ask(
         model=model,
         prompts=prompts,
         ideographs=mostly_ideographs(text),
-        max_tokens=_integer(body, limit_key, None, 1, 1 << 31),
-        min_tokens=_integer(body, "min_tokens", 0, 0, 1 << 31) or 0,
-        ignore_eos=_flag(body, "ignore_eos"),
-        choices=_integer(body, "n", 1, 1, _MAX_CHOICES) or 1,
-        stop=tuple(one for one in stops if one),
-        seed=_integer(body, "seed", None, -(1 << 63), 1 << 63),
-        stream=_flag(body, "stream"),
-        include_usage=_flag(options, "include_usage"),
-        continuous_usage=_flag(options, "continuous_usage_stats"),
+        max_tokens=body.get(limit_key),
+        min_tokens=body.get("min_tokens") or 0,
+        ignore_eos=body.get("ignore_eos") is True,
+        choices=body.get("n") or 1,
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        seed=body.get("seed"),
+        stream=body.get("stream") is True,
+        include_usage=options.get("include_usage") is True,
+        continuous_usage=options.get("continuous_usage_stats") is True,
         body=body,
     )
-
-
-def _integer(
-    body: dict[str, Any], key: str, default: int | None, low: int, high: int
-) -> int | None:
-    value = body.get(key)
-    if value is None:
-        return default
-    if type(value) is not int or not low <= value <= high:
-        raise ApiError(400, f"{key} must be an integer of at least {low}", param=key)
-    return value
-
-
-def _flag(body: dict[str, Any], key: str) -> bool:
-    value = body.get(key)
-    if value is None:
-        return False
-    if not isinstance(value, bool):
-        raise ApiError(400, f"{key} must be true or false", param=key)
-    return value
 
 
 def _read_tools(ask: Ask, body: dict[str, Any]) -> None:

@@ -1,12 +1,11 @@
-"""Bounds: what each parameter may be; anything else is refused before it is read."""
+"""Validation: what each parameter of a request may be, and the error that refuses one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from benchcore.sim.ask import ApiError
-from benchcore.sim.text import VOCABULARY_SIZE
+from benchcore.sim.vocabulary import VOCABULARY_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +15,49 @@ _PARTS: Final = ("text", "image_url", "input_text", "output_text", "input_audio"
 _FORMATS: Final = ("text", "json_object", "json_schema")
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
 _MOST_STOPS: Final = 4
+
+
+class ApiError(Exception):
+    """A request that is answered with OpenAI's error envelope."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "BadRequestError",
+        param: str | None = None,
+        code: str | int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = status if code is None else code
+        self.status = status
+        self.message = message
+        self.kind = kind
+        self.param = param
+        self.headers = headers or {}
+
+    def envelope(self) -> dict[str, Any]:
+        """The body: ``{"error": {...}}``."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.kind,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+
+def unknown_model(name: str, known: str) -> ApiError:
+    """Returns the refusal of a model that is not there."""
+    return ApiError(
+        404,
+        f"the model {name!r} does not exist; this server has {known!r}",
+        kind="NotFoundError",
+        param="model",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +80,8 @@ class _Number:
         return ""
 
 
-def _flag(value: Any) -> str:
+def flag_fault(value: Any) -> str:
+    """What is wrong with a flag; empty where nothing is."""
     return "" if isinstance(value, bool) else "must be true or false"
 
 
@@ -101,7 +144,7 @@ def _tool_choice(value: Any) -> str:
     return "must be none, auto, required or name a function"
 
 
-_EVERYWHERE: Final[dict[str, Callable[[Any], str]]] = {
+EVERYWHERE: Final[dict[str, Callable[[Any], str]]] = {
     "temperature": _Number(0, 2).fault,
     "top_p": _Number(0, 1, above=True).fault,
     "min_p": _Number(0, 1).fault,
@@ -119,11 +162,11 @@ _EVERYWHERE: Final[dict[str, Callable[[Any], str]]] = {
     "stop": _stop,
     "stop_token_ids": _ids,
     "logit_bias": _bias,
-    "stream": _flag,
-    "ignore_eos": _flag,
-    "use_beam_search": _flag,
-    "early_stopping": _flag,
-    "parallel_tool_calls": _flag,
+    "stream": flag_fault,
+    "ignore_eos": flag_fault,
+    "use_beam_search": flag_fault,
+    "early_stopping": flag_fault,
+    "parallel_tool_calls": flag_fault,
     "stream_options": _object,
     "chat_template_kwargs": _object,
     "response_format": _format,
@@ -131,37 +174,34 @@ _EVERYWHERE: Final[dict[str, Callable[[Any], str]]] = {
     "tools": _tools,
     "tool_choice": _tool_choice,
 }
-_CHAT: Final[dict[str, Callable[[Any], str]]] = {
-    "logprobs": _flag,
+CHAT: Final[dict[str, Callable[[Any], str]]] = {
+    **EVERYWHERE,
+    "logprobs": flag_fault,
     "top_logprobs": _Number(0, 20, whole=True).fault,
 }
-_COMPLETION: Final[dict[str, Callable[[Any], str]]] = {
+COMPLETION: Final[dict[str, Callable[[Any], str]]] = {
+    **EVERYWHERE,
     "logprobs": _Number(0, 20, whole=True).fault,
     "best_of": _Number(1, 20, whole=True).fault,
-    "echo": _flag,
+    "echo": flag_fault,
 }
 
 
-def check_bounds(body: dict[str, Any], path: str) -> None:
+def check_bounds(body: dict[str, Any], faults: dict[str, Callable[[Any], str]]) -> None:
     """Refuses a parameter that is not what it may be; null is as if it were absent.
 
     Args:
         body: the request's.
-        path: the endpoint.
+        faults: of each parameter what finds its fault.
 
     Raises:
         ApiError: 400, with the name of the parameter at fault.
     """
-    own = {"/v1/chat/completions": _CHAT, "/v1/completions": _COMPLETION}.get(path, {})
     for name, value in body.items():
-        find_fault = own.get(name) or _EVERYWHERE.get(name)
+        find_fault = faults.get(name)
         if find_fault is not None and value is not None and (fault := find_fault(value)):
             raise ApiError(400, f"{name} {fault}", param=name)
-    _check_pairs(body, chat=path == "/v1/chat/completions")
-    if path == "/v1/chat/completions":
-        _check_messages(body.get("messages"))
-    if path == "/v1/completions":
-        _check_prompt(body.get("prompt"))
+    _check_pairs(body, chat=faults is CHAT)
 
 
 def _check_pairs(body: dict[str, Any], *, chat: bool) -> None:
@@ -178,7 +218,12 @@ def _check_pairs(body: dict[str, Any], *, chat: bool) -> None:
         raise ApiError(400, "tool_choice needs tools", param="tool_choice")
 
 
-def _check_messages(messages: Any) -> None:
+def check_messages(messages: Any) -> None:
+    """Refuses a role or a part of a content that there is not.
+
+    Raises:
+        ApiError: 400.
+    """
     for index, message in enumerate(messages if isinstance(messages, list) else ()):
         if not isinstance(message, dict):
             continue
@@ -191,7 +236,12 @@ def _check_messages(messages: Any) -> None:
                 raise ApiError(400, f"{place}.content: a part of an unknown type", param=place)
 
 
-def _check_prompt(prompt: Any) -> None:
+def check_prompt(prompt: Any) -> None:
+    """Refuses a token id that is not in the vocabulary.
+
+    Raises:
+        ApiError: 400.
+    """
     for one in prompt if isinstance(prompt, list) else ():
         for token in one if isinstance(one, list) else (one,):
             if isinstance(token, int) and not _is_id(token):

@@ -1,24 +1,87 @@
-"""A streamed answer: tokens in from the engine's steps, events out on the wire."""
+"""Streaming: tokens in from the engine's steps, events out on the wire."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import struct
 import time
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from benchcore.sim.dialect import Usage
+from benchcore.sim.formats import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence as Many
 
+    from aiohttp import web
+
     from benchcore.sim.answer import Answer
     from benchcore.sim.batching import Sequence
-    from benchcore.sim.dialect import Dialect
     from benchcore.sim.engine import Engine
     from benchcore.sim.faults import Faults
-    from benchcore.sim.truth import Account
-    from benchcore.sim.wire import Wire
+    from benchcore.sim.formats import Dialect
+    from benchcore.sim.telemetry import Account
+
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+
+
+class Wire:
+    """Writes a prepared response's body from plain functions, without a task switch.
+
+    Goes to the transport, past aiohttp's writer, whose ``write`` is a coroutine; asyncio's and
+    uvloop's transports both hand the bytes to the socket within the call.
+
+    Raises:
+        ConnectionResetError: the client has left already.
+    """
+
+    __slots__ = ("_chunked", "_protocol", "_transport", "lost")
+
+    def __init__(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the client left before the headers")
+        self._transport: asyncio.Transport = transport
+        self._protocol = request.protocol
+        self._chunked = response.chunked
+        self.lost = False
+
+    @property
+    def blocked(self) -> bool:
+        """The client reads too slowly: wait for the payload writer's drain."""
+        return self._protocol.writing_paused
+
+    def write(self, data: bytes) -> None:
+        """Writes a piece of the body; nothing once the connection is lost."""
+        if self._chunked:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._transport.is_closing():
+            self.lost = True
+        if not self.lost:
+            self._transport.write(data)
+
+    def cut(self, data: bytes) -> None:
+        """Begins a piece and closes the connection in its middle."""
+        framed = b"%x\r\n%b" % (len(data), data) if self._chunked else data
+        self._transport.write(framed[: len(framed) // 2 + 1])
+        self.lost = True
+        self._transport.close()
+
+    def close(self) -> None:
+        """Closes the connection once what was written has gone."""
+        self.lost = True
+        self._transport.close()
+
+    def reset(self) -> None:
+        """Closes the connection with a reset (RST)."""
+        self.lost = True
+        raw = self._transport.get_extra_info("socket")
+        with socket.socket(fileno=os.dup(raw.fileno())) as duplicate:
+            duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self._transport.abort()
+
 
 _BURST_EVENTS: Final = 64
 """Events in one write at most, when a slow client has let them pile up."""
