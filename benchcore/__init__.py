@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchcore.version import __version__
 
 if TYPE_CHECKING:
-    from benchcore.client.client import Client
-    from benchcore.client.prompt import Prompt
-    from benchcore.client.records import Outcome, Phase, Record, Usage
-    from benchcore.config.climb import ClimbConfig
-    from benchcore.config.eval import EvalConfig
-    from benchcore.config.lengths import Length
-    from benchcore.config.target import Target, Timeouts
-    from benchcore.errors import (
+    from benchcore.base.errors import (
         BenchcoreError,
         CapacityError,
         ConfigError,
@@ -30,55 +23,62 @@ if TYPE_CHECKING:
         UsageError,
         VerdictError,
     )
+    from benchcore.client.client import Client
+    from benchcore.client.records import Outcome, Phase, Record, Usage
+    from benchcore.client.request import Prompt
+    from benchcore.climb.climb import climb
+    from benchcore.config.climb import ClimbConfig
+    from benchcore.config.evals import EvalConfig
+    from benchcore.config.target import Target, Timeouts
+    from benchcore.config.values import Length
+    from benchcore.evals.run import evaluate
+    from benchcore.evals.task import Judgement, Task
     from benchcore.metrics.accuracy import AccuracyReport
     from benchcore.metrics.level import LevelResult
     from benchcore.metrics.summary import Summary
     from benchcore.metrics.validity import Validity
+    from benchcore.runs.sinks import ClimbRun
     from benchcore.sim.options import SimOptions, SimProfile
     from benchcore.sim.process import SimulatorProcess
-    from benchcore.stages.accuracy.accuracy import evaluate
-    from benchcore.stages.accuracy.task import Judgement, Task
-    from benchcore.stages.perf.climb import climb
-    from benchcore.stages.perf.climb_run import ClimbRun
     from benchcore.workload.jsonl import PromptFile
     from benchcore.workload.named import load_workload
     from benchcore.workload.synthetic import Synthetic
 
 _HOMES = {
     "AccuracyReport": "metrics.accuracy",
-    "BenchcoreError": "errors",
-    "CapacityError": "errors",
+    "BenchcoreError": "base.errors",
+    "CapacityError": "base.errors",
     "Client": "client.client",
     "ClimbConfig": "config.climb",
-    "ClimbRun": "stages.perf.climb_run",
-    "ConfigError": "errors",
-    "EvalConfig": "config.eval",
-    "InvalidRunError": "errors",
-    "Judgement": "stages.accuracy.task",
-    "Length": "config.lengths",
+    "ClimbRun": "runs.sinks",
+    "ConfigError": "base.errors",
+    "EvalConfig": "config.evals",
+    "InvalidRunError": "base.errors",
+    "Judgement": "evals.task",
+    "Length": "config.values",
     "LevelResult": "metrics.level",
-    "LockError": "errors",
+    "LockError": "base.errors",
     "Outcome": "client.records",
     "Phase": "client.records",
-    "Prompt": "client.prompt",
+    "Prompt": "client.request",
     "PromptFile": "workload.jsonl",
     "Record": "client.records",
-    "ResultsError": "errors",
+    "ResultsError": "base.errors",
     "SimOptions": "sim.options",
     "SimProfile": "sim.options",
     "SimulatorProcess": "sim.process",
     "Summary": "metrics.summary",
     "Synthetic": "workload.synthetic",
     "Target": "config.target",
-    "TargetError": "errors",
-    "Task": "stages.accuracy.task",
+    "TargetError": "base.errors",
+    "Task": "evals.task",
     "Timeouts": "config.target",
     "Usage": "client.records",
-    "UsageError": "errors",
+    "UsageError": "base.errors",
     "Validity": "metrics.validity",
-    "VerdictError": "errors",
-    "climb": "stages.perf.climb",
-    "evaluate": "stages.accuracy.accuracy",
+    "VerdictError": "base.errors",
+    "climb": "climb.climb",
+    "evaluate": "evals.run",
     "load_workload": "workload.named",
 }
 

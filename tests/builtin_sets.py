@@ -11,7 +11,7 @@ import io
 import json
 from pathlib import Path
 
-from benchcore.seeds import stream
+from benchcore.base.seeds import stream
 
 FOLDER = Path(__file__).parents[1] / "workloads" / "eval"
 CANARY = "made by benchcore's developers for its tests"

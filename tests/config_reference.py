@@ -9,16 +9,26 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic_core import PydanticUndefined
 
+from benchcore.config.checks import CheckRule, FunctionalConfig
 from benchcore.config.climb import ClimbFields
-from benchcore.config.eval import EvalConfig
-from benchcore.config.functional import CheckRule, FunctionalConfig
+from benchcore.config.evals import EvalConfig
 from benchcore.config.gate import Rule
-from benchcore.config.launch import KubernetesLaunch, LocalLaunch, SimulatorLaunch
-from benchcore.config.matrix import Choice, Matrix
-from benchcore.config.provider import Provider, ScenarioTarget
-from benchcore.config.run_type import RUN_TYPES
-from benchcore.config.scenario import Health, Scenario
-from benchcore.config.stage import STAGES, StageSettings
+from benchcore.config.scenario import (
+    RUN_TYPES,
+    STAGES,
+    Choice,
+    Health,
+    Matrix,
+    Scenario,
+    StageSettings,
+)
+from benchcore.config.servers import (
+    KubernetesLaunch,
+    LocalLaunch,
+    Provider,
+    ScenarioTarget,
+    SimulatorLaunch,
+)
 from benchcore.config.target import Timeouts
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "scenarios.md"

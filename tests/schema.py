@@ -6,17 +6,12 @@ Called by `make schema`; a test compares what lies there.
 import json
 from pathlib import Path
 
-from benchcore.config.cases import CasesFile
-from benchcore.config.eval import EvalConfig
-from benchcore.config.functional import FunctionalConfig
+from benchcore.config.checks import CasesFile, FunctionalConfig
+from benchcore.config.evals import EvalConfig, TaskFile
 from benchcore.config.gate import GateFile
-from benchcore.config.matrix import Matrix
 from benchcore.config.metric_map import MetricMap
-from benchcore.config.provider import ProvidersFile
-from benchcore.config.run_type import RUN_TYPES
-from benchcore.config.scenario import Scenario
-from benchcore.config.stage import STAGES, StageSettings
-from benchcore.config.task_file import TaskFile
+from benchcore.config.scenario import RUN_TYPES, STAGES, Matrix, Scenario, StageSettings
+from benchcore.config.servers import ProvidersFile
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schema"
 MODELS = {

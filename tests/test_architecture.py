@@ -11,27 +11,27 @@ import benchcore
 
 ROOT = Path(benchcore.__file__).parent
 FLOORS = {
-    "clock": 0,
-    "errors": 0,
-    "logs": 0,
-    "seeds": 0,
-    "secrets": 0,
-    "text": 0,
     "version": 0,
-    "config": 0,
-    "client": 1,
-    "metrics": 1,
-    "observe": 1,
-    "load": 2,
-    "launch": 2,
-    "workload": 2,
-    "sinks": 2,
-    "report": 2,
-    "stages": 3,
-    "pipeline": 4,
-    "cli": 5,
+    "base": 0,
+    "config": 1,
+    "client": 2,
+    "observe": 2,
+    "metrics": 3,
+    "load": 4,
+    "workload": 4,
+    "runs": 5,
+    "foreign": 6,
+    "judge": 7,
+    "show": 7,
+    "publish": 7,
+    "servers": 8,
+    "climb": 9,
+    "checks": 9,
+    "evals": 9,
+    "scenario": 10,
+    "cli": 11,
 }
-WING = "sim"  # the simulator: only the floors above the stages may know it
+WING = "sim"  # the simulator: only scenarios and the command line may know it
 TOP = {"__init__", "__main__"}
 
 

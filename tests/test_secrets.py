@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from benchcore.secrets import (
+from benchcore.base.secrets import (
     field_secrets,
     header_secrets,
     is_secret,

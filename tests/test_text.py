@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchcore.config.json_file import read_json
-from benchcore.errors import ConfigError
-from benchcore.secrets import masked_text
-from benchcore.text import LONGEST, cell, harmless, harmless_json, printable, visible
+from benchcore.base.errors import ConfigError
+from benchcore.base.files import read_json
+from benchcore.base.secrets import masked_text
+from benchcore.base.text import LONGEST, cell, harmless, harmless_json, printable, visible
 
 NASTY = "\x1b]0;pwned\x07\x1b[2Jred\u202e\x00\ud800"
 

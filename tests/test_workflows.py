@@ -13,9 +13,9 @@ import yaml
 
 from benchcore.config.document import read_model
 from benchcore.config.gate import GateFile
-from benchcore.config.matrix import Choice
-from benchcore.pipeline.matrix_file import load_matrix
-from benchcore.pipeline.scenario_file import load_scenario
+from benchcore.config.scenario import Choice
+from benchcore.scenario.matrix import load_matrix
+from benchcore.scenario.scenario_file import load_scenario
 from tests.test_documentation import Block, blocks, commands, extended, parse
 
 __all__ = ["extended"]  # a fixture

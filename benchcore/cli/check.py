@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from pydantic import SecretStr
 
+from benchcore.base.errors import ResultsError, TargetError
 from benchcore.cli import values
-from benchcore.cli.output import show
 from benchcore.cli.target import LABEL, SERVER, Sectioned, masked, read_target, warnings
-from benchcore.errors import ResultsError, TargetError
+from benchcore.cli.terminal import show
 
 if TYPE_CHECKING:
-    from benchcore.config.functional import FunctionalConfig
-    from benchcore.metrics.functional import FunctionalReport
-    from benchcore.stages.functional.check import Check
+    from benchcore.checks.check import Check
+    from benchcore.config.checks import FunctionalConfig
+    from benchcore.runs.checks import FunctionalReport
 
 _SIM_KEY = "key-of-the-simulator"
 _SIM_EXPIRED = "expired-key-of-the-simulator"
@@ -114,7 +114,7 @@ def check(**given: Any) -> int:
 
     Aims at --base-url; without one, starts the built-in simulator and says so.
     """
-    from benchcore.cli.logs import QUIET, set_up
+    from benchcore.cli.terminal import QUIET, set_up
 
     checks, config = _wanted(given)
     if given["list_only"]:
@@ -130,8 +130,7 @@ def check(**given: Any) -> int:
 
 def _wanted(given: dict[str, Any]) -> tuple[list[Check], FunctionalConfig]:
     """Return the checks to make, and how."""
-    from benchcore.stages.functional.cases import read_config
-    from benchcore.stages.functional.choice import chosen_checks
+    from benchcore.checks.catalogue import chosen_checks, read_config
 
     over = {
         name: given[name]
@@ -170,7 +169,7 @@ def _list(checks: list[Check]) -> int:
 
 
 def _on_simulator(given: dict[str, Any], checks: list[Check], config: FunctionalConfig) -> int:
-    from benchcore.logs import LOGGER
+    from benchcore.base.logs import LOGGER
     from benchcore.sim.options import SimOptions, SimProfile
     from benchcore.sim.process import SimulatorProcess
 
@@ -193,14 +192,13 @@ def _on_simulator(given: dict[str, Any], checks: list[Check], config: Functional
 def _on_server(
     given: dict[str, Any], checks: list[Check], config: FunctionalConfig, base_url: str, kind: str
 ) -> int:
-    from benchcore.cli.loop import run_loop
-    from benchcore.cli.signals import catch_signals
-    from benchcore.logs import LOGGER, RESULT
-    from benchcore.metrics.functional import Verdict
-    from benchcore.report.functional import render_functional, result_line
-    from benchcore.sinks.folder import make_folder
-    from benchcore.stages.functional.functional import Functional, check_verdicts
-    from benchcore.text import printable
+    from benchcore.base.files import make_folder
+    from benchcore.base.logs import LOGGER, RESULT
+    from benchcore.base.text import printable
+    from benchcore.checks.run import Functional, check_verdicts
+    from benchcore.cli.loop import catch_signals, run_loop
+    from benchcore.runs.checks import Verdict
+    from benchcore.show.text import render_functional, result_line
     from benchcore.version import __version__
 
     target = read_target(given, base_url)
@@ -284,8 +282,8 @@ def _save(
     Raises:
         ResultsError: it cannot be written.
     """
-    from benchcore.sinks.functional import write_functional
-    from benchcore.stages.head import write_head
+    from benchcore.publish.junit import write_functional
+    from benchcore.runs.run_json import write_head
 
     try:
         write_functional(folder, report)

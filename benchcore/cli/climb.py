@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchcore.base.errors import InvalidRunError, ResultsError, TargetError
 from benchcore.cli import climb_options as options
 from benchcore.cli import values
-from benchcore.cli.climb_eval import SIM_ABILITY, Evaluation, read_evaluation
-from benchcore.cli.output import colored, show_json
-from benchcore.cli.signals import catch_signals
+from benchcore.cli.eval_options import SIM_ABILITY, Evaluation, read_evaluation
+from benchcore.cli.loop import catch_signals
 from benchcore.cli.target import SERVER, Sectioned, masked, read_target, validated, warnings
-from benchcore.errors import InvalidRunError, ResultsError, TargetError
+from benchcore.cli.terminal import colored, show_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from benchcore.climb.climb import Climb
+    from benchcore.climb.plan import Part
     from benchcore.config.target import Target
-    from benchcore.metrics.run import RunResult
-    from benchcore.sinks.pushgateway import Pushgateway
-    from benchcore.stages.perf.climb import Climb
-    from benchcore.stages.perf.plan import Part
+    from benchcore.publish.pushgateway import Pushgateway
+    from benchcore.runs.run import RunResult
 
 
 @click.command(cls=Sectioned, epilog=options.EXAMPLES)
@@ -43,8 +43,8 @@ def climb(**given: Any) -> int:
     Every level is measured by itself, and the next one puts on more load. Without --base-url the
     built-in simulated server is measured.
     """
-    from benchcore.cli.logs import QUIET, set_up
-    from benchcore.report.live import TerminalProgress
+    from benchcore.cli.terminal import QUIET, set_up
+    from benchcore.show.progress import TerminalProgress
 
     if given["concurrency"] is not None and given["rate"] is not None:
         raise click.UsageError("--concurrency is a closed loop and --rate an open one: give one")
@@ -68,14 +68,14 @@ def climb(**given: Any) -> int:
 
 
 def _on_simulator(given: dict[str, Any], progress: Any) -> int:
-    from benchcore.logs import LOGGER
+    from benchcore.base.logs import LOGGER
     from benchcore.sim.options import SimOptions, SimProfile
     from benchcore.sim.process import SimulatorProcess
 
     options = SimOptions()
     if given["eval_task"] is not None:
-        from benchcore.stages.accuracy.custom import is_custom
-        from benchcore.stages.accuracy.data import BUILTIN
+        from benchcore.evals.custom import is_custom
+        from benchcore.evals.data import BUILTIN
 
         if given["eval_data"] is None and not is_custom(given["eval_task"]):
             given["eval_data"] = BUILTIN
@@ -94,9 +94,9 @@ def _on_simulator(given: dict[str, Any], progress: Any) -> int:
 
 
 def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -> int:
+    from benchcore.base.logs import LOGGER, RESULT
     from benchcore.cli.loop import run_loop
-    from benchcore.logs import LOGGER, RESULT
-    from benchcore.stages.perf.climb import TARGET_GONE, Climb
+    from benchcore.climb.climb import TARGET_GONE, Climb
 
     target = read_target(
         given,
@@ -165,7 +165,7 @@ def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -
 
 def _gateway(given: dict[str, Any], kind: str) -> Pushgateway:
     """Return where the run is pushed; that it cannot be is said before the load."""
-    from benchcore.sinks.pushgateway import URL, Pushgateway
+    from benchcore.publish.pushgateway import URL, Pushgateway
 
     if not os.environ.get(URL):
         raise click.UsageError(f"--push: the variable {URL} is not set")
@@ -175,9 +175,9 @@ def _gateway(given: dict[str, Any], kind: str) -> Pushgateway:
 
 
 def _push(folder: Path, gateway: Pushgateway) -> None:
-    from benchcore.logs import LOGGER
-    from benchcore.report.run_folder import RunFolder
-    from benchcore.report.run_push import RunPush
+    from benchcore.base.logs import LOGGER
+    from benchcore.publish.pushgateway import RunPush
+    from benchcore.runs.reading import RunFolder
 
     found = RunPush.of(RunFolder(folder))
     try:
@@ -188,7 +188,7 @@ def _push(folder: Path, gateway: Pushgateway) -> None:
 
 
 def _write_reports(folder: Path) -> None:
-    from benchcore.report.written import write_reports
+    from benchcore.show.page import write_reports
 
     try:
         write_reports(folder, draw=False)
@@ -203,11 +203,11 @@ def _print_result(run: RunResult, *, as_json: bool) -> None:
     if not run.levels and run.status not in ("complete", "interrupted"):
         return  # it never came to measuring: the error says why
     if as_json:
-        from benchcore.sinks.run_json import dump
+        from benchcore.runs.run_json import dump
 
         sys.stdout.write(dump(run.to_json()).decode())
     else:
-        from benchcore.report.table import render
+        from benchcore.show.table import render
 
         sys.stdout.write(render(run.to_json(), color=colored()))
     sys.stdout.flush()
@@ -252,8 +252,7 @@ def _said(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _eval_part(given: dict[str, Any], evaluation: Evaluation) -> Part:
-    from benchcore.stages.perf.parts import climb_config
-    from benchcore.stages.perf.plan import Part
+    from benchcore.climb.plan import Part, climb_config
 
     questions = evaluation.questions
     # Each question once a level, unless the user says otherwise.
@@ -263,7 +262,7 @@ def _eval_part(given: dict[str, Any], evaluation: Evaluation) -> Part:
 
 
 def _parts(given: dict[str, Any]) -> list[Part]:
-    from benchcore.stages.perf.parts import SHAPE, climb_parts
+    from benchcore.climb.plan import SHAPE, climb_parts
 
     shape = {name: given[name] for name in SHAPE if given[name] is not None}
     found: list[Part] = validated(
@@ -274,8 +273,8 @@ def _parts(given: dict[str, Any]) -> list[Part]:
 
 def _dry_run(target: Target, parts: list[Part], *, as_json: bool) -> int:
     """Say which levels would be run, and how long they take."""
-    from benchcore.report.table import level_name
-    from benchcore.stages.perf.plan import longest_seconds, steps
+    from benchcore.climb.plan import longest_seconds, steps
+    from benchcore.show.table import level_name
 
     found = [(step, longest_seconds(step)) for step in steps(parts)]
     known = [seconds for _, seconds in found if seconds is not None]
@@ -326,7 +325,7 @@ async def _print_request(target: Target, part: Part) -> int:
 
 
 def _first_line(target: Target, parts: list[Part]) -> str:
-    from benchcore.stages.perf.plan import steps
+    from benchcore.climb.plan import steps
     from benchcore.version import __version__
 
     names = ", ".join(dict.fromkeys(step.name for step in steps(parts)))
@@ -340,7 +339,7 @@ def _first_line(target: Target, parts: list[Part]) -> str:
 
 
 def _described(part: Part, target: Target) -> str:
-    from benchcore.stages.perf.facts import as_asked
+    from benchcore.runs.run_json import as_asked
 
     facts = as_asked(part.workload.describe(), target)
     config = part.config

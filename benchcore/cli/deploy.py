@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from benchcore.cli.output import json_option, show_json
-from benchcore.cli.scenario import LOGS, OUTPUT
-from benchcore.errors import ConfigError, LockError, ResultsError, TargetError
+from benchcore.base.errors import ConfigError, LockError, ResultsError, TargetError
+from benchcore.cli.run import LOGS, OUTPUT
+from benchcore.cli.terminal import json_option, show_json
 
 if TYPE_CHECKING:
-    from benchcore.pipeline.scenario_run import ScenarioRun
+    from benchcore.scenario.run import ScenarioRun
 
 _FOLDER: Final = ".deployed"
 _FILE: Final = "deployed.json"
@@ -57,13 +57,13 @@ def deploy(**given: Any) -> int:
     A local server, the simulator and a port forward live until Ctrl-C or `benchcore undeploy`; what
     is reached on a cluster without one stays there until `undeploy`.
     """
-    from benchcore.cli.logs import QUIET, set_up
+    from benchcore.base.logs import LOGGER
     from benchcore.cli.loop import run_loop
-    from benchcore.config.matrix import Choice
-    from benchcore.logs import LOGGER
-    from benchcore.pipeline.lock import lock
-    from benchcore.pipeline.scenario_file import find_scenario, load_scenario
-    from benchcore.pipeline.scenario_run import ScenarioRun
+    from benchcore.cli.terminal import QUIET, set_up
+    from benchcore.config.scenario import Choice
+    from benchcore.scenario.run import ScenarioRun
+    from benchcore.scenario.scenario_file import find_scenario, load_scenario
+    from benchcore.scenario.upkeep import lock
 
     loaded = load_scenario(find_scenario(given["scenario"]), "pr", choice=Choice())
     name = loaded.scenario.id
@@ -102,9 +102,9 @@ async def _deploy(machine: ScenarioRun, folder: Path, *, stays: bool, as_json: b
         TargetError: it did not come up, or something of it is left.
         ResultsError: `deployed.json` cannot be written.
     """
-    from benchcore.cli.signals import catch_signals
-    from benchcore.logs import LOGGER
-    from benchcore.stages.protocol import StageStatus
+    from benchcore.base.logs import LOGGER
+    from benchcore.cli.loop import catch_signals
+    from benchcore.scenario.stage import StageStatus
 
     ended = asyncio.Event()
 
@@ -157,9 +157,9 @@ async def _deploy(machine: ScenarioRun, folder: Path, *, stays: bool, as_json: b
 @OUTPUT
 def undeploy(**given: Any) -> int:
     """Take down the server that `benchcore deploy SCENARIO` brought up."""
-    from benchcore.config.matrix import Choice
-    from benchcore.pipeline.leftovers import remove_run
-    from benchcore.pipeline.scenario_file import find_scenario, load_scenario
+    from benchcore.config.scenario import Choice
+    from benchcore.scenario.scenario_file import find_scenario, load_scenario
+    from benchcore.servers.kubernetes.removal import remove_run
 
     loaded = load_scenario(find_scenario(given["scenario"]), "pr", choice=Choice())
     name, launch = loaded.scenario.id, loaded.scenario.launch

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchcore.base.errors import BenchcoreError, ConfigError
 from benchcore.cli import values
-from benchcore.cli.climb_eval import SIM_ABILITY
-from benchcore.cli.eval_provider import (
+from benchcore.cli.eval_options import (
+    SIM_ABILITY,
     check_provider,
     provided_folder,
     read_result,
     run_provider,
 )
-from benchcore.cli.output import show
 from benchcore.cli.target import LABEL, SERVER, masked, read_target, validated, warnings
-from benchcore.errors import BenchcoreError, ConfigError
+from benchcore.cli.terminal import show
 
 if TYPE_CHECKING:
-    from benchcore.config.eval import EvalConfig
+    from benchcore.config.evals import EvalConfig
+    from benchcore.evals.files import EvalFiles
+    from benchcore.evals.run import EvalPlan
     from benchcore.metrics.accuracy import AccuracyReport, Sample
-    from benchcore.stages.accuracy.files import EvalFiles
-    from benchcore.stages.accuracy.plan import EvalPlan
 
 
 @click.command("eval")
@@ -185,7 +185,7 @@ def evaluate(**given: Any) -> int:
     TASK is one of --list, or a YAML file of one's own. Aims at --base-url; without one, starts the
     built-in simulator and says so.
     """
-    from benchcore.cli.logs import QUIET, set_up
+    from benchcore.cli.terminal import QUIET, set_up
 
     check_provider(given)
     if given["list_only"]:
@@ -209,7 +209,7 @@ def evaluate(**given: Any) -> int:
 
 
 def _list() -> int:
-    from benchcore.stages.accuracy.catalogue import find_task, tasks
+    from benchcore.evals.task import find_task, tasks
 
     names = tasks()
     width = max(map(len, names))
@@ -239,7 +239,7 @@ _OF_THE_RUN = ("name", "preset", *_ASKED, "few_shot_data", "run_name", "save_tex
 
 
 def _config(given: dict[str, Any]) -> EvalConfig:
-    from benchcore.config.eval import PRESETS, EvalConfig
+    from benchcore.config.evals import PRESETS, EvalConfig
 
     own = {name: given[name] for name in (*_ASKED, *_OF_THE_REST) if given[name] is not None}
     if given["rate"] is not None and given["concurrency"] is not None:
@@ -252,7 +252,7 @@ def _config(given: dict[str, Any]) -> EvalConfig:
 
 def _planned(given: dict[str, Any]) -> EvalPlan:
     """Return what is to be asked."""
-    from benchcore.stages.accuracy.plan import plan_eval
+    from benchcore.evals.run import plan_eval
 
     name = given["name"] or "gpqa"
     return asyncio.run(plan_eval(name, _config(given), given["data"], given["few_shot_data"]))
@@ -260,10 +260,9 @@ def _planned(given: dict[str, Any]) -> EvalPlan:
 
 def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
     """Return what an earlier run left to be asked, and let the options be those that it had."""
-    from benchcore.config.eval import EvalConfig
-    from benchcore.sinks.accuracy import read_accuracy, read_samples
-    from benchcore.stages.accuracy.accuracy import without_errors
-    from benchcore.stages.accuracy.plan import EvalPlan, plan_eval
+    from benchcore.config.evals import EvalConfig
+    from benchcore.evals.run import EvalPlan, plan_eval, without_errors
+    from benchcore.runs.samples import read_accuracy, read_samples
 
     folder: Path = given["resume"]
     for name in _OF_THE_RUN:
@@ -300,11 +299,11 @@ def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
 
 
 def _on_simulator(given: dict[str, Any], plan: EvalPlan | None) -> int:
-    from benchcore.logs import LOGGER
+    from benchcore.base.logs import LOGGER
+    from benchcore.evals.custom import is_custom
+    from benchcore.evals.data import BUILTIN
     from benchcore.sim.options import SimOptions, SimProfile
     from benchcore.sim.process import SimulatorProcess
-    from benchcore.stages.accuracy.custom import is_custom
-    from benchcore.stages.accuracy.data import BUILTIN
 
     asked = "" if given["simulator"] else " (no --base-url was given)"
     LOGGER.warning("SIMULATOR: this scores the built-in simulated server%s", asked)
@@ -321,12 +320,11 @@ def _on_simulator(given: dict[str, Any], plan: EvalPlan | None) -> int:
 
 
 def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind: str) -> int:
-    from benchcore.cli.loop import run_loop
-    from benchcore.cli.signals import catch_signals
-    from benchcore.logs import LOGGER, RESULT
-    from benchcore.report.accuracy import render_accuracy, sample_line
-    from benchcore.sinks.folder import make_folder
-    from benchcore.stages.accuracy.accuracy import Accuracy, check_score
+    from benchcore.base.files import make_folder
+    from benchcore.base.logs import LOGGER, RESULT
+    from benchcore.cli.loop import catch_signals, run_loop
+    from benchcore.evals.run import Accuracy, check_score
+    from benchcore.show.text import render_accuracy, sample_line
     from benchcore.version import __version__
 
     address = base_url or plan.base_url
@@ -394,9 +392,9 @@ def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind
 
 
 def _provided(given: dict[str, Any]) -> int:
-    from benchcore.logs import LOGGER, RESULT
-    from benchcore.report.accuracy import render_accuracy
-    from benchcore.stages.accuracy.accuracy import check_score
+    from benchcore.base.logs import LOGGER, RESULT
+    from benchcore.evals.run import check_score
+    from benchcore.show.text import render_accuracy
 
     config = _config(given)
     started = dt.datetime.now(dt.UTC)
@@ -418,9 +416,9 @@ def _provided(given: dict[str, Any]) -> int:
 
 def _files(folder: Path, started: dt.datetime, given: dict[str, Any]) -> EvalFiles:
     """Return the files of a run that is nothing but an eval."""
-    from benchcore.config.json_file import read_json
-    from benchcore.stages.accuracy.files import EvalFiles
-    from benchcore.stages.head import write_head
+    from benchcore.base.files import read_json
+    from benchcore.evals.files import EvalFiles
+    from benchcore.runs.run_json import write_head
 
     before = folder / "run.json"
     labels = {

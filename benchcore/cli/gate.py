@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchcore.cli.folders import RESULTS, chosen, read_folder
-from benchcore.cli.output import json_option, show_json
-from benchcore.errors import ConfigError, VerdictError
+from benchcore.base.errors import ConfigError, VerdictError
+from benchcore.cli.terminal import json_option, show_json
+from benchcore.cli.values import RESULTS, chosen, read_folder
 
 if TYPE_CHECKING:
-    from benchcore.report.baselines import Baseline
+    from benchcore.judge.baselines import Baseline
 
 _RUN = click.Path(path_type=Path)
 
@@ -51,10 +51,10 @@ def gate(run: Path | None, **given: Any) -> int:
     """
     from benchcore.config.document import read_model
     from benchcore.config.gate import DEFAULT, GateFile
-    from benchcore.report.baselines import earlier_like, find_baseline
-    from benchcore.report.differences import forbidding
-    from benchcore.report.gate import gate as judge
-    from benchcore.report.gate_lines import render_gate
+    from benchcore.judge.baselines import earlier_like, find_baseline
+    from benchcore.judge.differences import forbidding
+    from benchcore.judge.gate import gate as judge
+    from benchcore.show.lines import render_gate
 
     rules = DEFAULT if given["rules"] is None else read_model(given["rules"], GateFile)
     folder = chosen(run, given["results"])
@@ -108,7 +108,7 @@ def baseline() -> None:
 @RESULTS
 def set_(run: Path, name: str, results: Path, *, allow_simulator: bool, as_json: bool) -> int:
     """Keep RUN as a baseline of its scenario; one of that name is replaced."""
-    from benchcore.report.baselines import set_baseline
+    from benchcore.judge.baselines import set_baseline
 
     kept = set_baseline(read_folder(run), results, name, simulator=allow_simulator)
     if as_json:
@@ -127,8 +127,8 @@ def _facts(one: Baseline) -> dict[str, str]:
 @RESULTS
 def list_(results: Path, *, as_json: bool) -> int:
     """List the baselines that are kept."""
-    from benchcore.report.baselines import baselines
-    from benchcore.report.run_folder import RunFolder
+    from benchcore.judge.baselines import baselines
+    from benchcore.runs.reading import RunFolder
 
     if as_json:
         show_json([_facts(one) for one in baselines(results)])
@@ -147,9 +147,9 @@ def list_(results: Path, *, as_json: bool) -> int:
 @RESULTS
 def show(name: str, results: Path, *, as_json: bool) -> int:
     """Show the figures of a baseline, SCENARIO/NAME."""
-    from benchcore.report.baselines import baselines
-    from benchcore.report.run_folder import RunFolder
-    from benchcore.report.table import render
+    from benchcore.judge.baselines import baselines
+    from benchcore.runs.reading import RunFolder
+    from benchcore.show.table import render
 
     for one in baselines(results):
         if name in (one.name, f"{one.scenario}/{one.name}"):

@@ -9,34 +9,56 @@ import sys
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
 
-from benchcore.cli.output import guarded
-from benchcore.errors import BenchcoreError
-from benchcore.secrets import hiding
-from benchcore.text import printable
+from benchcore.base.errors import BenchcoreError
+from benchcore.base.secrets import hiding
+from benchcore.base.text import printable
+from benchcore.cli.terminal import guarded
 from benchcore.version import __version__
+
+_HOW = {
+    "bash": "write this into ~/.local/share/bash-completion/completions/benchcore",
+    "zsh": "write this into a file _benchcore in a folder of $fpath",
+    "fish": "write this into ~/.config/fish/completions/benchcore.fish",
+}
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(list(_HOW)))
+def completion(shell: str) -> int:
+    """Print what completes benchcore's commands and options in SHELL.
+
+    For this session alone: eval "$(benchcore completion bash)".
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None  # click has all three
+    click.echo(f"# {_HOW[shell]}")
+    click.echo(kind(cli, {}, "benchcore", "_BENCHCORE_COMPLETE").source())
+    return 0
+
 
 COMMANDS = {
     "climb": ("benchcore.cli.climb:climb", "Measure a server, level by level."),
     "check": ("benchcore.cli.check:check", "Check whether a server speaks the API it claims."),
     "eval": ("benchcore.cli.eval:evaluate", "Score a server's answers to a task's questions."),
-    "plan": ("benchcore.cli.plan:plan", "Say what a scenario or a matrix would do."),
+    "plan": ("benchcore.cli.run:plan", "Say what a scenario or a matrix would do."),
     "run": ("benchcore.cli.run:run", "Run a scenario, from the launch to the clean-up."),
-    "run-matrix": ("benchcore.cli.run_matrix:run_matrix", "Run the scenarios of a matrix."),
-    "new": ("benchcore.cli.new:new", "Write a commented file to start from."),
+    "run-matrix": ("benchcore.cli.run:run_matrix", "Run the scenarios of a matrix."),
+    "new": ("benchcore.cli.upkeep:new", "Write a commented file to start from."),
     "deploy": ("benchcore.cli.deploy:deploy", "Bring up a scenario's server alone."),
     "undeploy": ("benchcore.cli.deploy:undeploy", "Take that server down."),
-    "clean": ("benchcore.cli.clean:clean", "Remove what killed runs left on a cluster."),
-    "prune": ("benchcore.cli.prune:prune", "Remove old runs."),
-    "report": ("benchcore.cli.report:report", "Show runs that are over."),
-    "compare": ("benchcore.cli.compare:compare", "Compare runs, figure by figure."),
+    "clean": ("benchcore.cli.upkeep:clean", "Remove what killed runs left on a cluster."),
+    "prune": ("benchcore.cli.upkeep:prune", "Remove old runs."),
+    "report": ("benchcore.cli.reports:report", "Show runs that are over."),
+    "compare": ("benchcore.cli.reports:compare", "Compare runs, figure by figure."),
     "gate": ("benchcore.cli.gate:gate", "Hold a run against a baseline: a verdict for CI."),
-    "history": ("benchcore.cli.history:history", "List runs, and where figures changed."),
+    "history": ("benchcore.cli.reports:history", "List runs, and where figures changed."),
     "baseline": ("benchcore.cli.gate:baseline", "Keep runs that others are held against."),
     "push": ("benchcore.cli.push:push", "Push a run's figures to a Prometheus Pushgateway."),
-    "import": ("benchcore.cli.import_:import_results", "Read another load generator's results."),
-    "doctor": ("benchcore.cli.doctor:doctor", "Tell what this machine can drive and measure."),
-    "completion": ("benchcore.cli.completion:completion", "Print a shell's completion script."),
+    "import": ("benchcore.cli.push:import_results", "Read another load generator's results."),
+    "doctor": ("benchcore.cli.upkeep:doctor", "Tell what this machine can drive and measure."),
+    "completion": ("benchcore.cli.main:completion", "Print a shell's completion script."),
     "sim": ("benchcore.cli.sim:sim", "Run the built-in simulated server."),
 }
 

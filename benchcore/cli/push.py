@@ -1,21 +1,23 @@
-"""The `benchcore push` command."""
+"""The `benchcore push` and `benchcore import` commands."""
 
 from __future__ import annotations
 
+import datetime as dt
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchcore.cli.folders import RESULTS, chosen
-from benchcore.cli.output import json_option, show_json
-from benchcore.errors import ConfigError
+from benchcore.base.errors import ConfigError, ResultsError
+from benchcore.cli.terminal import json_option, show_json
+from benchcore.cli.values import RESULTS, chosen
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from benchcore.sinks.pushgateway import Pushgateway
+    from benchcore.publish.pushgateway import Pushgateway
 
 
 @click.command()
@@ -82,7 +84,7 @@ def push(run: Path | None, table: Path | None, map_file: Path | None, **given: A
 
 
 def _push_run(run: Path | None, given: dict[str, Any]) -> int:
-    from benchcore.report.run_push import RunPush
+    from benchcore.publish.pushgateway import RunPush
 
     folder = chosen(run, given["results"])
     found = RunPush.of(folder, given["prefix"])
@@ -118,7 +120,7 @@ def _told(
 def _push_table(table: Path, map_file: Path, given: dict[str, Any]) -> int:
     from benchcore.config.document import read_model
     from benchcore.config.metric_map import MetricMap
-    from benchcore.sinks.mapped_metrics import mapped_metrics, read_rows
+    from benchcore.publish.mapped_metrics import mapped_metrics, read_rows
 
     metric_map = read_model(map_file, MetricMap)
     rows = read_rows(table)
@@ -135,7 +137,7 @@ def _push_table(table: Path, map_file: Path, given: dict[str, Any]) -> int:
 
 
 def _print(registry: CollectorRegistry) -> int:
-    from benchcore.sinks.pushgateway import shown
+    from benchcore.publish.pushgateway import shown
 
     click.echo(shown(registry), nl=False)
     return 0
@@ -147,7 +149,7 @@ def _refuse_simulator(path: Path, given: dict[str, Any], *, simulated: bool) -> 
 
 
 def _gateway(given: dict[str, Any]) -> Pushgateway:
-    from benchcore.sinks.pushgateway import PASSWORD, USER, Pushgateway
+    from benchcore.publish.pushgateway import PASSWORD, USER, Pushgateway
 
     if not given["url"]:
         raise click.UsageError("--url names the Pushgateway; PROM_PUSHGATEWAY_URL does too")
@@ -159,3 +161,88 @@ def _gateway(given: dict[str, Any]) -> Pushgateway:
         password_env=given["password_env"] or PASSWORD,
         ca_file=given["ca_file"],
     )
+
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command("import")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=_FILE)
+@click.option(
+    "--from",
+    "kind",
+    type=click.Choice(["vllm", "sglang", "guidellm", "aiperf", "evalscope"]),
+    default=None,
+    help="Read them as this tool's results [default: found out from what they hold].",
+)
+@click.option(
+    "--output",
+    metavar="DIR",
+    default="results",
+    show_default=True,
+    type=Path,
+    help="Write the folder of the run into this one.",
+)
+@click.option(
+    "--name", default=None, help="Call the run folder this [default: import and the tool]."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the run as JSON.")
+def import_results(
+    files: tuple[Path, ...], kind: str | None, output: Path, name: str | None, *, as_json: bool
+) -> int:
+    """Read results of vllm bench serve, SGLang, GuideLLM, AIPerf or EvalScope in as a run.
+
+    Several files become the levels of one run: they must be of one tool, target and model.
+    """
+    from benchcore.base.files import make_folder, replace_file
+    from benchcore.foreign.detect import combine, read_foreign, results_in
+    from benchcore.runs.run_json import dump
+
+    paths = [path for named in files for path in results_in(named)]
+    run = combine([(str(path), read_foreign(path, kind)) for path in paths])
+    started = dt.datetime.fromisoformat(run["started_at"])
+    folder = make_folder(
+        output,
+        started.strftime("%Y%m%dT%H%M%SZ"),
+        name or f"import-{run['origin']['tool'].split()[0]}",
+    )
+    run = {**run, "run_id": folder.name, "name": folder.name.partition("-")[2]}
+    data = dump(run)
+    try:
+        replace_file(folder / "run.json", data)
+    except OSError as error:
+        raise ResultsError(f"{folder}/run.json: {error.strerror}; free the disk") from None
+    if as_json:
+        sys.stdout.write(data.decode())
+    else:
+        sys.stdout.write(_shown(run, folder))
+    return 0
+
+
+def _shown(run: dict[str, Any], folder: Path) -> str:
+    """Return a line per level, and where the run lies."""
+
+    def number(value: float | None, scale: float = 1.0) -> str:
+        return "-" if value is None else f"{value * scale:,.1f}"
+
+    head = ("level", "ok", "failed", "req/s", "out tok/s", "TTFT p50 ms", "TTFT p99 ms")
+    rows = []
+    for level in run["levels"]:
+        ttft = level["metrics"].get("ttft", {})
+        cells = (
+            number(level["request_throughput"]),
+            number(level["output_token_throughput"]),
+            number(ttft.get("p50"), 1000),
+            number(ttft.get("p99"), 1000),
+        )
+        counts = ("-" if level[name] is None else str(level[name]) for name in ("ok", "failed"))
+        rows.append((level["level"], *counts, *cells))
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in (head, *rows)
+    ]
+    lines.append(
+        f"figures as {run['origin']['tool']} defines them: definitions in {folder}/run.json"
+    )
+    return "\n".join(lines) + "\n"

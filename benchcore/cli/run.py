@@ -1,4 +1,4 @@
-"""The `benchcore run` command."""
+"""The `benchcore plan`, `run` and `run-matrix` commands."""
 
 from __future__ import annotations
 
@@ -12,14 +12,220 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchcore.base.errors import ConfigError
 from benchcore.cli import values
-from benchcore.cli.scenario import LOGS, OUTPUT, RUN_TYPE
-from benchcore.cli.target import masked
+from benchcore.cli.target import group, masked
 
 if TYPE_CHECKING:
-    from benchcore.pipeline.result import ScenarioResult
-    from benchcore.pipeline.scenario_file import LoadedScenario
-    from benchcore.pipeline.scenario_run import ScenarioRun
+    from benchcore.scenario.matrix import LoadedMatrix
+    from benchcore.scenario.result import MatrixEntry, MatrixResult, ScenarioResult
+    from benchcore.scenario.run import ScenarioRun
+    from benchcore.scenario.scenario_file import LoadedScenario
+
+
+RUN_TYPE = click.option(
+    "--run-type",
+    type=click.Choice(["pr", "daily"]),
+    default="pr",
+    show_default=True,
+    help="Run shortly, where whatever fails fails the run (pr), or in full, where only the "
+    "checks fail it (daily).",
+)
+OUTPUT = click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Write run folders into this one.",
+)
+ONLY = click.option("--only", metavar="ID,…", help="Take only these scenarios of the matrix.")
+MATRIX = click.option(
+    "--matrix",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("scenarios/matrix.yaml"),
+    show_default=True,
+    help="Read the matrix from this file.",
+)
+LOGS = group(
+    click.option("--quiet", is_flag=True, help="Say only what is wrong and where the results are."),
+    click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="Write messages as text or as lines of JSON.",
+    ),
+)
+
+
+def read_matrix(given: dict[str, Any]) -> LoadedMatrix:
+    """Return the matrix that the options name.
+
+    Raises:
+        ConfigError: it, or a scenario of it, is wrong.
+    """
+    import os
+
+    from benchcore.base.errors import ConfigError
+    from benchcore.scenario.matrix import load_matrix
+
+    if not given["matrix"].is_file():
+        raise ConfigError(
+            f"{given['matrix']}: is not there; name a matrix by --matrix, or begin one: "
+            "benchcore new matrix NAME"
+        )
+    only = [name.strip() for name in (given["only"] or "").split(",") if name.strip()]
+    return load_matrix(given["matrix"], given["run_type"], only=only, environ=os.environ)
+
+
+@click.command()
+@click.option("--scenario", metavar="NAME|FILE", help="Plan this scenario.")
+@click.option(
+    "--matrix",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Plan the scenarios of this matrix [default: scenarios/matrix.yaml].",
+)
+@RUN_TYPE
+@ONLY
+@OUTPUT
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def plan(**given: Any) -> int:
+    """Say what would run, in what order, and how long it takes; nothing is touched."""
+    from benchcore.runs.run_json import dump
+    from benchcore.scenario.run import plan_scenario
+    from benchcore.scenario.scenario_file import find_scenario, load_scenario
+    from benchcore.scenario.summary import render_plan
+
+    if given["scenario"] and (given["matrix"] or given["only"]):
+        raise click.UsageError("--scenario is one, --matrix and --only are of several: give one")
+    skipped: dict[str, str] = {}
+    broken: dict[str, str] = {}
+    if given["scenario"]:
+        loaded = [load_scenario(find_scenario(given["scenario"]), given["run_type"])]
+    else:
+        given["matrix"] = given["matrix"] or Path("scenarios/matrix.yaml")
+        matrix = read_matrix(given)
+        loaded = [entry.loaded for entry in matrix.entries]
+        skipped, broken = matrix.skipped, matrix.broken
+    plans = [(one, plan_scenario(one, given["output"])) for one in loaded]
+    if given["as_json"]:
+        found = [
+            {
+                "scenario": one.scenario.id,
+                "run_type": given["run_type"],
+                "file": str(one.path),
+                "stages": [stage.to_json() for stage in stages],
+            }
+            for one, stages in plans
+        ]
+        sys.stdout.write(dump(found).decode())
+    else:
+        sys.stdout.write("\n".join(render_plan(one, stages) for one, stages in plans))
+        for name, why in skipped.items():
+            click.echo(f"\n{name}: left out: {why}")
+    sys.stdout.flush()
+    faults = [
+        f"{one.path}: stages.{stage.name}: {stage.fault}"
+        for one, stages in plans
+        for stage in stages
+        if stage.fault
+    ]
+    if faults or broken:
+        raise ConfigError("\n".join([*broken.values(), *faults]))
+    return 0
+
+
+@click.command("run-matrix")
+@MATRIX
+@RUN_TYPE
+@ONLY
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Run so many scenarios at a time; servers on the same GPUs disturb one another.",
+)
+@click.option("--dry-run", is_flag=True, help="Do everything but touch a target or a cluster.")
+@click.option("--allow-simulator", is_flag=True, help="Judge and push a simulator's runs too.")
+@click.option(
+    "--resume",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Go on with the matrix in this folder: what is finished and whole is not run again.",
+)
+@OUTPUT
+@click.option("--json", "as_json", is_flag=True, help="Print matrix.json instead of a table.")
+@LOGS
+def run_matrix(**given: Any) -> int:
+    """Run the scenarios of a matrix; one that fails does not stop the others."""
+    from benchcore.cli.terminal import QUIET, set_up
+    from benchcore.scenario.upkeep import lock
+
+    if given["resume"] is not None and given["dry_run"]:
+        raise click.UsageError("--resume goes on with a run, and --dry-run runs nothing: give one")
+    loaded = read_matrix(given)
+    level = QUIET if given["quiet"] else "info"
+    set_up(sys.stderr, level, as_json=given["log_format"] == "json")
+    what = f"benchcore run-matrix {loaded.matrix.name} --run-type {given['run_type']}"
+    with lock(given["output"], what):
+        return _run_matrix(loaded, given)
+
+
+def _run_matrix(loaded: LoadedMatrix, given: dict[str, Any]) -> int:
+    from benchcore.base.clock import stamp_of, utc_now
+    from benchcore.base.files import make_folder
+    from benchcore.base.logs import LOGGER, RESULT
+    from benchcore.cli.loop import catch_signals, run_loop
+    from benchcore.runs.run_json import dump
+    from benchcore.scenario.matrix import MatrixOptions, MatrixRun
+    from benchcore.scenario.summary import render_matrix
+
+    folder = given["resume"]
+    before = [] if folder is None else _before(folder, loaded, given)
+    if folder is None:
+        name = f"matrix-{loaded.matrix.name}" + ("-dry-run" if given["dry_run"] else "")
+        folder = make_folder(given["output"], stamp_of(utc_now()), name)
+    machine = MatrixRun(
+        loaded,
+        given["run_type"],
+        folder,
+        MatrixOptions(
+            given["output"], given["jobs"], given["dry_run"], given["allow_simulator"], before
+        ),
+        tell=lambda line: LOGGER.info("%s", line),
+    )
+
+    async def go() -> MatrixResult:
+        caught = catch_signals(lambda: machine.interrupt(caught[-1]))
+        return await machine()
+
+    result = run_loop(go())
+    if given["as_json"]:
+        sys.stdout.write(dump(result.to_json()).decode())
+    else:
+        sys.stdout.write(render_matrix(result))
+    sys.stdout.flush()
+    LOGGER.log(RESULT, "results are in %s", folder)
+    return result.exit_code
+
+
+def _before(folder: Path, loaded: LoadedMatrix, given: dict[str, Any]) -> list[MatrixEntry]:
+    """Return what became of the scenarios in an earlier run of the matrix.
+
+    Raises:
+        ConfigError: it was of another matrix or run type, or lies elsewhere.
+    """
+    from benchcore.scenario.result import earlier
+
+    name, run_type, entries = earlier(folder)
+    asked = (loaded.matrix.name, given["run_type"])
+    if (name, run_type) != asked:
+        raise ConfigError(
+            f"--resume {folder}: is of {name}, {run_type}, and not of {' and '.join(asked)}"
+        )
+    if folder.resolve().parent != given["output"].resolve():
+        raise ConfigError(f"--resume {folder}: is not in {given['output']}; give its --output")
+    return entries
 
 
 @click.command()
@@ -47,11 +253,11 @@ if TYPE_CHECKING:
 @click.option("--with-parent", is_flag=True, hidden=True)
 def run(**given: Any) -> int:
     """Run a scenario: start its server, check, load, score and judge it, take it down."""
-    from benchcore.cli.logs import QUIET, set_up
-    from benchcore.config.matrix import Choice
-    from benchcore.pipeline.lock import lock
-    from benchcore.pipeline.scenario_file import find_scenario, load_scenario
-    from benchcore.report.live import TerminalProgress
+    from benchcore.cli.terminal import QUIET, set_up
+    from benchcore.config.scenario import Choice
+    from benchcore.scenario.scenario_file import find_scenario, load_scenario
+    from benchcore.scenario.upkeep import lock
+    from benchcore.show.progress import TerminalProgress
 
     if given["concurrency"] is not None and given["rate"] is not None:
         raise click.UsageError("--concurrency is a closed loop and --rate an open one: give one")
@@ -70,12 +276,11 @@ def run(**given: Any) -> int:
 
 
 def _run(loaded: LoadedScenario, given: dict[str, Any], progress: Any) -> int:
-    from benchcore.cli.loop import run_loop
-    from benchcore.cli.signals import catch_signals
-    from benchcore.clock import stamp_of, utc_now
-    from benchcore.logs import LOGGER
-    from benchcore.pipeline.scenario_run import ScenarioRun
-    from benchcore.sinks.folder import make_folder
+    from benchcore.base.clock import stamp_of, utc_now
+    from benchcore.base.files import make_folder
+    from benchcore.base.logs import LOGGER
+    from benchcore.cli.loop import catch_signals, run_loop
+    from benchcore.scenario.run import ScenarioRun
 
     folder = given["folder"]
     if folder is None:
@@ -112,9 +317,9 @@ def _show(
     given: dict[str, Any],
     progress: Any,
 ) -> int:
-    from benchcore.logs import LOGGER, RESULT
-    from benchcore.pipeline.lines import render_result
-    from benchcore.sinks.run_json import dump
+    from benchcore.base.logs import LOGGER, RESULT
+    from benchcore.runs.run_json import dump
+    from benchcore.scenario.summary import render_result
 
     progress.clear()
     if given["as_json"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchcore.errors import ConfigError, ResultsError
+from benchcore.base.errors import ConfigError, ResultsError
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -155,8 +155,8 @@ def sim(
 
 
 def _write_csv(file: str, levels: str, repeats: int, options: SimOptions) -> None:
-    from benchcore.pipeline.sample_csv import parse_levels, sample_csv
-    from benchcore.sinks.folder import replace_file
+    from benchcore.base.files import replace_file
+    from benchcore.scenario.sample_csv import parse_levels, sample_csv
 
     try:
         asked = parse_levels(levels)

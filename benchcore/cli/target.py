@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from benchcore.base.secrets import MASK, hide, masked_fields
 from benchcore.cli import values
-from benchcore.secrets import MASK, hide, masked_fields
 
 if TYPE_CHECKING:
     from benchcore.config.target import Target

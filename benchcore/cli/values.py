@@ -1,16 +1,20 @@
-"""Values: what the options of a command may be, read from text."""
+"""Values: what the options and arguments of a command may be."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from benchcore.config.levels import check_climbs
-from benchcore.config.slo import parse_duration_ns
-from benchcore.errors import ConfigError
+from benchcore.base.errors import ConfigError
+from benchcore.config.limits import check_climbs, parse_duration_ns
+
+if TYPE_CHECKING:
+    from benchcore.runs.reading import RunFolder
+
 
 T = TypeVar("T")
 
@@ -127,3 +131,37 @@ WARMUP = Value("N|DURATION", _warmup)
 def pairs(values: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Return repeated `K=V` options as a dictionary; the last of a name counts."""
     return dict(values)
+
+
+RESULTS = click.option(
+    "--results",
+    default="results",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Look for runs and baselines in this folder.",
+)
+
+
+def chosen(run: Path | None, results: Path) -> RunFolder:
+    """Read the run that is named, or the newest one.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    from benchcore.runs.reading import newest
+
+    return read_folder(newest(results) if run is None else run)
+
+
+def read_folder(path: Path) -> RunFolder:
+    """Read the folder of a run; of an unfinished one it is said that it is.
+
+    Raises:
+        ConfigError: it holds no run.
+    """
+    from benchcore.runs.reading import RunFolder
+
+    folder = RunFolder(path)
+    if folder.unfinished:
+        click.echo(f"benchcore: {folder.unfinished}", err=True)
+    return folder

@@ -9,8 +9,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from benchcore.base.errors import TargetError
 from benchcore.config.target import Target
-from benchcore.errors import TargetError
 
 Address = tuple[socket.AddressFamily, Any]
 T = TypeVar("T")

@@ -13,27 +13,29 @@ from typing import Any
 
 import orjson
 
+from benchcore.base.clock import NEVER_NS, NS
+from benchcore.base.errors import ConfigError
+from benchcore.base.secrets import hide
 from benchcore.client.addresses import (
     Address,
     connect_problem,
     find_addresses,
     first_that_answers,
 )
-from benchcore.client.connection import Connection
-from benchcore.client.descriptors import ensure_descriptors
+from benchcore.client.connection import (
+    Connection,
+    TLSConnection,
+    TLSSession,
+    ensure_descriptors,
+    tls_context,
+)
 from benchcore.client.exchange import NO_END, Exchange, Limits, Request
-from benchcore.client.head import Heads, head_end, head_lines
-from benchcore.client.ids import request_ids
 from benchcore.client.openai import asked_tokens, request_body
-from benchcore.client.prompt import Prompt
 from benchcore.client.records import Outcome, Phase, Record, make_harmless
+from benchcore.client.request import Heads, Prompt, head_end, head_lines, request_ids
 from benchcore.client.stamps import Stamper
-from benchcore.client.tls import TLSConnection, TLSSession, tls_context
 from benchcore.client.watchdog import LATE_NS, LINGER_NS, TAIL_NS, Watchdog
-from benchcore.clock import NEVER_NS, NS
 from benchcore.config.target import PATHS, Target
-from benchcore.errors import ConfigError
-from benchcore.secrets import hide
 
 OPENING_AT_ONCE = 16
 """Connections opened at a time: an overflowing backlog costs a whole second."""

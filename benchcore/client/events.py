@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import orjson
 
+from benchcore.base.text import AMPLE
 from benchcore.client.openai import (
     BROKEN_ENDS,
     MOST_TOKENS,
@@ -18,7 +19,6 @@ from benchcore.client.openai import (
 )
 from benchcore.client.records import Outcome, Record
 from benchcore.config.target import Endpoint
-from benchcore.text import AMPLE
 
 _loads = orjson.loads
 _DecodeError = orjson.JSONDecodeError

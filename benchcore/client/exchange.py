@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import httptools
 import orjson
 
+from benchcore.base.clock import NS
+from benchcore.base.text import AMPLE
 from benchcore.client.events import READERS, StreamReader
 from benchcore.client.openai import BROKEN_ENDS, TOO_DEEP, error_text, read_answer, read_usage
-from benchcore.client.records import Outcome, Phase, Record
-from benchcore.client.refusal import blame, refusal
-from benchcore.client.reply import Reply
+from benchcore.client.records import Outcome, Phase, Record, Reply
+from benchcore.client.refusals import blame, refusal
 from benchcore.client.sse import SSEParser
 from benchcore.client.template import EventTemplate
-from benchcore.clock import NS
-from benchcore.text import AMPLE
 
 if TYPE_CHECKING:
     import asyncio

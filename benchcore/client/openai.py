@@ -6,10 +6,10 @@ from typing import Any, TypeGuard
 
 import orjson
 
-from benchcore.client.prompt import Prompt
+from benchcore.base.text import AMPLE
 from benchcore.client.records import Usage
+from benchcore.client.request import Prompt
 from benchcore.config.target import Endpoint
-from benchcore.text import AMPLE
 
 MOST_TOKENS = 1 << 53
 """A count of tokens beyond this is none."""

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterable
 from typing import Protocol, cast
 
+from benchcore.base.clock import NS
 from benchcore.client.connection import Connection, Owner
 from benchcore.client.exchange import NO_END, Exchange
 from benchcore.client.records import Outcome, Phase
 from benchcore.client.stamps import Stamper
-from benchcore.clock import NS
 from benchcore.config.target import Target, Timeouts
 
 BROKEN_NS = NS // 200

@@ -1,13 +1,50 @@
-"""Climb: which levels, how long, and when to stop."""
+"""Climb: its levels, how requests arrive, what a good one meets, how long and when to stop."""
 
-from typing import Annotated, Self
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from benchcore.config.arrival import Arrival
-from benchcore.config.levels import check_levels
-from benchcore.config.slo import check_slos
-from benchcore.errors import ConfigError
+from benchcore.base.errors import ConfigError
+from benchcore.config.limits import check_levels, check_slos
+
+LEAST_SHAPE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How arrivals are spaced: `constant`, `poisson`, or `gamma` with a shape (1 is Poisson)."""
+
+    kind: Literal["constant", "poisson", "gamma"] = "poisson"
+    shape: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `constant`, `poisson` or `gamma:SHAPE`.
+
+        Raises:
+            ConfigError: it is none of these.
+        """
+        kind, _, shape = text.strip().partition(":")
+        if kind in ("constant", "poisson") and not shape:
+            return cls(kind)  # type: ignore[arg-type]
+        if kind == "gamma":
+            try:
+                value = float(shape)
+            except ValueError:
+                value = 0.0
+            # A smaller shape puts all requests into a few bursts without end.
+            if math.isfinite(value) and value >= LEAST_SHAPE:
+                return cls("gamma", value)
+        raise ConfigError(
+            f"arrival {text!r} is not constant, poisson or gamma:SHAPE with a SHAPE of "
+            f"{LEAST_SHAPE} or more"
+        )
+
+    def __str__(self) -> str:
+        return f"gamma:{self.shape:g}" if self.kind == "gamma" else self.kind
+
 
 DEFAULT_REQUESTS = 500
 """Requests of a level where nothing else is said: enough for its p99 (459) …"""

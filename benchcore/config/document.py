@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from benchcore.errors import ConfigError
+from benchcore.base.errors import ConfigError
 
 Keys = tuple[str | int, ...]
 _LISTED = 20

@@ -1,14 +1,209 @@
-"""Scenario: a server, how it is started, and what is done with it."""
+"""Scenario: a server and what is done with it, stage by stage; many of them as a matrix."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from benchcore.config.launch import Launch
-from benchcore.config.provider import ScenarioTarget
-from benchcore.config.slo import check_slos
+from benchcore.config.checks import FunctionalConfig
+from benchcore.config.climb import ClimbFields
+from benchcore.config.evals import EvalConfig
+from benchcore.config.gate import DEFAULT, Rule
+from benchcore.config.limits import check_levels, check_slos
+from benchcore.config.servers import Launch, ScenarioTarget
+from benchcore.config.target import Endpoint, Timeouts
+
+RunTypeName = Literal["pr", "daily"]
+
+
+_ALTERNATIVES: Final = (
+    ("suite",),
+    ("concurrency", "rate"),
+    ("requests", "duration_seconds", "workload"),
+    ("limit", "preset"),
+)
+"""Settings of which one replaces the others: where one is given, no default of another counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunType:
+    """One of the two run types.
+
+    Args:
+        name: of it.
+        defaults: settings by stage, where the scenario says nothing of the same kind.
+        warns: stages whose failure is told and fails nothing.
+        continues: whether stages after one that failed still run.
+        pushes: whether results are pushed.
+    """
+
+    name: RunTypeName
+    defaults: dict[str, dict[str, Any]]
+    warns: frozenset[str]
+    continues: bool
+    pushes: bool
+
+    def filled(self, stage: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Return settings of a stage with this run type's defaults below them."""
+        said = {name for group in _ALTERNATIVES if set(group) & set(given) for name in group}
+        defaults = self.defaults.get(stage, {})
+        return {name: value for name, value in defaults.items() if name not in said} | given
+
+
+RUN_TYPES: Final[dict[str, RunType]] = {
+    "pr": RunType(
+        "pr",
+        {
+            "functional": {"suite": False},
+            "perf": {"concurrency": (1, 8), "requests": 64},
+            "accuracy": {"preset": "debug"},
+        },
+        warns=frozenset(),
+        continues=False,
+        pushes=False,
+    ),
+    "daily": RunType(
+        "daily",
+        {
+            "functional": {"suite": True},
+            "perf": {"concurrency": (1, 8, 64)},
+            "accuracy": {"preset": "full"},
+        },
+        warns=frozenset({"perf", "accuracy", "gate", "sinks"}),
+        continues=True,
+        pushes=True,
+    ),
+}
+"""`pr`: short, everything that fails fails the run. `daily`: full; only the checks fail it."""
+
+
+Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class StageSettings(BaseModel):
+    """What every stage has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit_seconds: Limit | None = Field(
+        None,
+        description="it is stopped after this time and counts as failed; its own when left out",
+    )
+    continue_on_error: bool | None = Field(
+        None, description="whether the stages after it run although it failed; the run type's"
+    )
+    on_failure: Literal["fail", "warn"] | None = Field(
+        None, description="whether a failure of it fails the run, or is told; the run type's"
+    )
+
+
+class Asked(BaseModel):
+    """How a stage's requests are made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint: Endpoint = Field("chat", description="chat, completions or responses")
+    stream: bool = Field(default=True, description="ask for a stream of tokens")
+    timeouts: Timeouts = Field(Timeouts(), description="limits of one request, in seconds")
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict, description="fields of every request body, besides the target's"
+    )
+
+    @property
+    def asked_endpoint(self) -> Endpoint | None:
+        """The endpoint where one is named; `None`: that of the address, if one is in it."""
+        return self.endpoint if "endpoint" in self.model_fields_set else None
+
+
+class FunctionalSettings(StageSettings, FunctionalConfig):
+    """Functional checks."""
+
+    expired_key_env: str | None = Field(
+        None, description="variable that holds a key that has expired"
+    )
+    fail_fast: bool = Field(default=False, description="stop at the first failure")
+
+
+class PerfSettings(StageSettings, Asked, ClimbFields):
+    """The climb."""
+
+    seed: int | None = Field(  # type: ignore[assignment]  # a climb has one, drawn where none is said
+        None, ge=0, description="prompts and arrivals derive from it; drawn anew when left out"
+    )
+    workload: str | None = Field(
+        None, min_length=1, description="a named workload, or a file; synthetic when left out"
+    )
+    input_tokens: int | str | None = Field(None, description="length of prompts, or a distribution")
+    output_tokens: int | str | None = Field(
+        None, description="the most tokens of an answer, or a distribution"
+    )
+    language: Literal["en", "zh", "mixed"] | None = Field(None, description="of synthetic prompts")
+    shared_prefix_tokens: int | None = Field(None, ge=0, description="tokens all prompts share")
+    ignore_eos: bool | None = Field(None, description="ask for exactly output_tokens")
+    tokenizer: str | None = Field(None, min_length=1, description="a local tokenizer.json")
+    allow_empty: bool = Field(default=False, description="an answer without output is no failure")
+    sinks: tuple[str, ...] = Field((), description="sinks besides, such as jsonl or openmetrics")
+
+    @model_validator(mode="after")
+    def _levels_make_sense(self) -> Self:
+        check_levels(self.concurrency, self.rate)
+        return self
+
+
+class AccuracySettings(StageSettings, Asked, EvalConfig):
+    """The eval."""
+
+    task: str = Field("gpqa", min_length=1, description="a task, or a YAML file of one's own")
+    data: str | None = Field(
+        None, min_length=1, description="file or folder of the questions; fetched when left out"
+    )
+    few_shot_data: str | None = Field(None, min_length=1, description="where solved questions are")
+    preset: Literal["debug", "full"] | None = Field(None, description="a few rows, or all of them")
+
+
+class GateSettings(StageSettings):
+    """What the run is held against."""
+
+    baseline: str | None = Field(
+        None, min_length=1, description="folder or name; the latest valid run of the same kind"
+    )
+    required: bool = Field(
+        default=False, description="fail where there is nothing to be held against"
+    )
+    anyway: bool = Field(default=False, description="also where different things were asked")
+    rules: tuple[Rule, ...] = Field(
+        DEFAULT.rules, min_length=1, description="held on each level that they name"
+    )
+    false_alarms: float = Field(
+        DEFAULT.false_alarms, gt=0, lt=0.5, description="share of gates that may fail by chance"
+    )
+
+
+class SinksSettings(StageSettings):
+    """Where the results go besides the run folder."""
+
+    push: bool | None = Field(
+        None, description="push to the Pushgateway that PROM_PUSHGATEWAY_URL names; the run type's"
+    )
+    job: str = Field("benchcore", min_length=1, description="first of the grouping key")
+    prefix: str = Field("benchcore_", description="of every metric's name; may be empty")
+    user_env: str = Field("PROM_PUSHGATEWAY_USER", description="variable that holds the user")
+    password_env: str = Field(
+        "PROM_PUSHGATEWAY_PASSWORD", description="variable that holds the password"
+    )
+    ca_file: str | None = Field(None, min_length=1, description="certificates to trust")
+
+
+STAGES: dict[str, type[StageSettings]] = {
+    "functional": FunctionalSettings,
+    "perf": PerfSettings,
+    "accuracy": AccuracySettings,
+    "gate": GateSettings,
+    "sinks": SinksSettings,
+}
+"""The stages that come with benchcore, in their order, each with what may be said of it."""
 
 
 class Health(BaseModel):
@@ -67,3 +262,49 @@ class Scenario(BaseModel):
         if self.target.base_url is not None and self.target.provider is not None:
             raise ValueError("target: give provider or base_url, not both")
         return self
+
+
+class Choice(BaseModel):
+    """What a matrix picks of one scenario."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    skip: str | None = Field(None, min_length=1, description="why it is left out")
+    stages: tuple[str, ...] | None = Field(
+        None, min_length=1, description="only these; all that the scenario has when left out"
+    )
+    concurrency: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        None, min_length=1, description="levels of its climb, instead of its own"
+    )
+    rate: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = Field(
+        None, min_length=1, description="likewise, in requests a second"
+    )
+
+    @model_validator(mode="after")
+    def _levels_make_sense(self) -> Self:
+        check_levels(self.concurrency or (), self.rate or ())
+        return self
+
+
+class RunTypes(BaseModel):
+    """What is picked for each run type, by the id of a scenario."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pr: dict[str, Choice] = Field(default_factory=dict, description="for run type pr")
+    daily: dict[str, Choice] = Field(default_factory=dict, description="for run type daily")
+
+
+class Matrix(BaseModel):
+    """Scenarios that are run one after the other; one that is not named runs everything."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", description="of the matrix, for its folder"
+    )
+    description: str = Field("", description="one line for people")
+    include: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        min_length=1, description="files of scenarios, relative to this one; * and ? are wild"
+    )
+    run_types: RunTypes = Field(RunTypes(), description="what is picked of them")

@@ -14,8 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from benchcore.secrets import field_secrets, header_secrets
-from benchcore.text import harmless
+from benchcore.base.secrets import field_secrets, header_secrets
+from benchcore.base.text import harmless
 
 Endpoint = Literal["chat", "completions", "responses"]
 

@@ -10,8 +10,8 @@ from typing import Any, Final, Self, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from benchcore.base.errors import ConfigError
 from benchcore.config.document import Keys, fault_lines, read_document
-from benchcore.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
 

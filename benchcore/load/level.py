@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal, Protocol
 
+from benchcore.base.clock import NEVER_NS, Clock, Timer
 from benchcore.client.records import Outcome, Phase, Record
-from benchcore.clock import NEVER_NS, Clock, Timer
-from benchcore.load.closed import ClosedLoop
-from benchcore.load.inflight import InFlight
-from benchcore.load.open import OpenLoop
+from benchcore.load.closed_loop import ClosedLoop, InFlight
+from benchcore.load.open_loop import OpenLoop
 
 
 @dataclass(frozen=True, slots=True)

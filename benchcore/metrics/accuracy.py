@@ -6,10 +6,12 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from benchcore.metrics.scores import Difference, Estimate, estimate
-from benchcore.metrics.status import Status
+
+Status = Literal["running", "complete", "interrupted", "failed"]
+
 
 SCHEMA_VERSION = 1
 _ROOM = re.compile(r"context|max_(?:completion_|output_)?tokens|too (?:long|large)", re.IGNORECASE)

@@ -8,12 +8,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from benchcore.base.clock import NS
 from benchcore.client.records import FAILED, Outcome, Record, Usage
-from benchcore.clock import NS
-from benchcore.config.slo import Slo
+from benchcore.config.limits import Slo
 from benchcore.metrics.accuracy import LevelAccuracy
-from benchcore.metrics.figures import PER_REQUEST, dispatch_lag_ns, is_good, mean_e2e_ns
-from benchcore.metrics.gaps import is_estimated, timed_chunk_gaps, timed_token_gaps
+from benchcore.metrics.figures import (
+    PER_REQUEST,
+    dispatch_lag_ns,
+    is_estimated,
+    is_good,
+    mean_e2e_ns,
+    streaming,
+    timed_chunk_gaps,
+    timed_token_gaps,
+)
 from benchcore.metrics.spool import chosen, is_ok, is_streamed, joined
 from benchcore.metrics.summary import (
     Summary,
@@ -21,9 +29,7 @@ from benchcore.metrics.summary import (
     summarize,
     summarize_pool,
 )
-from benchcore.metrics.throughput import RateIntervals, Throughput, rate_intervals, throughput
-from benchcore.metrics.timeline import Row
-from benchcore.metrics.tokens import streaming
+from benchcore.metrics.throughput import RateIntervals, Row, Throughput, rate_intervals, throughput
 from benchcore.metrics.validity import Evidence, Validity
 
 FAILURES_COUNT_IN = tuple(name for name in PER_REQUEST if name not in ("send", "connect"))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchcore.base.clock import NS
 from benchcore.client.records import Record
-from benchcore.clock import NS
 from benchcore.metrics.batches import (
     FINER,
     batch_count,
@@ -24,11 +24,10 @@ from benchcore.metrics.batches import (
     quantile_band,
     unit,
 )
-from benchcore.metrics.figures import mean_e2e_ns
-from benchcore.metrics.gaps import Gaps, blocks, timed_token_gaps
-from benchcore.metrics.histograms import Histogram
+from benchcore.metrics.figures import Gaps, blocks, mean_e2e_ns, timed_token_gaps
 from benchcore.metrics.percentiles import (
     QUANTILES,
+    Histogram,
     clustered_band,
     interval_ranks,
     low_confidence,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from pydantic import SecretStr
 
-from benchcore.errors import TargetError
+from benchcore.base.errors import TargetError
 from benchcore.sim.options import SimOptions
 
 if TYPE_CHECKING:

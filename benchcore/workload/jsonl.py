@@ -8,11 +8,11 @@ from typing import Any, Literal, get_args
 
 import orjson
 
-from benchcore.client.prompt import Prompt
-from benchcore.config.lengths import Length
-from benchcore.errors import ConfigError
-from benchcore.seeds import derive, stream
-from benchcore.workload.protocol import TokenCounter
+from benchcore.base.errors import ConfigError
+from benchcore.base.seeds import derive, stream
+from benchcore.client.request import Prompt
+from benchcore.config.values import Length
+from benchcore.workload.kinds import TokenCounter
 
 Order = Literal["file", "shuffled"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
 
-from benchcore.seeds import stream
+from benchcore.base.seeds import stream
 from benchcore.workload import chinese, english
 
 LanguageName = Literal["en", "zh", "mixed"]

@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from benchcore.base.errors import ConfigError
 from benchcore.config.document import Document, Keys, read_document
-from benchcore.config.lengths import Length
-from benchcore.errors import ConfigError
+from benchcore.config.values import Length
 from benchcore.workload.jsonl import Order
+from benchcore.workload.kinds import Workload, find_kind, nearest, parameters
 from benchcore.workload.language import LanguageName
-from benchcore.workload.protocol import Workload
-from benchcore.workload.registry import find_kind, nearest, parameters
 
 _YAML = (".yaml", ".yml")
 # Keys of a file that are not for what makes the workload.

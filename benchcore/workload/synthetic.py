@@ -5,14 +5,13 @@ from dataclasses import asdict, dataclass, replace
 from operator import truediv
 from typing import Any, Self, get_args
 
-from benchcore.client.prompt import Prompt
-from benchcore.config.lengths import Length
-from benchcore.errors import ConfigError
-from benchcore.seeds import derive, stream
-from benchcore.workload.bank import Bank
-from benchcore.workload.fit import Fit, calibrate, learn, unfitted
+from benchcore.base.errors import ConfigError
+from benchcore.base.seeds import derive, stream
+from benchcore.client.request import Prompt
+from benchcore.config.values import Length
+from benchcore.workload.kinds import TokenCounter
 from benchcore.workload.language import LanguageName, speak
-from benchcore.workload.protocol import TokenCounter
+from benchcore.workload.token_costs import Bank, Fit, calibrate, learn, unfitted
 
 # Prompts that are counted after the fit; a probe is a real request, of which the fit took four.
 _CHECKS = {"tokenizer": 16, "server": 3, "usage": 2}

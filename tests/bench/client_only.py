@@ -8,8 +8,8 @@ import uvloop
 from reader_arguments import Arguments, Usage, arguments, cpu_seconds
 
 from benchcore.client.client import Client
-from benchcore.client.prompt import Prompt
 from benchcore.client.records import Outcome, Record
+from benchcore.client.request import Prompt
 from benchcore.config.target import Target
 
 

@@ -7,8 +7,8 @@ from climb_run import climb
 from fixture import server
 from row import Row, at_most
 
-from benchcore.load.arrivals import Arrival, offsets_ns
-from benchcore.seeds import stream
+from benchcore.base.seeds import stream
+from benchcore.load.open_loop import Arrival, offsets_ns
 
 RATE, LIMIT_MS = 500, 1.2
 

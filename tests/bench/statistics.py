@@ -31,11 +31,11 @@ import numpy as np
 from benchcore.client.records import Outcome, Record, Usage
 from benchcore.config.gate import DEFAULT
 from benchcore.config.titles import title
+from benchcore.judge.gate import gate
+from benchcore.judge.history import change_points
 from benchcore.load.steady import Flow, open_steady
-from benchcore.metrics.change_points import change_points
 from benchcore.metrics.level import latencies, rates
-from benchcore.report.gate import gate
-from benchcore.report.run_folder import Requests, RunFolder
+from benchcore.runs.reading import Requests, RunFolder
 from benchcore.sim import SimProfile
 from benchcore.sim.batching import Batch, Sequence, State
 

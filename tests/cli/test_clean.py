@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from click.testing import CliRunner
 
-from benchcore.cli.clean import clean
-from benchcore.config.launch import KubernetesLaunch
-from benchcore.errors import TargetError
-from benchcore.pipeline.leftovers import remove_run
+from benchcore.base.errors import TargetError
+from benchcore.cli.upkeep import clean
+from benchcore.config.servers import KubernetesLaunch
+from benchcore.servers.kubernetes.removal import remove_run
 from tests.launch.test_leftovers import metadata, where  # noqa: F401  a fixture
 
 pytest_plugins = ("tests.launch.cluster",)

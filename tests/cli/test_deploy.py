@@ -12,10 +12,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from benchcore.base.errors import ConfigError, TargetError
 from benchcore.cli.deploy import _deploy, _deployed
-from benchcore.cli.signals import catch_signals
-from benchcore.errors import ConfigError, TargetError
-from benchcore.stages.protocol import StagePart, StageStatus
+from benchcore.cli.loop import catch_signals
+from benchcore.scenario.stage import StagePart, StageStatus
 from tests.conftest import is_there
 
 WAITS = """

@@ -12,9 +12,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from benchcore.base.errors import ConfigError
 from benchcore.cli.main import COMMANDS, cli, run
-from benchcore.config.slo import Slo
-from benchcore.errors import ConfigError
+from benchcore.config.limits import Slo
 
 BENCHCORE = Path(sys.executable).parent / "benchcore"
 

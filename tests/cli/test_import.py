@@ -5,8 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from benchcore.cli.import_ import import_results
-from benchcore.errors import ConfigError
+from benchcore.base.errors import ConfigError
+from benchcore.cli.push import import_results
 
 RESULT = {
     "date": "20261121-015600",

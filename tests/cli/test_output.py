@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
+from benchcore.base.files import replace_file
+from benchcore.base.secrets import hide, hiding
 from benchcore.cli.main import run
 from benchcore.cli.target import masked
-from benchcore.secrets import hide, hiding
-from benchcore.sinks.folder import replace_file
 
 EXAMPLE = "results/examples/simulator"
 COMMANDS = {
@@ -104,7 +104,7 @@ def test_two_runs_in_one_process_hide_their_own():
         hide({"sk-of-the-first"})
         with hiding():
             hide({"sk-of-the-second"})
-        from benchcore.secrets import unhidden
+        from benchcore.base.secrets import unhidden
 
         assert unhidden("sk-of-the-first sk-of-the-second") == "*** sk-of-the-second"
 

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchcore.base.errors import ConfigError
 from benchcore.cli.push import push
-from benchcore.errors import ConfigError
 from tests.sinks.test_mapped_metrics import TABLE
 from tests.sinks.test_push import RUN, gateway  # noqa: F401
 

@@ -17,8 +17,8 @@ import uvloop
 from benchcore.client.client import Client
 from benchcore.client.connection import Connection
 from benchcore.client.exchange import Limits, Request
-from benchcore.client.prompt import Prompt
 from benchcore.client.records import Record
+from benchcore.client.request import Prompt
 from benchcore.config.target import Target
 
 PATIENCE_SECONDS = 5.0

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from benchcore.client.events import ChatReader
-from benchcore.client.prompt import Prompt
 from benchcore.client.records import Outcome, Phase
+from benchcore.client.request import Prompt
 from benchcore.client.watchdog import broken
 
 BOTH_LOOPS = True

@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from benchcore.client.prompt import Prompt
 from benchcore.client.records import Outcome
+from benchcore.client.request import Prompt
 
 BOTH_LOOPS = True
 BIG = "x" * 10_000_000

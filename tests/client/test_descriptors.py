@@ -5,9 +5,9 @@ import resource
 
 import pytest
 
-from benchcore.client import descriptors
-from benchcore.client.descriptors import SPARE_DESCRIPTORS, ensure_descriptors
-from benchcore.errors import CapacityError
+from benchcore.base.errors import CapacityError
+from benchcore.client import connection as descriptors
+from benchcore.client.connection import SPARE_DESCRIPTORS, ensure_descriptors
 
 INFINITY = resource.RLIM_INFINITY
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchcore.cli.main import main
 from benchcore.client.client import Client
-from benchcore.client.prompt import Prompt
+from benchcore.client.request import Prompt
 from benchcore.config.target import Target
 
 KEY = 'sk-Very/secret+"zq"=42'

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchcore.client.negotiation import negotiated
 from benchcore.client.records import Outcome, Record
+from benchcore.client.refusals import negotiated
 from benchcore.config.target import Target
 
 BODY = {

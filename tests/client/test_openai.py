@@ -10,8 +10,8 @@ from benchcore.client.openai import (
     read_usage,
     request_body,
 )
-from benchcore.client.prompt import Prompt
 from benchcore.client.records import Usage
+from benchcore.client.request import Prompt
 
 TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": None}]
 

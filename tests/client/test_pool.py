@@ -13,13 +13,12 @@ import uuid
 import pytest
 from pydantic import SecretStr
 
+from benchcore.base.errors import CapacityError, TargetError
 from benchcore.client import client as client_module
 from benchcore.client.client import OPENING_AT_ONCE, Client
-from benchcore.client.ids import request_ids
-from benchcore.client.prompt import Prompt
 from benchcore.client.records import Outcome, Phase
+from benchcore.client.request import Prompt, request_ids
 from benchcore.config.target import Target
-from benchcore.errors import CapacityError, TargetError
 
 BOTH_LOOPS = True
 

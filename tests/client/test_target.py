@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
 from benchcore.config.target import PATHS, Target, Timeouts
-from benchcore.stages.perf.facts import target_facts
+from benchcore.runs.run_json import target_facts
 
 
 @pytest.mark.parametrize(

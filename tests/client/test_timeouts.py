@@ -11,8 +11,8 @@ import time
 import pytest
 
 from benchcore.client.exchange import Exchange, Limits
-from benchcore.client.prompt import Prompt
 from benchcore.client.records import Outcome, Phase, Record
+from benchcore.client.request import Prompt
 from benchcore.client.watchdog import LATE_NS
 
 BOTH_LOOPS = True

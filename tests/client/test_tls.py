@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from benchcore.base.errors import ConfigError
 from benchcore.client.client import Client
 from benchcore.client.records import Outcome, Phase
 from benchcore.config.target import Target
-from benchcore.errors import ConfigError
 
 BOTH_LOOPS = True
 
@@ -269,7 +269,7 @@ async def test_big_bodies_go_both_ways(wire, serve, encrypted, connect, post, au
 
 
 async def test_a_session_may_write_while_a_request_is_still_being_sent(serve, connect):
-    from benchcore.client.tls import TLSConnection
+    from benchcore.client.connection import TLSConnection
 
     sent = []
 

@@ -8,8 +8,8 @@ import json
 import pytest
 
 from benchcore.client.client import Client
-from benchcore.client.prompt import Prompt
 from benchcore.client.records import Outcome
+from benchcore.client.request import Prompt
 from benchcore.config.target import Target
 from benchcore.sim import SimOptions, SimProfile
 from benchcore.sim.process import SimulatorProcess

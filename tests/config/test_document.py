@@ -2,9 +2,9 @@
 
 import pytest
 
+from benchcore.base.errors import ConfigError
 from benchcore.config.document import MOST_BYTES, read_document
-from benchcore.errors import ConfigError
-from benchcore.launch.manifests import read_manifests
+from benchcore.servers.kubernetes.manifests import read_manifests
 
 MERGES = "a: &a {x: 1, y: 2}\n" + "".join(
     f"{chr(98 + n)}: &{chr(98 + n)}\n  <<: [{', '.join(['*' + chr(97 + n)] * 10)}]\n"

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import ValidationError
 
+from benchcore.base.errors import ConfigError
 from benchcore.config.document import read_model
 from benchcore.config.metric_map import METRICS, QUANTILES, MappedColumn, MetricMap, labels_of
-from benchcore.errors import ConfigError
-from benchcore.sinks.pushgateway import shown
-from benchcore.sinks.run_metrics import run_metrics
+from benchcore.publish.prometheus import run_metrics
+from benchcore.publish.pushgateway import shown
 from tests.sinks.test_push import CHECKS, RUN, SCORE, SUMMARY
 
 VLLM = Path(__file__).parent.parent / "sinks" / "maps" / "vllm.yaml"

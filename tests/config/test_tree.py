@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchcore.base.errors import ConfigError
 from benchcore.config.scenario import Scenario
 from benchcore.config.tree import Place, Tree
-from benchcore.errors import ConfigError
 
 
 def tree(tmp_path, text, name="a.yaml"):

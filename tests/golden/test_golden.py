@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchcore.cli.report import report
+from benchcore.cli.reports import report
 
 HERE = Path(__file__).parent
 FOLDERS = sorted(path.parent for path in HERE.glob("runs/**/run.json"))

@@ -15,7 +15,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import units
 
-from benchcore.sinks.run_metrics import run_metrics
+from benchcore.publish.prometheus import run_metrics
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "grafana"

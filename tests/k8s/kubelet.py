@@ -19,10 +19,18 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from benchcore.launch.cluster import Cluster
-from benchcore.launch.credentials import Access
-from benchcore.launch.resources import NODE, POD, SERVICE, Json, Resource, name_of, namespace_of
-from benchcore.launch.watch import Watch
+from benchcore.servers.kubernetes.cluster import Cluster
+from benchcore.servers.kubernetes.resources import (
+    NODE,
+    POD,
+    SERVICE,
+    Access,
+    Json,
+    Resource,
+    name_of,
+    namespace_of,
+)
+from benchcore.servers.kubernetes.watch import Watch
 
 MERGE = "application/merge-patch+json"
 FATE = "benchcore.dev/fate"

@@ -25,10 +25,10 @@ from control_plane import ControlPlane
 from kubelet import FATE, Node
 
 from benchcore import SimOptions, SimulatorProcess
-from benchcore.config.launch import KubernetesLaunch
-from benchcore.errors import ConfigError, TargetError
-from benchcore.launch.kubernetes import KubernetesServer
-from benchcore.launch.leftovers import find_leftovers, remove_leftovers
+from benchcore.base.errors import ConfigError, TargetError
+from benchcore.config.servers import KubernetesLaunch
+from benchcore.servers.kubernetes.removal import find_leftovers, remove_leftovers
+from benchcore.servers.kubernetes.server import KubernetesServer
 from benchcore.sim.options import SimProfile
 
 HERE = Path(__file__).parent

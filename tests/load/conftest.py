@@ -1,7 +1,7 @@
 import pytest
 
+from benchcore.base.clock import FakeClock
 from benchcore.client.records import FAILED, Outcome, Record
-from benchcore.clock import FakeClock
 from benchcore.load.level import Level, LevelPlan, Stage
 
 MS = 1_000_000

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchcore.clock import NS
-from benchcore.errors import ConfigError
-from benchcore.load.arrivals import Arrival, offsets_ns
-from benchcore.seeds import stream
+from benchcore.base.clock import NS
+from benchcore.base.errors import ConfigError
+from benchcore.base.seeds import stream
+from benchcore.load.open_loop import Arrival, offsets_ns
 
 
 class Constantly:
@@ -190,8 +190,8 @@ GOLDEN = [
 ]
 DIGEST = """
 import hashlib
-from benchcore.load.arrivals import Arrival, offsets_ns
-from benchcore.seeds import stream
+from benchcore.load.open_loop import Arrival, offsets_ns
+from benchcore.base.seeds import stream
 text = [offsets_ns(Arrival.parse(kind), 50.0, 20 * 10**9, stream(0, "arrivals", "r50", 1))
         for kind in ("constant", "poisson", "gamma:0.5", "gamma:4")]
 print(hashlib.sha256(repr(text).encode()).hexdigest())

@@ -4,7 +4,7 @@ import time
 import pytest
 import uvloop
 
-from benchcore.clock import NS, FakeClock, LoopClock
+from benchcore.base.clock import NS, FakeClock, LoopClock
 
 
 def test_a_fake_clock_stands_still_until_it_is_moved():

@@ -1,7 +1,7 @@
 import pytest
 
 from benchcore.client.records import Outcome, Record
-from benchcore.load.closed import ClosedLoop, backoff_ns
+from benchcore.load.closed_loop import ClosedLoop, backoff_ns
 
 MS = 1_000_000
 SECOND = 1_000 * MS

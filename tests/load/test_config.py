@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from benchcore.base.errors import ConfigError
 from benchcore.config.climb import ClimbConfig
-from benchcore.config.slo import Slo, parse_duration_ns
-from benchcore.errors import ConfigError
+from benchcore.config.limits import Slo, parse_duration_ns
 
 
 def faults(**fields):

@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchcore.load.inflight import InFlight
+from benchcore.load.closed_loop import InFlight
 
 SECOND = 1_000_000_000
 

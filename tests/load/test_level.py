@@ -1,7 +1,7 @@
 import pytest
 
+from benchcore.base.clock import NEVER_NS
 from benchcore.client.records import Outcome, Phase
-from benchcore.clock import NEVER_NS
 from benchcore.load.level import LevelRecords, Stage
 
 MS = 1_000_000

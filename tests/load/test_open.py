@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchcore.clock import NEVER_NS
-from benchcore.load.open import OpenLoop
+from benchcore.base.clock import NEVER_NS
+from benchcore.load.open_loop import OpenLoop
 
 MS = 1_000_000
 SECOND = 1_000 * MS

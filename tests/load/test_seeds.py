@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 
-from benchcore import seeds
+from benchcore.base import seeds
 
 
 def test_a_seed_is_the_head_of_a_sha256_over_its_path():

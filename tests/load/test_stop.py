@@ -1,6 +1,6 @@
 import pytest
 
-from benchcore.load.stop import LevelFigures, StopRules
+from benchcore.climb.plan import LevelFigures, StopRules
 
 
 def level(throughput=None, failure_rate=0.0, broken=(), name="c8"):

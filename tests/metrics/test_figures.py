@@ -3,18 +3,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchcore.client.records import Outcome
-from benchcore.config.slo import Slo
+from benchcore.config.limits import Slo
 from benchcore.metrics import figures
 from benchcore.metrics.figures import (
     METRICS,
     PER_REQUEST,
     dispatch_lag_ns,
+    first_event_tokens,
+    hidden_tokens,
     is_good,
     own_p99_ns,
+    streamed_tokens,
+    streaming,
     tpot_ns,
 )
 from benchcore.metrics.percentiles import nearest_rank
-from benchcore.metrics.tokens import first_event_tokens, hidden_tokens, streamed_tokens, streaming
 
 MS = 1_000_000
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchcore.metrics.gaps import MOST_TOKENS, blocks, chunk_gaps, is_estimated, token_gaps
+from benchcore.metrics.figures import MOST_TOKENS, blocks, chunk_gaps, is_estimated, token_gaps
 
 MS = 1_000_000
 

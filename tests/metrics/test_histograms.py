@@ -7,8 +7,15 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchcore.metrics.histograms import DIGITS, HIGHEST_NS, LOWEST_NS, Histogram
-from benchcore.metrics.percentiles import QUANTILES, nearest_rank, rank
+from benchcore.metrics.percentiles import (
+    DIGITS,
+    HIGHEST_NS,
+    LOWEST_NS,
+    QUANTILES,
+    Histogram,
+    nearest_rank,
+    rank,
+)
 
 inside = st.one_of(
     st.integers(LOWEST_NS, HIGHEST_NS),

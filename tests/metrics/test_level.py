@@ -4,7 +4,7 @@ from dataclasses import fields
 import pytest
 
 from benchcore.client.records import FAILED, Outcome
-from benchcore.config.slo import Slo
+from benchcore.config.limits import Slo
 from benchcore.metrics.figures import METRICS
 from benchcore.metrics.level import (
     LevelResult,
@@ -14,9 +14,9 @@ from benchcore.metrics.level import (
     latencies,
     rates,
 )
-from benchcore.metrics.run import SCHEMA_VERSION, RunResult
 from benchcore.metrics.throughput import RateIntervals, Throughput
 from benchcore.metrics.validity import Evidence, Validity
+from benchcore.runs.run import SCHEMA_VERSION, RunResult
 
 MS = 1_000_000
 SECOND = 1_000 * MS

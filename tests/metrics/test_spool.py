@@ -11,11 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchcore.client.records import FAILED, Outcome, Phase, Record, Usage
-from benchcore.config.slo import Slo
+from benchcore.climb import findings as remarks
+from benchcore.config.limits import Slo
 from benchcore.load.level import LevelRecords
 from benchcore.load.steady import SteadyState
-from benchcore.metrics.figures import PER_REQUEST, dispatch_lag_ns, is_good, mean_e2e_ns
-from benchcore.metrics.gaps import is_estimated, timed_chunk_gaps, timed_token_gaps
+from benchcore.metrics.figures import (
+    PER_REQUEST,
+    dispatch_lag_ns,
+    is_estimated,
+    is_good,
+    mean_e2e_ns,
+    streaming,
+    timed_chunk_gaps,
+    timed_token_gaps,
+)
 from benchcore.metrics.level import (
     FAILURES_COUNT_IN,
     TokenCounts,
@@ -28,8 +37,6 @@ from benchcore.metrics.pieces import Buffering, buffering, pieces_of
 from benchcore.metrics.spool import Spool, chosen, joined, packed, unpacked
 from benchcore.metrics.summary import summarize, summarize_pool
 from benchcore.metrics.throughput import overlap_ns, throughput
-from benchcore.metrics.tokens import streaming
-from benchcore.stages.perf import remarks
 
 NS = 1_000_000_000
 COUNTS = st.none() | st.integers(0, 40)

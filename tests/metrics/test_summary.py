@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchcore.metrics import gaps as gaps_module
+from benchcore.metrics import figures as gaps_module
 from benchcore.metrics import summary as summary_module
-from benchcore.metrics.gaps import timed_chunk_gaps, timed_token_gaps
+from benchcore.metrics.figures import timed_chunk_gaps, timed_token_gaps
 from benchcore.metrics.percentiles import QUANTILES, interval_ranks, nearest_rank, rank
 from benchcore.metrics.summary import summarize, summarize_pool
 

@@ -5,9 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchcore.client.records import FAILED, Outcome
-from benchcore.metrics.histograms import HIGHEST_NS, LOWEST_NS
-from benchcore.metrics.percentiles import nearest_rank
-from benchcore.metrics.timeline import Timeline
+from benchcore.metrics.percentiles import HIGHEST_NS, LOWEST_NS, nearest_rank
+from benchcore.metrics.throughput import Timeline
 
 MS = 1_000_000
 SECOND = 1_000 * MS

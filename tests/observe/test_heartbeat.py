@@ -1,7 +1,7 @@
 import asyncio
 import time
 
-from benchcore.observe.heartbeat import PERIOD_NS, Heartbeat
+from benchcore.observe.machine import PERIOD_NS, Heartbeat
 
 
 async def until(condition):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchcore.observe import host
+from benchcore.observe import machine as host
 
 
 def test_the_facts_of_this_machine_can_be_written():

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from benchcore.observe import meter
-from benchcore.observe.meter import CollectorWatch, Mark, mark, spent
+from benchcore.observe import machine as meter
+from benchcore.observe.machine import CollectorWatch, Mark, mark, spent
 
 SECOND = 10**9
 BEFORE = Mark(5 * SECOND, SECOND, 2 * SECOND, (10, 1000), 500_000, 7 * SECOND)

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 from click.testing import CliRunner
 
+from benchcore.base.errors import TargetError
 from benchcore.cli.sim import sim
-from benchcore.errors import TargetError
 from benchcore.sim import PROFILES, SimOptions, SimProfile, SimulatorProcess
 
 

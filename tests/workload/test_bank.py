@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchcore.seeds import stream
-from benchcore.workload.bank import Bank
+from benchcore.base.seeds import stream
 from benchcore.workload.language import Language
+from benchcore.workload.token_costs import Bank
 
 
 def language(count):

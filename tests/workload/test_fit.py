@@ -1,7 +1,7 @@
 import pytest
 
-from benchcore.workload.fit import _batches
 from benchcore.workload.synthetic import Synthetic
+from benchcore.workload.token_costs import _batches
 
 LANGUAGES = ("en", "zh", "mixed")
 

@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from benchcore.errors import ConfigError
+from benchcore.base.errors import ConfigError
 from benchcore.workload.jsonl import PromptFile
 
 

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from benchcore.config.lengths import Length
-from benchcore.errors import ConfigError
-from benchcore.seeds import stream
+from benchcore.base.errors import ConfigError
+from benchcore.base.seeds import stream
+from benchcore.config.values import Length
 
 whole = st.integers(1, 10_000_000)
 

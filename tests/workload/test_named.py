@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchcore.errors import ConfigError
+from benchcore.base.errors import ConfigError
 from benchcore.workload import named
 from benchcore.workload.jsonl import PromptFile
 from benchcore.workload.named import load_workload

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchcore.errors import ConfigError
+from benchcore.base.errors import ConfigError
 from benchcore.workload.synthetic import Synthetic
 
 LANGUAGES = ("en", "zh", "mixed")

@@ -2,9 +2,9 @@ import sys
 
 import pytest
 
-from benchcore.errors import ConfigError
+from benchcore.base.errors import ConfigError
 from benchcore.workload.synthetic import Synthetic
-from benchcore.workload.tokenizer import LocalTokenizer
+from benchcore.workload.token_costs import LocalTokenizer
 
 
 @pytest.fixture

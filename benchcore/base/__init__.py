@@ -1,0 +1,1 @@
+"""What every room stands on: clock, errors, seeds, secrets, text, files."""

@@ -1,0 +1,217 @@
+"""Eval options: evals that a climb or another program makes."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from benchcore.base.errors import ConfigError, ResultsError, TargetError
+from benchcore.cli import values
+from benchcore.cli.target import read_target, validated, warnings
+
+if TYPE_CHECKING:
+    from benchcore.config.evals import EvalConfig
+    from benchcore.config.target import Target
+    from benchcore.evals.under_load import Questions
+    from benchcore.metrics.accuracy import AccuracyReport, Sample
+    from benchcore.runs.run import RunResult
+    from benchcore.runs.samples import SampleFile
+
+
+def read_result(given: dict[str, Any], config: EvalConfig) -> AccuracyReport:
+    """Return the eval that another program has made before."""
+    report = _read(given["provider"], given["result"], given["name"])
+    report.min_score = config.min_score
+    return report
+
+
+def run_provider(given: dict[str, Any], config: EvalConfig, folder: Path) -> AccuracyReport:
+    """Let another program make an eval, and return what it came to.
+
+    Raises:
+        ConfigError: it is not installed, or cannot do what is asked.
+        TargetError: the server is not there, or the program fails.
+    """
+    from benchcore.base.logs import LOGGER
+    from benchcore.evals.providers import lm_eval_command, simple_evals_command
+    from benchcore.runs.run_json import target_facts
+
+    target = asyncio.run(
+        _with_model(read_target(given, given["base_url"], endpoint=given["endpoint"]))
+    )
+    for warning in warnings(target):
+        LOGGER.warning("%s", warning)
+    name, task = given["provider"], given["name"] or "gpqa"
+    place = folder / name
+    environment: dict[str, str] = {}
+    if name == "lm-eval":
+        command = lm_eval_command(task, target, config, place, tuple(given["provider_args"]))
+        if target.api_key is not None:
+            environment["OPENAI_API_KEY"] = target.api_key.get_secret_value()
+    else:
+        command, environment = simple_evals_command(task, target, config, place)
+    place.mkdir()
+    LOGGER.info("benchcore: %s asks %s of %s", name, task, target.base_url)
+    begun = time.perf_counter()
+    done = subprocess.run(  # noqa: S603  the user asked for this program
+        command, env={**os.environ, **environment}, stdout=sys.stderr.fileno(), check=False
+    )
+    if done.returncode:
+        raise TargetError(f"{name} ended with {done.returncode}; see what it said above")
+    report = _read(name, place, None if name == "lm-eval" and "," in task else task)
+    if not config.keep_text:
+        # They hold what was asked and answered.
+        for path in (*place.rglob("samples_*.jsonl"), *place.rglob("*.html")):
+            path.unlink()
+    report.seconds = report.seconds or time.perf_counter() - begun
+    report.target = target_facts(target, "server")
+    report.config = {**config.model_dump(mode="json"), "provider": name}
+    report.min_score = config.min_score
+    return report
+
+
+def _read(name: str, path: Path, task: str | None) -> AccuracyReport:
+    from benchcore.evals.providers import read_lm_eval, read_simple_evals
+
+    return (read_lm_eval if name == "lm-eval" else read_simple_evals)(path, task)
+
+
+async def _with_model(target: Target) -> Target:
+    from benchcore.client.client import Client
+    from benchcore.climb.probe import find_model
+
+    async with Client(target) as client:
+        found = await find_model(client)
+    return target.model_copy(update={"model": found.model})
+
+
+def provided_folder(given: dict[str, Any], started: dt.datetime) -> Path:
+    """Make the folder of a run."""
+    from benchcore.base.files import make_folder
+
+    name = given["run_name"] or f"eval-{given['name'] or 'gpqa'}-{given['provider']}"
+    return make_folder(Path(given["output"]), started.strftime("%Y%m%dT%H%M%SZ"), name)
+
+
+def check_provider(given: dict[str, Any]) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        UsageError: with which.
+    """
+    native = given["provider"] == "native"
+    if native and (given["result"] is not None or given["provider_args"]):
+        raise click.UsageError("--result and --provider-arg go with --provider of another name")
+    if native:
+        return
+    if given["resume"] is not None or given["data"] is not None:
+        raise click.UsageError(
+            f"--provider {given['provider']} has data of its own and is not gone on with: leave "
+            "--data and --resume out"
+        )
+    if given["result"] is None and not given["base_url"]:
+        raise click.UsageError(
+            f"--provider {given['provider']} asks a server of yours: give --base-url, or --result "
+            "for what it has written before"
+        )
+
+
+SIM_ABILITY: Final = 0.8
+"""Of the simulator that a command starts, as a fraction of the questions that it knows."""
+
+
+class Evaluation:
+    """The questions of a climb, and what came of them.
+
+    Args:
+        questions: that are asked.
+    """
+
+    def __init__(self, questions: Questions) -> None:
+        from benchcore.evals.under_load import LoadGrader
+
+        self.questions = questions
+        self.grader = LoadGrader(questions, self._take)
+        self.run: RunResult | None = None
+        """The run that it is of, once there is one."""
+        self._file: SampleFile | None = None
+
+    def _take(self, level: str, repeat: int, sample: Sample) -> None:
+        from benchcore.runs.samples import SampleFile
+
+        assert self.run is not None
+        if self.run.folder is None:
+            return
+        try:
+            if self._file is None:
+                self._file = SampleFile(self.run.folder)
+            self._file.write(sample, level=level, climb_repeat=repeat)
+        except OSError as error:
+            raise ResultsError(
+                f"{self.run.folder}: samples cannot be written ({error.strerror}); free some room"
+            ) from None
+
+    def close(self) -> None:
+        """Write `accuracy.json` beside the samples.
+
+        Raises:
+            ResultsError: it cannot be written.
+        """
+        from benchcore.base.files import replace_file
+        from benchcore.runs.run_json import dump
+        from benchcore.runs.samples import ACCURACY
+
+        if self.run is None or self.run.folder is None or self._file is None:
+            return
+        facts = self.questions.describe()
+        levels = [
+            {"level": level.level, "climb_repeat": level.repeat, **level.accuracy.to_json()}
+            for level in self.run.levels
+            if level.accuracy is not None
+        ]
+        found = {
+            "schema_version": 1,
+            "task": facts["task"],
+            "variant": facts["variant"],
+            "status": self.run.status,
+            "levels": levels,
+            "config": facts["config"],
+            "data": facts["data"],
+            "target": self.run.facts["target"],
+        }
+        try:
+            self._file.close()
+            replace_file(self.run.folder / ACCURACY, dump(found))
+        except OSError as error:
+            raise ResultsError(
+                f"{self.run.folder}: {ACCURACY} cannot be written ({error.strerror})"
+            ) from None
+
+
+def read_evaluation(given: dict[str, Any]) -> Evaluation:
+    """Return what the options of a climb say of an eval.
+
+    Raises:
+        ConfigError: the task, its data or a setting is wrong.
+    """
+    from benchcore.config.evals import EvalConfig
+    from benchcore.evals.run import plan_eval
+    from benchcore.evals.under_load import Questions
+
+    settings = values.pairs(given["eval_settings"])
+    for name in settings:
+        if name not in EvalConfig.model_fields or name in ("concurrency", "rate", "min_score"):
+            known = sorted(set(EvalConfig.model_fields) - {"concurrency", "rate", "min_score"})
+            raise ConfigError(f"--eval-set {name}: is none of {', '.join(known)}")
+    config = validated(lambda: EvalConfig.model_validate(settings))
+    plan = asyncio.run(plan_eval(given["eval_task"], config, given["eval_data"], None))
+    questions = Questions(plan.task, plan.questions, plan.config, given["endpoint"], plan.data)
+    return Evaluation(questions)

@@ -1,0 +1,355 @@
+"""The `benchcore report`, `compare` and `history` commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchcore.base.errors import ConfigError
+from benchcore.base.files import replace_file
+from benchcore.cli.terminal import colored, json_option
+from benchcore.cli.values import RESULTS, read_folder
+
+if TYPE_CHECKING:
+    from benchcore.metrics.accuracy import AccuracyReport
+    from benchcore.runs.reading import RunFolder
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--anyway", is_flag=True, help="Compare runs that were asked different things, too.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "markdown", "html"]),
+    default="table",
+    show_default=True,
+    help="Show it in this form.",
+)
+@click.option(
+    "--output",
+    default="comparison.html",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write html to this file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the same as --format json.")
+def compare(runs: tuple[Path, ...], **given: Any) -> int:
+    """Compare runs with the first of them: level by level, figure by figure.
+
+    Evals are compared question by question, on those that both answered.
+    """
+    if len(runs) < 2:
+        raise click.UsageError("name two runs or more")
+    folders = [read_folder(path) for path in runs]
+    form = "json" if given["as_json"] else given["form"]
+    evals = [(one.json("accuracy.json") or {}).get("score") is not None for one in folders]
+    if all(evals) and not any(one.levels for one in folders):
+        if form in ("html", "markdown"):
+            raise click.UsageError("evals are compared as text or JSON")
+        return _evals(folders, form)
+    empty = [one.name for one in folders if not one.levels]
+    if empty:
+        raise ConfigError(
+            f"{empty[0]}: holds no levels; climbs compare with climbs, evals with evals"
+        )
+    return _climbs(folders, form, given["output"], anyway=given["anyway"])
+
+
+def _climbs(folders: list[RunFolder], form: str, output: Path, *, anyway: bool) -> int:
+    from benchcore.judge.differences import forbidding
+    from benchcore.runs.run_json import dump
+    from benchcore.show.lines import comparison_json, render_comparison
+
+    first, *others = folders
+    notes = []
+    for other in others:
+        different = forbidding(first.run, other.run)
+        if different and not anyway:
+            raise ConfigError(
+                f"{first.name} and {other.name} were asked different things: {different[0]}; "
+                "--anyway compares all the same"
+            )
+        notes += [f"{other.name}: {one}" for one in different]
+    if form == "json":
+        sys.stdout.write(dump(comparison_json(first, others, notes)).decode())
+    elif form == "html":
+        from benchcore.show.pages import comparison_page
+
+        try:
+            replace_file(output, comparison_page(first, others, notes).encode())
+        except OSError as error:
+            raise ConfigError(f"--output {output}: cannot be written ({error.strerror})") from None
+        click.echo(str(output))
+    else:
+        sys.stdout.write(render_comparison(first, others, notes, markdown=form == "markdown"))
+    return 0
+
+
+def _asked_differently(first: RunFolder, other: RunFolder) -> list[str]:
+    """Return in which settings two evals differ that may change a score."""
+    one, two = (folder.json("accuracy.json") or {} for folder in (first, other))
+    ignored = ("concurrency", "rate", "retries", "min_score", "keep_text")
+    before, after = one.get("config") or {}, two.get("config") or {}
+    found = [("model", (one["target"] or {}).get("model"), (two["target"] or {}).get("model"))]
+    found += [(name, before.get(name), after.get(name)) for name in before if name not in ignored]
+    return [
+        f"{name} is {left!r} in one and {right!r} in the other"
+        for name, left, right in found
+        if left != right
+    ]
+
+
+def _evals(folders: list[RunFolder], form: str) -> int:
+    from benchcore.metrics.accuracy import by_question
+    from benchcore.metrics.scores import paired_difference
+    from benchcore.runs.run_json import dump
+    from benchcore.runs.samples import read_accuracy, read_samples
+    from benchcore.show.text import render_difference
+
+    first, *others = folders
+    task = read_accuracy(first.path)["task"]
+    found = []
+    for other in others:
+        its = read_accuracy(other.path)["task"]
+        if its != task:
+            raise ConfigError(
+                f"{first.path} is of {task} and {other.path} of {its}: two tasks do not compare"
+            )
+        difference = paired_difference(
+            by_question(read_samples(first.path)), by_question(read_samples(other.path))
+        )
+        found.append(None if difference is None else difference.to_json())
+        if form != "json":
+            sys.stdout.write(render_difference((first.name, other.name), difference))
+            for line in _asked_differently(first, other):
+                click.echo(line)
+    if form == "json":
+        facts = {
+            "first": str(first.path),
+            "others": [
+                {"run": str(other.path), "paired": one}
+                for other, one in zip(others, found, strict=True)
+            ],
+        }
+        sys.stdout.write(dump(facts).decode())
+    return 0
+
+
+@click.command()
+@click.argument(
+    "results", default="results", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "html"]),
+    default="table",
+    show_default=True,
+    help="Show it in this form.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write html to this file [default: index.html in the folder].",
+)
+@json_option("the same as --format json")
+def history(results: Path, form: str, output: Path | None, *, as_json: bool) -> int:
+    """List the runs in RESULTS, and where their figures changed by more than chance."""
+    from benchcore.base.files import replace_file
+    from benchcore.judge.history import facts, read_history
+    from benchcore.runs.run_json import dump
+    from benchcore.show.lines import render_history
+
+    found = read_history(results)
+    if form == "json" or as_json:
+        series = [
+            {
+                "scenario": one.scenario,
+                "level": one.level or None,
+                "figure": one.figure,
+                "runs": one.runs,
+                "values": one.values,
+                "changes": one.changes,
+            }
+            for one in found.series()
+        ]
+        runs = [facts(folder) for folder in found.folders]
+        sys.stdout.write(dump({"runs": runs, "series": series, "broken": found.broken}).decode())
+        return 0
+    if form == "table":
+        sys.stdout.write(render_history(found))
+        return 0
+    from benchcore.show.pages import history_page
+
+    path = output or results / "index.html"
+    try:
+        replace_file(path, history_page(found).encode())
+    except OSError as error:
+        raise ConfigError(f"--output {path}: cannot be written ({error.strerror})") from None
+    click.echo(str(path))
+    return 0
+
+
+@click.command()
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "markdown", "html", "vllm"]),
+    default="table",
+    show_default=True,
+    help="Show it in this form; vllm is the JSON of vllm bench serve.",
+)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write html to this file [default: report.html in the run's folder].",
+)
+@click.option(
+    "--plots",
+    "plots_folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write each plot as SVG and PNG into this folder.",
+)
+@click.option(
+    "--gpus",
+    type=click.IntRange(1),
+    default=None,
+    help="Reckon throughput per GPU with so many of them.",
+)
+@json_option("the same as --format json")
+@RESULTS
+def report(
+    runs: tuple[Path, ...],
+    form: str,
+    output: Path | None,
+    plots_folder: Path | None,
+    gpus: int | None,
+    results: Path,
+    *,
+    as_json: bool,
+) -> int:
+    """Show runs that are over; the newest one where none is named."""
+    from benchcore.runs.reading import newest
+    from benchcore.runs.run_json import dump
+
+    folders = [read_folder(path) for path in runs or (newest(results),)]
+    if (output is not None or plots_folder is not None) and len(folders) > 1:
+        raise click.UsageError("--output and --plots are of one run")
+    if plots_folder is not None:
+        _plots(folders[0], plots_folder, gpus)
+    if form == "html":
+        for folder in folders:
+            _page(folder, output or folder.path / "report.html", gpus)
+        return 0
+    if form == "vllm":
+        return _vllm(folders)
+    if form == "json" or as_json:
+        found: list[Any] = [folder.run for folder in folders]
+        sys.stdout.write(dump(found[0] if len(found) == 1 else found).decode())
+        return 0
+    show = _markdown if form == "markdown" else _text
+    for place, folder in enumerate(folders):
+        if place:
+            click.echo()
+        if form == "table" and (len(folders) > 1 or not runs):
+            click.echo(f"{folder.path}")
+        sys.stdout.write(show(folder))
+    sys.stdout.flush()
+    return 0
+
+
+def _page(folder: RunFolder, path: Path, gpus: int | None) -> None:
+    page = _eval_page(folder)
+    if page is None:
+        from benchcore.show.drawing import can_draw
+        from benchcore.show.page import render_page
+        from benchcore.show.plots import plots
+
+        page = render_page(folder, plots(folder, gpus) if can_draw() else None)
+    try:
+        replace_file(path, page.encode())
+    except OSError as error:
+        raise ConfigError(f"--output {path}: cannot be written ({error.strerror})") from None
+    click.echo(str(path))
+
+
+def _eval_page(folder: RunFolder) -> str | None:
+    """Return the page of an eval with its samples; `None`: the folder is of something else."""
+    from benchcore.show.pages import accuracy_page
+
+    found = _accuracy(folder)
+    if folder.levels or found is None:
+        return None
+    return accuracy_page(found, show_text=False)
+
+
+def _accuracy(folder: RunFolder) -> AccuracyReport | None:
+    from benchcore.metrics.accuracy import AccuracyReport
+    from benchcore.runs.samples import read_samples
+
+    accuracy = folder.json("accuracy.json")
+    if accuracy is None or "score" not in accuracy:
+        return None
+    return AccuracyReport.from_json(accuracy, read_samples(folder.path))
+
+
+def _plots(folder: RunFolder, into: Path, gpus: int | None) -> None:
+    from benchcore.show.plots import plots
+
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        for plot in plots(folder, gpus):
+            for kind in ("svg", "png"):
+                replace_file(into / f"{plot.name}.{kind}", plot.data(kind))
+    except OSError as error:
+        raise ConfigError(f"--plots {into}: cannot be written ({error.strerror})") from None
+
+
+def _vllm(folders: list[RunFolder]) -> int:
+    from benchcore.foreign.vllm import vllm_result
+    from benchcore.runs.run_json import dump
+
+    found = [vllm_result(folder.run, level) for folder in folders for level in folder.levels]
+    if not found:
+        raise ConfigError(f"{folders[0].path}: holds no levels")
+    sys.stdout.write(dump(found[0] if len(found) == 1 else found).decode())
+    return 0
+
+
+def _markdown(folder: RunFolder) -> str:
+    from benchcore.show.markdown import render_markdown
+
+    return render_markdown(folder.run, folder.json("functional.json"), folder.json("accuracy.json"))
+
+
+def _text(folder: RunFolder) -> str:
+    try:
+        return _rendered(folder)
+    except ValueError as error:
+        raise ConfigError(f"{folder.path}: {error}; is it of an older benchcore?") from None
+
+
+def _rendered(folder: RunFolder) -> str:
+    from benchcore.show.table import render
+    from benchcore.show.text import render_accuracy, render_functional
+
+    color = colored()
+    parts = []
+    if folder.levels:
+        parts.append(render(folder.run, color=color))
+    checks = folder.json("functional.json")
+    if checks is not None:
+        from benchcore.runs.checks import FunctionalReport
+
+        parts.append(render_functional(FunctionalReport.from_json(checks), color=color))
+    found = _accuracy(folder)
+    if found is not None:
+        parts.append(render_accuracy(found, color=color))
+    if not parts:
+        raise ConfigError(f"{folder.path}: nothing was measured")
+    return "\n".join(parts)

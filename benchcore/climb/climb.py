@@ -1,0 +1,418 @@
+"""Climb: level after level on one target, from the first probe to the finished run."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from benchcore.base.clock import NS, stamp_of, utc_now
+from benchcore.base.errors import ConfigError, TargetError
+from benchcore.base.files import make_folder
+from benchcore.base.text import harmless
+from benchcore.client.client import Client
+from benchcore.client.connection import ensure_descriptors, tls_context
+from benchcore.climb.findings import Failures
+from benchcore.climb.level_run import LevelRun
+from benchcore.climb.plan import LevelFigures, Part, Step, StopRules, steps
+from benchcore.climb.probe import Found, find_model, fit, settle
+from benchcore.climb.requests import Grader, Tally
+from benchcore.config.climb import ClimbConfig
+from benchcore.config.limits import Slo
+from benchcore.config.target import Target
+from benchcore.metrics.level import LevelResult
+from benchcore.observe.machine import host_facts
+from benchcore.observe.server import ServerMetrics, busy, parse
+from benchcore.runs.run_json import as_asked, target_facts, versions
+from benchcore.runs.sinks import ClimbRun, FanOut, SinkOptions, installed_sinks, raise_problems
+from benchcore.show.progress import Progress, Silent
+from benchcore.workload.kinds import Workload
+from benchcore.workload.synthetic import Synthetic
+from benchcore.workload.token_costs import LocalTokenizer
+
+IDLE_POLL_SECONDS = 0.2
+TARGET_GONE = "target gone"
+"""Why a climb stops whose server is there no more: `stopped` of `run.json`."""
+_LONGEST_NOTE = 600
+"""Of what is found before the load: it names what a server lists."""
+PAUSE_SECONDS = 0.5
+"""Between levels where the server does not say whether it is idle."""
+
+
+class Climb:
+    """A climb that can be interrupted.
+
+    Args:
+        target: the server.
+        parts: workloads, each with its climb.
+        output: where to make the run folder; `None`: keep everything in memory.
+        folder: a folder that is there already, instead.
+        name: of the run.
+        labels: the user's own facts.
+        command: how it was called, for `run.json`.
+        kind: `server`, or `simulator`.
+        tokenizer: a local tokenizer file, for prompts and for answers without usage.
+        grader: says what the answers of each level were worth, where that is wanted.
+        sinks: names of optional sinks; they need a folder.
+        allow_simulator: let sinks carry a simulator's figures out of the folder.
+        progress: told how it goes.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        parts: Sequence[Part],
+        *,
+        output: Path | None = None,
+        folder: Path | None = None,
+        name: str = "climb",
+        labels: dict[str, str] | None = None,
+        command: Sequence[str] = (),
+        kind: str = "server",
+        tokenizer: str | None = None,
+        grader: Grader | None = None,
+        sinks: Sequence[str] = (),
+        allow_simulator: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self._grader = grader
+        self._target = target
+        self._parts = list(parts)
+        self._steps = list(steps(self._parts))
+        self._name = name
+        self._tokenizer = tokenizer
+        self._progress = progress or Silent()
+        self._kind = kind
+        self._running: LevelRun | None = None
+        self._found: Found | None = None
+        self._opened = False
+        self._failures = Failures(self._progress)
+        self._interrupts = 0
+        self._interrupted = asyncio.Event()
+        if sinks and output is None and folder is None:
+            raise ConfigError(f"sink {sinks[0]}: there is no folder to write to; give output")
+        self._output = output
+        self._folder = folder
+        self._sinks = FanOut(
+            {} if output is None and folder is None else installed_sinks(sinks),
+            lambda problem: self._progress.say(f"the results cannot be written: {problem}"),
+        )
+        first = self._parts[0].config
+        self._tally = Tally(self._sinks, keep_text=first.save_text or grader is not None)
+        self.run = ClimbRun(
+            run_id="",
+            started_at="",
+            facts={
+                "name": name,
+                "command": list(command),
+                "labels": labels or {},
+                "target": target_facts(target, kind),
+                "workload": {},
+                "load": {},
+                "seeds": {"seed": first.seed},
+                "versions": versions(),
+                "host": host_facts(),
+            },
+            options=SinkOptions(first.save_events, first.save_text, allow_simulator),
+        )
+
+    def interrupt(self) -> None:
+        """Stop sending and end soon; a second time: end now. What is measured is kept."""
+        self._interrupts += 1
+        self._interrupted.set()
+        if self._running is not None:
+            grace = self._parts[0].config.grace_seconds if self._interrupts == 1 else 0.0
+            self._running.interrupt(grace)
+
+    async def __call__(self) -> ClimbRun:
+        """Climb, and return the run.
+
+        Where the target goes in the middle of it, the run has what was measured: it is `failed`,
+        `stopped` says `target gone`, and `error` says more.
+
+        Raises:
+            TargetError: the target does not answer as it should.
+            CapacityError: this machine cannot hold a level.
+            ConfigError: the results cannot be written.
+            ResultsError: they could be at first, and then no longer.
+        """
+        run = self.run
+        ensure_descriptors(max(step.connections for step in self._steps))
+        run.started_at = utc_now()
+        stamp = stamp_of(run.started_at)
+        if self._folder is not None:
+            run.folder = self._folder
+            run.run_id = run.folder.name
+        elif self._output is not None:
+            run.folder = make_folder(self._output, stamp, self._name)
+            run.run_id = run.folder.name
+        else:
+            run.run_id = f"{stamp}-{self._name}"
+        config = self._parts[0].config
+        try:
+            async with Client(
+                self._target,
+                kernel_stamps=config.kernel_stamps,
+                keep=config.save_text or self._tokenizer is not None or self._grader is not None,
+            ) as client:
+                await self._until_interrupted(self._prepare(client))
+                if not self._interrupts:
+                    await self._climb(client)
+        except BaseException as error:
+            run.error = str(error) or type(error).__name__
+            self._close("failed")
+            raise
+        gone = run.stopped == TARGET_GONE
+        self._close("failed" if gone else "interrupted" if self._interrupts else "complete")
+        if run.folder is not None:
+            raise_problems(self._sinks, run.folder)
+        return run
+
+    def _close(self, status: str) -> None:
+        self.run.status = status  # type: ignore[assignment]
+        self.run.ended_at = utc_now()
+        if self._opened:
+            self._sinks.close(self.run)
+        elif self.run.folder is not None and self._folder is None:
+            # It never came to a load: an empty folder would only be in the way.
+            with suppress(OSError):
+                self.run.folder.rmdir()
+            self.run.folder = None
+
+    async def _until_interrupted(self, work: Any) -> None:
+        """Do something slow, such as probing, unless the user interrupts."""
+        task = asyncio.ensure_future(work)
+        stop = asyncio.ensure_future(self._interrupted.wait())
+        await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            return
+        task.result()
+
+    # Before the load.
+
+    async def _prepare(self, client: Client) -> None:
+        run, progress = self.run, self._progress
+        found = await find_model(client)
+        client.target = self._target = self._target.model_copy(update={"model": found.model})
+        counter = await settle(client, found, self._tokenizer)
+        if isinstance(counter, LocalTokenizer):
+            self._tally.count = counter.tokens
+        for place, part in enumerate(self._parts):
+            workload = await fit(client, found, part.workload, counter)
+            self._parts[place] = Part(part.name, workload, part.config)
+        self._target = client.target
+        self._steps = list(steps(self._parts))
+        self._found = found
+        client.close_idle()
+        run.facts["target"] = target_facts(self._target, self._kind) | {
+            "probe": {
+                "models_listed": found.models_listed,
+                "usage": found.usage,
+                "tokens_counted_by": found.tokenize,
+                "ignore_eos": found.ignore_eos,
+                "e2e_seconds": found.e2e_seconds,
+                "notes": [harmless(note, longest=_LONGEST_NOTE) for note in found.notes],
+            }
+        }
+        self._describe()
+        loads = [part.config.model_dump(mode="json") for part in self._parts]
+        run.facts["load"] = loads[0] if len(loads) == 1 else {"parts": loads}
+        self._open()
+        for note in found.notes:
+            progress.say(note)
+
+    def _describe(self) -> None:
+        """Say in the run what its workloads ask, and what they have asked so far."""
+        found = [as_asked(part.workload.describe(), self._target) for part in self._parts]
+        self.run.facts["workload"] = found[0] if len(found) == 1 else {"parts": found}
+
+    def _open(self) -> None:
+        run = self.run
+        if run.folder is not None:
+            self._opened = True
+            self._sinks.open(run, run.folder, run.options)
+            raise_problems(self._sinks, run.folder)
+        self._progress.begin(run, len(self._steps))
+
+    # The levels.
+
+    async def _climb(self, client: Client) -> None:
+        run = self.run
+        config = self._parts[0].config
+        slos = [Slo.parse(text) for text in config.slos]
+        rules = StopRules(
+            failures=config.stop_on_failures,
+            slo=config.stop_on_slo,
+            flat=config.stop_when_flat,
+            gain=config.flat_gain,
+            patience=config.flat_patience,
+        )
+        server = ServerMetrics(
+            url=client.target.url("/metrics"),
+            headers=_metrics_headers(client.target),
+            uds=client.target.uds,
+            tls=tls_context(client.target) if client.target.tls else True,
+        )
+        figures: list[LevelFigures] = []
+        climbing: tuple[Part, int] | None = None
+        for step in self._steps:
+            if climbing != (step.part, step.repeat):
+                climbing, figures = (step.part, step.repeat), []
+            reason = rules.reason(figures)
+            if reason is not None:
+                if not run.stopped:
+                    run.stopped = reason
+                    self._progress.say(f"no higher: {reason}")
+                continue
+            await self._until_interrupted(self._before_level(client, step, server))
+            if self._interrupts:
+                return
+            self._running = LevelRun(
+                client,
+                step,
+                slos=slos,
+                sinks=self._sinks,
+                tally=self._tally,
+                progress=self._progress,
+                server=server,
+                e2e_seconds=None if self._found is None else self._found.e2e_seconds,
+                grader=self._grader,
+                failures=self._failures,
+                folder=run.folder,
+            )
+            level = await self._running.run()
+            gone = self._running.gone
+            if self._grader is not None and not config.save_text:
+                for record in level.records:
+                    record.text = record.answer = None
+            self._running = None
+            figures.append(_figures(level, slos))
+            level.findings += [f"SLO {broken}" for broken in figures[-1].broken_slos]
+            run.levels.append(level)
+            self._describe()
+            self._sinks.level(run, level)
+            self._progress.level(level)
+            if gone:
+                run.stopped = TARGET_GONE
+                run.error = f"{client.target.base_url} has gone in {step.name}: {gone}"
+                self._progress.say(f"no higher: {run.error}")
+            if gone or self._interrupts:
+                return
+
+    async def _before_level(self, client: Client, step: Step, server: ServerMetrics) -> None:
+        config = step.part.config
+        if config.before_level is not None:
+            await _run_command(config.before_level, step.name)
+        if config.reset_prefix_cache:
+            record = await client.ask("POST", "/reset_prefix_cache")
+            if record.status != 200:
+                raise TargetError(
+                    f"{client.target.url('/reset_prefix_cache')} answers {record.status}; "
+                    "the server cannot reset its cache: leave --reset-prefix-cache out"
+                )
+        await self._until_idle(server, config.idle_seconds, step.name)
+
+    async def _until_idle(self, server: ServerMetrics, limit: float, level: str) -> None:
+        """Wait until the server has nothing left of the level before."""
+        deadline = time.monotonic() + limit
+        while True:
+            text = await server.read()
+            left = None if text is None else busy(parse(text))
+            if left is None:
+                if self.run.levels:
+                    await asyncio.sleep(min(PAUSE_SECONDS, limit))
+                return
+            if left == 0:
+                return
+            if time.monotonic() >= deadline:
+                self._progress.say(
+                    f"{level}: after {limit:g} s the server still has {left:g} request(s)"
+                )
+                return
+            await asyncio.sleep(IDLE_POLL_SECONDS)
+
+
+def _metrics_headers(target: Target) -> dict[str, str]:
+    headers = dict(target.headers)
+    if target.api_key is not None:
+        headers["Authorization"] = f"Bearer {target.api_key.get_secret_value()}"
+    return headers
+
+
+async def _run_command(command: str, level: str) -> None:
+    process = await asyncio.create_subprocess_shell(
+        command, stdout=sys.stderr.fileno(), env=None, stdin=asyncio.subprocess.DEVNULL
+    )
+    try:
+        code = await process.wait()
+    except asyncio.CancelledError:
+        process.terminate()
+        await process.wait()
+        raise
+    if code != 0:
+        raise ConfigError(f"--before-level {command!r} ended with {code} before {level}")
+
+
+def _figures(level: LevelResult, slos: Sequence[Slo]) -> LevelFigures:
+    broken = []
+    for slo in slos:
+        summary = level.metrics.get(slo.metric)
+        if summary is not None and round(summary.p99 * NS) > slo.limit_ns:
+            broken.append(f"{slo} broken: p99 {summary.p99 * 1e3:.1f} ms")
+    throughput = level.output_token_throughput
+    return LevelFigures(
+        name=level.level,
+        failure_rate=level.failure_rate,
+        throughput=level.request_throughput if throughput is None else throughput,
+        broken_slos=tuple(broken),
+    )
+
+
+async def climb(
+    target: Target | str,
+    *,
+    concurrency: Sequence[int] = (),
+    rate: Sequence[float] = (),
+    workload: Workload | None = None,
+    output: str | Path | None = None,
+    name: str = "climb",
+    tokenizer: str | Path | None = None,
+    sinks: Sequence[str] = (),
+    progress: Progress | None = None,
+    **settings: Any,
+) -> ClimbRun:
+    """Climb levels on a target and return what was measured.
+
+    Args:
+        target: the server, or its address.
+        concurrency: users of each level of a closed loop.
+        rate: requests per second of each level of an open loop.
+        workload: what to ask; synthetic prompts when left out.
+        output: where to write a run folder while it runs; `None`: nowhere.
+        name: of the run.
+        tokenizer: a `tokenizer.json`, or its folder: counts prompts, and answers without usage.
+        sinks: names of optional sinks, such as `jsonl`; they write beside the run, into `output`.
+        progress: told how it goes.
+        settings: further fields of `ClimbConfig`, such as `duration_seconds=60`.
+
+    Raises:
+        BenchcoreError: see `benchcore.base.errors`; pydantic's ValidationError for a bad setting.
+    """
+    config = ClimbConfig(concurrency=tuple(concurrency), rate=tuple(rate), **settings)
+    workload = workload or Synthetic(seed=config.seed)
+    return await Climb(
+        Target(target) if isinstance(target, str) else target,
+        [Part(workload.name, workload, config)],
+        output=None if output is None else Path(output),
+        name=name,
+        tokenizer=None if tokenizer is None else str(tokenizer),
+        sinks=sinks,
+        progress=progress,
+    )()

@@ -1,0 +1,426 @@
+"""Level run: one level on the real client, with everything that watches it."""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from benchcore.base.clock import NEVER_NS, NS, LoopClock
+from benchcore.client.client import Client
+from benchcore.client.records import FAILED, Outcome, Record
+from benchcore.climb import findings as remarks
+from benchcore.climb.plan import Step, level_plan
+from benchcore.climb.requests import Grader, PromptSender, Tally
+from benchcore.climb.watch import Presence, SoFar, connect_ahead, faults_end, no_collection
+from benchcore.config.limits import Slo
+from benchcore.load.level import Level, LevelRecords, Stage
+from benchcore.load.open_loop import Arrival, OpenLoop
+from benchcore.metrics.accuracy import LevelAccuracy
+from benchcore.metrics.level import LevelResult, count_tokens, infinite_figures, latencies, rates
+from benchcore.metrics.percentiles import Histogram
+from benchcore.metrics.spool import Spool, chosen, is_ok, joined
+from benchcore.metrics.throughput import Row, Timeline, overlap_ns
+from benchcore.metrics.validity import Evidence, judge
+from benchcore.observe.machine import CollectorWatch, Heartbeat, Mark, mark, spent
+from benchcore.observe.server import Scraper, ServerMetrics
+from benchcore.runs.sinks import FanOut, LevelHead, RequestRow
+from benchcore.show.progress import Progress
+
+TICK_SECONDS = 0.01
+ROWS_A_TICK = 24
+VISITS_A_TICK = 12
+PIECES_A_TICK = 16
+PREPARED_A_TICK = 12
+LIVE_EVERY_TICKS = 50
+AT_ONCE = 64
+
+
+class LevelRun:
+    """Runs one level and makes its result.
+
+    Args:
+        client: open, its target settled.
+        step: which level.
+        slos: of a good request.
+        sinks: take seconds as they come.
+        tally: takes requests as they end.
+        progress: told how it stands.
+        server: the target's `/metrics`.
+        e2e_seconds: how long one request took, alone; `None`: unknown.
+        grader: says what the answers were worth, where that is wanted.
+        failures: tells of them.
+        folder: where requests wait in a file for the level's end; `None`: in memory.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        step: Step,
+        *,
+        slos: list[Slo],
+        sinks: FanOut,
+        tally: Tally,
+        progress: Progress,
+        server: ServerMetrics,
+        e2e_seconds: float | None,
+        grader: Grader | None = None,
+        failures: remarks.Failures | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self._failures = failures or remarks.Failures(progress)
+        self._presence = Presence(client, lambda: self._level.interrupt(0))
+        self._faults_before = 0
+        self._client = client
+        self._step = step
+        self._config = step.part.config
+        self._slos = slos
+        self._sinks = sinks
+        self._tally = tally
+        self._progress = progress
+        self._e2e_seconds = e2e_seconds
+        self._loop = asyncio.get_running_loop()
+        self._clock = LoopClock(self._loop)
+        self._plan = level_plan(step, e2e_seconds)
+        self._sender = PromptSender(client, step.part.workload, step.name, step.repeat)
+        self._grader = grader
+        if grader is not None:
+            self._sender.numbers = {}
+        self._over = asyncio.Event()
+        self._interrupted = asyncio.Event()
+        self._ended: deque[tuple[Record, Stage]] = deque()
+        self._heartbeat = Heartbeat(self._loop)
+        self._uses_heartbeat = not client.stamper.kernel_wanted or client.target.uds is not None
+        self._lags = Histogram()
+        self._measuring = False
+        self._marks: list[Mark] = []
+        self._window_cpu = 0.0
+        self._reads = (0, 0)
+        self._window_reads = (0, 0)
+        self._steps_before = 0
+        self._pauses: list[int] = []
+        self._scraper = Scraper(server)
+        self._stage_ns: dict[Stage, int] = {}
+        self._rows: list[Row] = []
+        self._level = Level(
+            self._plan,
+            self._clock,
+            self._sender,
+            on_over=self._over.set,
+            on_record=self._record_ended,
+            on_due=self._set_due,
+            on_stage=self._stage_changed,
+            keep=False,
+        )
+        self._so_far = SoFar(step.name, self._level, self._failures)
+        # Those whose texts a grader is to read stay as they are.
+        self._measured = Spool(None if grader is not None else folder, on_problem=progress.say)
+        tally.passed_on = self._keep_measured
+        self._timeline = Timeline(0)
+        self._head = LevelHead(step.name, step.repeat, 0)
+
+    @property
+    def gone(self) -> str:
+        """How the target, which has gone, refused the last look at it; empty: it is there."""
+        return self._presence.gone
+
+    def interrupt(self, grace_seconds: float) -> None:
+        """Send nothing more; see `Level.interrupt`."""
+        self._interrupted.set()
+        self._level.interrupt(round(grace_seconds * NS))
+        if grace_seconds <= 0:
+            self._tally.give_up()
+
+    # What the level tells, in the middle of everything: as little work as can be.
+
+    def _set_due(self, due_ns: int) -> None:
+        self._client.due_ns = due_ns
+
+    def _record_ended(self, record: Record, stage: Stage) -> None:
+        self._ended.append((record, stage))
+        self._presence.note(record)
+
+    def _stage_changed(self, stage: Stage) -> None:
+        stamper = self._client.stamper
+        self._stage_ns[stage] = self._clock.now_ns()
+        if stage is Stage.WINDOW or not self._marks:
+            stamper.take_lags()
+            del self._heartbeat.lags[:]
+            self._lags = Histogram()
+            self._measuring = True
+            self._steps_before = stamper.clock_steps
+            self._reads = (stamper.kernel, stamper.userspace)
+            self._marks = [mark()]
+            self._pauses.clear()
+        if stage is Stage.DRAIN:
+            self._window_cpu = spent(self._marks[0], mark(), []).process_cpu_seconds
+        if stage is Stage.OVER:
+            # Measured requests run on in the drain: what delays it delays them.
+            self._fold_lags()
+            self._measuring = False
+            self._window_reads = (
+                stamper.kernel - self._reads[0],
+                stamper.userspace - self._reads[1],
+            )
+            self._marks.append(mark())
+        if stage is not Stage.OVER:
+            self._scraper.at_once()
+
+    def _fold_lags(self) -> None:
+        lags = self._client.stamper.take_lags()
+        if self._uses_heartbeat:
+            lags = array("q", self._heartbeat.lags)
+            del self._heartbeat.lags[:]
+        if self._measuring:
+            # On one machine data can be read within the microsecond: no lag is out of range.
+            self._lags.add(np.frombuffer(lags, dtype=np.int64).clip(1000))
+
+    # Running.
+
+    async def run(self) -> LevelResult:
+        """Run the level to its end and return what it measured."""
+        client, plan = self._client, self._plan
+        if plan.mode == "closed":
+            assert plan.concurrency is not None
+            await self._ahead(plan.concurrency)
+            ahead = 2 * plan.concurrency + 32
+        else:
+            assert plan.rate is not None
+            expected = plan.rate * (self._e2e_seconds or 1.0) * 1.5 + 8
+            await self._ahead(min(int(expected), plan.max_inflight, 1024))
+            ahead = int(2 * plan.rate) + 32
+            assert isinstance(self._level.driver, OpenLoop)
+            client.on_due = self._level.driver.run_due
+        ready = False
+        while not ready and not self._interrupted.is_set():
+            ready = self._sender.refill(ahead, AT_ONCE)
+            await asyncio.sleep(0)
+        merged_before = client.merged_reads
+        self._faults_before = client.client_faults
+        scraping = asyncio.create_task(self._scraper.run())
+        try:
+            with (
+                no_collection(),
+                CollectorWatch(self._pauses),
+                faults_end(self._loop, self._over.set),
+            ):
+                if self._uses_heartbeat:
+                    self._heartbeat.start()
+                self._level.start()
+                start_ns = self._level.result.start_ns
+                self._timeline = Timeline(start_ns)
+                self._head = LevelHead(self._step.name, self._step.repeat, start_ns)
+                await self._keep_house(ahead)
+            await self._presence.settled(self._interrupted)
+        except BaseException:
+            self._write_rows(len(self._ended))
+            self._tally.give_up()
+            self._scraper.stop()
+            scraping.cancel()
+            raise
+        finally:
+            self._heartbeat.stop()
+            client.on_due, client.due_ns = None, NEVER_NS
+            self._presence.close()
+        client.close_idle()
+        self._scraper.stop()
+        scraping.cancel()
+        (ended,) = await asyncio.gather(scraping, return_exceptions=True)
+        if isinstance(ended, Exception):
+            raise ended
+        await self._scraper.read()
+        self._write_rows(len(self._ended))
+        await self._tally.finish()
+        self._finish_rows()
+        self._failures.say_rest(self._step.name)
+        self._level.result.measured = self._measured.held()
+        found = self._result(client.merged_reads - merged_before)
+        found.accuracy = await self._grade()
+        return found
+
+    async def _grade(self) -> LevelAccuracy | None:
+        numbers = self._sender.numbers
+        if self._grader is None or numbers is None:
+            return None
+        measured = self._level.result.measured
+        # A dropped request never had a prompt.
+        asked = [(numbers[one.request_id], one) for one in measured if one.request_id in numbers]
+        return await self._grader.grade(self._step.name, self._step.repeat, asked)
+
+    async def _ahead(self, count: int) -> None:
+        say, name = self._progress.say, self._step.name
+        await connect_ahead(
+            self._client, count, self._interrupted, lambda what: say(f"{name}: {what}")
+        )
+
+    async def _keep_house(self, ahead: int) -> None:
+        """Do in small slices all that can wait, until the level is over."""
+        visits: list[Record] = []
+        ended_left = pieces_left = 0
+        boundary_ns = self._level.result.start_ns + NS
+        closing = visited = False
+        ticks = 0
+        while not self._over.is_set():
+            await asyncio.sleep(TICK_SECONDS)
+            ticks += 1
+            # All slices grow with what is waiting, so that none falls behind for good.
+            self._sender.refill(ahead, max(PREPARED_A_TICK, self._sender.missing(ahead) // 20))
+            ended_left -= self._write_rows(max(ROWS_A_TICK, len(self._ended) // 20))
+            self._tally.slice()
+            for _ in range(min(max(VISITS_A_TICK, len(visits) // 20), len(visits))):
+                self._timeline.visit(visits.pop())
+            waiting = self._timeline.waiting
+            self._timeline.fold(max(PIECES_A_TICK, waiting // 20))
+            pieces_left -= waiting - self._timeline.waiting
+            now_ns = self._clock.now_ns()
+            # A second is over once all that had come by its end has been taken, no matter how
+            # much has come since.
+            if not closing and now_ns >= boundary_ns:
+                closing, visited = True, False
+                visits = [exchange.record for exchange in self._client.in_flight]
+                ended_left = len(self._ended)
+                self._fold_lags()
+            elif closing and not visited and not visits and ended_left <= 0:
+                visited = True
+                pieces_left = self._timeline.waiting
+            if closing and visited and pieces_left <= 0:
+                closing = False
+                boundary_ns += NS
+                self._close_second()
+                self._sinks.flush()
+            if ticks % LIVE_EVERY_TICKS == 0:
+                tokens = self._rows[-1].tokens if self._rows else None
+                self._progress.live(self._so_far.live(now_ns, tokens))
+
+    def _write_rows(self, most: int) -> int:
+        """Take up to `most` requests that have ended; returns how many."""
+        rows = []
+        for _ in range(min(most, len(self._ended))):
+            record, stage = self._ended.popleft()
+            self._timeline.ended(record)
+            self._so_far.note(record)
+            rows.append(RequestRow(self._head, record, stage.value))
+        self._tally.write(rows)
+        return len(rows)
+
+    def _keep_measured(self, row: RequestRow) -> None:
+        if row.stage == Stage.WINDOW.value:
+            self._measured.append(row.record)
+
+    def _close_second(self, share: float = 1.0) -> None:
+        """Close the next second, or the share of one that the level had of it."""
+        in_flight = self._level.in_flight
+        in_flight.area(self._clock.now_ns())
+        row = self._timeline.close(in_flight.mean_of_second(self._timeline.closed) / share)
+        self._rows.append(row)
+        self._sinks.second(self._head, row)
+
+    def _finish_rows(self) -> None:
+        while self._timeline.waiting:
+            self._timeline.fold(1000)
+        length_ns = self._level.result.over_ns - self._level.result.start_ns
+        while self._timeline.closed < length_ns // NS:
+            self._close_second()
+        if length_ns % NS:
+            self._close_second(length_ns % NS / NS)
+        self._sinks.flush()
+
+    # The result.
+
+    def _evidence(self, result: LevelRecords, everyone: Iterable[Record], merged: int) -> Evidence:
+        window_ns = result.window_end_ns - result.window_start_ns
+        used = spent(self._marks[0], self._marks[-1], self._pauses)
+        little = None
+        failed = sum(result.ended[outcome] for outcome in FAILED)
+        # Users that wait after failures leave too little in flight for an area to tell anything.
+        if window_ns > NS and result.area_in_window > 0 and failed < result.ended[Outcome.OK]:
+            own = overlap_ns(everyone, result.window_start_ns, result.window_end_ns)
+            little = abs(own - result.area_in_window) / result.area_in_window
+        kernel, userspace = self._window_reads
+        return Evidence(
+            counts_agree=result.counts_agree,
+            stamps_wanted=not self._uses_heartbeat,
+            reads_kernel=kernel,
+            reads_userspace=userspace,
+            token_reads=self._so_far.token_reads,
+            merged_first=sum(
+                record.events is not None and record.events[0] > 1 for record in result.measured
+            ),
+            merged_reads=merged,
+            client_lag_p50_seconds=self._lags.percentile(0.5) / NS if len(self._lags) else None,
+            client_lag_p99_seconds=self._lags.percentile(0.99) / NS if len(self._lags) else None,
+            client_lag_max_seconds=self._lags.percentile(1.0) / NS if len(self._lags) else None,
+            mean_arrival_gap_seconds=None if self._plan.rate is None else 1 / self._plan.rate,
+            cpu_share=used.cpu_share,
+            process_cpu_seconds=self._window_cpu,
+            steal_share=used.steal_share,
+            run_delay_share=used.run_delay_share,
+            throttled_share=used.throttled_share,
+            collector_seconds=used.collector_seconds,
+            clock_steps=self._client.stamper.clock_steps - self._steps_before,
+            little_error=little,
+            planned=result.scheduled if result.planned is None else result.planned,
+            unsent=0 if result.planned is None else result.planned - result.scheduled,
+            unprepared=self._sender.unprepared,
+            client_faults=self._client.client_faults - self._faults_before,
+        )
+
+    def _result(self, merged: int) -> LevelResult:
+        plan, result, config = self._plan, self._level.result, self._config
+        everyone = joined(result.others, result.measured)
+        outcomes = {one.value: result.ended[one] for one in Outcome if result.ended[one]}
+        bad = sum(result.ended[outcome] for outcome in FAILED) + result.ended[Outcome.DROPPED]
+        failures = bad if config.count_failures else None
+        metrics = latencies(result.measured, open_loop=plan.mode == "open", failures=failures)
+        evidence = self._evidence(result, everyone, merged)
+        evidence.ok = result.ended[Outcome.OK]
+        evidence.failed = bad
+        evidence.median_gap_seconds = metrics["icl"].p50 if "icl" in metrics else None
+        # A plain answer has no first token: its lateness is held against the whole of it.
+        first = metrics.get("ttft") or metrics.get("e2e")
+        evidence.median_ttft_seconds = None if first is None else first.p50
+        if "dispatch_lag" in metrics:
+            evidence.dispatch_lag_p99_seconds = metrics["dispatch_lag"].p99
+        steady = remarks.steady_state(self._level)
+        buffered = remarks.buffered_streams(result, evidence.client_lag_p50_seconds)
+        evidence.buffered_pieces = None if buffered is None else buffered.pieces
+        return LevelResult(
+            level=self._step.name,
+            workload=self._step.part.workload.name,
+            mode=plan.mode,
+            concurrency=plan.concurrency,
+            rate=plan.rate,
+            arrival=None if plan.rate is None else str(Arrival.parse(config.arrival)),
+            repeat=self._step.repeat,
+            window_seconds=(result.window_end_ns - result.window_start_ns) / NS,
+            warmup_seconds=(result.window_start_ns - result.start_ns) / NS,
+            drain_seconds=(result.over_ns - result.window_end_ns) / NS,
+            scheduled=result.scheduled,
+            outcomes=outcomes,
+            **rates(
+                result.measured,
+                result.others,
+                result.window_start_ns,
+                result.window_end_ns,
+                self._slos,
+            ),
+            metrics=metrics,
+            tokens=count_tokens(chosen(result.measured, is_ok)),
+            steady_state=remarks.steady_figures(steady, result, everyone),
+            validity=judge(evidence),
+            evidence=evidence,
+            findings=list(remarks.findings(steady, result, buffered, gone=self.gone)),
+            notes=list(remarks.notes(result, self._slos)),
+            server=self._scraper.columns(
+                self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
+            ),
+            infinite=infinite_figures(result.measured, failures, stream=self._client.target.stream),
+            interrupted=result.interrupted,
+            start_ns=result.start_ns,
+            records=result.measured,
+            rows=self._rows,
+        )

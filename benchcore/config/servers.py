@@ -1,0 +1,200 @@
+"""Servers: how one is started, or where one already runs and how it may be asked."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+"""Of an object of Kubernetes: RFC 1123."""
+
+_COMMAND: dict[str, object] = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1},
+    ]
+}
+
+
+class LocalLaunch(BaseModel):
+    """A command on this machine. `{port}` in it stands for the port."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    command: Annotated[tuple[str, ...], WithJsonSchema(_COMMAND)] = Field(
+        min_length=1, description="its words, or one line that is split as a shell splits it"
+    )
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="variables of its own, besides those that benchcore has"
+    )
+    directory: str | None = Field(
+        None, description="where it runs, relative to the scenario's file; left out: where you are"
+    )
+    port: Port | None = Field(None, description="where it listens; a free one when left out")
+    base_url: str = Field("http://127.0.0.1:{port}", description="where it is asked")
+    stop_seconds: float = Field(
+        30.0, gt=0, allow_inf_nan=False, description="from the request to end until it is killed"
+    )
+
+    @field_validator("command", mode="before")
+    @classmethod
+    def _words(cls, value: object) -> object:
+        if isinstance(value, str):
+            import shlex
+
+            try:
+                return tuple(shlex.split(value))
+            except ValueError as error:
+                raise ValueError(f"cannot be split into words: {error}") from None
+        return value
+
+
+class KubernetesLaunch(BaseModel):
+    """Manifests that are applied to a cluster, and how what they start is reached."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    manifests: tuple[str, ...] = Field(
+        min_length=1, description="YAML files, relative to the scenario's file; several documents"
+    )
+    namespace: str = Field(
+        "default", pattern=_NAME, description="of what names none itself; must be there"
+    )
+    create_namespace: bool = Field(
+        default=False, description="make the namespace, and remove it in the end if it was made"
+    )
+    service: str = Field(pattern=_NAME, description="the Service that is asked")
+    port: Port | str | None = Field(
+        None, description="number or name of the Service's port; its first when left out"
+    )
+    address: Literal["node_port", "port_forward", "in_cluster"] = Field(
+        "port_forward",
+        description="node_port: a node and the Service's port there; port_forward: a tunnel "
+        "through the API server, which adds its own time to every token; in_cluster: the "
+        "Service's name, for a benchcore that runs in the cluster itself",
+    )
+    node: str | None = Field(
+        None, min_length=1, description="host of node_port; the first ready node when left out"
+    )
+    scheme: Literal["http", "https"] = Field("http", description="what the server speaks")
+    path: str = Field("", pattern=r"^(/[^?#\s]*)?$", description="before /v1")
+    kubeconfig: str | None = Field(
+        None,
+        min_length=1,
+        description="a file; KUBECONFIG, ~/.kube/config or the pod's own account",
+    )
+    context: str | None = Field(None, min_length=1, description="of it; its current one")
+    ready_seconds: float = Field(
+        1200.0, gt=0, allow_inf_nan=False, description="for the rollout of everything applied"
+    )
+    delete_seconds: float = Field(
+        120.0, gt=0, allow_inf_nan=False, description="for the removal of everything applied"
+    )
+
+
+class SimulatorLaunch(BaseModel):
+    """The built-in simulator; the run is marked as one of the simulator."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profile: str = Field("default", description="which, as `benchcore sim --profile` has them")
+    settings: dict[str, Any] = Field(default_factory=dict, description="fields of the profile")
+
+
+class Launch(BaseModel):
+    """How the server is started: in one of these ways."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    local: LocalLaunch | None = Field(None, description="a command on this machine")
+    kubernetes: KubernetesLaunch | None = Field(None, description="manifests on a cluster")
+    simulator: SimulatorLaunch | None = Field(None, description="the built-in simulated server")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = [one for one in (self.local, self.kubernetes, self.simulator) if one is not None]
+        if len(given) != 1:
+            raise ValueError("give one of local, kubernetes and simulator")
+        return self
+
+
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+
+class Asking(BaseModel):
+    """How a server may be asked, wherever it is. Secrets are named, and never written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    api_key_env: str | None = Field(
+        None, pattern=_VARIABLE, description="variable that holds the key"
+    )
+    api_key_file: str | None = Field(None, min_length=1, description="file that holds the key")
+    headers: dict[str, str] = Field(
+        default_factory=dict, description="of every request; none of them a secret"
+    )
+    header_envs: dict[str, str] = Field(
+        default_factory=dict, description="headers by the variables that hold their values"
+    )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict, description="fields of every request body"
+    )
+    omit: tuple[str, ...] = Field((), description="fields that no request body has")
+    rename: dict[str, str] = Field(
+        default_factory=dict,
+        description="fields of request bodies by the names under which they are sent, such as "
+        "max_tokens: max_completion_tokens",
+    )
+    path: str | None = Field(
+        None,
+        pattern=r"^/",
+        description="of the endpoint, exactly as it is asked, behind the path of the address",
+    )
+    dialect: str | None = Field(
+        None, description="the engine that it is, for the checks; guessed when left out"
+    )
+    rate_limit: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="requests a second that it allows: evals keep to it, checks go one at a time, "
+        "a climb must be given rates up to it",
+    )
+    insecure: bool = Field(default=False, description="do not check its certificate")
+    ca_file: str | None = Field(None, min_length=1, description="certificates to trust")
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if self.api_key_env is not None and self.api_key_file is not None:
+            raise ValueError("give api_key_env or api_key_file, not both")
+        return self
+
+
+class Provider(Asking):
+    """A server that is already running."""
+
+    base_url: str = Field(
+        min_length=1, description="its address, with or without /v1; unix:PATH for a socket"
+    )
+    model: str | None = Field(None, min_length=1, description="asked of it when left out")
+
+
+class ProvidersFile(BaseModel):
+    """Servers by name, for scenarios to refer to: `providers.yaml` beside them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    providers: dict[str, Provider] = Field(min_length=1, description="by name")
+
+
+class ScenarioTarget(Asking):
+    """Whom a scenario asks, or how it asks what it launches."""
+
+    provider: str | None = Field(
+        None, min_length=1, description="one of providers.yaml; what stands here besides counts"
+    )
+    base_url: str | None = Field(
+        None, min_length=1, description="the address, where there is no provider and no launch"
+    )

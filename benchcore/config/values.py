@@ -1,0 +1,136 @@
+"""Values: numbers of tokens, fixed or drawn, and regular expressions."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from benchcore.base.errors import ConfigError
+
+MOST_TOKENS = 10_000_000
+# Sigma of the logarithm: at 10 one draw in six is over 20,000 times the median.
+_WIDEST_SIGMA = 10
+_FORM = (
+    "a number of tokens, uniform:LOW:HIGH, normal:MEAN:STD or lognormal:MEDIAN:SIGMA, "
+    "the last two optionally with :LOW:HIGH"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How many tokens: fixed, or drawn.
+
+    Args:
+        kind: the distribution.
+        a: the number, the lower end, the mean, or the median.
+        b: nothing, the upper end, the standard deviation in tokens, or sigma of the logarithm.
+        low: what a draw is at least.
+        high: what a draw is at most.
+    """
+
+    kind: Literal["fixed", "uniform", "normal", "lognormal"]
+    a: float
+    b: float = 0.0
+    low: int = 1
+    high: int = MOST_TOKENS
+
+    @classmethod
+    def parse(cls, text: str | int) -> Self:
+        """Read `128`, `uniform:10:500`, `normal:256:32` or `lognormal:200:0.8:1:4096`.
+
+        Raises:
+            ConfigError: it is none of these, or its numbers make no sense.
+        """
+        parts = str(text).strip().split(":")
+        kind, numbers = (
+            ("fixed", parts) if re.fullmatch(r"\d+", parts[0]) else (parts[0], parts[1:])
+        )
+        if kind not in ("fixed", "uniform", "normal", "lognormal"):
+            raise ConfigError(f"length {text!r} is not {_FORM}")
+        try:
+            values = [float(number) for number in numbers]
+        except ValueError:
+            raise ConfigError(f"length {text!r} is not {_FORM}") from None
+        wanted = {"fixed": (1,), "uniform": (2,), "normal": (2, 4), "lognormal": (2, 4)}[kind]
+        if len(values) not in wanted or not all(math.isfinite(value) for value in values):
+            raise ConfigError(f"length {text!r} is not {_FORM}")
+        ends = values if kind == "uniform" else values[2:]
+        if any(not end.is_integer() for end in ends):
+            raise ConfigError(f"length {text!r}: the ends are whole numbers")
+        bounds = [int(end) for end in ends] or [1, MOST_TOKENS]
+        if values[0] < 1 or (len(values) > 1 and values[1] < 0):
+            raise ConfigError(f"length {text!r}: tokens start at 1 and a spread is not negative")
+        if values[0] > MOST_TOKENS or bounds[1] > MOST_TOKENS:
+            raise ConfigError(f"length {text!r}: more than {MOST_TOKENS} tokens")
+        if not 1 <= bounds[0] <= bounds[1]:
+            raise ConfigError(f"length {text!r}: the lower end lies above the upper end or below 1")
+        if kind == "lognormal" and values[1] > _WIDEST_SIGMA:
+            raise ConfigError(
+                f"length {text!r}: sigma is of the logarithm, {_WIDEST_SIGMA} at most"
+            )
+        return cls(kind, values[0], values[1] if len(values) > 1 else 0.0, *bounds)  # type: ignore[arg-type]
+
+    def draw(self, stream: random.Random) -> int:
+        """Return one length in tokens, from `stream.random()` alone, within `low` and `high`."""
+        if self.kind == "fixed":
+            return int(self.a)
+        if self.kind == "uniform":
+            return self.low + int(stream.random() * (self.high - self.low + 1))
+        # Box-Muller (1958); random.gauss is not promised to be the same in every Python.
+        radius = math.sqrt(-2.0 * math.log(1.0 - stream.random()))
+        z = radius * math.cos(2.0 * math.pi * stream.random())
+        value = self.a + self.b * z if self.kind == "normal" else self.a * math.exp(self.b * z)
+        return int(min(max(round(min(value, 1e9)), self.low), self.high))
+
+    @property
+    def mean(self) -> float:
+        """The mean in tokens, before the bounds of normal and lognormal draws."""
+        if self.kind == "uniform":
+            return (self.low + self.high) / 2
+        if self.kind == "lognormal":
+            return self.a * math.exp(self.b**2 / 2)
+        return self.a
+
+    def __str__(self) -> str:
+        if self.kind == "fixed":
+            return str(int(self.a))
+        # Twelve digits: plain `g` would round what the run folder must give back.
+        text = f"{self.kind}:{self.a:.12g}:{self.b:.12g}"
+        bounded = self.kind != "uniform" and (self.low, self.high) != (1, MOST_TOKENS)
+        return f"{text}:{self.low}:{self.high}" if bounded else text
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        def read(value: Any) -> Length:
+            if isinstance(value, Length):
+                return value
+            if isinstance(value, (str, int)) and not isinstance(value, bool):
+                try:
+                    return Length.parse(value)
+                except ConfigError as error:
+                    raise ValueError(str(error)) from None
+            raise ValueError(f"a length is {_FORM}")
+
+        return core_schema.no_info_plain_validator_function(
+            read, serialization=core_schema.to_string_ser_schema()
+        )
+
+
+def _compiles(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    return value
+
+
+Regex = Annotated[str, AfterValidator(_compiles)]
+"""A regular expression, as text."""

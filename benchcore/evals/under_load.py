@@ -1,0 +1,118 @@
+"""Under load: a task's questions as the workload of a climb, scored level by level."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from benchcore.client.records import Outcome, Record
+from benchcore.client.request import Prompt
+from benchcore.evals.sampling import question_prompt, sample_of
+from benchcore.metrics.accuracy import LevelAccuracy, Sample, by_question, over_all, tally
+from benchcore.metrics.scores import paired_difference
+
+if TYPE_CHECKING:
+    from benchcore.config.evals import EvalConfig
+    from benchcore.config.target import Endpoint
+    from benchcore.evals.task import Question, Task
+    from benchcore.workload.kinds import TokenCounter
+
+
+_NEVER_ASKED: Final = frozenset({Outcome.CANCELLED, Outcome.DROPPED})
+
+
+class Questions:
+    """A task's questions as a workload: every level asks the same ones in the same order.
+
+    Args:
+        task: whose.
+        questions: in the order of asking; they begin again when they are used up.
+        config: how they are asked.
+        endpoint: which of the API's.
+        data: where they are from.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        questions: Sequence[Question],
+        config: EvalConfig,
+        endpoint: Endpoint,
+        data: dict[str, Any],
+    ) -> None:
+        self.name = f"eval {task.name}"
+        self.task = task
+        self.config = config
+        self._questions = list(questions)
+        self._endpoint = endpoint
+        self._data = data
+
+    def __len__(self) -> int:
+        return len(self._questions)
+
+    async def prepare(self, counter: TokenCounter | None) -> None:
+        """Do nothing: the questions are as long as they are."""
+
+    def question(self, number: int) -> Question:
+        """Return the question of a prompt by its number."""
+        return self._questions[number % len(self._questions)]
+
+    def prompt(self, index: int, *path: str | int) -> Prompt:
+        """Return one prompt; every level has the same ones."""
+        del path
+        return question_prompt(self.question(index), self.config, self._endpoint)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the workload for `run.json`."""
+        return {
+            "name": self.name,
+            "kind": "eval",
+            "task": self.task.name,
+            "variant": self.task.variant(self.config) or None,
+            "questions": len(self._questions),
+            "output_tokens": self.config.max_tokens,
+            "config": self.config.model_dump(mode="json"),
+            "data": self._data,
+            "lengths": {"fit": "given", "source": "task"},
+        }
+
+
+class LoadGrader:
+    """Scores the answers of each level and holds each level against the first.
+
+    Args:
+        questions: that were asked.
+        on_sample: takes each sample, with the name and the repeat of its level.
+    """
+
+    def __init__(
+        self,
+        questions: Questions,
+        on_sample: Callable[[str, int, Sample], None] = lambda _level, _repeat, _sample: None,
+    ) -> None:
+        self._questions = questions
+        self._on_sample = on_sample
+        self._first: dict[str, list[float]] | None = None
+
+    async def grade(
+        self, level: str, repeat: int, asked: Sequence[tuple[int, Record]]
+    ) -> LevelAccuracy:
+        """Return what the answers of a level were worth; see `Grader`."""
+        questions = self._questions
+        samples = []
+        for number, record in asked:
+            if record.outcome in _NEVER_ASKED:
+                continue
+            question = questions.question(number)
+            sample = sample_of(question, record, questions.task, questions.config)
+            samples.append(sample)
+            self._on_sample(level, repeat, sample)
+            await asyncio.sleep(0)
+        scores = by_question(samples)
+        difference = None
+        if self._first is None:
+            self._first = scores
+        else:
+            difference = paired_difference(self._first, scores)
+        return LevelAccuracy(questions.task.name, over_all(samples), tally(samples), difference)

@@ -1,0 +1,292 @@
+"""Figures of other load generators, brought to the units and names of `run.json`."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from benchcore.base.errors import ConfigError
+from benchcore.base.text import harmless
+from benchcore.metrics.percentiles import QUANTILES, low_confidence, rank
+from benchcore.runs.run import SCHEMA_VERSION
+
+_ERRORS_TOLD = 3
+STATISTICS = ("count", "avg", "min", "max", "std", *QUANTILES)
+"""Keys of one metric, in their order."""
+
+_TOKENS = ("asked_input", "input", "asked_output", "output", "cached", "reasoning")
+
+
+def finite(value: object) -> float | None:
+    """Return a number as a float; `None` for what is none, a boolean, NaN, infinite or absurd."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    # Larger ones are no measurement, and their squares or an integer of JSON overflow a float.
+    return float(value) if abs(value) < 1e100 else None
+
+
+def whole(value: object) -> int | None:
+    """Return a count; `None` for what is none, is negative or has a fraction."""
+    number = finite(value)
+    # Beyond 2⁵³ a float has no exact count, and beyond 2⁶⁴ JSON is not written.
+    if number is None or not 0 <= number < 2**53 or number != int(number):
+        return None
+    return int(number)
+
+
+def text(value: object) -> str | None:
+    """Return a text; `None` for what is none or empty."""
+    return value if isinstance(value, str) and value else None
+
+
+def table(value: object) -> Mapping[str, Any]:
+    """Return an object of JSON; an empty one for what is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def ratio(part: float | None, total: float | None) -> float | None:
+    """Return `part ÷ total`, `None` where either is unknown or the total is no more than 0."""
+    return None if part is None or total is None or total <= 0 else finite(part / total)
+
+
+def metric(known: Mapping[str, float | None], requests: int | None) -> dict[str, Any] | None:
+    """Return one metric with every key of `STATISTICS`; `None` where nothing is known.
+
+    Args:
+        known: what the tool says, in seconds; the rest is `None`, not zero.
+        requests: how many it is of, for `low_confidence`; `None`: unknown.
+    """
+    if all(known.get(name) is None for name in STATISTICS if name != "count"):
+        return None
+    found: dict[str, Any] = {name: known.get(name) for name in STATISTICS}
+    named = [name for name in QUANTILES if found[name] is not None]
+    low = () if requests is None else low_confidence(requests)
+    found["low_confidence"] = [name for name in named if name in low]
+    return found
+
+
+def summary_of(values: Iterable[float], requests: int) -> dict[str, Any] | None:
+    """Summarize samples: nearest-rank percentiles, `std` with divisor n; `None` without any.
+
+    Args:
+        values: shape (n,), seconds.
+        requests: how many requests they are of.
+    """
+    ordered = sorted(values)
+    if not ordered:
+        return None
+    n = len(ordered)
+    mean = math.fsum(ordered) / n
+    known: dict[str, float | None] = {
+        "count": n,
+        "avg": mean,
+        "min": ordered[0],
+        "max": ordered[-1],
+        "std": math.sqrt(math.fsum((value - mean) ** 2 for value in ordered) / n),
+        **{name: ordered[rank(quantile, n) - 1] for name, quantile in QUANTILES.items()},
+    }
+    return metric(known, requests)
+
+
+def load_facts(
+    *,
+    concurrency: int | None,
+    rate: float | None,
+    arrival: str | None = None,
+    other: str = "burst",
+) -> dict[str, Any]:
+    """Return the keys of a level that say how it was loaded.
+
+    Args:
+        concurrency: users of a closed loop, or the cap of an open one.
+        rate: requests per second; `None`: no rate was held.
+        arrival: of an open loop.
+        other: the level's name where it is neither kind of loop.
+    """
+    if rate is not None:
+        name, mode = f"r{rate:g}", "open"
+    elif concurrency is not None:
+        name, mode = f"c{concurrency}", "closed"
+    else:
+        name, mode = other, None
+    return {
+        "level": name,
+        "mode": mode,
+        "concurrency": concurrency if mode == "closed" else None,
+        "rate": rate,
+        "arrival": arrival if mode == "open" else None,
+        "max_inflight": concurrency if mode == "open" else None,
+    }
+
+
+def last_lines(errors: Iterable[object]) -> Counter[str]:
+    """Count what requests failed with; a traceback ends in the error itself."""
+    said = (str(error).strip().splitlines() for error in errors if error)
+    return Counter(lines[-1] for lines in said if lines)
+
+
+def error_notes(errors: Mapping[str, int]) -> list[str]:
+    """Return the most common errors of a tool's requests as notes, in its own words.
+
+    Args:
+        errors: how often each text came.
+    """
+    common = sorted(errors.items(), key=lambda one: -one[1])[:_ERRORS_TOLD]
+    return [f"{count} × {harmless(text)}" for text, count in common if text.strip()]
+
+
+def level_of(
+    load: Mapping[str, Any],
+    *,
+    counts: Mapping[str, int | None],
+    figures: Mapping[str, float | None],
+    tokens: Mapping[str, int | None],
+    metrics: Mapping[str, dict[str, Any] | None],
+    definitions: Mapping[str, str],
+    notes: Iterable[str] = (),
+    workload: str | None = None,
+) -> dict[str, Any]:
+    """Return an element of `levels[]`; what is not given is `None`, not zero.
+
+    Args:
+        load: see `load_facts`.
+        counts: `scheduled`, `ok`, `failed`, `cancelled`.
+        figures: `window_seconds`, `..._throughput`, `goodput`, `goodput_ratio`.
+        tokens: `asked_input`, `input`, `asked_output`, `output`.
+        metrics: by name; those that are `None` are left out.
+        definitions: of every figure the tool may give; only those of the given ones are kept.
+        notes: what a reader must know.
+        workload: its name.
+    """
+    given = {name: found for name, found in metrics.items() if found is not None}
+    scheduled, failed = counts.get("scheduled"), counts.get("failed")
+    counted = None if scheduled is None else scheduled - (counts.get("cancelled") or 0)
+    level: dict[str, Any] = {
+        "level": load["level"],
+        "workload": workload,
+        "mode": load["mode"],
+        "concurrency": load["concurrency"],
+        "rate": load["rate"],
+        "arrival": load["arrival"],
+        "max_inflight": load["max_inflight"],
+        "repeat": 1,
+        "interrupted": False,
+        "window_seconds": figures.get("window_seconds"),
+        "scheduled": scheduled,
+        "ok": counts.get("ok"),
+        "failed": failed,
+        "cancelled": counts.get("cancelled"),
+        "dropped": None,
+        "request_throughput": figures.get("request_throughput"),
+        "output_token_throughput": figures.get("output_token_throughput"),
+        "input_token_throughput": figures.get("input_token_throughput"),
+        "total_token_throughput": figures.get("total_token_throughput"),
+        "tokens_per_second_per_user": figures.get("tokens_per_second_per_user"),
+        "goodput": figures.get("goodput"),
+        "goodput_ratio": figures.get("goodput_ratio"),
+        "failure_rate": ratio(failed, counted),
+        "itl": None,
+        "tokens": {name: tokens.get(name) for name in _TOKENS} | {"token_count_source": {}},
+        "validity": None,
+        "reasons": [],
+        "findings": [],
+        "notes": list(notes),
+        "server": {},
+        "metrics": given,
+    }
+    level["definitions"] = {
+        name: definition
+        for name, definition in definitions.items()
+        if name in given or level.get(name) is not None
+    }
+    return level
+
+
+def utc(moment: datetime) -> str:
+    """Return a moment, without a zone one of UTC, as `2026-11-21T01:55:07Z`."""
+    moment = moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+    return f"{moment.isoformat(timespec='seconds')}Z"
+
+
+def run_of(
+    levels: list[dict[str, Any]],
+    *,
+    tool: str,
+    version: str | None,
+    started_at: str | None,
+    target: Mapping[str, Any],
+    workload: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the run of a file, without `run_id` and the file's own facts in `origin`.
+
+    Levels of one name are repeats of it.
+
+    Args:
+        levels: see `level_of`.
+        tool: the tool's name.
+        version: the tool's; `None`: the file does not say.
+        started_at: UTC, ISO 8601; `None`: the file does not say.
+        target: `base_url`, `model`, `endpoint`; what is missing is `None`.
+        workload: what the file says of it.
+    """
+    number_repeats(levels)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": None,
+        "started_at": started_at,
+        "ended_at": None,
+        "status": "complete",
+        "stopped": None,
+        "error": None,
+        "command": None,
+        "labels": {},
+        "origin": {"tool": tool, "version": version},
+        "target": {"kind": "import", "base_url": None, "model": None, "endpoint": None, **target},
+        "workload": {"name": None, "kind": "import", **workload},
+        "load": load_of(levels),
+        "seeds": {},
+        "versions": {},
+        "host": {},
+        "levels": levels,
+    }
+
+
+def number_repeats(levels: Iterable[dict[str, Any]]) -> None:
+    """Number the levels of one name: `repeat` 1, 2, …."""
+    seen: dict[str, int] = {}
+    for level in levels:
+        seen[level["level"]] = level["repeat"] = seen.get(level["level"], 0) + 1
+
+
+def load_of(levels: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return `load` of `run.json` from the levels."""
+
+    def every(name: str) -> list[Any]:
+        return list(dict.fromkeys(level[name] for level in levels if level[name] is not None))
+
+    levels = list(levels)
+    arrivals, caps = every("arrival"), every("max_inflight")
+    return {
+        "concurrency": every("concurrency"),
+        "rate": every("rate"),
+        "arrival": arrivals[0] if len(arrivals) == 1 else None,
+        "max_inflight": caps[0] if len(caps) == 1 else None,
+        "repeats": max((level["repeat"] for level in levels), default=1),
+    }
+
+
+def reject(where: str, what: str, hint: str) -> ConfigError:
+    """Return the error of a file that cannot be read in: where, what, and what to do."""
+    return ConfigError(f"{where}: {what}; {hint}")
+
+
+def without_user(url: str | None) -> str | None:
+    """Return an address without a user and password in it."""
+    if url is None or "@" not in url:
+        return url
+    scheme, mark, rest = url.rpartition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"

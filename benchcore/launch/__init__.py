@@ -1,1 +1,0 @@
-"""Launch: start a server under test, tell when it is ready, take it down."""

@@ -1,5 +1,0 @@
-"""Status: how far a run came."""
-
-from typing import Literal
-
-Status = Literal["running", "complete", "interrupted", "failed"]

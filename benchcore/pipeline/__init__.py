@@ -1,1 +1,0 @@
-"""What puts stages, servers and sinks together."""

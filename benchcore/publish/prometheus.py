@@ -1,0 +1,294 @@
+"""Prometheus: what a run's folder holds under the names of the contract (section 8)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from benchcore.base.errors import ConfigError
+from benchcore.base.files import replace_file
+from benchcore.config.metric_map import LATENCIES
+from benchcore.metrics.accuracy import AccuracyReport
+from benchcore.metrics.level import LevelResult
+from benchcore.runs.checks import FunctionalReport
+from benchcore.runs.run import RunResult
+from benchcore.runs.sinks import QuietSink, SinkOptions
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+
+GROUPING: Final = ("scenario", "model", "quant", "instance")
+"""Labels of the grouping key, besides `job`."""
+_QUANTILES: Final = {
+    "0.5": "p50",
+    "0.75": "p75",
+    "0.9": "p90",
+    "0.95": "p95",
+    "0.99": "p99",
+    "0.999": "p999",
+}
+_RATES: Final = {
+    "request_throughput": ("request_throughput", "Requests that ended ok, per second."),
+    "output_token_throughput": ("output_token_throughput", "Output tokens, per second."),
+    "goodput": ("goodput", "Requests that met every SLO, per second."),
+    "goodput_ratio": ("goodput_ratio", "Share of requests that met every SLO."),
+    "failure_ratio": ("failure_rate", "Share of requests that failed."),
+}
+_Set = Callable[[list[str], dict[str, str], float], None]
+_PREFIX: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z|\Z")
+
+
+def run_labels(run: Mapping[str, Any]) -> dict[str, str]:
+    """Return the labels that all metrics of a run have: those of its own, else what is known."""
+    labels, target = run.get("labels") or {}, run.get("target") or {}
+    host = run.get("host") or {}
+    return {
+        "model": str(labels.get("model") or target.get("model") or ""),
+        "quant": str(labels.get("quant") or ""),
+        "scenario": str(labels.get("scenario") or run.get("name") or ""),
+        "run_type": str(labels.get("run_type") or ""),
+        "instance": str(labels.get("instance") or host.get("hostname") or ""),
+    }
+
+
+class Gauges:
+    """Makes gauges of a registry, one for each name, with the labels that it is first given.
+
+    Prometheus keeps the label `quantile` for summaries, which promise a sum and a count that go on
+    growing. A run's quantiles have neither: they are set like any gauge, and declared `untyped`.
+    """
+
+    def __init__(self, prefix: str, common: Mapping[str, str]) -> None:
+        from prometheus_client import CollectorRegistry
+
+        self.registry = CollectorRegistry()
+        self._prefix = prefix
+        self._common = dict(common)
+        self._made: dict[str, Any] = {}
+
+    def set(self, name: str, text: str, value: float | None, **labels: str) -> None:
+        """Set a gauge; what is not known is left out and not zero."""
+        if value is None:
+            return
+        if name not in self._made:
+            names = [*self._common, *labels]
+            make = self._quantiles if "quantile" in labels else self._gauge
+            self._made[name] = make(f"{self._prefix}{name}", text, names)
+        found = {**self._common, **labels}
+        self._made[name]([found[label] for label in found], found, value)
+
+    def _gauge(self, name: str, text: str, names: list[str]) -> _Set:
+        from prometheus_client import Gauge
+
+        gauge = Gauge(name, text, names, registry=self.registry)
+        return lambda _values, labels, value: gauge.labels(**labels).set(value)
+
+    def _quantiles(self, name: str, text: str, names: list[str]) -> _Set:
+        from prometheus_client.core import UntypedMetricFamily
+
+        family = UntypedMetricFamily(name, text, labels=names)
+        self.registry.register(_Collected(family))
+        return lambda values, _labels, value: family.add_metric(values, value)
+
+
+class _Collected:
+    """A family of samples, as a registry asks for it."""
+
+    def __init__(self, family: Any) -> None:
+        self._family = family
+
+    def collect(self) -> list[Any]:
+        """Return the family."""
+        return [self._family]
+
+
+def run_metrics(
+    run: Mapping[str, Any],
+    functional: Mapping[str, Any] | None = None,
+    accuracy: Mapping[str, Any] | None = None,
+    prefix: str = "benchcore_",
+) -> CollectorRegistry:
+    """Return the gauges of a run.
+
+    Args:
+        run: what `run.json` holds.
+        functional: what `functional.json` holds, where there is one.
+        accuracy: what `accuracy.json` holds, likewise.
+        prefix: of every name; may be empty.
+
+    Raises:
+        ConfigError: the prefix cannot begin a name.
+    """
+    if not _PREFIX.match(prefix):
+        raise ConfigError(f"--prefix {prefix!r}: cannot begin the name of a metric")
+    gauges = Gauges(prefix, run_labels(run))
+    for level in run.get("levels") or ():
+        _level(gauges, level)
+    if functional is not None:
+        functional_gauges(gauges, functional)
+    if accuracy is not None and accuracy.get("score") is not None:
+        accuracy_gauges(gauges, accuracy)
+    began = dt.datetime.fromisoformat(run["started_at"])
+    gauges.set("run_timestamp_seconds", "When the run began.", began.timestamp())
+    return gauges.registry
+
+
+def _level(gauges: Gauges, level: Mapping[str, Any]) -> None:
+    if level["repeat"] != 1:
+        return  # a series has one value: of repeats the first, as long as they are not pooled
+    where = {name: str(level.get(name) or "") for name in ("workload", "level", "mode")}
+    for series, text in LATENCIES.items():
+        summary = level["metrics"].get(series.removesuffix("_seconds")) or {}
+        for quantile, name in _QUANTILES.items():
+            value = summary.get(name)
+            gauges.set(series, text, value, **where, quantile=quantile)
+    for name, (field, text) in _RATES.items():
+        gauges.set(name, text, level.get(field), **where)
+    if level["validity"] is not None:
+        valid = float(level["validity"] == "valid")
+        gauges.set("valid", "1 where the load generator measured the server.", valid, **where)
+
+
+def functional_gauges(gauges: Gauges, found: Mapping[str, Any]) -> None:
+    """Set the gauges of checks, from what `functional.json` holds.
+
+    A check that was neither passed nor failed has none of its own.
+    """
+    summary = found["summary"]
+    passed = summary["pass"] + summary["flaky"]
+    failed = summary["fail"]
+    gauges.set("functional_cases", "Functional checks that passed or failed.", passed + failed)
+    gauges.set("functional_cases_passed", "Functional checks that passed.", passed)
+    gauges.set("functional_cases_failed", "Functional checks that failed.", failed)
+    text = "Functional checks that passed, as a share of those that passed or failed."
+    gauges.set("functional_pass_ratio", text, summary["pass_ratio"])
+    text = "1 where a functional check passed, 0 where it failed."
+    for one in found["results"]:
+        if one["verdict"] in ("pass", "flaky", "fail"):
+            value = float(one["verdict"] != "fail")
+            where = {name: str(one.get(name) or "") for name in ("suite", "case_id")}
+            gauges.set("functional_case_pass", text, value, **where)
+
+
+def accuracy_gauges(gauges: Gauges, found: Mapping[str, Any]) -> None:
+    """Set the gauges of an eval, from what `accuracy.json` holds."""
+    task = str(found["task"])
+    text = "Mean score over all samples, 0 to 1."
+    gauges.set("accuracy_score", text, found["score"], task=task)
+    gauges.set("accuracy_stderr", "Standard error of the score.", found["stderr"], task=task)
+    gauges.set("accuracy_samples", "Samples that were made.", found["n"], task=task)
+
+
+def accuracy_metrics(report: AccuracyReport, prefix: str = "benchcore_") -> CollectorRegistry:
+    """Return the gauges of an eval, each with the labels `model` and `task`.
+
+    A score or a standard error that is not known is left out and not zero.
+
+    Args:
+        report: what the eval came to.
+        prefix: of every name.
+    """
+    gauges = Gauges(prefix, {"model": str(report.target.get("model") or "")})
+    accuracy_gauges(gauges, report.to_json())
+    return gauges.registry
+
+
+def functional_metrics(report: FunctionalReport, prefix: str = "benchcore_") -> CollectorRegistry:
+    """Return the gauges of a report, each with the label `model`.
+
+    A check that was neither passed nor failed has no `functional_case_pass`; a pass ratio of
+    nothing is left out and not zero.
+
+    Args:
+        report: what the checks came to.
+        prefix: of every name.
+    """
+    gauges = Gauges(prefix, {"model": str(report.target.get("model") or "")})
+    functional_gauges(gauges, report.to_json())
+    return gauges.registry
+
+
+FILE: Final = "metrics.prom"
+DIRECTORY: Final = "BENCHCORE_TEXTFILE_DIR"
+"""Variable with the folder that node_exporter reads."""
+
+
+def textfile_name(run: dict[str, Any]) -> str:
+    """Return the name of a run's file among those that node_exporter reads.
+
+    A run has the file of the run before it with the same grouping labels: two files with one
+    series would make the whole scrape fail.
+
+    Args:
+        run: what `run.json` holds.
+    """
+    labels = run_labels(run)
+    key = [labels[name] for name in GROUPING]
+    shown = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(filter(None, key[:2]))).strip("-.")
+    digest = hashlib.sha256("\0".join(key).encode()).hexdigest()[:8]
+    return f"benchcore-{shown[:80] or 'run'}-{digest}.prom"
+
+
+class OpenMetricsSink(QuietSink):
+    """Writes `metrics.prom` after each level, and a copy where node_exporter looks.
+
+    Raises:
+        ConfigError: the variable names no folder that can be written.
+    """
+
+    optional: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        named = os.environ.get(DIRECTORY, "")
+        self._directory = Path(named) if named else None
+        if self._directory is not None and not (
+            self._directory.is_dir() and os.access(self._directory, os.W_OK | os.X_OK)
+        ):
+            raise ConfigError(
+                f"{DIRECTORY}: {named} is no folder that can be written; make it, or unset the "
+                "variable"
+            )
+
+    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
+        """Look whether the run is one for a dashboard.
+
+        Raises:
+            ConfigError: it is of the simulator, and was to be copied.
+        """
+        super().open(run, folder, options)
+        simulated = run.facts["target"]["kind"] == "simulator"
+        if self._directory is not None and simulated and not options.allow_simulator:
+            raise ConfigError(
+                f"{DIRECTORY}: the run is of the simulator, whose figures belong on no dashboard; "
+                "unset the variable, or give --allow-simulator"
+            )
+
+    def level(self, run: RunResult, level: LevelResult) -> None:  # noqa: ARG002
+        """Write them with one more level."""
+        self._write(run)
+
+    def close(self, run: RunResult) -> None:
+        """Write them as they are at the end."""
+        self._write(run)
+
+    def _write(self, run: RunResult) -> None:
+        from prometheus_client import generate_latest
+
+        found = run.to_json()
+        text = generate_latest(run_metrics(found))
+        replace_file(self.folder / FILE, text)
+        if self._directory is None:
+            return
+        copy = self._directory / textfile_name(found)
+        try:
+            replace_file(copy, text)
+        except OSError as error:
+            # What is told of a sink says what is wrong and not where; the copy lies elsewhere.
+            raise OSError(f"{copy}: {error.strerror}") from None

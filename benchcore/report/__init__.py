@@ -1,1 +1,0 @@
-"""Results for people: terminal tables and progress lines."""

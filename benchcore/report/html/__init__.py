@@ -1,1 +1,0 @@
-"""HTML: a run as one page that opens offline."""

@@ -1,0 +1,251 @@
+"""Sinks: somewhere that results go while and after a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from benchcore.base.clock import stamp_of
+from benchcore.base.errors import ConfigError, ResultsError
+from benchcore.base.files import FilesError, make_folder
+from benchcore.client.records import Record
+from benchcore.metrics.level import LevelResult
+from benchcore.metrics.throughput import Row
+from benchcore.runs.run import RunResult
+
+
+@dataclass(frozen=True, slots=True)
+class LevelHead:
+    """Which level rows belong to; `start_ns` is the zero of its offsets."""
+
+    level: str
+    repeat: int
+    start_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """One request that has ended, and the part of the level it was scheduled in."""
+
+    head: LevelHead
+    record: Record
+    stage: str
+
+
+@dataclass(slots=True)
+class SinkOptions:
+    """What the user wants kept besides."""
+
+    save_events: bool = False
+    save_text: bool = False
+    allow_simulator: bool = False
+    """Let the simulator's figures leave the run folder, such as for a dashboard."""
+
+
+class Sink(Protocol):
+    """Takes results as they come. Any call may raise `OSError`; the run goes on without it.
+
+    What is wrong from the start, such as a package that is missing, is a `ConfigError` of making
+    the sink or of `open`: nothing has been measured yet.
+
+    A class with `optional = True` is used only where it is named.
+    """
+
+    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
+        """Begin: the run has started and nothing is measured yet."""
+        ...
+
+    def requests(self, rows: list[RequestRow]) -> None:
+        """Take requests that have ended."""
+        ...
+
+    def second(self, head: LevelHead, row: Row) -> None:
+        """Take a second that is over."""
+        ...
+
+    def flush(self) -> None:
+        """Give everything to the operating system; called every second."""
+        ...
+
+    def level(self, run: RunResult, level: LevelResult) -> None:
+        """Take a level that is over; it is the last of `run.levels`."""
+        ...
+
+    def close(self, run: RunResult) -> None:
+        """End: the run's status is final."""
+        ...
+
+
+@dataclass(slots=True)
+class QuietSink:
+    """A sink that ignores everything; the base of those that care for some of it."""
+
+    optional: ClassVar[bool] = False
+    """Whether it is left out unless somebody names it."""
+
+    folder: Path = field(default_factory=Path)
+    options: SinkOptions = field(default_factory=SinkOptions)
+
+    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:  # noqa: ARG002
+        """Remember where to write."""
+        self.folder = folder
+        self.options = options
+
+    def requests(self, rows: list[RequestRow]) -> None:
+        """Ignore them."""
+
+    def second(self, head: LevelHead, row: Row) -> None:
+        """Ignore it."""
+
+    def flush(self) -> None:
+        """Hold nothing back."""
+
+    def level(self, run: RunResult, level: LevelResult) -> None:
+        """Ignore it."""
+
+    def close(self, run: RunResult) -> None:
+        """Leave nothing open."""
+
+
+def installed_sinks(wanted: Collection[str] = ()) -> dict[str, Sink]:
+    """Return a new sink of every kind that is installed, by the entry points' names.
+
+    Args:
+        wanted: names of optional ones; these are left out otherwise. Others may be named, too.
+
+    Raises:
+        ConfigError: a name is not known, or a sink cannot work as things are.
+    """
+    found = sorted(entry_points(group="benchcore.sinks"), key=lambda entry: entry.name)
+    known = [entry.name for entry in found]
+    for name in wanted:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise ConfigError(f"--sink {name}: is not known; {hint}")
+    sinks: dict[str, Sink] = {}
+    for entry in found:
+        make = entry.load()
+        # Whatever makes a sink will do as an entry point: it need not have heard of `optional`.
+        if entry.name in wanted or not getattr(make, "optional", False):
+            sinks[entry.name] = make()
+    return sinks
+
+
+class FanOut:
+    """Passes everything to each sink; keeps what went wrong.
+
+    Args:
+        sinks: by name.
+        on_problem: told of the first problem of each, and of each of its files.
+    """
+
+    def __init__(
+        self, sinks: dict[str, Sink], on_problem: Callable[[str], None] = lambda _text: None
+    ) -> None:
+        self._sinks = sinks
+        self._on_problem = on_problem
+        self.problems: dict[str, str] = {}
+        """Per sink, what went wrong: of each of its files the first thing."""
+        self._told: set[tuple[str, str]] = set()
+
+    def _each(self, call: Callable[[Sink], None]) -> None:
+        for name, sink in self._sinks.items():
+            self._guarded(name, sink, call)
+
+    def _guarded(self, name: str, sink: Sink, call: Callable[[Sink], None]) -> bool:
+        try:
+            call(sink)
+        except OSError as error:
+            faults = error.faults if isinstance(error, FilesError) else {}
+            for file, fault in (faults or {"": error.strerror or str(error)}).items():
+                if (name, file) not in self._told:
+                    self._told.add((name, file))
+                    self._note(name, f"{name}: {file}: {fault}" if file else f"{name}: {fault}")
+            return False
+        return True
+
+    def _note(self, name: str, problem: str) -> None:
+        before = self.problems.get(name)
+        self.problems[name] = problem if before is None else f"{before}; {problem}"
+        self._on_problem(problem)
+
+    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
+        """Begin.
+
+        Raises:
+            ConfigError: a sink cannot work as things are.
+        """
+        # A sink that was never opened cannot be closed: it hears of nothing more.
+        waiting, self._sinks = self._sinks, {}
+        for name, sink in waiting.items():
+            if self._guarded(name, sink, lambda one: one.open(run, folder, options)):
+                self._sinks[name] = sink
+
+    def requests(self, rows: list[RequestRow]) -> None:
+        """Pass on requests that have ended."""
+        self._each(lambda sink: sink.requests(rows))
+
+    def second(self, head: LevelHead, row: Row) -> None:
+        """Pass on a second that is over."""
+        self._each(lambda sink: sink.second(head, row))
+
+    def flush(self) -> None:
+        """Give everything to the operating system."""
+        self._each(lambda sink: sink.flush())
+
+    def level(self, run: RunResult, level: LevelResult) -> None:
+        """Pass on a level that is over."""
+        self._each(lambda sink: sink.level(run, level))
+
+    def close(self, run: RunResult) -> None:
+        """End."""
+        self._each(lambda sink: sink.close(run))
+
+
+@dataclass(slots=True)
+class ClimbRun(RunResult):
+    """A climb, with what it takes to write it down."""
+
+    options: SinkOptions = field(default_factory=SinkOptions)
+
+    def save(self, results: str | Path, name: str = "climb") -> Path:
+        """Write the run folder after the fact and return it.
+
+        Of the unmeasured requests no rows are kept in memory, so `requests.csv` has only the
+        measured ones.
+
+        Raises:
+            ConfigError: the folder cannot be written.
+            ResultsError: a file in it cannot.
+        """
+        folder = make_folder(Path(results), stamp_of(self.started_at), name)
+        sinks = FanOut(installed_sinks())
+        sinks.open(self, folder, self.options)
+        for level in self.levels:
+            head = LevelHead(level.level, level.repeat, level.start_ns)
+            sinks.requests([RequestRow(head, record, "window") for record in level.records])
+            for row in level.rows:
+                sinks.second(head, row)
+        sinks.close(self)
+        raise_problems(sinks, folder)
+        self.folder = folder
+        return folder
+
+
+def raise_problems(sinks: FanOut, folder: Path) -> None:
+    """Raise what the sinks could not write.
+
+    Raises:
+        ResultsError: with every problem.
+    """
+    if sinks.problems:
+        what = "; ".join(dict.fromkeys(sinks.problems.values()))
+        raise ResultsError(
+            f"{folder} is not complete ({what}); what was measured is printed; free some room or "
+            "name another folder with --output"
+        )

@@ -1,0 +1,1 @@
+"""Scenarios and matrices: files, stages, runs, results."""

@@ -1,0 +1,326 @@
+"""Stage: one step of a scenario, found by its entry point in the group `benchcore.stages`."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import ValidationError
+
+from benchcore.base.errors import BenchcoreError, ConfigError
+from benchcore.base.secrets import secret_values
+from benchcore.config.scenario import RunType, Scenario, StageSettings
+from benchcore.config.servers import Asking
+from benchcore.config.target import Target
+from benchcore.servers.health import Launcher
+from benchcore.show.progress import Progress, Silent
+
+S = TypeVar("S", bound=StageSettings)
+
+
+class StageStatus(StrEnum):
+    """What became of a stage."""
+
+    PASSED = "passed"
+    WARNED = "warned"
+    """It failed, and the run type only tells so."""
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    INTERRUPTED = "interrupted"
+    PLANNED = "planned"
+    """A dry run."""
+
+
+class StageSkippedError(Exception):
+    """There is nothing for a stage to do; says why."""
+
+
+class StageFaultError(BenchcoreError):
+    """A stage does something that no stage may: a bug in it."""
+
+
+@dataclass(slots=True)
+class StagePart:
+    """A stage's part of `result.json`.
+
+    Args:
+        name: of the stage.
+        status: what became of it.
+        message: why, where it did not pass.
+        exit_code: what it makes a run exit with; 0 where it fails nothing.
+        started_at: UTC, ISO 8601; empty where it never was.
+        seconds: it took.
+        limit_seconds: it was allowed.
+        facts: what it found.
+        notes: what must be known besides.
+    """
+
+    name: str
+    status: StageStatus = StageStatus.SKIPPED
+    message: str = ""
+    exit_code: int = 0
+    started_at: str = ""
+    seconds: float = 0.0
+    limit_seconds: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as an object of JSON."""
+        return {
+            "name": self.name,
+            "status": str(self.status),
+            "message": self.message or None,
+            "exit_code": self.exit_code,
+            "started_at": self.started_at or None,
+            "seconds": round(self.seconds, 3),
+            "limit_seconds": self.limit_seconds,
+            "facts": self.facts,
+            "notes": self.notes,
+        }
+
+
+@dataclass(slots=True)
+class StagePlan:
+    """What a stage would do.
+
+    Args:
+        lines: for people.
+        seconds: it would take at most; `None`: that cannot be told.
+        facts: its part of the result, what is to be found out left `None`.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    seconds: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StageContext:
+    """What the stages of one run share.
+
+    Args:
+        scenario: that is run.
+        run_type: how thoroughly.
+        base: the folder of the scenario's file: names of files in it are relative to that.
+        folder: of this run; every stage writes its files there.
+        results: where the folders of runs are.
+        run_id: of this run.
+        started_at: UTC, ISO 8601.
+        command: how benchcore was called.
+        asking: how the server may be asked.
+        base_url: where it is; `None`: it has not been started.
+        kind: `server` or `simulator`.
+        environ: variables, for keys.
+        secret_names: variables that the stages name for keys of their own.
+        allow_simulator: push and judge runs of the simulator too.
+        tell: takes a line for people.
+        progress: told how the climb goes.
+        launcher: what has started the server.
+        parts: of the stages before, by name.
+    """
+
+    scenario: Scenario
+    run_type: RunType
+    base: Path
+    folder: Path
+    results: Path
+    run_id: str
+    started_at: str
+    command: list[str]
+    asking: Asking
+    base_url: str | None = None
+    kind: str = "server"
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    secret_names: tuple[str, ...] = ()
+    allow_simulator: bool = False
+    tell: Callable[[str], None] = lambda _line: None
+    progress: Progress = field(default_factory=Silent)
+    launcher: Launcher | None = None
+    parts: dict[str, StagePart] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of the run: those of the scenario, and what it is."""
+        scenario = self.scenario
+        own = {
+            "scenario": scenario.id,
+            "run_type": self.run_type.name,
+            "quant": scenario.quant,
+            "model": scenario.model or "",
+            "gpus": "" if scenario.gpus is None else str(scenario.gpus),
+        }
+        # Runs of several machines would else replace one another where they are pushed.
+        here = {"instance": platform.node()}
+        return {**here, **scenario.labels, **{name: value for name, value in own.items() if value}}
+
+    @property
+    def secrets(self) -> list[str]:
+        """The values that no file and no line may show, longest first."""
+        asking = self.asking
+        named = ["BENCHCORE_API_KEY", *asking.header_envs.values(), *self.secret_names]
+        named += [asking.api_key_env] if asking.api_key_env is not None else []
+        values = [self.environ.get(name, "") for name in named]
+        if asking.api_key_file is not None:
+            with suppress(OSError, UnicodeDecodeError):  # whoever needs the key says so
+                values.append((self.base / asking.api_key_file).read_text().strip())
+        return secret_values(self.environ, values)
+
+    def key(self) -> str | None:
+        """Return the key for the server.
+
+        Raises:
+            ConfigError: a variable or file that the scenario names holds none.
+        """
+        asking = self.asking
+        if asking.api_key_file is not None:
+            path = self.base / asking.api_key_file
+            try:
+                return path.read_text().strip()
+            except OSError as error:
+                raise ConfigError(f"api_key_file: {path}: {error.strerror}") from None
+            except UnicodeDecodeError:
+                raise ConfigError(f"api_key_file: {path}: is not text") from None
+        if asking.api_key_env is None:
+            return self.environ.get("BENCHCORE_API_KEY")
+        return self.variable(asking.api_key_env, "api_key_env")
+
+    def variable(self, name: str, where: str) -> str:
+        """Return a variable that the scenario names.
+
+        Raises:
+            ConfigError: it is not set.
+        """
+        value = self.environ.get(name)
+        if not value:
+            raise ConfigError(f"{where}: the variable {name} is not set")
+        return value
+
+    def target(self, extra_body: Mapping[str, Any] | None = None, **fields: Any) -> Target:
+        """Return the server as a target.
+
+        Args:
+            extra_body: fields of every request body, besides those of the scenario's target.
+            **fields: other fields of it.
+
+        Raises:
+            ConfigError: what the scenario says of it will not do, or it has no address yet.
+        """
+        if self.base_url is None:
+            raise ConfigError("the server has no address: it has not been launched")
+        return self.target_at(self.base_url, extra_body, **fields)
+
+    def target_at(
+        self, base_url: str, extra_body: Mapping[str, Any] | None = None, **fields: Any
+    ) -> Target:
+        """Return the server as a target, wherever it is; see `target`."""
+        asking = self.asking
+        if fields.get("endpoint") is None:  # then it is that of the address, where one is in it
+            fields.pop("endpoint", None)
+        secret = {
+            name: self.variable(variable, f"header_envs.{name}")
+            for name, variable in asking.header_envs.items()
+        }
+        try:
+            return Target(
+                base_url,
+                model=self.scenario.model,
+                api_key=self.key(),  # pydantic makes it a secret
+                headers={**asking.headers, **secret},
+                extra_body={**asking.extra_body, **(extra_body or {})},
+                omit=asking.omit,
+                rename=asking.rename,
+                path=asking.path,
+                verify=not asking.insecure,
+                ca_file=None if asking.ca_file is None else str(self.base / asking.ca_file),
+                **fields,
+            )
+        except ValidationError as error:
+            faults = [
+                f"target.{fault['loc'][0] if fault['loc'] else ''}: "
+                + fault["msg"].removeprefix("Value error, ")
+                for fault in error.errors(include_url=False, include_input=False)
+            ]
+            raise ConfigError("; ".join(faults)) from None
+
+
+class Stage(Protocol):
+    """One step of a scenario; made anew for each run.
+
+    Attributes:
+        name: of its entry point.
+        position: where it stands among the others: launch 0, health 10, functional 20, perf 30,
+            accuracy 40, gate 50, sinks 60, clean-up 100.
+        settings_model: what a scenario may say of it.
+        limit_seconds: its limit where the scenario has none.
+        wanted: whether it runs where the scenario does not name it.
+        always: whether it runs whatever happened before.
+        essential: whether nothing after it can run where it failed.
+        warnable: exit codes that the run type may turn into a warning.
+        facts: its part of the result, as far as it has come.
+        notes: what must be known besides.
+    """
+
+    name: ClassVar[str]
+    position: ClassVar[int]
+    settings_model: ClassVar[type[StageSettings]]
+    limit_seconds: ClassVar[float]
+    wanted: ClassVar[bool]
+    always: ClassVar[bool]
+    essential: ClassVar[bool]
+    warnable: ClassVar[frozenset[int]]
+    facts: dict[str, Any]
+    notes: list[str]
+
+    def plan(self, context: StageContext) -> StagePlan:
+        """Return what it would do; asks nothing of the server.
+
+        Raises:
+            BenchcoreError: it could not be done.
+        """
+        ...
+
+    async def run(self, context: StageContext) -> None:
+        """Do it, and leave what was found in `facts`.
+
+        Raises:
+            StageSkippedError: there is nothing to do.
+            BenchcoreError: it failed; its exit code becomes that of the run.
+        """
+        ...
+
+    def interrupt(self) -> bool:
+        """Ask it to end soon, again: now; what it has found is kept.
+
+        Returns:
+            Whether it ends by itself; else it is cancelled.
+        """
+        ...
+
+
+class BaseStage(Generic[S]):
+    """A stage that is nothing yet; the base of those that come with benchcore."""
+
+    name: ClassVar[str]
+    position: ClassVar[int]
+    settings_model: ClassVar[type[StageSettings]] = StageSettings
+    limit_seconds: ClassVar[float] = 600.0
+    wanted: ClassVar[bool] = False
+    always: ClassVar[bool] = False
+    essential: ClassVar[bool] = False
+    warnable: ClassVar[frozenset[int]] = frozenset({4, 5})
+
+    def __init__(self, settings: S) -> None:
+        self.settings = settings
+        self.facts: dict[str, Any] = {}
+        self.notes: list[str] = []
+
+    def interrupt(self) -> bool:
+        """Let it be cancelled."""
+        return False

@@ -1,0 +1,1 @@
+"""Start a server under test, tell when it is ready, take it down."""

@@ -1,0 +1,314 @@
+"""Page: a run as one HTML file that opens offline, with its plots and its data inside."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from benchcore.base.files import replace_file
+from benchcore.config.titles import title
+from benchcore.judge.levels import Level, by_level, knee, mean_level
+from benchcore.runs.reading import RunFolder
+from benchcore.show.drawing import can_draw
+from benchcore.show.frame import NO_PLOTS, document, table, text
+from benchcore.show.markdown import render_markdown
+from benchcore.show.plots import plots
+from benchcore.show.table import (
+    level_name,
+    number,
+    percent,
+    remarks,
+    summary_milliseconds,
+    unjudged,
+)
+
+if TYPE_CHECKING:
+    from benchcore.show.drawing import Plot
+
+
+_KIND: Final = {"valid": "good", "suspect": "warn", "invalid": "bad"}
+_LATENCIES: Final = ("ttft", "itl", "e2e")
+_PERCENTILES: Final = ("p50", "p99")
+_HEADS: Final = (
+    "level",
+    "req/s",
+    "tok/s",
+    "tok/s/user",
+    *(title(f"{metric}.{name}") for metric in _LATENCIES for name in _PERCENTILES),
+    "failed",
+    "validity",
+)
+
+
+def render_page(folder: RunFolder, plots: Sequence[Plot] | None) -> str:
+    """Return a run as a page.
+
+    It asks in this order: is this valid, where is the knee, what did it cost in latency, what
+    failed.
+
+    Args:
+        folder: of the run, finished or not.
+        plots: of it; `None`: none are drawn, and the page says how to get them.
+    """
+    run = folder.run
+    name = run.get("name") or run["run_id"]
+    target = run.get("target") or {}
+    levels = folder.levels
+    drawn = {plot.name: plot for plot in plots or ()}
+    parts = [
+        f"<h1>{text(name)}: {text(target.get('model') or 'unknown model')}</h1>",
+        f'<p class="dim">{" · ".join(map(text, _origin(run)))}</p>',
+        _banner(folder),
+        no_plots(plots) if levels else "",
+    ]
+    if levels:
+        parts += [
+            _valid(levels),
+            _knee(levels, drawn),
+            _latency(levels, drawn),
+            _failed(levels),
+            _over_time(plots or (), drawn),
+            _server(levels),
+        ]
+    parts += [
+        _functional(folder.json("functional.json")),
+        _accuracy(folder.json("accuracy.json"), levels),
+        _remarks(run) if levels else "",
+        _facts(run),
+    ]
+    return document(str(name), parts)
+
+
+def _origin(run: Mapping[str, Any]) -> list[str]:
+    target, versions = run.get("target") or {}, run.get("versions") or {}
+    version = versions.get("benchcore", "unknown")
+    return [str(target.get("base_url") or "no address"), run["started_at"], f"benchcore {version}"]
+
+
+def _banner(folder: RunFolder) -> str:
+    lines = []
+    if (folder.run.get("target") or {}).get("kind") == "simulator":
+        lines.append("SIMULATOR: these are the figures of the built-in simulated server")
+    if folder.unfinished:
+        lines.append(folder.unfinished)
+    return "".join(f'<p class="banner">{text(line)}</p>' for line in lines)
+
+
+def _name(level: Level) -> str:
+    return level_name(level["level"], level["repeat"])
+
+
+def _valid(levels: Iterable[Level]) -> str:
+    rows = []
+    for level in levels:
+        verdict = level["validity"] or "not judged"
+        why = "; ".join(level["reasons"]) or "no reason to doubt it"
+        rows.append(
+            [
+                text(_name(level)),
+                f'<span class="verdict {_KIND.get(verdict, "dim")}">{text(verdict)}</span>',
+                f'<span class="left">{text(why)}</span>',
+            ]
+        )
+    return f"<h2>Is it valid?</h2>{table(['level', 'verdict', 'why'], rows, left=2)}"
+
+
+def no_plots(plots: Sequence[Plot] | None) -> str:
+    """Return what a page says where no plots were drawn."""
+    return "" if plots is not None else f'<p class="dim">{text(NO_PLOTS)}</p>'
+
+
+def figure(plot: Plot | None) -> str:
+    """Return a plot with what it shows said in words."""
+    if plot is None:
+        return ""
+    svg = plot.svg().replace("<svg ", f'<svg role="img" aria-label="{text(plot.text)}" ', 1)
+    return f"<figure>{svg}<figcaption>{text(plot.text)}</figcaption></figure>"
+
+
+def _knee(levels: Sequence[Level], drawn: Mapping[str, Plot]) -> str:
+    found = knee(levels)
+    said = "" if found is None else f"<p>{text(found)}.</p>"
+    plots = figure(drawn.get("curve")) + figure(drawn.get("pareto"))
+    return f"<h2>Where is the knee?</h2>{said}{plots}"
+
+
+def _latency(levels: Iterable[Level], drawn: Mapping[str, Plot]) -> str:
+    rows = []
+    for level in map(mean_level, by_level(levels)):
+        verdict = level["validity"] or "not judged"
+        rows.append(
+            [
+                text(_name(level)),
+                number(level["request_throughput"]),
+                number(level["output_token_throughput"]),
+                number(level["tokens_per_second_per_user"]),
+                *(
+                    summary_milliseconds(level, metric, name)
+                    for metric in _LATENCIES
+                    for name in _PERCENTILES
+                ),
+                percent(level["failure_rate"]),
+                f'<span class="{_KIND.get(verdict, "dim")}">{text(verdict)}</span>',
+            ]
+        )
+    plots = "".join(figure(drawn.get(f"percentiles-{name}")) for name in _LATENCIES)
+    said = "Latencies in milliseconds; ~ rests on too few requests. Of repeats (×n) the means."
+    note = f'<p class="dim">{said}</p>'
+    return f"<h2>What did it cost in latency?</h2>{table(_HEADS, rows)}{note}{plots}" + figure(
+        drawn.get("goodput")
+    )
+
+
+def _failed(levels: Iterable[Level]) -> str:
+    rows = []
+    for level in levels:
+        outcomes = Counter(level.get("outcomes") or {})
+        bad = {name: count for name, count in outcomes.items() if name != "ok"}
+        said = ", ".join(f"{count} × {name}" for name, count in bad.items()) or "none"
+        findings = "; ".join(level["findings"])
+        rows.append(
+            [
+                text(_name(level)),
+                percent(level["failure_rate"]),
+                text(said),
+                text(findings or "–"),
+            ]
+        )
+    heads = ["level", "failed", "how", "findings"]
+    return f"<h2>What failed?</h2>{table(heads, rows, left=2)}"
+
+
+def _over_time(plots: Sequence[Plot], drawn: Mapping[str, Plot]) -> str:
+    lines = [plot for plot in plots if plot.name.startswith("timeline-")]
+    shown = "".join(f"<h3>{text(plot.title)}</h3>{figure(plot)}" for plot in lines)
+    requests = figure(drawn.get("requests"))
+    if not shown and not requests:
+        return ""
+    return f"<h2>Over time</h2>{requests}{shown}"
+
+
+def _server(levels: Sequence[Level]) -> str:
+    names = [
+        name
+        for name in (levels[0].get("server") or {})
+        if any((level.get("server") or {}).get(name, -1) >= 0 for level in levels)
+    ]
+    if not names:
+        return ""
+    rows = [
+        [text(name.removeprefix("server_").replace("_", " "))]
+        + [
+            number(value) if (value := (level.get("server") or {}).get(name, -1)) >= 0 else "–"
+            for level in levels
+        ]
+        for name in names
+    ]
+    heads = ["as the server says", *(_name(level) for level in levels)]
+    return f"<h2>Inside the server</h2>{table(heads, rows)}"
+
+
+def _functional(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    summary = found["summary"]
+    ratio = percent(summary["pass_ratio"])
+    rows = [
+        [text(one["case_id"]), text(one["title"]), text(f"{one['expected']}; got {one['got']}")]
+        for one in found["results"]
+        if one["verdict"] == "fail"
+    ]
+    said = (
+        f"<p>{summary['pass']} passed, {summary['fail']} failed ({ratio}), "
+        f"{summary['unsupported']} unsupported, {summary['skip']} skipped, "
+        f"{''.join(f'{said}, ' for said in unjudged(summary))}"
+        f"{text(summary['mode'])} mode, engine {text(summary['engine'])}</p>"
+    )
+    more = table(["check", "what it asks", "expected and got"], rows, left=2) if rows else ""
+    return f"<h2>Checks</h2>{said}{more}"
+
+
+def _accuracy(found: Mapping[str, Any] | None, levels: Sequence[Level]) -> str:
+    scored = [level for level in levels if level.get("accuracy")]
+    parts = []
+    if scored:
+        parts.append(
+            table(["level", "score", "95 % interval", "samples", "errors"], _scores(scored))
+        )
+    if found is not None and found.get("score") is not None:
+        low, high = found["interval"]
+        name = f"{found['task']} {found.get('variant') or ''}".strip()
+        parts.append(
+            f"<p>{text(name)}: <b>{found['score']:.4f}</b>, 95 % interval {low:.4f} to {high:.4f}, "
+            f"{found['n']} samples, {found['errors']} errors</p>"
+        )
+        parts += [f"<p>{text(line)}</p>" for line in found.get("remarks") or ()]
+    return f"<h2>Accuracy</h2>{''.join(parts)}" if parts else ""
+
+
+def _scores(levels: Iterable[Level]) -> list[list[str]]:
+    rows = []
+    for level in levels:
+        one = level["accuracy"]
+        interval = one.get("interval")
+        rows.append(
+            [
+                text(_name(level)),
+                "–" if one["score"] is None else f"{one['score']:.4f}",
+                "–" if not interval else f"{interval[0]:.4f} – {interval[1]:.4f}",
+                str(one["n"]),
+                str(one["errors"]),
+            ]
+        )
+    return rows
+
+
+def _remarks(run: Mapping[str, Any]) -> str:
+    lines = remarks(run)
+    if not lines:
+        return ""
+    items = "".join(f"<li>{text(line)}</li>" for line in lines)
+    return f"<h2>What else must be known</h2><ul>{items}</ul>"
+
+
+def _facts(run: Mapping[str, Any]) -> str:
+    command = run.get("command")
+    again = ""
+    if command:
+        again = f"<h2>How to repeat it</h2><pre>{text(shlex.join(map(str, command)))}</pre>"
+    names = ("target", "workload", "load", "seeds", "labels", "versions", "host")
+    facts = {name: run[name] for name in names if run.get(name)}
+    shown = orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
+    data = orjson.dumps(run).decode()
+    # `</script>` in a server's text would end the element; the JSON stays the same.
+    safe = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return (
+        f"{again}<details><summary>Configuration and versions</summary>"
+        f"<pre>{escape(shown)}</pre></details>"
+        f'<script type="application/json" id="run">{safe}</script>'
+    )
+
+
+def write_reports(path: Path, *, draw: bool) -> None:
+    """Write `report.md` and `report.html`.
+
+    Args:
+        path: of a run's folder.
+        draw: draw plots, where matplotlib is installed; without them the page says how to get them.
+
+    Raises:
+        ConfigError: it holds no run that can be read.
+        OSError: they cannot be written.
+    """
+    folder = RunFolder(path)
+    functional, accuracy = folder.json("functional.json"), folder.json("accuracy.json")
+    markdown = path / "report.md"
+    replace_file(markdown, render_markdown(folder.run, functional, accuracy).encode())
+    page = path / "report.html"
+    replace_file(page, render_page(folder, plots(folder) if draw and can_draw() else None).encode())

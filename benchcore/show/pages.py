@@ -1,0 +1,282 @@
+"""Pages: comparisons, histories and evals as HTML files that open offline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import orjson
+
+from benchcore.config.titles import title
+from benchcore.judge.comparison import Change
+from benchcore.judge.differences import noted
+from benchcore.judge.history import History, Series, facts
+from benchcore.metrics.accuracy import AccuracyReport, Sample, over_completed, tally
+from benchcore.runs.reading import RunFolder
+from benchcore.show.drawing import Plot, can_draw
+from benchcore.show.frame import document, table, text
+from benchcore.show.lines import figure_text, pairs, relative, verdict
+from benchcore.show.page import figure, no_plots
+from benchcore.show.plots import overlay, trend
+from benchcore.show.table import number
+
+if TYPE_CHECKING:
+    from benchcore.metrics.scores import Estimate
+
+
+_KIND: Final = {"worse": "bad", "better": "good"}
+
+
+def comparison_page(first: RunFolder, others: Sequence[RunFolder], notes: Sequence[str]) -> str:
+    """Return a comparison as a page.
+
+    Args:
+        first: with which the others are compared.
+        others: each by itself.
+        notes: what must be said besides.
+
+    """
+    title = f"{', '.join(one.name for one in others)} against {first.name}"
+    parts = [
+        f"<h1>{text(title)}</h1>",
+        *(f'<p class="banner">{text(note)}</p>' for note in notes),
+    ]
+    for other in others:
+        found, missing = pairs(first, other)
+        rows = [_run_row(name, one) for name, changes in found for one in changes]
+        heads = ["level", "figure", first.name, other.name, "change", "more than chance"]
+        parts += [f"<h2>{text(other.name)}</h2>", table(heads, rows)]
+        lines = [*(f"not in both: {name}" for name in missing)]
+        lines += [str(one) for one in noted(first.run, other.run)]
+        parts += [f'<p class="dim">{text(line)}</p>' for line in lines]
+    if not can_draw():
+        parts.append(no_plots(None))
+        return document(title, parts)
+    for metric in ("ttft", "itl", "e2e"):
+        parts += [figure(plot) for plot in overlay([first, *others], metric)]
+    return document(title, parts)
+
+
+def _run_row(name: str, one: Change) -> list[str]:
+    word = verdict(one)
+    return [
+        text(name),
+        text(title(one.figure)),
+        figure_text(one.figure, one.first),
+        figure_text(one.figure, one.second),
+        relative(one),
+        f'<span class="{_KIND.get(word, "dim")}">{word}</span>',
+    ]
+
+
+def history_page(history: History) -> str:
+    """Return the runs of a folder as a page, newest first, with a trend for each figure."""
+    series = [one for one in history.series() if len(one.values) > 1]
+    parts = [
+        f"<h1>{len(history.folders)} runs</h1>",
+        _runs(history),
+        *(f"<p>{text(line)}</p>" for line in history.broken),
+        _changes(series),
+    ]
+    if series and not can_draw():
+        parts.append(no_plots(None))
+        return document("Runs", parts)
+    for scenario in dict.fromkeys(one.scenario for one in series):
+        parts.append(f"<h2>{text(scenario)}</h2>")
+        parts += [_drawn(one) for one in series if one.scenario == scenario]
+    return document("Runs", parts)
+
+
+def _runs(history: History) -> str:
+    rows = []
+    for folder in reversed(history.folders):
+        found = facts(folder)
+        name = text(found["name"])
+        if (folder.path / "report.html").is_file():
+            name = f'<a href="{quote(folder.name)}/report.html">{name}</a>'
+        rows.append(
+            [
+                name,
+                text(found["scenario"]),
+                text(found["model"] or "–"),
+                text(found["status"]),
+                text(found["validity"]),
+                text(found["level"] or "–"),
+                number(found["tokens"]),
+            ]
+        )
+    heads = ["run", "scenario", "model", "status", "validity", "peak level", "peak tok/s"]
+    return table(heads, rows)
+
+
+def _title(one: Series) -> str:
+    return f"{one.level} {title(one.figure)}".strip()
+
+
+def _changes(series: list[Series]) -> str:
+    lines = [
+        f"{one.scenario}, {_title(one)}: {figure_text(one.figure, one.values[at - 1])} → "
+        f"{figure_text(one.figure, one.values[at])} at {one.runs[at]}"
+        for one in series
+        for at in one.changes
+    ]
+    if not lines:
+        return "<h2>Changes</h2><p>No figure changed its level by more than chance.</p>"
+    items = "".join(f"<li>{text(line)}</li>" for line in lines)
+    return f"<h2>Changes</h2><ul>{items}</ul>"
+
+
+def _drawn(one: Series) -> str:
+    scale = 1e3 if "." in one.figure and not one.figure.startswith("functional") else 1.0
+    unit = "ms" if scale > 1 else "per second" if "throughput" in one.figure else "share"
+    values = [value * scale for value in one.values]
+    changes = one.changes
+    said = f"{len(changes)} change(s)" if changes else "no change"
+    words = f"{_title(one)} of {len(values)} runs, oldest first: {said} by more than chance"
+    drawn = trend(values, changes, unit)
+    name = f"trend-{one.scenario}-{_title(one)}".replace(" ", "-")
+    return f"<h3>{text(_title(one))}</h3>{figure(Plot(name, _title(one), words, drawn))}"
+
+
+def accuracy_page(report: AccuracyReport, *, show_text: bool) -> str:
+    """Return an eval as a page.
+
+    Args:
+        report: finished or not.
+        show_text: with questions and answers; without, only ids and hashes.
+    """
+    name = f"{report.task} {report.variant}".strip()
+    parts = [
+        f"<h1>{text(name)}, {text(str(report.target.get('model') or 'unknown model'))}</h1>",
+        _head(report),
+        _remarks(report),
+        _scores(report),
+        _counts(report),
+        _samples(report, show_text=show_text),
+        _facts(report),
+    ]
+    return document(name, parts)
+
+
+def _head(report: AccuracyReport) -> str:
+    score = report.score
+    if score is None:
+        return '<p class="score">no score</p>'
+    error = "" if score.stderr is None else f" ± {score.stderr:.4f}"
+    verdict = ""
+    if report.verdict:
+        kind = "good" if report.ok else "bad"
+        verdict = f' <span class="{kind}">{text(report.verdict)}</span>'
+    return (
+        f'<p><span class="score">{score.score:.4f}</span>{error} '
+        f'<span class="dim">95 % interval {score.low:.4f} to {score.high:.4f}</span>{verdict}</p>'
+    )
+
+
+def _remarks(report: AccuracyReport) -> str:
+    lines = report.remarks()
+    if report.target.get("kind") == "simulator":
+        lines.insert(0, "SIMULATOR: this is the score of the built-in simulated server")
+    return "".join(f"<p>{text(line)}</p>" for line in lines)
+
+
+def _row(name: str, one: Estimate | None) -> list[str]:
+    if one is None:
+        return [text(name), "–", "–", "–", "0", "0"]
+    error = "–" if one.stderr is None else f"{one.stderr:.4f}"
+    interval = f"{one.low:.4f} – {one.high:.4f}"
+    return [text(name), f"{one.score:.4f}", error, interval, str(one.n), str(one.questions)]
+
+
+def _scores(report: AccuracyReport) -> str:
+    rows = [_row("all", report.score), _row("completed", over_completed(report.samples))]
+    rows += [_row(name, one) for name, one in report.groups.items()]
+    head = ["", "score", "standard error", "95 % interval", "samples", "questions"]
+    figures = "".join(f"<p>{text(name)}: {value:.4f}</p>" for name, value in report.figures.items())
+    return f"<h2>Scores</h2>{table(head, rows)}{figures}"
+
+
+def _counts(report: AccuracyReport) -> str:
+    counts = tally(report.samples)
+    row = [
+        text(report.status),
+        *(str(getattr(counts, name)) for name in _COUNTED),
+        f"{report.seconds:.1f}",
+    ]
+    head = ["status", *(name.replace("_", " ") for name in _COUNTED), "seconds"]
+    return f"<h2>What became of the samples</h2>{table(head, [row])}"
+
+
+_COUNTED: Final = (
+    "n",
+    "completed",
+    "scored",
+    "no_answer",
+    "refused",
+    "content_filter",
+    "errors",
+    "truncated",
+    "retries",
+)
+
+
+def _samples(report: AccuracyReport, *, show_text: bool) -> str:
+    if not report.samples:
+        return ""
+    rows = [_sample(sample, show_text=show_text) for sample in report.samples]
+    head = [
+        "question",
+        "repeat",
+        "group",
+        "outcome",
+        "score",
+        "found",
+        "right",
+        "tokens",
+        "seconds",
+    ]
+    note = (
+        ""
+        if show_text
+        else '<p class="dim">Questions and answers are left out; --show-text shows them.</p>'
+    )
+    return f"<h2>Samples</h2>{note}{table(head, rows)}"
+
+
+def _sample(sample: Sample, *, show_text: bool) -> list[str]:
+    kind = "dim" if sample.score is None else "good" if sample.score >= 1 else "bad"
+    outcome = text(sample.outcome.value) + (" (cut off)" if sample.truncated else "")
+    if sample.error:
+        outcome += f"<br><small>{text(sample.error)}</small>"
+    first = text(sample.question)
+    if show_text and sample.prompt is not None:
+        asked = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in sample.prompt)
+        first = (
+            f"<details><summary>{first}</summary><pre>{escape(asked)}</pre>"
+            f"<pre>{escape(sample.answer or '')}</pre></details>"
+        )
+    found = sample.extracted if show_text or len(sample.extracted or "") <= 1 else "…"
+    return [
+        first,
+        str(sample.repeat),
+        text(sample.group or "–"),
+        outcome,
+        f'<span class="{kind}">{"–" if sample.score is None else f"{sample.score:g}"}</span>',
+        text(found or "–"),
+        text(sample.target if show_text or len(sample.target) <= 1 else "…"),
+        "–" if sample.output_tokens is None else str(sample.output_tokens),
+        "–" if sample.seconds is None else f"{sample.seconds:.2f}",
+    ]
+
+
+def _facts(report: AccuracyReport) -> str:
+    facts: dict[str, Any] = {
+        "target": report.target,
+        "config": report.config,
+        "data": report.data,
+        "origin": report.origin,
+    }
+    shown = orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
+    return f"<h2>How it was asked</h2><pre>{escape(shown)}</pre>"

@@ -1,0 +1,324 @@
+"""Table: a climb as one table that fits the terminal, with what must be said below it."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchcore.base.text import WIDTH, columns, printable
+from benchcore.config.titles import TITLES
+from benchcore.judge.levels import Level, by_level, mean_level, spread
+from benchcore.metrics.summary import Summary
+
+_STYLES = {"valid": "green", "suspect": "yellow", "invalid": "bold red"}
+
+
+def number(value: float | None) -> str:
+    """Return a number with about four digits; `–` where it is unknown."""
+    if value is None:
+        return "–"
+    if value >= 1000:
+        return f"{value:,.0f}"
+    if value >= 100:
+        return f"{value:.0f}"
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}"
+
+
+def milliseconds(summary: Summary | None, name: str) -> str:
+    """Return a percentile in ms, with a `~` where it rests on too few requests."""
+    if summary is None:
+        return "–"
+    mark = "~" if name in summary.low_confidence else ""
+    return mark + number(summary.percentiles[name] * 1e3)
+
+
+def summary_milliseconds(level: Level, metric: str, name: str) -> str:
+    """Return a percentile of a level of `run.json` in ms, with a `~` as above."""
+    summary = level["metrics"].get(metric)
+    if summary is None or summary.get(name) is None:
+        return "–"
+    mark = "~" if name in summary.get("low_confidence", ()) else ""
+    return mark + number(summary[name] * 1e3)
+
+
+def unjudged(summary: Mapping[str, Any]) -> list[str]:
+    """Return what must be said of checks that the server did not let be judged; empty: of none.
+
+    Args:
+        summary: that of `functional.json`.
+    """
+    said = {"unsettled": "unsettled (429 each time)", "error": "not judged (the server had gone)"}
+    return [f"{summary[name]} {words}" for name, words in said.items() if summary[name]]
+
+
+def percent(value: float | None) -> str:
+    """Return a share in per cent; `–` where it is unknown."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0 %"
+    return f"{value:.1%}".replace("%", " %")
+
+
+def level_name(level: str, repeat: int) -> str:
+    """Return what a level is called, with its repeat where it is not the first."""
+    return level if repeat == 1 else f"{level} #{repeat}"
+
+
+def _name(level: Level) -> str:
+    return level_name(level["level"], level["repeat"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the table.
+
+    Args:
+        head: over it.
+        cell: what stands in it.
+        figure: the number in it, where repeats have a spread of it.
+        narrow: it stands in a narrow table, too.
+    """
+
+    head: str
+    cell: Callable[[Level], str]
+    figure: Callable[[Level], float | None] | None = None
+    narrow: bool = True
+
+
+def _rate(head: str, name: str, *, narrow: bool = True) -> _Column:
+    return _Column(head, lambda level: number(level[name]), lambda level: level[name], narrow)
+
+
+def _latency(metric: str, name: str, *, narrow: bool = True) -> _Column:
+    return _Column(
+        f"{TITLES[metric].short} ms\n{name}",
+        lambda level: summary_milliseconds(level, metric, name),
+        lambda level: (level["metrics"].get(metric) or {}).get(name),
+        narrow,
+    )
+
+
+_COLUMNS: Final = (
+    _Column("level", _name),
+    _rate("req/s", "request_throughput"),
+    _rate("tok/s", "output_token_throughput"),
+    _rate("tok/s\nper user", "tokens_per_second_per_user", narrow=False),
+    _latency("ttft", "p50"),
+    _latency("ttft", "p99"),
+    _latency("itl", "p50", narrow=False),
+    _latency("itl", "p99"),
+    _latency("e2e", "p99"),
+    _Column("failed", lambda level: percent(level["failure_rate"])),
+    _rate("goodput\nreq/s", "goodput", narrow=False),
+    _Column("validity", lambda level: level["validity"] or "not judged"),
+)
+
+
+def columns_for(width: int) -> tuple[_Column, ...]:
+    """Return the columns that fit: all, or those without which the rest says nothing."""
+    return tuple(column for column in _COLUMNS if column.narrow or width >= WIDTH)
+
+
+def level_table(levels: Iterable[Level], width: int = WIDTH) -> Table:
+    """Return the table of some levels, a row for each; of repeats it shows the means.
+
+    Args:
+        levels: of a run.
+        width: columns of the terminal; below 100 some figures are left out.
+    """
+    columns = columns_for(width)
+    table = _table(columns)
+    for repeats in by_level(levels):
+        level = mean_level(repeats)
+        cells = [Text(column.cell(level)) for column in columns]
+        cells[-1].stylize(_STYLES.get(level["validity"], ""))
+        if level["failure_rate"]:
+            place = [column.head for column in columns].index("failed")
+            cells[place].stylize("red")
+        table.add_row(*cells)
+    return table
+
+
+def spread_table(levels: Iterable[Level], width: int = WIDTH) -> Table | None:
+    """Return how far the repeats of each level lie apart; `None` where there are none.
+
+    In per cent of the mean: the standard deviation between repeats, with divisor n − 1.
+    """
+    repeated = [repeats for repeats in by_level(levels) if len(repeats) > 1]
+    if not repeated:
+        return None
+    columns = [one for one in columns_for(width) if one.figure is not None]
+    table = _table([_COLUMNS[0], *columns])
+    for repeats in repeated:
+        cells = [mean_level(repeats)["level"]]
+        cells += [percent(spread(repeats, one.figure)) for one in columns if one.figure]
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _table(columns: Sequence[_Column]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column in columns:
+        left = column.head in ("level", "validity")
+        table.add_column(
+            column.head, justify="left" if left else "right", no_wrap=True, vertical="bottom"
+        )
+    return table
+
+
+def accuracy_table(levels: Iterable[Level]) -> Table:
+    """Return what the answers of some levels were worth, each held against the first."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in (
+        "level",
+        "score",
+        "± stderr",
+        "95 % interval",
+        "samples",
+        "no answer",
+        "cut off",
+    ):
+        table.add_column(header, justify="left" if header == "level" else "right")
+    table.add_column("errors", justify="right")
+    table.add_column("against the first", justify="right", no_wrap=True)
+    for level in levels:
+        found = level.get("accuracy")
+        if found is None:
+            continue
+        score, stderr, difference = found["score"], found.get("stderr"), found["against_first"]
+        against = Text("–")
+        if difference is not None:
+            falls = difference["significant"] and difference["difference"] < 0
+            low, high = difference["interval"]
+            text = f"{difference['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+            against = Text(text, "bold red" if falls else "")
+        table.add_row(
+            _name(level),
+            "–" if score is None else f"{score:.4f}",
+            "–" if stderr is None else f"{stderr:.4f}",
+            "–" if score is None else "{:.3f}–{:.3f}".format(*found["interval"]),
+            *(str(found[name]) for name in ("n", "no_answer", "truncated", "errors")),
+            against,
+        )
+    return table
+
+
+def _worse(level: Level) -> list[str]:
+    """Return that answers are worse than at the first level, where that is more than chance."""
+    one = (level.get("accuracy") or {}).get("against_first")
+    if one is None or not one["significant"] or one["difference"] >= 0:
+        return []
+    lost = f"{-one['difference']:.4f} ({one['worse']} questions lost, {one['better']} won)"
+    return [f"{_name(level)}: answers are worse than at the first level by {lost}"]
+
+
+def _repeated(run: Mapping[str, Any]) -> list[str]:
+    """Return which workloads asked the same prompts again, which a prefix cache serves."""
+    asked = run.get("workload") or {}
+    lines = []
+    for one in asked.get("parts") or [asked]:
+        distinct, total = one.get("distinct"), one.get("asked")
+        if distinct and total and total > distinct:
+            lines.append(
+                f"{one.get('name')}: its {distinct} different prompt(s) were asked {total} times, "
+                f"{total / distinct:.0f} times each: a server with a prefix cache answers repeated "
+                "prompts faster than new ones; give more prompts, or --reset-prefix-cache"
+            )
+    return lines
+
+
+def remarks(run: Mapping[str, Any]) -> list[str]:
+    """Return what must be said below the table of a run of `run.json`, a line each."""
+    lines = []
+    levels = run["levels"]
+    if run["target"].get("kind") == "simulator":
+        lines.append("SIMULATOR: these are the figures of the built-in simulated server")
+    lines += _repeated(run)
+    low = False
+    for level in levels:
+        name = _name(level)
+        lines += [f"{name}: {level['validity']}: {why}" for why in level["reasons"]]
+        lines += [f"{name}: {what}" for what in level["findings"]]
+        lines += _worse(level)
+        lines += [f"{name}: {note}" for note in level["notes"] if "p99 rests" not in note]
+        if level["dropped"]:
+            lines.append(f"{name}: {level['dropped']} request(s) dropped at the cap on in-flight")
+        summaries = level["metrics"].values()
+        low = low or any("p99" in one["low_confidence"] for one in summaries if one["count"])
+    if low:
+        lines.append("~ rests on fewer than 459 requests, too few for a p99 at 99 % confidence")
+    sources = {
+        source
+        for level in levels
+        for source in level["tokens"]["token_count_source"]
+        if source != "usage"
+    }
+    contradicted = any("usage_contradicted" in what for one in levels for what in one["findings"])
+    if sources and not contradicted and any(level["itl"] == "estimated" for level in levels):
+        lines.append(
+            f"tokens are counted by {', '.join(sorted(sources))}: no usage from the server"
+        )
+    if run["stopped"]:
+        lines.append(f"no higher level was run: {run['stopped']}")
+    return lines
+
+
+def report_console(out: TextIO, *, color: bool = False, width: int | None = None) -> Console:
+    """Return what prints tables into a text, as wide as the terminal of stdout.
+
+    Args:
+        out: where it prints.
+        color: use ANSI colours.
+        width: columns; `None`: as many as stdout has.
+    """
+    return Console(
+        file=out,
+        width=min(width or columns(sys.stdout), WIDTH),
+        force_terminal=color,
+        no_color=not color,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def render(run: Mapping[str, Any], *, color: bool, width: int | None = None) -> str:
+    """Return the whole result as text for a terminal.
+
+    Args:
+        run: what `run.json` holds, finished or not.
+        color: use ANSI colours.
+        width: columns; `None`: as many as stdout has.
+    """
+    width = width or columns(sys.stdout)
+    out = io.StringIO()
+    console = report_console(out, color=color, width=width)
+    levels = run["levels"]
+    if levels:
+        console.print(level_table(levels, width))
+        apart = spread_table(levels, width)
+        if apart is not None:
+            console.print("\nstandard deviation between repeats, in per cent of the mean")
+            console.print(apart)
+    else:
+        console.print("nothing was measured")
+    if any(level.get("accuracy") is not None for level in levels):
+        console.print()
+        console.print(accuracy_table(levels))
+    found = remarks(run)
+    if found:
+        console.print()
+    for line in found:
+        console.print(printable(line), soft_wrap=False)
+    text = out.getvalue()
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"

@@ -1,1 +1,0 @@
-"""Where results go; each sink is found by its entry point."""

@@ -1,1 +1,0 @@
-"""Rules that check whether an answer followed an instruction of IFEval."""

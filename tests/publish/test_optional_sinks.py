@@ -1,0 +1,96 @@
+"""Optional sinks: there where they are named, and nowhere else."""
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from benchcore.base.errors import ConfigError
+from benchcore.runs import sinks as fanout
+from benchcore.runs.sinks import FanOut, QuietSink, SinkOptions, installed_sinks
+from benchcore.runs.tables import JsonLinesSink
+
+HERE = "tests.sinks.test_optional_sinks"
+
+
+class Plain:
+    """A sink of somebody who has not heard of optional ones."""
+
+
+def made():
+    return QuietSink()
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    points = {
+        "csv": "benchcore.runs.tables:SummaryCsvSink",
+        "jsonl": "benchcore.runs.tables:JsonLinesSink",
+        "openmetrics": "benchcore.publish.prometheus:OpenMetricsSink",
+        "otlp": "benchcore.publish.otlp:OtlpSink",
+        "made": f"{HERE}:made",
+        "plain": f"{HERE}:Plain",
+    }
+    found = [EntryPoint(name, value, "benchcore.sinks") for name, value in points.items()]
+    monkeypatch.setattr(fanout, "entry_points", lambda group: found)
+
+
+def test_optional_ones_are_left_out(installed):
+    assert list(installed_sinks()) == ["csv", "made", "plain"]
+
+
+def test_those_that_are_named_are_there_each_once(installed, monkeypatch):
+    monkeypatch.delenv("BENCHCORE_TEXTFILE_DIR", raising=False)
+    found = installed_sinks(["openmetrics", "jsonl", "csv", "jsonl"])
+    assert list(found) == ["csv", "jsonl", "made", "openmetrics", "plain"]
+    assert isinstance(found["jsonl"], JsonLinesSink)
+    assert installed_sinks(["jsonl"])["jsonl"] is not found["jsonl"]
+
+
+def test_a_name_that_is_not_known_is_told_with_the_nearest(installed):
+    with pytest.raises(ConfigError, match=r"^--sink jsonll: is not known; did you mean jsonl\?$"):
+        installed_sinks(["csv", "jsonll"])
+    says = "^--sink x: is not known; known are csv, jsonl, made, openmetrics, otlp, plain$"
+    with pytest.raises(ConfigError, match=says):
+        installed_sinks(["x"])
+
+
+class Told(QuietSink):
+    """Notes what it hears; opening it may go wrong."""
+
+    def __init__(self, wrong=None):
+        super().__init__()
+        self.wrong = wrong
+        self.calls = []
+
+    def open(self, *_args):
+        self.calls.append("open")
+        if self.wrong is not None:
+            raise self.wrong
+
+    def requests(self, _rows):
+        self.calls.append("requests")
+
+    def close(self, _run):
+        self.calls.append("close")
+
+
+def test_a_sink_that_was_not_opened_is_not_closed(tmp_path):
+    full, good = Told(OSError(28, "No space left on device")), Told()
+    sinks = FanOut({"full": full, "good": good})
+    sinks.open(None, tmp_path, SinkOptions())
+    sinks.requests([])
+    sinks.close(None)
+    assert full.calls == ["open"]
+    assert good.calls == ["open", "requests", "close"]
+    assert sinks.problems == {"full": "full: No space left on device"}
+
+
+def test_what_cannot_work_ends_the_opening_and_those_before_it_are_closed(tmp_path):
+    before, wrong, after = Told(), Told(ConfigError("no endpoint")), Told()
+    sinks = FanOut({"a": before, "b": wrong, "c": after})
+    with pytest.raises(ConfigError, match="no endpoint"):
+        sinks.open(None, tmp_path, SinkOptions())
+    sinks.close(None)
+    assert before.calls == ["open", "close"]
+    assert wrong.calls == ["open"]
+    assert after.calls == []

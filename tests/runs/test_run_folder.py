@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pytest
+
+from benchcore.base.errors import ConfigError
+from benchcore.runs.reading import RunFolder, newest
+
+
+def test_a_run_is_read_with_its_requests(make_run):
+    folder = RunFolder(make_run("a", levels=(1, 8)))
+    assert [level["level"] for level in folder.levels] == ["c1", "c8"]
+    assert folder.unfinished == ""
+    requests = folder.requests("c8", 1)
+    assert requests.measured.all()
+    assert requests.ok.all()
+    ttft = requests.figure("ttft")
+    found = folder.levels[1]["metrics"]["ttft"]
+    assert len(ttft) == 500
+    assert float(np.sort(ttft)[494]) == pytest.approx(found["p99"], abs=1e-8)
+    assert folder.requests("c99", 1) is None
+    with pytest.raises(KeyError):
+        requests.figure("itl")
+
+
+def test_without_rows_there_are_no_requests(make_run):
+    path = make_run("a")
+    (path / "requests.csv").unlink()
+    assert RunFolder(path).requests("c8", 1) is None
+
+
+def test_a_line_that_was_cut_is_passed_over(make_run):
+    path = make_run("a", count=20)
+    whole = (path / "requests.csv").read_text()
+    (path / "requests.csv").write_text(whole[:-40])
+    assert len(RunFolder(path).requests("c8", 1).outcome) == 19
+
+
+def test_an_unfinished_run_says_so(make_run):
+    folder = RunFolder(make_run("a", status="interrupted", error="boom"))
+    assert "a is interrupted (boom): it holds what was measured until then" in folder.unfinished
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "has no run.json; name the folder of a run"),
+        ('{"schema_version": 1, "sta', "is not JSON (unexpected end of data"),
+        ("[]", "is no run of benchcore; other tools' results: benchcore import"),
+        ('{"duration": 3}', "is no run of benchcore"),
+        (
+            '{"schema_version": 2, "status": "complete"}',
+            "schema_version 2 and this benchcore reads",
+        ),
+        (
+            '{"schema_version": 1, "status": "complete", "levels": [{"level": "c1"}]}',
+            "is not of a run (levels[0].repeat: field required); it is damaged",
+        ),
+    ],
+)
+def test_a_truncated_foreign_or_newer_folder_gets_a_clear_message(tmp_path, content, says):
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        RunFolder(tmp_path)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_folder(tmp_path):
+    with pytest.raises(ConfigError, match="is not there"):
+        RunFolder(tmp_path / "gone")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="is a file"):
+        RunFolder(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [(b"level,repeat\n", "has no column stage"), (b"\xff\n", "cannot be read")],
+)
+def test_rows_that_are_none(make_run, data, says):
+    path = make_run("a")
+    (path / "requests.csv").write_bytes(data)
+    with pytest.raises(ConfigError, match=says):
+        RunFolder(path).requests("c8", 1)
+
+
+def test_a_file_that_is_cut_short_is_named(make_run):
+    path = make_run("a")
+    (path / "accuracy.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"accuracy\.json: is not JSON"):
+        RunFolder(path).json("accuracy.json")
+
+
+def test_the_newest_run(make_run, tmp_path):
+    make_run("20260101T000000Z-a")
+    path = make_run("20260102T000000Z-a")
+    (tmp_path / "results" / "20260103T000000Z-empty").mkdir()
+    assert newest(tmp_path / "results") == path
+    with pytest.raises(ConfigError, match="holds no run"):
+        newest(tmp_path)
+
+
+def test_an_older_run_that_knew_less_is_read(make_run):
+    path = make_run("a")
+    run = json.loads((path / "run.json").read_text())
+    del run["host"], run["labels"]
+    (path / "run.json").write_text(json.dumps(run))
+    assert RunFolder(path).run["status"] == "complete"

@@ -1,0 +1,105 @@
+"""The stages that are installed, and what is said of one that is no stage."""
+
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from benchcore.base.errors import ConfigError
+from benchcore.scenario import stages as installed
+from benchcore.scenario.stages import GROUP, installed_stages
+
+STAGE = """
+from benchcore.scenario.stage import BaseStage, StagePlan
+
+class Mine(BaseStage):
+    name = "mine"
+    position = 25
+
+    def plan(self, context):
+        return StagePlan()
+
+    async def run(self, context):
+        pass
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Puts a module in place, and entry points beside those of benchcore."""
+    monkeypatch.syspath_prepend(tmp_path)
+    ours = list(installed.entry_points(group=GROUP))
+
+    def put(text, *values, name="mine"):
+        (tmp_path / "somebody.py").write_text(text)
+        monkeypatch.delitem(sys.modules, "somebody", raising=False)
+        points = [EntryPoint(name, value, GROUP) for value in values]
+        monkeypatch.setattr(installed, "entry_points", lambda group: [*ours, *points])
+
+    return put
+
+
+def test_a_stage_of_somebody_else_stands_where_it_says(install):
+    install(STAGE, "somebody:Mine")
+    names = list(installed_stages())
+    assert names[names.index("functional") + 1] == "mine"
+
+
+def test_one_that_is_found_twice_is_one(install):
+    install(STAGE, "somebody:Mine", "somebody:Mine")
+    assert list(installed_stages()).count("mine") == 1
+
+
+def test_two_of_one_name_are_told_by_where_they_are(install):
+    install(STAGE, "somebody:Mine", name="perf")
+    with pytest.raises(ConfigError) as told:
+        installed_stages()
+    assert str(told.value) == (
+        "stage perf: is both benchcore.scenario.measuring_stages:PerfStage and somebody:Mine; "
+        "uninstall one of them"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("raise RuntimeError('no CUDA')", "cannot be loaded: RuntimeError: no CUDA"),
+        ("raise ValueError('two\\nlines')", "cannot be loaded: ValueError: two lines; "),
+        ("def", "cannot be loaded: SyntaxError: "),
+        ("import no_such_module", "cannot be loaded: ModuleNotFoundError: "),
+        ("", "cannot be loaded: AttributeError: "),
+        ("Mine = 5", "has no name"),
+        (STAGE.replace('"mine"', '"other"'), "calls itself other"),
+        (STAGE.replace("25", "'25'"), "its position is '25', which is no whole number"),
+        (STAGE.replace("25", "None"), "its position is None, which is no whole number"),
+        (STAGE.replace("25", "True"), "its position is True, which is no whole number"),
+        (
+            STAGE.replace("25", "25\n    settings_model = dict"),
+            "its settings_model is <class 'dict'>, which is no subclass of StageSettings",
+        ),
+        (
+            STAGE.replace("25", "25\n    settings_model = None"),
+            "its settings_model is None, which is no subclass of StageSettings",
+        ),
+        (
+            STAGE.replace("25", "25\n    limit_seconds = '10m'"),
+            "its limit_seconds is '10m', which is no number above 0",
+        ),
+        (
+            STAGE.replace("25", "25\n    limit_seconds = None"),
+            "its limit_seconds is None, which is no number above 0",
+        ),
+        (
+            STAGE.replace("25", "25\n    limit_seconds = float('nan')"),
+            "its limit_seconds is nan, which is no number above 0",
+        ),
+    ],
+)
+def test_one_that_is_no_stage_is_told_with_what_is_wrong(install, text, fault):
+    install(text, "somebody:Mine")
+    with pytest.raises(ConfigError) as told:
+        installed_stages()
+    said = str(told.value)
+    assert said.startswith(f"stage mine of somebody:Mine: {fault}")
+    assert said.endswith("; mend or uninstall it")
+    assert "\n" not in said
