@@ -8,6 +8,9 @@ import pytest
 from hypothesis import settings
 
 from benchcore.sim import SimOptions, SimProfile, SimulatorProcess
+from tests.run_folders import make_run
+
+__all__ = ["make_run"]  # a fixture that is a chapter of its own
 
 # On a busy machine any example may take its time: what is slow is measured by `make bench`.
 settings.register_profile("benchcore", deadline=None)

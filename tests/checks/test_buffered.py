@@ -13,7 +13,7 @@ from benchcore.checks.catalogue import installed_suites, select
 from benchcore.checks.run import Functional
 from benchcore.config.checks import FunctionalConfig
 from benchcore.runs.checks import Verdict
-from tests.stages.functional.test_gone import served
+from tests.checks.test_gone import served
 
 EVENTS = 60
 GAP = 0.005

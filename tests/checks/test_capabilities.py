@@ -12,7 +12,7 @@ from benchcore.checks.probing import PROBES, probe
 from benchcore.checks.subject import UNKNOWN, Subject
 from benchcore.checks.trial import REFUSALS
 from benchcore.sim.app import start
-from tests.stages.functional.conftest import KEY, options
+from tests.checks.conftest import KEY, options
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from benchcore.checks.catalogue import installed_suites, select
 from benchcore.checks.run import Functional, check_verdicts
 from benchcore.runs.checks import CheckResult, FunctionalReport, Verdict
 from benchcore.sim.app import start
-from tests.stages.functional.conftest import EXPIRED, KEY, config, options
-from tests.stages.proxy import Limiter, proxied
+from tests.checks.conftest import EXPIRED, KEY, config, options
+from tests.proxy import Limiter, proxied
 
 CASES = ("smoke.*", "errors.*", "usage.*", "sse.one_done", "sse.content_type", "auth.*")
 

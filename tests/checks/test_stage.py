@@ -14,8 +14,8 @@ from benchcore.config.servers import Asking
 from benchcore.scenario.measuring_stages import FunctionalStage
 from benchcore.scenario.stage import StageContext
 from benchcore.sim.app import start
-from tests.stages.functional.conftest import options
-from tests.stages.proxy import proxied
+from tests.checks.conftest import options
+from tests.proxy import proxied
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from benchcore.base.errors import TargetError
 from benchcore.cli.upkeep import clean
 from benchcore.config.servers import KubernetesLaunch
 from benchcore.servers.kubernetes.removal import remove_run
-from tests.launch.test_leftovers import metadata, where  # noqa: F401  a fixture
+from tests.servers.test_leftovers import metadata, where  # noqa: F401  a fixture
 
-pytest_plugins = ("tests.launch.cluster",)
+pytest_plugins = ("tests.servers.cluster",)
 
 
 async def call(folder, *args):

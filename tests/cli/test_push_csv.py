@@ -12,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchcore.base.errors import ConfigError
 from benchcore.cli.push import push
-from tests.sinks.test_mapped_metrics import TABLE
-from tests.sinks.test_push import RUN, gateway  # noqa: F401
+from tests.publish.test_mapped_metrics import TABLE
+from tests.publish.test_push import RUN, gateway  # noqa: F401
 
-MAP = Path(__file__).parent.parent / "sinks" / "maps" / "vllm.yaml"
+MAP = Path(__file__).parent.parent / "publish" / "maps" / "vllm.yaml"
 NOWHERE = "http://127.0.0.1:1"
 SUMMARY_MAP = """\
 labels: {scenario: {column: workload}, level: {column: level}}

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.conftest import is_there
-from tests.sinks.test_push import gateway  # noqa: F401  a real one
+from tests.publish.test_push import gateway  # noqa: F401  a real one
 
 pytestmark = pytest.mark.integration
 

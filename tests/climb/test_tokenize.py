@@ -12,7 +12,7 @@ from benchcore import Target
 from benchcore.client.client import Client
 from benchcore.climb.probe import ServerCounter
 from benchcore.workload.synthetic import Synthetic
-from tests.stages.proxy import proxied
+from tests.proxy import proxied
 
 LIMIT = 600
 

@@ -13,9 +13,9 @@ from benchcore.config.document import read_model
 from benchcore.config.metric_map import METRICS, QUANTILES, MappedColumn, MetricMap, labels_of
 from benchcore.publish.prometheus import run_metrics
 from benchcore.publish.pushgateway import shown
-from tests.sinks.test_push import CHECKS, RUN, SCORE, SUMMARY
+from tests.publish.test_push import CHECKS, RUN, SCORE, SUMMARY
 
-VLLM = Path(__file__).parent.parent / "sinks" / "maps" / "vllm.yaml"
+VLLM = Path(__file__).parent.parent / "publish" / "maps" / "vllm.yaml"
 
 
 def faults(tmp_path, text):

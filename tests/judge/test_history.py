@@ -6,7 +6,7 @@ from benchcore.base.errors import ConfigError
 from benchcore.judge.history import read_history
 from benchcore.show.lines import render_history
 from benchcore.show.pages import history_page
-from tests.report.test_page import Read
+from tests.show.test_page import Read
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import benchcore
 from benchcore.base.errors import ConfigError
 from benchcore.publish.prometheus import DIRECTORY, OpenMetricsSink, textfile_name
 from benchcore.runs.sinks import SinkOptions
-from tests.sinks.test_push import RUN
+from tests.publish.test_push import RUN
 
 PROMTOOL = shutil.which("promtool")
 

@@ -9,7 +9,7 @@ from benchcore.runs import sinks as fanout
 from benchcore.runs.sinks import FanOut, QuietSink, SinkOptions, installed_sinks
 from benchcore.runs.tables import JsonLinesSink
 
-HERE = "tests.sinks.test_optional_sinks"
+HERE = "tests.publish.test_optional_sinks"
 
 
 class Plain:

@@ -5,8 +5,8 @@ import pytest
 from benchcore.config.servers import KubernetesLaunch
 from benchcore.servers.kubernetes.server import KubernetesServer
 from benchcore.servers.kubernetes.sidecar import AttendantProcess
-from tests.launch.api_server import ApiServer
-from tests.launch.written import DEPLOYMENT, LABELS, SERVICE, Waits
+from tests.servers.api_server import ApiServer
+from tests.servers.written import DEPLOYMENT, LABELS, SERVICE, Waits
 
 
 @pytest.fixture

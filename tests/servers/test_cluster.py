@@ -16,10 +16,10 @@ from benchcore.servers.kubernetes.resources import (
     preferred_versions,
 )
 from benchcore.servers.kubernetes.watch import Watch
-from tests.launch.api_server import Fault, running, terminated
-from tests.launch.written import Waits
+from tests.servers.api_server import Fault, running, terminated
+from tests.servers.written import Waits
 
-pytest_plugins = ("tests.launch.cluster",)
+pytest_plugins = ("tests.servers.cluster",)
 
 
 @pytest.fixture

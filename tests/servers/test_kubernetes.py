@@ -18,10 +18,10 @@ from benchcore.servers.kubernetes.cluster import Cluster
 from benchcore.servers.kubernetes.resources import Access
 from benchcore.servers.kubernetes.server import KubernetesServer
 from benchcore.servers.kubernetes.sidecar import Attendance
-from tests.launch.api_server import Fault, running, terminated, waiting
-from tests.launch.written import DEPLOYMENT, SERVICE, Waits
+from tests.servers.api_server import Fault, running, terminated, waiting
+from tests.servers.written import DEPLOYMENT, SERVICE, Waits
 
-pytest_plugins = ("tests.launch.cluster",)
+pytest_plugins = ("tests.servers.cluster",)
 
 RUN = "20261121T0800Z-a"
 OURS = {

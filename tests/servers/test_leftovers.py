@@ -2,10 +2,10 @@ import pytest
 
 from benchcore.base.errors import ConfigError
 from benchcore.servers.kubernetes.removal import find_leftovers, remove_leftovers
-from tests.launch.api_server import Fault
-from tests.launch.written import Waits
+from tests.servers.api_server import Fault
+from tests.servers.written import Waits
 
-pytest_plugins = ("tests.launch.cluster",)
+pytest_plugins = ("tests.servers.cluster",)
 
 OLD = "2020-01-01T00:00:00Z"
 

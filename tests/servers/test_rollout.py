@@ -8,10 +8,10 @@ from benchcore.servers.kubernetes.pods import Vigil, event_trouble, pod_troubles
 from benchcore.servers.kubernetes.removal import Placed
 from benchcore.servers.kubernetes.resources import Access, Resource, label_selector
 from benchcore.servers.kubernetes.rollout import Rollout, is_waited_for, readiness
-from tests.launch.api_server import Fault, running, terminated, unschedulable, waiting
-from tests.launch.written import Waits
+from tests.servers.api_server import Fault, running, terminated, unschedulable, waiting
+from tests.servers.written import Waits
 
-pytest_plugins = ("tests.launch.cluster",)
+pytest_plugins = ("tests.servers.cluster",)
 
 DEPLOYMENT = Resource("apps/v1", "Deployment", "deployments", namespaced=True)
 RUN = {"app.kubernetes.io/managed-by": "benchcore", "benchcore.dev/run": "a"}

@@ -1,6 +1,6 @@
 from benchcore.metrics.accuracy import AccuracyReport, Sample, SampleOutcome
 from benchcore.show.pages import accuracy_page
-from tests.report.test_page import Read
+from tests.show.test_page import Read
 
 
 def report():

@@ -14,7 +14,7 @@ from benchcore.config.metric_map import LATENCIES
 from benchcore.config.titles import TITLES, title
 from benchcore.metrics.figures import METRICS
 from benchcore.publish.prometheus import run_metrics
-from tests.report.test_page import Read
+from tests.show.test_page import Read
 from tests.test_documentation import PAGES, READMES, prose
 
 ROOT = Path(__file__).parents[2]
