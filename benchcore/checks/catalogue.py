@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from difflib import get_close_matches
-from importlib.metadata import entry_points
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from benchcore.base.errors import ConfigError
+from benchcore.base.plugins import Group, nearest
 from benchcore.checks.answers import CheckFailedError, Heard, HeardStream, shown
 from benchcore.checks.check import Check, Suite
 from benchcore.checks.evidence import schema_fault
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from benchcore.checks.check import Body
 
 
+_SUITES = Group("benchcore.suites", "suite")
 ORDER = (
     "smoke",
     "chat_core",
@@ -57,9 +57,9 @@ ORDER = (
 
 def installed_suites() -> dict[str, Suite]:
     """Return every suite that is installed, by the entry points' names."""
-    found = {entry.name: entry for entry in entry_points(group="benchcore.suites")}
+    found = _SUITES.points()
     names = [*(name for name in ORDER if name in found), *sorted(set(found) - set(ORDER))]
-    return {name: found[name].load() for name in names}
+    return {name: _SUITES.load(name) for name in names}
 
 
 def select(
@@ -78,7 +78,7 @@ def select(
     known = {suite.name: suite for suite in suites}
     for name in only:
         if name not in known:
-            raise ConfigError(f"--suite {name}: is not known{nearest(name, known)}")
+            raise ConfigError(f"--suite {name}: is not known; {_near(name, known)}")
     checks = [
         check
         for suite in known.values()
@@ -96,17 +96,15 @@ def select(
         elif case in ids:
             wanted.add(case)
         else:
-            raise ConfigError(f"--case {case}: is not known{nearest(case, ids)}")
+            raise ConfigError(f"--case {case}: is not known; {_near(case, ids)}")
     found = [check for check in checks if check.case_id in wanted]
     if not found:
         raise ConfigError(f"--case {', '.join(cases)}: not in --suite {', '.join(only)}")
     return found
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message that names the nearest of what is known."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else "; benchcore check --list names all"
+def _near(name: str, known: Iterable[str]) -> str:
+    return nearest(name, known, otherwise="benchcore check --list names all", cutoff=0.5)
 
 
 def chosen_checks(
@@ -167,10 +165,10 @@ def check_ids(config: FunctionalConfig, suites: Iterable[Suite], path: Path | No
     ids = {case_id for suite in suites for case_id in suite.checks}
     for name in config.suite if isinstance(config.suite, tuple) else ():
         if name not in names:
-            raise ConfigError(f"{path}: suite: {name}: is not known{nearest(name, names)}")
+            raise ConfigError(f"{path}: suite: {name}: is not known; {_near(name, names)}")
     for case_id in config.checks:
         if case_id not in ids:
-            raise ConfigError(f"{path}: checks: {case_id}: is not known{nearest(case_id, ids)}")
+            raise ConfigError(f"{path}: checks: {case_id}: is not known; {_near(case_id, ids)}")
 
 
 def read_cases(path: Path) -> Suite:

@@ -209,9 +209,9 @@ def evaluate(**given: Any) -> int:
 
 
 def _list() -> int:
-    from benchcore.evals.task import find_task, tasks
+    from benchcore.evals.task import TASKS, find_task
 
-    names = tasks()
+    names = TASKS.points()
     width = max(map(len, names))
     for name in names:
         task = find_task(name)

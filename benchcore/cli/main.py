@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -12,6 +11,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from benchcore.base.errors import BenchcoreError
+from benchcore.base.plugins import nearest
 from benchcore.base.secrets import hiding
 from benchcore.base.text import printable
 from benchcore.cli.terminal import guarded
@@ -85,10 +85,8 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1, cutoff=0.5)
-            if not near:
-                raise
-            text = f"{error.message.rstrip('.')}; did you mean {near[0]}?"
+            hint = nearest(args[0], COMMANDS, otherwise="benchcore --help lists all", cutoff=0.5)
+            text = f"{error.message.rstrip('.')}; {hint}"
             raise click.UsageError(text, ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

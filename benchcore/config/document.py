@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -11,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from benchcore.base.errors import ConfigError
+from benchcore.base.plugins import nearest
 
 Keys = tuple[str | int, ...]
 _LISTED = 20
@@ -245,13 +245,13 @@ def _fault(fault: Any, model: type[BaseModel], at: Callable[[Keys], str], before
 
 def _hint(key: str, known: list[str]) -> str:
     """Return what a key may have been meant to be."""
-    close = get_close_matches(key, known, n=1)
-    # `drain` is far from `drain_seconds` by its letters, and not by what is meant.
-    close = close or [name for name in known if name.startswith(f"{key}_")]
-    if close:
-        return f"did you mean {close[0]}?"
     more = ", …" if len(known) > _LISTED else ""
-    return f"known are {', '.join(known[:_LISTED])}{more}"
+    otherwise = f"known are {', '.join(known[:_LISTED])}{more}"
+    # `drain` is far from `drain_seconds` by its letters, and not by what is meant.
+    longer = [name for name in known if name.startswith(f"{key}_")]
+    if longer:
+        otherwise = f"did you mean {longer[0]}?"
+    return nearest(key, known, otherwise=otherwise)
 
 
 def _known(model: type[BaseModel], keys: Keys) -> list[str]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from benchcore.base.plugins import nearest
 from benchcore.config.titles import TITLES
 
 LATENCIES: Final = {
@@ -169,8 +169,7 @@ class MappedColumn(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.metric not in METRICS:
-            close = get_close_matches(self.metric, METRICS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(METRICS)}"
+            hint = nearest(self.metric, METRICS)
             raise ValueError(f"metric {self.metric!r} is not known; {hint}")
         if self.metric in LATENCIES and self.quantile not in QUANTILES:
             given = "no quantile" if self.quantile is None else f"quantile {self.quantile}"

@@ -158,7 +158,7 @@ BUILTIN: Final = "builtin"
 
 def builtin_file(name: str) -> Path:
     """Return a test set that ships with benchcore, from a checkout or from its wheel."""
-    checkout = Path(__file__).parents[3] / "workloads" / "eval" / name
+    checkout = Path(__file__).parents[2] / "workloads" / "eval" / name
     if checkout.is_file():
         return checkout
     return Path(str(resources.files("benchcore").joinpath("_data", "workloads", "eval", name)))

@@ -7,7 +7,6 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +15,7 @@ import orjson
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.files import replace_file
-from benchcore.workload.kinds import nearest
+from benchcore.base.plugins import Group
 
 if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
@@ -360,12 +359,7 @@ def mean_of(samples: Sequence[Sample], name: str) -> dict[str, float]:
     return {name: sum(values) / len(values)} if values else {}
 
 
-GROUP = "benchcore.tasks"
-
-
-def tasks() -> dict[str, EntryPoint]:
-    """Return the tasks that there are, by name; none is loaded."""
-    return {point.name: point for point in sorted(entry_points(group=GROUP))}
+TASKS: Final = Group("benchcore.tasks", "task")
 
 
 def find_task(name: str) -> Task:
@@ -374,19 +368,8 @@ def find_task(name: str) -> Task:
     Raises:
         ConfigError: there is no such task, or its package does not load.
     """
-    offered = tasks()
-    if name not in offered:
-        raise ConfigError(
-            f"task {name!r} is unknown; {nearest(name, offered)}; one of your own is a YAML file"
-        )
-    value = offered[name].value
-    try:
-        made = offered[name].load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"task {name!r} does not load from {value}: {error}; install its package again"
-        ) from error
+    made = TASKS.load(name, hint=" (one of your own is a YAML file)")
     task = made() if isinstance(made, type) else made
     if not isinstance(task, Task):
-        raise ConfigError(f"task {name!r}: {value} is no benchcore.Task")
+        raise ConfigError(f"task {name!r}: {TASKS.points()[name].value} is no benchcore.Task")
     return task

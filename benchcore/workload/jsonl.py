@@ -1,6 +1,5 @@
 """PromptFile: prompts from a file of JSON lines."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Literal, get_args
 import orjson
 
 from benchcore.base.errors import ConfigError
+from benchcore.base.plugins import nearest
 from benchcore.base.seeds import derive, stream
 from benchcore.client.request import Prompt
 from benchcore.config.values import Length
@@ -158,8 +158,7 @@ def _parse(line: bytes, prompts: list[Prompt]) -> list[str]:
 def _faults(entry: Mapping[str, Any]) -> Iterator[str]:
     for key in entry:
         if key not in _KEYS:
-            near = difflib.get_close_matches(key, _KEYS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"a line takes {', '.join(_KEYS)}"
+            hint = nearest(key, _KEYS, otherwise=f"a line takes {', '.join(_KEYS)}")
             yield f"unknown key {key!r}; {hint}"
     if "prompt" in entry and "messages" in entry:
         yield "has both prompt and messages; keep one"

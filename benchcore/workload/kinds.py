@@ -1,12 +1,11 @@
 """Kinds: what a workload is, and those that are installed."""
 
-import difflib
 import inspect
-from collections.abc import Callable, Iterable
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from benchcore.base.errors import ConfigError
+from benchcore.base.plugins import Group
 from benchcore.client.request import Prompt
 
 
@@ -62,14 +61,9 @@ class Workload(Protocol):
         ...
 
 
-GROUP = "benchcore.workloads"
+KINDS = Group("benchcore.workloads", "kind")
 
 Kind = Callable[..., Workload]
-
-
-def kinds() -> dict[str, EntryPoint]:
-    """Return the kinds that installed packages offer, by name."""
-    return {point.name: point for point in sorted(entry_points(group=GROUP))}
 
 
 def find_kind(name: str) -> Kind:
@@ -78,20 +72,10 @@ def find_kind(name: str) -> Kind:
     Raises:
         ConfigError: there is no such kind, or its package does not load.
     """
-    offered = kinds()
-    if name not in offered:
-        raise ConfigError(f"kind {name!r} is unknown; {nearest(name, offered)}")
-    try:
-        kind = offered[name].load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"kind {name!r} does not load from {offered[name].value}: {error}; "
-            "install its package again"
-        ) from error
+    kind: Kind = KINDS.load(name)
     if not callable(kind):
-        raise ConfigError(f"kind {name!r}: {offered[name].value} is nothing to call")
-    made: Kind = kind
-    return made
+        raise ConfigError(f"kind {name!r}: {KINDS.points()[name].value} is nothing to call")
+    return kind
 
 
 def parameters(kind: Kind) -> tuple[dict[str, bool], bool]:
@@ -103,11 +87,3 @@ def parameters(kind: Kind) -> tuple[dict[str, bool], bool]:
         elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
             named[name] = parameter.default is inspect.Parameter.empty
     return named, open_ended
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the hint that follows an unknown name."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, 1)
-    listed = f"there is {', '.join(names)}" if names else "there is none"
-    return f"did you mean {near[0]!r}? {listed}" if near else listed

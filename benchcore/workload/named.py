@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchcore.base.errors import ConfigError
+from benchcore.base.plugins import nearest
 from benchcore.config.document import Document, Keys, read_document
 from benchcore.config.values import Length
 from benchcore.workload.jsonl import Order
-from benchcore.workload.kinds import Workload, find_kind, nearest, parameters
+from benchcore.workload.kinds import Workload, find_kind, parameters
 from benchcore.workload.language import LanguageName
 
 _YAML = (".yaml", ".yml")
@@ -206,7 +207,8 @@ def _find(name: str) -> Path:
     if not shipped.is_file():
         names = [path.stem for path in sorted(_folder().glob("*.yaml"))]
         raise ConfigError(
-            f"workload {name!r} is unknown; {nearest(name, names)}; or give a .yaml or .jsonl file"
+            f"workload {name!r} is unknown; {nearest(name, names)} "
+            "(a .yaml or .jsonl file can be given, too)"
         )
     return shipped
 

@@ -388,7 +388,7 @@ def test_two_tasks_do_not_compare(benchcore, tmp_path):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["gpqaa"], "task 'gpqaa' is unknown; did you mean 'gpqa'?"),
+        (["gpqaa"], "task 'gpqaa' is unknown; did you mean gpqa?"),
         (["--variant", "hard"], "no variant 'hard'"),
         (["--data", "gone.csv"], "gone.csv: No such file or directory"),
         (["--concurrency", "2", "--rate", "2"], "--concurrency and --rate are two kinds of load"),

@@ -175,5 +175,5 @@ def test_what_a_task_has_not_is_refused(name, fields, says):
 
 
 def test_an_unknown_task_is_told_the_nearest():
-    with pytest.raises(ConfigError, match="task 'gpaq' is unknown; did you mean 'gpqa'"):
+    with pytest.raises(ConfigError, match="task 'gpaq' is unknown; did you mean gpqa"):
         find_task("gpaq")

@@ -8,7 +8,7 @@ import pytest
 from benchcore import SimOptions, SimProfile
 from benchcore.base.errors import ConfigError
 from benchcore.evals.run import evaluate
-from benchcore.evals.task import find_task, tasks
+from benchcore.evals.task import TASKS, find_task
 from benchcore.sim.app import start
 
 MODULE = """
@@ -50,7 +50,7 @@ def package(tmp_path, monkeypatch):
 
 
 async def test_a_task_of_another_package_runs(package, tmp_path):
-    assert "sums" in tasks()
+    assert "sums" in TASKS.points()
     data = tmp_path / "sums.csv"
     data.write_text("sum,value\n1 + 2,3\n4 × 5,20\n9 − 8,1\n")
     profile = SimProfile.named("fast", ability=1.0)
@@ -65,7 +65,7 @@ async def test_a_task_of_another_package_runs(package, tmp_path):
 
 
 def test_a_task_that_does_not_load_is_named(package):
-    with pytest.raises(ConfigError, match="task 'gone' does not load from sums_task:Gone"):
+    with pytest.raises(ConfigError, match="task gone of sums_task:Gone: cannot be loaded"):
         find_task("gone")
     with pytest.raises(ConfigError, match=r"task 'odd': sums_task:nothing is no benchcore\.Task"):
         find_task("odd")
@@ -78,5 +78,5 @@ def test_a_task_without_a_public_place_asks_for_data(package):
 
 def test_the_tasks_that_benchcore_comes_with():
     names = ["gpqa", "gsm8k", "ifeval", "math500", "mgsm", "mmlu", "mmlu_pro", "mmlu_pro_cot"]
-    assert [name for name in tasks() if name in names] == names
+    assert [name for name in TASKS.points() if name in names] == names
     assert [find_task(name).name for name in names] == names

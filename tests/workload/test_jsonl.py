@@ -112,7 +112,7 @@ def test_a_line_that_is_not_utf8_is_named(write):
         ('["a"]', 'is a list; write an object, such as {"prompt": "Hi"}'),
         ("12", 'is 12; write an object, such as {"prompt": "Hi"}'),
         ("{}", "has neither prompt nor messages; give one"),
-        ('{"promt": "a", "prompt": "a"}', "unknown key 'promt'; did you mean 'prompt'?"),
+        ('{"promt": "a", "prompt": "a"}', "unknown key 'promt'; did you mean prompt?"),
         (
             '{"zzz": 1, "prompt": "a"}',
             (

@@ -69,10 +69,13 @@ def test_packed_data_is_found_before_the_folder_of_a_checkout(monkeypatch, tmp_p
     assert load_workload("mine").description == "a wheel"
 
 
-def test_an_unknown_name_lists_what_there_is_and_the_nearest():
+def test_an_unknown_name_is_told_the_nearest_or_what_there_is():
     assert refused("shrot") == (
-        "workload 'shrot' is unknown; did you mean 'short'? there is long, short, stress, year1; "
-        "or give a .yaml or .jsonl file"
+        "workload 'shrot' is unknown; did you mean short? (a .yaml or .jsonl file can be given, too)"
+    )
+    assert refused("nothing") == (
+        "workload 'nothing' is unknown; known are long, short, stress, year1 "
+        "(a .yaml or .jsonl file can be given, too)"
     )
 
 
@@ -86,7 +89,7 @@ def test_overrides_count_in_every_part_and_none_is_no_override():
 
 
 def test_an_override_that_is_none_of_the_keys_or_wrong_is_refused():
-    assert refused("short", languag="en").startswith("languag: unknown; did you mean 'language'?")
+    assert refused("short", languag="en").startswith("languag: unknown; did you mean language?")
     assert refused("short", language="fr") == "language: input should be 'en', 'zh' or 'mixed'"
     assert refused("short", file="x.jsonl").startswith(
         "file: short is of kind synthetic, which takes input_tokens, output_tokens, language"
@@ -139,8 +142,8 @@ def test_a_fault_in_a_file_of_prompts_names_that_file(write, tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("kind: synthetic\ninput_token: 5\n", "2: input_token: unknown key; did you mean 'input_"),
-        ("load:\n  concurency: [1]\n", "2: load.concurency: unknown key; did you mean 'concurr"),
+        ("kind: synthetic\ninput_token: 5\n", "2: input_token: unknown key; did you mean input_"),
+        ("load:\n  concurency: [1]\n", "2: load.concurency: unknown key; did you mean concurr"),
         ("load:\n  requests: 0\n", "2: load.requests: input should be greater than or equal to 1"),
         ("load:\n  concurrency: [1, x]\n", "2: load.concurrency.1: input should be a valid integ"),
         ("load: {concurrency: 5}\n", "1: load.concurrency: input should be a valid list"),
@@ -150,11 +153,11 @@ def test_a_fault_in_a_file_of_prompts_names_that_file(write, tmp_path):
         ),
         ("input_tokens: 5x\n", "1: input_tokens: length '5x' is not a number of tokens"),
         ("ignore_eos: 1\n", "1: ignore_eos: input should be a valid boolean"),
-        ("kind: synthetc\n", "1: kind: kind 'synthetc' is unknown; did you mean 'synthetic'?"),
+        ("kind: synthetc\n", "1: kind: kind 'synthetc' is unknown; did you mean synthetic?"),
         ("name: x\nkind: jsonl\n", "2: kind: jsonl needs file; add it"),
-        ("options: {languag: 1}\n", "1: options.languag: unknown; did you mean 'language'?"),
+        ("options: {languag: 1}\n", "1: options.languag: unknown; did you mean language?"),
         ("seed: 1\nseed: 2\n", "2: seed: is there twice, first on line 1; keep one"),
-        ("parts: [sort]\n", "1: parts.0: workload 'sort' is unknown; did you mean 'short'?"),
+        ("parts: [sort]\n", "1: parts.0: workload 'sort' is unknown; did you mean short?"),
         ("parts: [mine.yaml]\n", "1: parts.0: mine.yaml holds this workload itself; take it out"),
         ("parts:\n- short\n- short\n", "3: parts.1: part 'short' is there twice"),
         ("parts: []\n", "1: parts: list should have at least 1 item"),
@@ -219,4 +222,4 @@ def test_a_kind_of_another_package_is_found_by_its_entry_point(third_party, writ
 
 def test_a_kind_that_does_not_load_is_refused(third_party, write):
     told = refused(write("kind: gone\n"))
-    assert told.startswith("FILE:1: kind: kind 'gone' does not load from their_load:Gone")
+    assert told.startswith("FILE:1: kind: kind gone of their_load:Gone: cannot be loaded: ")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
+from benchcore.base.plugins import nearest
 from benchcore.sim.breaks import completions, parameters, service, streams, structured
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ def known_break(name: str) -> Break:
         ValueError: there is none of that name.
     """
     if name not in BREAKS:
-        close = get_close_matches(name, BREAKS, n=1)
-        hint = f"; did you mean {close[0]}?" if close else "; benchcore check --list names all"
-        raise ValueError(f"no break is known for {name!r}{hint}")
+        hint = nearest(name, BREAKS, otherwise="benchcore check --list names all")
+        raise ValueError(f"no break is known for {name!r}; {hint}")
     return BREAKS[name]

@@ -1,0 +1,79 @@
+"""Plug-ins: what installed packages offer by their entry points, and names that are not known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from benchcore.base.errors import ConfigError
+
+
+def nearest(name: str, known: Iterable[str], *, otherwise: str = "", cutoff: float = 0.6) -> str:
+    """Return the hint that follows a name that is not known.
+
+    Args:
+        name: as it was given.
+        known: the names that there are.
+        otherwise: what to say where none is near; left out: all that are known.
+        cutoff: how like a name must be to be near, from 0 to 1; see `difflib`.
+    """
+    names = list(known)
+    close = get_close_matches(name, names, n=1, cutoff=cutoff)
+    if close:
+        return f"did you mean {close[0]}?"
+    return otherwise or f"known are {', '.join(names) or 'none'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The entry points of a group, of which each is loaded when it is asked for.
+
+    Args:
+        name: of the group, such as `benchcore.tasks`.
+        what: what they are called in messages, such as `task`.
+    """
+
+    name: str
+    what: str
+
+    def points(self) -> dict[str, EntryPoint]:
+        """Return those that are installed, by name, sorted; none is loaded.
+
+        Raises:
+            ConfigError: two packages offer different things under one name.
+        """
+        found: dict[str, EntryPoint] = {}
+        for point in sorted(entry_points(group=self.name)):
+            other = found.setdefault(point.name, point)
+            if other.value != point.value:
+                raise ConfigError(
+                    f"{self.what} {point.name}: is both {other.value} and {point.value}; "
+                    "uninstall one of them"
+                )
+        return found
+
+    def load(self, name: str, *, hint: str = "") -> Any:
+        """Return what an entry point names.
+
+        Args:
+            name: of the entry point.
+            hint: what else to say where there is none of that name.
+
+        Raises:
+            ConfigError: there is none of that name, or it cannot be loaded.
+        """
+        points = self.points()
+        if name not in points:
+            raise ConfigError(f"{self.what} {name!r} is unknown; {nearest(name, points)}{hint}")
+        point = points[name]
+        try:
+            return point.load()
+        except Exception as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ConfigError(
+                f"{self.what} {name} of {point.value}: cannot be loaded: {said}; "
+                "mend or uninstall it"
+            ) from error
