@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from benchcore.client.client import Client
     from benchcore.client.records import Outcome, Phase, Record, Usage
     from benchcore.client.request import Prompt
-    from benchcore.climb.climb import climb
+    from benchcore.climbs.climb import climb
     from benchcore.config.climb import ClimbConfig
     from benchcore.config.evals import EvalConfig
     from benchcore.config.target import Target, Timeouts
@@ -77,7 +77,7 @@ _HOMES = {
     "UsageError": "base.errors",
     "Validity": "metrics.validity",
     "VerdictError": "base.errors",
-    "climb": "climb.climb",
+    "climb": "climbs.climb",
     "evaluate": "evals.run",
     "load_workload": "workload.named",
 }

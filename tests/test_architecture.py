@@ -25,7 +25,7 @@ FLOORS = {
     "show": 7,
     "publish": 7,
     "servers": 8,
-    "climb": 9,
+    "climbs": 9,
     "checks": 9,
     "evals": 9,
     "scenario": 10,
@@ -113,6 +113,11 @@ def test_the_public_surface_is_this():
     assert dir(benchcore) == benchcore.__all__
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         benchcore.nothing  # noqa: B018
+
+
+def test_no_public_name_is_that_of_a_room():
+    # Importing the room would put the module in the name's place.
+    assert [name for name in benchcore.__all__ if name in FLOORS or name == WING] == []
 
 
 def test_importing_the_package_imports_nothing_else_and_touches_no_global_state():

@@ -14,7 +14,7 @@ from benchcore.checks.subject import UNKNOWN, Subject, named_dialect
 from benchcore.checks.trial import CHAT, COMPLETIONS, Trial
 from benchcore.client.client import Client
 from benchcore.client.request import Prompt
-from benchcore.climb.probe import RefusedError, find_model, try_prompt
+from benchcore.climbs.probe import RefusedError, find_model, try_prompt
 from benchcore.runs.checks import CheckResult, FunctionalReport, Verdict
 from benchcore.runs.run_json import target_facts
 

@@ -21,8 +21,8 @@ from benchcore.cli.terminal import colored, show_json
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchcore.climb.climb import Climb
-    from benchcore.climb.plan import Part
+    from benchcore.climbs.climb import Climb
+    from benchcore.climbs.plan import Part
     from benchcore.config.target import Target
     from benchcore.publish.pushgateway import Pushgateway
     from benchcore.runs.run import RunResult
@@ -96,7 +96,7 @@ def _on_simulator(given: dict[str, Any], progress: Any) -> int:
 def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -> int:
     from benchcore.base.logs import LOGGER, RESULT
     from benchcore.cli.loop import run_loop
-    from benchcore.climb.climb import TARGET_GONE, Climb
+    from benchcore.climbs.climb import TARGET_GONE, Climb
 
     target = read_target(
         given,
@@ -252,7 +252,7 @@ def _said(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _eval_part(given: dict[str, Any], evaluation: Evaluation) -> Part:
-    from benchcore.climb.plan import Part, climb_config
+    from benchcore.climbs.plan import Part, climb_config
 
     questions = evaluation.questions
     # Each question once a level, unless the user says otherwise.
@@ -262,7 +262,7 @@ def _eval_part(given: dict[str, Any], evaluation: Evaluation) -> Part:
 
 
 def _parts(given: dict[str, Any]) -> list[Part]:
-    from benchcore.climb.plan import SHAPE, climb_parts
+    from benchcore.climbs.plan import SHAPE, climb_parts
 
     shape = {name: given[name] for name in SHAPE if given[name] is not None}
     found: list[Part] = validated(
@@ -273,7 +273,7 @@ def _parts(given: dict[str, Any]) -> list[Part]:
 
 def _dry_run(target: Target, parts: list[Part], *, as_json: bool) -> int:
     """Say which levels would be run, and how long they take."""
-    from benchcore.climb.plan import longest_seconds, steps
+    from benchcore.climbs.plan import longest_seconds, steps
     from benchcore.show.table import level_name
 
     found = [(step, longest_seconds(step)) for step in steps(parts)]
@@ -325,7 +325,7 @@ async def _print_request(target: Target, part: Part) -> int:
 
 
 def _first_line(target: Target, parts: list[Part]) -> str:
-    from benchcore.climb.plan import steps
+    from benchcore.climbs.plan import steps
     from benchcore.version import __version__
 
     names = ", ".join(dict.fromkeys(step.name for step in steps(parts)))

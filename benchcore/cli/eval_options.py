@@ -86,7 +86,7 @@ def _read(name: str, path: Path, task: str | None) -> AccuracyReport:
 
 async def _with_model(target: Target) -> Target:
     from benchcore.client.client import Client
-    from benchcore.climb.probe import find_model
+    from benchcore.climbs.probe import find_model
 
     async with Client(target) as client:
         found = await find_model(client)

@@ -12,7 +12,7 @@ from typing import Any
 from benchcore.base.errors import ConfigError, VerdictError
 from benchcore.client.client import Client
 from benchcore.client.openai import asked_tokens
-from benchcore.climb.probe import find_model
+from benchcore.climbs.probe import find_model
 from benchcore.config.evals import EvalConfig
 from benchcore.config.target import Target
 from benchcore.evals.custom import custom_task, is_custom

@@ -16,7 +16,7 @@ from benchcore.base.errors import BenchcoreError, ResultsError, TargetError
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.client.refusals import again, blame
 from benchcore.client.request import Prompt
-from benchcore.climb.probe import Found, try_prompt
+from benchcore.climbs.probe import Found, try_prompt
 from benchcore.config.climb import Arrival
 from benchcore.evals.task import Question, Task, sha256
 from benchcore.load.open_loop import offsets_ns

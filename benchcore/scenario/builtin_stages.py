@@ -14,7 +14,7 @@ from benchcore.base.errors import ConfigError, ResultsError, TargetError, Verdic
 from benchcore.base.files import replace_file
 from benchcore.client.client import Client
 from benchcore.client.request import Prompt
-from benchcore.climb.probe import RefusedError, find_model, try_prompt
+from benchcore.climbs.probe import RefusedError, find_model, try_prompt
 from benchcore.config.gate import GateFile
 from benchcore.config.scenario import GateSettings, SinksSettings, StageSettings
 from benchcore.config.servers import SimulatorLaunch

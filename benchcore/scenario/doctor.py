@@ -12,7 +12,7 @@ from typing import Any
 
 from benchcore.client.connection import SPARE_DESCRIPTORS
 from benchcore.client.stamps import Stamper
-from benchcore.climb.climb import climb
+from benchcore.climbs.climb import climb
 from benchcore.config.target import Target
 from benchcore.metrics.level import LevelResult
 from benchcore.metrics.percentiles import nearest_rank

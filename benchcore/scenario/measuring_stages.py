@@ -20,8 +20,8 @@ from benchcore.base.errors import (
 from benchcore.checks.catalogue import chosen_checks
 from benchcore.checks.check import Check
 from benchcore.checks.run import Functional, check_verdicts
-from benchcore.climb.climb import TARGET_GONE, Climb
-from benchcore.climb.plan import SHAPE, Part, climb_parts, steps
+from benchcore.climbs.climb import TARGET_GONE, Climb
+from benchcore.climbs.plan import SHAPE, Part, climb_parts, steps
 from benchcore.config.checks import FunctionalConfig
 from benchcore.config.climb import ClimbFields
 from benchcore.config.evals import PRESETS, EvalConfig

@@ -4,8 +4,8 @@ import pytest
 
 from benchcore import ClimbConfig, SimOptions, SimProfile, Target
 from benchcore.client.records import Outcome, Record
-from benchcore.climb.climb import Climb
-from benchcore.climb.plan import Part
+from benchcore.climbs.climb import Climb
+from benchcore.climbs.plan import Part
 from benchcore.evals.under_load import LoadGrader, Questions
 from benchcore.sim.app import start
 

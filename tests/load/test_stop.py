@@ -1,6 +1,6 @@
 import pytest
 
-from benchcore.climb.plan import LevelFigures, StopRules
+from benchcore.climbs.plan import LevelFigures, StopRules
 
 
 def level(throughput=None, failure_rate=0.0, broken=(), name="c8"):

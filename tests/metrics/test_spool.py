@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchcore.client.records import FAILED, Outcome, Phase, Record, Usage
-from benchcore.climb import findings as remarks
+from benchcore.climbs import findings
 from benchcore.config.limits import Slo
 from benchcore.load.level import LevelRecords
 from benchcore.load.steady import SteadyState
@@ -220,7 +220,7 @@ def figures(measured, others, end_ns):
     everyone = joined(others, measured)
     found = latencies(measured, open_loop=True, failures=3)
     steady = SteadyState(True, 1, 8, "fine")
-    flow = remarks.flow_of(result)
+    flow = findings.flow_of(result)
     ok = chosen(measured, lambda one: one.outcome is Outcome.OK)
     return repr(
         [
@@ -231,10 +231,10 @@ def figures(measured, others, end_ns):
             overlap_ns(everyone, 1, end_ns),
             infinite_figures(measured, 3, stream=True),
             (flow.arrived.tolist(), flow.lasted.tolist(), flow.ended.tolist()),
-            remarks.buffered_streams(result, None),
-            remarks.steady_figures(steady, result, everyone),
-            list(remarks.findings(steady, result)),
-            list(remarks.notes(result, SLOS)),
+            findings.buffered_streams(result, None),
+            findings.steady_figures(steady, result, everyone),
+            list(findings.findings(steady, result)),
+            list(findings.notes(result, SLOS)),
         ]
     )
 
@@ -273,7 +273,7 @@ def test_figures_in_one_go_are_those_of_lists(tmp_path_factory, measured, others
     assert mean_e2e_ns(spool) == listed_mean_e2e(measured)
     assert buffering(spool, None) == listed_buffering(measured)
     result = LevelRecords(measured=spool, others=others, window_end_ns=end_ns)
-    flow = remarks.flow_of(result)
+    flow = findings.flow_of(result)
     assert (flow.arrived.tolist(), flow.lasted.tolist(), flow.ended.tolist()) == listed_flow(
         LevelRecords(measured=measured, others=others)
     )

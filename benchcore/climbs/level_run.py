@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,10 +12,11 @@ import numpy as np
 from benchcore.base.clock import NEVER_NS, NS, LoopClock
 from benchcore.client.client import Client
 from benchcore.client.records import FAILED, Outcome, Record
-from benchcore.climb import findings as remarks
-from benchcore.climb.plan import Step, level_plan
-from benchcore.climb.requests import Grader, PromptSender, Tally
-from benchcore.climb.watch import Presence, SoFar, connect_ahead, faults_end, no_collection
+from benchcore.climbs import findings
+from benchcore.climbs.housekeeping import Housekeeping, slice_of
+from benchcore.climbs.plan import Step, level_plan
+from benchcore.climbs.requests import Grader, PromptSender, Tally
+from benchcore.climbs.watch import Presence, SoFar, connect_ahead, faults_end, no_collection
 from benchcore.config.limits import Slo
 from benchcore.load.level import Level, LevelRecords, Stage
 from benchcore.load.open_loop import Arrival, OpenLoop
@@ -24,17 +24,14 @@ from benchcore.metrics.accuracy import LevelAccuracy
 from benchcore.metrics.level import LevelResult, count_tokens, infinite_figures, latencies, rates
 from benchcore.metrics.percentiles import Histogram
 from benchcore.metrics.spool import Spool, chosen, is_ok, joined
-from benchcore.metrics.throughput import Row, Timeline, overlap_ns
+from benchcore.metrics.throughput import overlap_ns
 from benchcore.metrics.validity import Evidence, judge
 from benchcore.observe.machine import CollectorWatch, Heartbeat, Mark, mark, spent
 from benchcore.observe.server import Scraper, ServerMetrics
-from benchcore.runs.sinks import FanOut, LevelHead, RequestRow
+from benchcore.runs.sinks import FanOut, RequestRow
 from benchcore.show.progress import Progress
 
 TICK_SECONDS = 0.01
-ROWS_A_TICK = 24
-VISITS_A_TICK = 12
-PIECES_A_TICK = 16
 PREPARED_A_TICK = 12
 LIVE_EVERY_TICKS = 50
 AT_ONCE = 64
@@ -69,17 +66,16 @@ class LevelRun:
         server: ServerMetrics,
         e2e_seconds: float | None,
         grader: Grader | None = None,
-        failures: remarks.Failures | None = None,
+        failures: findings.Failures | None = None,
         folder: Path | None = None,
     ) -> None:
-        self._failures = failures or remarks.Failures(progress)
+        self._failures = failures or findings.Failures(progress)
         self._presence = Presence(client, lambda: self._level.interrupt(0))
         self._faults_before = 0
         self._client = client
         self._step = step
         self._config = step.part.config
         self._slos = slos
-        self._sinks = sinks
         self._tally = tally
         self._progress = progress
         self._e2e_seconds = e2e_seconds
@@ -92,7 +88,6 @@ class LevelRun:
             self._sender.numbers = {}
         self._over = asyncio.Event()
         self._interrupted = asyncio.Event()
-        self._ended: deque[tuple[Record, Stage]] = deque()
         self._heartbeat = Heartbeat(self._loop)
         self._uses_heartbeat = not client.stamper.kernel_wanted or client.target.uds is not None
         self._lags = Histogram()
@@ -105,7 +100,6 @@ class LevelRun:
         self._pauses: list[int] = []
         self._scraper = Scraper(server)
         self._stage_ns: dict[Stage, int] = {}
-        self._rows: list[Row] = []
         self._level = Level(
             self._plan,
             self._clock,
@@ -120,8 +114,15 @@ class LevelRun:
         # Those whose texts a grader is to read stay as they are.
         self._measured = Spool(None if grader is not None else folder, on_problem=progress.say)
         tally.passed_on = self._keep_measured
-        self._timeline = Timeline(0)
-        self._head = LevelHead(step.name, step.repeat, 0)
+        self._house = Housekeeping(
+            step.name,
+            step.repeat,
+            sinks=sinks,
+            tally=tally,
+            so_far=self._so_far,
+            on_the_way=lambda: [exchange.record for exchange in client.in_flight],
+            at_boundary=self._fold_lags,
+        )
 
     @property
     def gone(self) -> str:
@@ -141,7 +142,7 @@ class LevelRun:
         self._client.due_ns = due_ns
 
     def _record_ended(self, record: Record, stage: Stage) -> None:
-        self._ended.append((record, stage))
+        self._house.ended(record, stage)
         self._presence.note(record)
 
     def _stage_changed(self, stage: Stage) -> None:
@@ -211,13 +212,11 @@ class LevelRun:
                 if self._uses_heartbeat:
                     self._heartbeat.start()
                 self._level.start()
-                start_ns = self._level.result.start_ns
-                self._timeline = Timeline(start_ns)
-                self._head = LevelHead(self._step.name, self._step.repeat, start_ns)
+                self._house.begin(self._level.result.start_ns, self._level.in_flight)
                 await self._keep_house(ahead)
             await self._presence.settled(self._interrupted)
         except BaseException:
-            self._write_rows(len(self._ended))
+            self._house.write_all()
             self._tally.give_up()
             self._scraper.stop()
             scraping.cancel()
@@ -233,9 +232,9 @@ class LevelRun:
         if isinstance(ended, Exception):
             raise ended
         await self._scraper.read()
-        self._write_rows(len(self._ended))
+        self._house.write_all()
         await self._tally.finish()
-        self._finish_rows()
+        self._house.finish(self._level.result.over_ns)
         self._failures.say_rest(self._step.name)
         self._level.result.measured = self._measured.held()
         found = self._result(client.merged_reads - merged_before)
@@ -259,75 +258,19 @@ class LevelRun:
 
     async def _keep_house(self, ahead: int) -> None:
         """Do in small slices all that can wait, until the level is over."""
-        visits: list[Record] = []
-        ended_left = pieces_left = 0
-        boundary_ns = self._level.result.start_ns + NS
-        closing = visited = False
         ticks = 0
         while not self._over.is_set():
             await asyncio.sleep(TICK_SECONDS)
             ticks += 1
-            # All slices grow with what is waiting, so that none falls behind for good.
-            self._sender.refill(ahead, max(PREPARED_A_TICK, self._sender.missing(ahead) // 20))
-            ended_left -= self._write_rows(max(ROWS_A_TICK, len(self._ended) // 20))
-            self._tally.slice()
-            for _ in range(min(max(VISITS_A_TICK, len(visits) // 20), len(visits))):
-                self._timeline.visit(visits.pop())
-            waiting = self._timeline.waiting
-            self._timeline.fold(max(PIECES_A_TICK, waiting // 20))
-            pieces_left -= waiting - self._timeline.waiting
+            self._sender.refill(ahead, slice_of(PREPARED_A_TICK, self._sender.missing(ahead)))
             now_ns = self._clock.now_ns()
-            # A second is over once all that had come by its end has been taken, no matter how
-            # much has come since.
-            if not closing and now_ns >= boundary_ns:
-                closing, visited = True, False
-                visits = [exchange.record for exchange in self._client.in_flight]
-                ended_left = len(self._ended)
-                self._fold_lags()
-            elif closing and not visited and not visits and ended_left <= 0:
-                visited = True
-                pieces_left = self._timeline.waiting
-            if closing and visited and pieces_left <= 0:
-                closing = False
-                boundary_ns += NS
-                self._close_second()
-                self._sinks.flush()
+            self._house.slice(now_ns)
             if ticks % LIVE_EVERY_TICKS == 0:
-                tokens = self._rows[-1].tokens if self._rows else None
-                self._progress.live(self._so_far.live(now_ns, tokens))
-
-    def _write_rows(self, most: int) -> int:
-        """Take up to `most` requests that have ended; returns how many."""
-        rows = []
-        for _ in range(min(most, len(self._ended))):
-            record, stage = self._ended.popleft()
-            self._timeline.ended(record)
-            self._so_far.note(record)
-            rows.append(RequestRow(self._head, record, stage.value))
-        self._tally.write(rows)
-        return len(rows)
+                self._progress.live(self._so_far.live(now_ns, self._house.tokens_per_second))
 
     def _keep_measured(self, row: RequestRow) -> None:
         if row.stage == Stage.WINDOW.value:
             self._measured.append(row.record)
-
-    def _close_second(self, share: float = 1.0) -> None:
-        """Close the next second, or the share of one that the level had of it."""
-        in_flight = self._level.in_flight
-        in_flight.area(self._clock.now_ns())
-        row = self._timeline.close(in_flight.mean_of_second(self._timeline.closed) / share)
-        self._rows.append(row)
-        self._sinks.second(self._head, row)
-
-    def _finish_rows(self) -> None:
-        while self._timeline.waiting:
-            self._timeline.fold(1000)
-        length_ns = self._level.result.over_ns - self._level.result.start_ns
-        while self._timeline.closed < length_ns // NS:
-            self._close_second()
-        if length_ns % NS:
-            self._close_second(length_ns % NS / NS)
-        self._sinks.flush()
 
     # The result.
 
@@ -385,8 +328,8 @@ class LevelRun:
         evidence.median_ttft_seconds = None if first is None else first.p50
         if "dispatch_lag" in metrics:
             evidence.dispatch_lag_p99_seconds = metrics["dispatch_lag"].p99
-        steady = remarks.steady_state(self._level)
-        buffered = remarks.buffered_streams(result, evidence.client_lag_p50_seconds)
+        steady = findings.steady_state(self._level)
+        buffered = findings.buffered_streams(result, evidence.client_lag_p50_seconds)
         evidence.buffered_pieces = None if buffered is None else buffered.pieces
         return LevelResult(
             level=self._step.name,
@@ -410,11 +353,11 @@ class LevelRun:
             ),
             metrics=metrics,
             tokens=count_tokens(chosen(result.measured, is_ok)),
-            steady_state=remarks.steady_figures(steady, result, everyone),
+            steady_state=findings.steady_figures(steady, result, everyone),
             validity=judge(evidence),
             evidence=evidence,
-            findings=list(remarks.findings(steady, result, buffered, gone=self.gone)),
-            notes=list(remarks.notes(result, self._slos)),
+            findings=list(findings.findings(steady, result, buffered, gone=self.gone)),
+            notes=list(findings.notes(result, self._slos)),
             server=self._scraper.columns(
                 self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
             ),
@@ -422,5 +365,5 @@ class LevelRun:
             interrupted=result.interrupted,
             start_ns=result.start_ns,
             records=result.measured,
-            rows=self._rows,
+            rows=self._house.rows,
         )

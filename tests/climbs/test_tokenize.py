@@ -10,7 +10,7 @@ from aiohttp import web
 import benchcore
 from benchcore import Target
 from benchcore.client.client import Client
-from benchcore.climb.probe import ServerCounter
+from benchcore.climbs.probe import ServerCounter
 from benchcore.workload.synthetic import Synthetic
 from tests.proxy import proxied
 

@@ -16,11 +16,11 @@ from benchcore.base.files import make_folder
 from benchcore.base.text import harmless
 from benchcore.client.client import Client
 from benchcore.client.connection import ensure_descriptors, tls_context
-from benchcore.climb.findings import Failures
-from benchcore.climb.level_run import LevelRun
-from benchcore.climb.plan import LevelFigures, Part, Step, StopRules, steps
-from benchcore.climb.probe import Found, find_model, fit, settle
-from benchcore.climb.requests import Grader, Tally
+from benchcore.climbs.findings import Failures
+from benchcore.climbs.level_run import LevelRun
+from benchcore.climbs.plan import LevelFigures, Part, Step, StopRules, steps
+from benchcore.climbs.probe import Found, find_model, fit, settle
+from benchcore.climbs.requests import Grader, Tally
 from benchcore.config.climb import ClimbConfig
 from benchcore.config.limits import Slo
 from benchcore.config.target import Target

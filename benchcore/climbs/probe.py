@@ -16,7 +16,7 @@ from benchcore.client.exchange import Request
 from benchcore.client.records import Outcome, Phase, Record
 from benchcore.client.refusals import negotiated
 from benchcore.client.request import Prompt
-from benchcore.climb.findings import overload_advice
+from benchcore.climbs.findings import overload_advice
 from benchcore.config.target import PATHS, Target
 from benchcore.workload.kinds import TokenCounter, Workload
 from benchcore.workload.synthetic import Synthetic

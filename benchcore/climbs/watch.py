@@ -13,8 +13,8 @@ from benchcore.base.clock import NS
 from benchcore.base.errors import BenchcoreError
 from benchcore.client.client import Client
 from benchcore.client.records import FAILED, Outcome, Phase, Record
-from benchcore.climb import findings as remarks
-from benchcore.climb.probe import MODELS
+from benchcore.climbs import findings
+from benchcore.climbs.probe import MODELS
 from benchcore.load.level import Level
 from benchcore.metrics.figures import ttft_ns
 from benchcore.metrics.percentiles import nearest_rank
@@ -195,7 +195,7 @@ class SoFar:
         failures: tells of those that failed.
     """
 
-    def __init__(self, name: str, level: Level, failures: remarks.Failures) -> None:
+    def __init__(self, name: str, level: Level, failures: findings.Failures) -> None:
         self._name = name
         self._level = level
         self._failures = failures
@@ -225,7 +225,7 @@ class SoFar:
             tokens_per_second: of the last second that is over.
         """
         level = self._level
-        share, eta = remarks.how_far(level, now_ns)
+        share, eta = findings.how_far(level, now_ns)
         ttfts = sorted(self._ttfts_ns)
         return Live(
             level=self._name,

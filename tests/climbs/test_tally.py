@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 import benchcore
 from benchcore.client.records import Outcome, Record, TokenCountSource, Usage
-from benchcore.climb.requests import CHARACTERS_A_SLICE, ROWS_A_SLICE, Tally
+from benchcore.climbs.requests import CHARACTERS_A_SLICE, ROWS_A_SLICE, Tally
 from benchcore.runs.sinks import LevelHead, RequestRow
 
 HEAD = LevelHead("c1", 1, 0)

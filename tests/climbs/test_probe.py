@@ -13,10 +13,9 @@ import benchcore
 from benchcore.base.errors import TargetError
 from benchcore.client.client import Client
 from benchcore.client.request import Prompt
-from benchcore.climb import probe
-from benchcore.climb import watch as presence
-from benchcore.climb.climb import TARGET_GONE
-from benchcore.climb.probe import RefusedError, find_model, try_prompt
+from benchcore.climbs import probe, watch
+from benchcore.climbs.climb import TARGET_GONE
+from benchcore.climbs.probe import RefusedError, find_model, try_prompt
 from benchcore.config.target import Target
 
 TINY = {"input_tokens": 4, "output_tokens": 3, "seed": 1}
@@ -213,7 +212,7 @@ async def test_a_server_that_refuses_everything_is_told_with_its_status_and_advi
 
 
 async def test_a_target_that_goes_in_a_level_ends_it_and_the_climb(habits, monkeypatch):
-    monkeypatch.setattr(presence, "GONE_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(watch, "GONE_PAUSE_SECONDS", 0.01)
 
     def leave(_body):
         if len(habits.bodies) == 30:
@@ -238,7 +237,7 @@ async def test_a_target_that_goes_in_a_level_ends_it_and_the_climb(habits, monke
 
 async def test_a_target_that_goes_at_the_end_of_a_level_ends_the_climb(habits, monkeypatch):
     # The level is over before enough of its requests have found nobody.
-    monkeypatch.setattr(presence, "GONE_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(watch, "GONE_PAUSE_SECONDS", 0.01)
 
     def leave(_body):
         if len(habits.bodies) == 8:
@@ -255,7 +254,7 @@ async def test_a_target_that_goes_at_the_end_of_a_level_ends_the_climb(habits, m
     assert (run.status, run.stopped) == ("failed", TARGET_GONE)
     assert "has gone in c1" in run.error
     (level,) = run.levels
-    assert 0 < level.failed < presence.GONE_ERRORS
+    assert 0 < level.failed < watch.GONE_ERRORS
 
 
 async def test_a_server_on_the_other_family_of_localhost_is_found():

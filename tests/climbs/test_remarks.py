@@ -6,14 +6,14 @@ import pytest
 
 from benchcore.base.clock import NS
 from benchcore.client.records import Outcome, Phase, Record, Usage
-from benchcore.climb.findings import (
+from benchcore.climbs.findings import (
     Failures,
     findings,
     notes,
     overload_advice,
     steady_figures,
 )
-from benchcore.climb.plan import Part, level_plan, max_inflight, steps
+from benchcore.climbs.plan import Part, level_plan, max_inflight, steps
 from benchcore.config.climb import ClimbConfig
 from benchcore.config.limits import Slo
 from benchcore.load.level import LevelRecords
