@@ -1,6 +1,7 @@
 """The house: floors, the public surface, and what an import costs."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -36,36 +37,54 @@ TOP = {"__init__", "__main__"}
 
 
 def modules():
-    for path in sorted(ROOT.rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        yield path, parts
+    """Return every module by its dotted name below the package."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sorted(ROOT.rglob("*.py"))
+    }
 
 
-def imported(path):
+def imports(name, path, known):
+    """Yield the modules that one imports: at its top, inside functions, and for types alone."""
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        for name in names:
-            if name.startswith("benchcore."):
-                yield name.split(".")[1]
+        for full in names:
+            other = full.removeprefix("benchcore.")
+            for found in (other, other.rpartition(".")[0]):
+                if full.startswith("benchcore.") and found in known and found != name:
+                    yield found
+                    break
 
 
-@pytest.mark.parametrize(
-    ("path", "room"),
-    [(path, parts[0]) for path, parts in modules() if parts[0] not in TOP],
-    ids=lambda value: str(value.relative_to(ROOT)) if isinstance(value, Path) else value,
-)
-def test_imports_point_down(path, room):
-    for other in imported(path):
-        if room == WING:
-            assert other == WING or FLOORS[other] == 0
-        elif other == WING:
-            assert FLOORS[room] >= 4
-        else:
-            assert FLOORS[other] <= FLOORS[room], f"{path} reaches up to {other}"
+@pytest.fixture(scope="module")
+def graph():
+    known = modules()
+    return {
+        name: set(imports(name, path, known)) for name, path in known.items() if name not in TOP
+    }
+
+
+def points_down(name, other):
+    room, target = name.partition(".")[0], other.partition(".")[0]
+    if room == WING:
+        return target == WING or FLOORS[target] <= FLOORS["config"]
+    if target == WING:
+        return FLOORS[room] >= FLOORS["scenario"]
+    return FLOORS[target] <= FLOORS[room]
+
+
+def test_imports_point_down(graph):
+    up = [(name, other) for name in graph for other in graph[name] if not points_down(name, other)]
+    assert up == []
+
+
+def test_imports_go_round_in_no_circle(graph):
+    order = graphlib.TopologicalSorter(graph)
+    order.prepare()  # raises CycleError with the circle
 
 
 def test_the_public_surface_is_this():
@@ -137,8 +156,8 @@ def test_importing_the_package_imports_nothing_else_and_touches_no_global_state(
 
 def test_modules_stay_small():
     long = {
-        str(path.relative_to(ROOT)): count
-        for path, _ in modules()
+        name: count
+        for name, path in modules().items()
         if (count := len(path.read_text().splitlines())) > 450
     }
     assert long == {}
