@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
-import math
 import random
 import re
 import traceback
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from benchcore.base.backoff import Backoff, retry_after
 from benchcore.base.text import AMPLE
 from benchcore.client.openai import TOKEN_LIMITS, error_text, refused_field
 from benchcore.client.records import Outcome, Record
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 _PASSING: Final = frozenset({408, 409, 429})
 """Besides 5xx."""
 _BROKEN: Final = frozenset({Outcome.CONNECT_ERROR, Outcome.TRUNCATED})
-FIRST_SECONDS: Final = 0.5
-MOST_SECONDS: Final = 30.0
+BACKOFF: Final = Backoff(first_seconds=0.5, most_seconds=30.0)
 PATIENCE_SECONDS: Final = 120.0
 """A server that asks for more in `Retry-After` is taken to refuse."""
 
@@ -77,28 +75,7 @@ def pause(record: Record, tries: int, most: int, draw: random.Random, now: float
     asked = retry_after(record.retry_after, now) if record.status >= 400 else None
     if asked is not None:
         return Again(asked, why) if asked <= PATIENCE_SECONDS else None
-    ceiling = min(MOST_SECONDS, FIRST_SECONDS * 2 ** (tries - 1))
-    return Again(ceiling * (0.5 + draw.random() / 2), why)
-
-
-def retry_after(value: str, now: float) -> float | None:
-    """Return the seconds that a `Retry-After` asks for (RFC 9110, 10.2.3); `None`: it is none.
-
-    Args:
-        value: of the header: seconds, or a date.
-        now: seconds since the epoch.
-    """
-    if not value:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            moment = email.utils.parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        seconds = moment.timestamp() - now
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
+    return Again(BACKOFF.seconds(tries, draw.random), why)
 
 
 _TITLE = re.compile(r"<title[^>]*>([^<]+)", re.IGNORECASE)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from benchcore.base.backoff import Backoff
 from benchcore.base.clock import NS, Clock, Timer
 from benchcore.client.records import FAILED, Outcome, Record
 
@@ -51,16 +52,11 @@ class InFlight:
         return self._seconds[second] / NS if second < len(self._seconds) else 0.0
 
 
-BACKOFF_FIRST_NS = 100_000_000
-BACKOFF_MOST_NS = 5_000_000_000
+BACKOFF = Backoff(first_seconds=0.1, most_seconds=5.0)
+"""How long a user waits after failures in a row."""
 
 Emit = Callable[[int, Callable[[Record], None]], None]
 """Send a request planned for an instant (ns); the second argument takes its record."""
-
-
-def backoff_ns(failures: int) -> int:
-    """Return how long a user waits after so many failures in a row: 0.1 s doubling up to 5 s."""
-    return min(BACKOFF_FIRST_NS << min(failures - 1, 16), BACKOFF_MOST_NS) if failures else 0
 
 
 class ClosedLoop:
@@ -120,7 +116,9 @@ class ClosedLoop:
             return
         failed = record.outcome in FAILED
         self._failures[user] = self._failures[user] + 1 if failed else 0
-        wait_ns = self._think_ns + backoff_ns(self._failures[user])
+        wait_ns = self._think_ns
+        if failed:
+            wait_ns += round(BACKOFF.seconds(self._failures[user]) * NS)
         if wait_ns:
             self._send_at(user, record.done_ns + wait_ns)
         else:

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 import aiohttp
 
+from benchcore.base.backoff import Backoff
 from benchcore.base.errors import TargetError
 from benchcore.client.connection import tls_context
 from benchcore.config.scenario import Health
@@ -71,8 +72,8 @@ class Launcher(Protocol):
         ...
 
 
-_FIRST_SECONDS: Final = 0.1
-_LONGEST_SECONDS: Final = 10.0
+_BACKOFF: Final = Backoff(first_seconds=0.1, most_seconds=10.0, factor=1.5)
+"""With a random share, so that many scenarios do not ask in step."""
 _ASK_SECONDS: Final = 10.0
 _LAST_TRY_SECONDS: Final = 1.0
 """The least that a try gets: the last one begins at the limit."""
@@ -98,23 +99,6 @@ class Waiting:
     sleep: Callable[[float], object] = asyncio.sleep
     draw: Callable[[], float] = random.random
     timeout: Callable[[float], AbstractAsyncContextManager[object]] = asyncio.timeout
-
-
-def pauses(draw: Callable[[], float]) -> Callable[[], float]:
-    """Return what gives the pause before each next try, in seconds.
-
-    Exponential with full jitter above a half: `min(10, 0.1 · 1.5ⁿ) · (0.5 … 1)`, so that many
-    scenarios do not ask in step.
-    """
-    tries = 0
-
-    def pause() -> float:
-        nonlocal tries
-        most = min(_LONGEST_SECONDS, _FIRST_SECONDS * 1.5**tries)
-        tries = min(tries + 1, 100)
-        return most * (0.5 + draw() / 2)
-
-    return pause
 
 
 async def wait_until_up(
@@ -143,7 +127,6 @@ async def wait_until_up(
     begun = waiting.clock()
     deadline = begun + health.limit_seconds
     told = begun
-    pause = pauses(waiting.draw)
     tries = 0
     while True:
         tries += 1
@@ -167,7 +150,7 @@ async def wait_until_up(
         if now - told >= _TELL_SECONDS:
             told = now
             tell(f"waiting for {target.base_url}, {now - begun:.0f} s: {problem}")
-        slept = waiting.sleep(min(pause(), deadline - now))
+        slept = waiting.sleep(min(_BACKOFF.seconds(tries, waiting.draw), deadline - now))
         if asyncio.iscoroutine(slept):
             await slept
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchcore.base.backoff import retry_after
 from benchcore.client.records import Outcome, Record
-from benchcore.client.refusals import again, retry_after
+from benchcore.client.refusals import again
 
 
 def ended(outcome, status=0, error="", retry_after=""):

@@ -1,7 +1,7 @@
 import pytest
 
 from benchcore.client.records import Outcome, Record
-from benchcore.load.closed_loop import ClosedLoop, backoff_ns
+from benchcore.load.closed_loop import BACKOFF, ClosedLoop
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -32,12 +32,9 @@ def clock(new_clock):
     return new_clock(SECOND)
 
 
-@pytest.mark.parametrize(
-    ("failures", "expected_ms"),
-    [(0, 0), (1, 100), (2, 200), (3, 400), (6, 3200), (7, 5000), (8, 5000), (10_000, 5000)],
-)
-def test_a_user_backs_off_twice_as_long_up_to_five_seconds(failures, expected_ms):
-    assert backoff_ns(failures) == expected_ms * MS
+def test_a_user_whose_requests_fail_backs_off_twice_as_long_up_to_five_seconds():
+    waits = [BACKOFF.seconds(failures) for failures in (1, 2, 3, 6, 7, 8, 10_000)]
+    assert waits == [0.1, 0.2, 0.4, 3.2, 5.0, 5.0, 5.0]
 
 
 def test_a_user_sends_again_when_the_last_one_ends(clock):

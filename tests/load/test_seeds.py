@@ -19,7 +19,7 @@ def test_each_purpose_has_its_own_stream():
 
 
 def test_a_stream_is_the_same_in_a_process_with_other_hashes():
-    code = "from benchcore import seeds; print(seeds.stream(3, 'prompts', 5).random())"
+    code = "from benchcore.base import seeds; print(seeds.stream(3, 'prompts', 5).random())"
     drawn = {
         subprocess.run(
             [sys.executable, "-c", code],

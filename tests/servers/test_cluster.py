@@ -6,7 +6,7 @@ from aiohttp import web
 from benchcore.base.errors import ConfigError, TargetError
 from benchcore.config.servers import KubernetesLaunch
 from benchcore.servers.kubernetes.address import Endpoint, base_url, node_address
-from benchcore.servers.kubernetes.cluster import Answer, Cluster, back_off
+from benchcore.servers.kubernetes.cluster import BACKOFF, Answer, Cluster
 from benchcore.servers.kubernetes.pods import PodLogs, log_file
 from benchcore.servers.kubernetes.resources import (
     POD,
@@ -53,7 +53,8 @@ def test_what_belongs_to_kubernetes_itself():
 
 
 def test_waits_grow_to_a_bound():
-    assert [back_off(failures) for failures in range(1, 8)] == [0.25, 0.5, 1, 2, 4, 8, 8]
+    waits = [BACKOFF.seconds(failures) for failures in range(1, 8)]
+    assert waits == [0.25, 0.5, 1, 2, 4, 8, 8]
 
 
 def test_an_answer_that_is_no_json_is_shown_as_it_is():

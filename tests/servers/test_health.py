@@ -8,13 +8,11 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 from aiohttp import web
-from hypothesis import given
-from hypothesis import strategies as st
 
 from benchcore.base.errors import TargetError
 from benchcore.config.scenario import Health
 from benchcore.config.target import Target
-from benchcore.servers.health import Waiting, _fault, pauses, wait_until_up
+from benchcore.servers.health import Waiting, _fault, wait_until_up
 
 
 class Clock:
@@ -314,12 +312,3 @@ async def test_what_is_loading_gives_the_servers_own_words(server):
             asking(*["a request ends as http_error 503: loading"] * 99),
             waiting=clock.waiting(),
         )
-
-
-@given(st.lists(st.floats(0, 1), min_size=40, max_size=40))
-def test_pauses_grow_to_ten_seconds_with_jitter_of_a_half(draws):
-    left = iter(draws)
-    pause = pauses(lambda: next(left))
-    for tries, draw in enumerate(draws):
-        most = min(10.0, 0.1 * 1.5**tries)
-        assert pause() == pytest.approx(most * (0.5 + draw / 2))

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 
+from benchcore.base.backoff import Backoff
 from benchcore.base.errors import BenchcoreError, ConfigError, TargetError
 from benchcore.servers.kubernetes.resources import (
     Access,
@@ -30,8 +31,7 @@ Query = Sequence[tuple[str, str]]
 Sleep = Callable[[float], Awaitable[None]]
 
 _ATTEMPTS: Final = 6
-_FIRST_WAIT: Final = 0.25
-_LONGEST_WAIT: Final = 8.0
+BACKOFF: Final = Backoff(first_seconds=0.25, most_seconds=8.0)
 _LONGEST_ASKED_WAIT: Final = 30.0
 _PASSING: Final = frozenset({408, 429, 500, 502, 503, 504})
 _USERS: Final = frozenset({400, 401, 403, 404, 405, 409, 413, 415, 422})
@@ -59,11 +59,6 @@ class Answer:
         """What it says in words, as one line."""
         said = self.json().get("message") or self.body[:200].decode(errors="replace")
         return one_line(str(said))
-
-
-def back_off(failures: int) -> float:
-    """Return how many seconds to wait after so many failures in a row."""
-    return min(_FIRST_WAIT * 2.0 ** (failures - 1), _LONGEST_WAIT)
 
 
 class Cluster:
@@ -282,7 +277,7 @@ class Cluster:
         failures = 0
         renewed = False
         while True:
-            wait = back_off(failures + 1)
+            wait = BACKOFF.seconds(failures + 1)
             try:
                 answer = await once()
             except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import aiohttp
 
 from benchcore.base.errors import TargetError
-from benchcore.servers.kubernetes.cluster import Cluster, Query, back_off
+from benchcore.servers.kubernetes.cluster import BACKOFF, Cluster, Query
 from benchcore.servers.kubernetes.resources import Json, Resource, name_of, namespace_of, one_line
 
 _LASTS_SECONDS: Final = 60
@@ -90,7 +90,7 @@ class Watch:
                     ) from None
             if not seen:
                 # A server that ends every watch at once would be asked without a pause.
-                await self._cluster.sleep(back_off(max(failures, 1)))
+                await self._cluster.sleep(BACKOFF.seconds(max(failures, 1)))
 
     async def _events(self) -> AsyncIterator[dict[str, Any]]:
         query = [
