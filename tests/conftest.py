@@ -90,7 +90,7 @@ class Benchcore:
             env={**self.environment, **(env or {})},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
             check=False,
             **kwargs,
         )
@@ -112,7 +112,7 @@ def benchcore(tmp_path):
     return Benchcore(tmp_path)
 
 
-def until(condition, seconds=120.0):
+def until(condition, seconds=600.0):
     """Wait for something another process does."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -244,7 +244,7 @@ def test_an_interrupt_saves_what_was_measured(benchcore, simulator, tmp_path, un
     try:
         until(lambda: requests_so_far(tmp_path) > 20)
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=600)
     finally:
         process.kill()
         process.wait()
@@ -484,7 +484,7 @@ def test_an_interrupt_while_the_simulator_starts_leaves_no_process(benchcore, un
     # Said just before the simulator is started, which takes a quarter of a second at least.
     assert "SIMULATOR" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "Traceback" not in err
 

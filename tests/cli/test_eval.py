@@ -195,7 +195,7 @@ def test_a_run_that_is_interrupted_goes_on_and_asks_nothing_twice(benchcore, abl
         if line.startswith("7/100"):
             break
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "of 100 samples were made: the run is interrupted" in out
     (folder,) = folders(tmp_path / "results")
@@ -222,7 +222,7 @@ def test_a_killed_run_keeps_whole_lines_and_goes_on(benchcore, able, tmp_path):
         if line.startswith("5/100"):
             break
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=600)
     (folder,) = folders(tmp_path / "results")
     assert accuracy(folder)["status"] == "running"
     assert len(samples(folder)) >= 5
