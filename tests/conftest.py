@@ -95,6 +95,18 @@ class Benchcore:
             **kwargs,
         )
 
+    def measure(self, *args, **kwargs):
+        """Run a load test; that its run is invalid is no fault.
+
+        Whether the machine was calm enough for figures to count is what `make bench` is about.
+        """
+        done = self.run(*args, **kwargs)
+        if done.returncode == 4:
+            told, line, _ = done.stderr.rpartition("benchcore: the run is invalid: ")
+            assert line, done.stderr
+            done.returncode, done.stderr = 0, told
+        return done
+
     def start(self, *args):
         return subprocess.Popen(
             self.command(*args),

@@ -450,7 +450,7 @@ def test_few_shot_turns_go_before_each_question(benchcore, able, tmp_path):
 
 
 def test_a_climb_scores_each_level_and_writes_its_samples(benchcore, tmp_path):
-    done = benchcore.run(
+    done = benchcore.measure(
         *("climb", "--sim", "--eval", "mmlu", "--concurrency", "4,32", "--no-progress"),
         *("--eval-set", "max_tokens=64"),
     )
@@ -478,6 +478,6 @@ def test_a_climb_scores_each_level_and_writes_its_samples(benchcore, tmp_path):
     ],
 )
 def test_a_climb_refuses_what_does_not_go_together(benchcore, args, says):
-    done = benchcore.run("climb", "--sim", *args)
+    done = benchcore.measure("climb", "--sim", *args)
     assert done.returncode == 2
     assert says in done.stderr.splitlines()[-1]

@@ -465,7 +465,7 @@ def test_what_is_begun_with_new_can_be_planned_and_run(benchcore, tmp_path):
     assert done.returncode == 0, done.stderr
     done = benchcore.run("check", "--sim", "--cases-file", "mine.checks.yaml", "--suite", "mine")
     assert done.returncode == 0, done.stdout
-    done = benchcore.run(
+    done = benchcore.measure(
         *("climb", "--sim", "--workload", "workloads/mine.yaml", "--concurrency", "1"),
         *("--requests", "3", "--no-progress"),
     )
