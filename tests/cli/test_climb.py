@@ -240,7 +240,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(benchcore, tmp_path):
 def test_an_interrupt_saves_what_was_measured(benchcore, simulator, tmp_path, until, number, code):
     process = benchcore.start(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "4,8"),
-        *("--duration", "60s", *SHORT),
+        *("--duration", "600s", *SHORT),
     )
     try:
         until(lambda: requests_so_far(tmp_path) > 20)
@@ -267,7 +267,7 @@ def requests_so_far(tmp_path):
 def test_a_killed_run_keeps_whole_lines_of_what_it_measured(benchcore, simulator, tmp_path, until):
     process = benchcore.start(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "4"),
-        *("--duration", "60s", *SHORT),
+        *("--duration", "600s", *SHORT),
     )
     try:
         until(lambda: requests_so_far(tmp_path) > 200)

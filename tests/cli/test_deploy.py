@@ -118,7 +118,7 @@ def test_a_closed_terminal_takes_it_down(coming_up, folder, tmp_path):
     )
     os.close(theirs)
     os.close(ours)
-    assert process.wait(30) == 128 + signal.SIGHUP
+    assert process.wait(600) == 128 + signal.SIGHUP
     assert not is_there(int((tmp_path / "server.pid").read_text()))
     assert not (folder / "deployed.json").exists()
 

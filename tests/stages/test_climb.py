@@ -371,7 +371,7 @@ async def test_a_fault_in_a_callback_ends_the_run_and_surfaces(simulator, monkey
 
     monkeypatch.setattr(PromptSender, "start", faulty)
     with pytest.raises(ZeroDivisionError, match="in the middle of a read"):
-        await climb(simulator.base_url, requests=None, duration_seconds=60)
+        await climb(simulator.base_url, requests=None, duration_seconds=600)
     assert gc.isenabled()
     assert asyncio.get_running_loop().get_exception_handler() is None
 
