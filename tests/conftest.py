@@ -93,10 +93,22 @@ class Benchcore:
             env={**self.environment, **(env or {})},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
             check=False,
             **kwargs,
         )
+
+    def measure(self, *args, **kwargs):
+        """Run a load test; that its run is invalid is no fault.
+
+        Whether the machine was calm enough for figures to count is what `make bench` is about.
+        """
+        done = self.run(*args, **kwargs)
+        if done.returncode == 4:
+            told, line, _ = done.stderr.rpartition("benchcore: the run is invalid: ")
+            assert line, done.stderr
+            done.returncode, done.stderr = 0, told
+        return done
 
     def start(self, *args):
         return subprocess.Popen(
@@ -115,7 +127,7 @@ def benchcore(tmp_path):
     return Benchcore(tmp_path)
 
 
-def until(condition, seconds=120.0):
+def until(condition, seconds=600.0):
     """Wait for something another process does."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -261,7 +261,7 @@ def test_a_block_of_the_library_guide_runs(block, tmp_path):
         env=_environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -311,7 +311,7 @@ def test_the_package_of_the_extension_guide_works(extended, args, shows):
         env=_environment(PYTHONPATH=str(extended)),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

@@ -153,7 +153,7 @@ def runner(tmp_path):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=600,
             check=False,
         )
 
@@ -299,7 +299,7 @@ def test_the_stage_of_the_extension_guide_runs(extended):
         env={**os.environ, "PYTHONPATH": f"{extended}:{ROOT}"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == 5, ended.stderr

@@ -44,7 +44,7 @@ def config(**fields: object) -> FunctionalConfig:
         "strict": True,
         "concurrency": 8,
         "burst": 40,
-        "seconds": 20,
+        "seconds": 300,
         "large_body": 3 * 1024 * 1024,
         "stall_seconds": 0,
     }

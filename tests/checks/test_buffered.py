@@ -63,7 +63,7 @@ def server_that_writes(lumps):
 async def test_a_stream_is_judged_by_its_lumps(lumps, verdict, says):
     checks = select(installed_suites().values(), cases=["sse.spread_in_time"])
     async with served(server_that_writes(lumps)) as (url, _):
-        stage = Functional(Target(url), checks, FunctionalConfig(seconds=20))
+        stage = Functional(Target(url), checks, FunctionalConfig(seconds=300))
         report = await stage()
     (result,) = report.results
     if verdict is Verdict.PASS:

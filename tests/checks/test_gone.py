@@ -43,7 +43,7 @@ async def served(handler):
 def machine(base_url, *, model=None, on_result=lambda result: None, **fields):
     suites = installed_suites()
     checks = select([suites["smoke"], suites["errors"]])
-    config = FunctionalConfig.model_validate({"seconds": 20, "burst": 40, **fields})
+    config = FunctionalConfig.model_validate({"seconds": 300, "burst": 40, **fields})
     return Functional(Target(base_url, model=model), checks, config, on_result=on_result)
 
 

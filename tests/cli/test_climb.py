@@ -28,7 +28,7 @@ def rows(path):
 
 
 def test_a_climb_prints_one_table_and_writes_the_whole_run_folder(benchcore, simulator, tmp_path):
-    done = benchcore.run(
+    done = benchcore.measure(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "1,4"),
         *("--requests", "30", "--name", "my run", "--label", "gpu=none", *SHORT),
     )
@@ -62,7 +62,8 @@ def test_a_climb_prints_one_table_and_writes_the_whole_run_folder(benchcore, sim
         assert level["tokens"]["input"] == level["tokens"]["asked_input"] == 30 * 16
         assert level["tokens"]["output"] == 30 * 4
         assert level["metrics"]["ttft"]["count"] == 30
-        assert level["metrics"]["icl"]["count"] <= 30 * 3
+        # Where the machine is busy all tokens of each request may come in one read: no gap is left.
+        assert level["metrics"].get("icl", {"count": 0})["count"] <= 30 * 3
         assert "p99" in level["metrics"]["ttft"]["low_confidence"]
     summary = rows(folder / "summary.csv")
     assert [row["level"] for row in summary] == ["c1", "c4"]
@@ -81,7 +82,7 @@ def test_prompts_that_repeat_are_told_where_people_look(benchcore, simulator, tm
     prompts = tmp_path / "few.jsonl"
     prompts.write_text("".join(f'{{"prompt": "{word}"}}\n' for word in ("a", "b", "a")))
     load = ("--workload", str(prompts), "--concurrency", "1,2", "--requests", "8", "--idle", "0s")
-    done = benchcore.run("climb", "--base-url", simulator.base_url, *load)
+    done = benchcore.measure("climb", "--base-url", simulator.base_url, *load)
     assert done.returncode == 0, done.stderr
     run = json.loads((only_folder(tmp_path / "results") / "run.json").read_text())
     asked = run["workload"]["asked"]
@@ -95,7 +96,7 @@ def test_prompts_that_repeat_are_told_where_people_look(benchcore, simulator, tm
 
 
 def test_json_on_standard_output_is_run_json(benchcore, simulator, tmp_path):
-    done = benchcore.run(
+    done = benchcore.measure(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "2", "--requests", "20"),
         *("--json", "--quiet", *SHORT),
     )
@@ -107,7 +108,7 @@ def test_json_on_standard_output_is_run_json(benchcore, simulator, tmp_path):
 
 
 def test_the_simulator_is_loud_and_marks_the_run(benchcore, tmp_path):
-    done = benchcore.run("climb", "--concurrency", "1", "--requests", "3", *SHORT)
+    done = benchcore.measure("climb", "--concurrency", "1", "--requests", "3", *SHORT)
     assert done.returncode == 0, done.stderr
     assert "SIMULATOR" in done.stderr.splitlines()[0]
     assert "SIMULATOR" in done.stdout
@@ -116,13 +117,13 @@ def test_the_simulator_is_loud_and_marks_the_run(benchcore, tmp_path):
     folder = only_folder(tmp_path / "results")
     assert [row["target_kind"] for row in rows(folder / "summary.csv")] == ["simulator"]
     assert "#[target: simulator]" in (folder / "histograms.hlog").read_text()
-    quiet = benchcore.run("climb", "--quiet", "--concurrency", "1", "--requests", "2", *SHORT)
+    quiet = benchcore.measure("climb", "--quiet", "--concurrency", "1", "--requests", "2", *SHORT)
     assert "SIMULATOR" in quiet.stderr
 
 
 def test_an_open_loop_sends_its_drawn_schedule(benchcore, simulator, tmp_path):
     def sent():
-        done = benchcore.run(
+        done = benchcore.measure(
             *("climb", "--base-url", simulator.base_url, "--rate", "40", "--duration", "1s"),
             *("--seed", "7", "--warmup", "0", "--output", "out", *SHORT),
         )
@@ -141,7 +142,7 @@ def test_an_open_loop_sends_its_drawn_schedule(benchcore, simulator, tmp_path):
 
 
 def test_a_named_union_runs_each_part_with_its_own_load(benchcore, simulator, tmp_path):
-    done = benchcore.run(
+    done = benchcore.measure(
         *("climb", "--base-url", simulator.base_url, "--workload", "year1", "--idle", "0s")
     )
     assert done.returncode == 0, done.stderr
@@ -196,7 +197,7 @@ def test_bad_input_gets_one_clear_line_and_its_exit_code(
     (tmp_path / "file").write_text("not a folder")
     lines = ['{"prompt": "hello"}'] * 16 + ["{broken"] + ['{"prompt": "hello"}'] * 3
     (tmp_path / "bad.jsonl").write_text("\n".join(lines))
-    done = benchcore.run("climb", *(simulator.base_url if a == "SIM" else a for a in args))
+    done = benchcore.measure("climb", *(simulator.base_url if a == "SIM" else a for a in args))
     assert done.returncode == code, done.stderr
     complaints = [line for line in done.stderr.splitlines() if line.startswith("benchcore: ")]
     assert len(complaints) == 1
@@ -208,7 +209,7 @@ def test_bad_input_gets_one_clear_line_and_its_exit_code(
 
 def test_an_unwritable_results_folder_is_told_before_the_load(benchcore, simulator, tmp_path):
     (tmp_path / "results").write_text("")
-    done = benchcore.run("climb", "--base-url", simulator.base_url)
+    done = benchcore.measure("climb", "--base-url", simulator.base_url)
     assert done.returncode == 2
     assert "--output results" in done.stderr
     assert "Traceback" not in done.stderr
@@ -221,16 +222,16 @@ def test_the_key_goes_to_the_server_and_nowhere_else(benchcore, tmp_path):
     benchcore.environment["OPENAI_API_KEY"] = "sk-not-to-be-read"
     with SimulatorProcess(SimOptions(api_key="sk-very-secret")) as process:
         args = ("climb", "--base-url", process.base_url, "--concurrency", "1", "--requests", "2")
-        refused = benchcore.run(*args, *SHORT)
+        refused = benchcore.measure(*args, *SHORT)
         assert refused.returncode == 3
         assert "--api-key-env" in refused.stderr
-        done = benchcore.run(*args, "--api-key-env", "MY_KEY", "--log-level", "debug", *SHORT)
+        done = benchcore.measure(*args, "--api-key-env", "MY_KEY", "--log-level", "debug", *SHORT)
     assert done.returncode == 0, done.stderr
     everything = done.stdout + done.stderr
     for path in only_folder(tmp_path / "results").iterdir():
         everything += path.read_text()
     assert "secret" not in everything
-    shown = benchcore.run("climb", "--sim", "--print-request", "--api-key-env", "MY_KEY")
+    shown = benchcore.measure("climb", "--sim", "--print-request", "--api-key-env", "MY_KEY")
     assert "authorization: Bearer ***" in shown.stdout
     assert "secret" not in shown.stdout + shown.stderr
 
@@ -239,12 +240,12 @@ def test_the_key_goes_to_the_server_and_nowhere_else(benchcore, tmp_path):
 def test_an_interrupt_saves_what_was_measured(benchcore, simulator, tmp_path, until, number, code):
     process = benchcore.start(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "4,8"),
-        *("--duration", "60s", *SHORT),
+        *("--duration", "600s", *SHORT),
     )
     try:
         until(lambda: requests_so_far(tmp_path) > 20)
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=600)
     finally:
         process.kill()
         process.wait()
@@ -266,7 +267,7 @@ def requests_so_far(tmp_path):
 def test_a_killed_run_keeps_whole_lines_of_what_it_measured(benchcore, simulator, tmp_path, until):
     process = benchcore.start(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "4"),
-        *("--duration", "60s", *SHORT),
+        *("--duration", "600s", *SHORT),
     )
     try:
         until(lambda: requests_so_far(tmp_path) > 200)
@@ -290,7 +291,7 @@ def test_a_full_disk_costs_the_files_and_not_the_figures(benchcore, simulator, t
         # A write beyond this fails, as on a full disk.
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
-    done = benchcore.run(
+    done = benchcore.measure(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "8"),
         *("--requests", "600", *SHORT),
         preexec_fn=full,
@@ -313,7 +314,7 @@ def test_a_failing_server_has_a_failure_rate_and_stops_the_climb(benchcore, tmp_
     options = SimOptions(profile=SimProfile.named("fast"), faults=("error_event:2@0.5",), seed=3)
     with SimulatorProcess(options) as process:
         for _ in range(20):  # the probes may meet the fault too
-            done = benchcore.run(
+            done = benchcore.measure(
                 *("climb", "--base-url", process.base_url, "--concurrency", "4,8"),
                 *("--requests", "40", "--stop-on-failures", "20%", "--count-failures", *SHORT),
             )
@@ -334,7 +335,7 @@ def test_a_failing_server_has_a_failure_rate_and_stops_the_climb(benchcore, tmp_
 
 
 def test_json_logs_are_one_object_a_line(benchcore, simulator):
-    done = benchcore.run(
+    done = benchcore.measure(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "1", "--requests", "2"),
         *("--log-format", "json", *SHORT),
     )
@@ -345,7 +346,7 @@ def test_json_logs_are_one_object_a_line(benchcore, simulator):
 
 
 def test_no_stream_measures_whole_answers_only(benchcore, simulator, tmp_path):
-    done = benchcore.run(
+    done = benchcore.measure(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "2", "--requests", "20"),
         *("--no-stream", *SHORT),
     )
@@ -358,16 +359,16 @@ def test_no_stream_measures_whole_answers_only(benchcore, simulator, tmp_path):
 
 def test_before_level_runs_and_a_failing_one_ends_the_run(benchcore, simulator, tmp_path):
     args = ("climb", "--base-url", simulator.base_url, "--concurrency", "1,2", "--requests", "2")
-    done = benchcore.run(*args, "--before-level", "echo again >> marks", *SHORT)
+    done = benchcore.measure(*args, "--before-level", "echo again >> marks", *SHORT)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "marks").read_text() == "again\nagain\n"
-    failing = benchcore.run(*args, "--before-level", "exit 7", "--output", "other", *SHORT)
+    failing = benchcore.measure(*args, "--before-level", "exit 7", "--output", "other", *SHORT)
     assert failing.returncode == 2
     assert "ended with 7" in failing.stderr
 
 
 def test_saved_events_and_texts_are_those_of_the_requests(benchcore, simulator, tmp_path):
-    done = benchcore.run(
+    done = benchcore.measure(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "2", "--requests", "6"),
         *("--save-events", "--save-text", *SHORT),
     )
@@ -388,7 +389,7 @@ def test_saved_events_and_texts_are_those_of_the_requests(benchcore, simulator, 
 
 def test_no_color_and_a_pipe_leave_no_escape_codes(benchcore, simulator):
     benchcore.environment["NO_COLOR"] = "1"
-    done = benchcore.run(
+    done = benchcore.measure(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "1", "--requests", "2"),
         *SHORT,
     )
@@ -431,7 +432,7 @@ def test_a_unix_socket_is_measured_with_userspace_stamps(benchcore, tmp_path):
 
     path = tmp_path / "s.sock"
     with SimulatorProcess(SimOptions(profile=SimProfile.named("fast"), uds=path)):
-        done = benchcore.run(
+        done = benchcore.measure(
             *("climb", "--base-url", f"unix:{path}", "--concurrency", "2", "--requests", "20"),
             *SHORT,
         )
@@ -442,7 +443,7 @@ def test_a_unix_socket_is_measured_with_userspace_stamps(benchcore, tmp_path):
 
 
 def test_a_header_is_kept_out_of_the_files(benchcore, simulator, tmp_path):
-    done = benchcore.run(
+    done = benchcore.measure(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "1", "--requests", "2"),
         *("--header", "X-Key=sk-secret", "--header=Cookie=sk-secret", *SHORT),
     )
@@ -458,7 +459,7 @@ def test_a_server_that_dies_is_not_the_fault_of_the_run(benchcore, tmp_path):
     from benchcore.sim import SimOptions, SimProfile, SimulatorProcess
 
     with SimulatorProcess(SimOptions(profile=SimProfile.named("fast"))) as process:
-        done = benchcore.run(
+        done = benchcore.measure(
             *("climb", "--base-url", process.base_url, "--concurrency", "2", "--warmup", "0"),
             *("--duration", "2s", "--before-level", f"kill -9 {process.pid}", *SHORT),
         )
@@ -471,7 +472,7 @@ def test_a_server_that_dies_is_not_the_fault_of_the_run(benchcore, tmp_path):
 
 
 def test_a_broken_slo_is_said_and_is_no_fault_of_the_run(benchcore, simulator):
-    done = benchcore.run(
+    done = benchcore.measure(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "1", "--requests", "20"),
         *("--slo", "ttft:1us", *SHORT),
     )
@@ -484,13 +485,13 @@ def test_an_interrupt_while_the_simulator_starts_leaves_no_process(benchcore, un
     # Said just before the simulator is started, which takes a quarter of a second at least.
     assert "SIMULATOR" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "Traceback" not in err
 
 
 def test_a_window_of_n_requests_counts_n_of_them(benchcore, simulator, tmp_path):
-    done = benchcore.run(
+    done = benchcore.measure(
         *("climb", "--base-url", simulator.base_url, "--concurrency", "1", "--requests", "20"),
         *SHORT,
     )
@@ -536,6 +537,6 @@ def test_what_the_server_takes_can_be_said_beforehand(benchcore, simulator, tmp_
     ],
 )
 def test_what_cannot_be_left_out_or_renamed_is_refused(benchcore, args, says):
-    done = benchcore.run("climb", "--base-url", "http://127.0.0.1:1", *args)
+    done = benchcore.measure("climb", "--base-url", "http://127.0.0.1:1", *args)
     assert done.returncode == 2
     assert says in done.stderr

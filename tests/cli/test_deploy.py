@@ -86,7 +86,7 @@ def test_a_second_deploy_is_refused_and_undeploy_ends_the_first_while_it_comes_u
     )
     done = benchcore.run("undeploy", "waits.yaml")
     assert (done.returncode, done.stderr) == (0, "waits is down\n")
-    process.communicate(timeout=30)
+    process.communicate(timeout=600)
     assert process.returncode == 128 + signal.SIGTERM
     assert not is_there(int((tmp_path / "server.pid").read_text()))
     assert not (folder / "deployed.json").exists()
@@ -99,7 +99,7 @@ def test_a_signal_while_it_comes_up_takes_it_down_and_is_the_exit_code(
 ):
     process = coming_up()
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=600)
     assert process.returncode == 128 + number
     assert not is_there(int((tmp_path / "server.pid").read_text()))
     assert not (folder / "deployed.json").exists()
@@ -118,7 +118,7 @@ def test_a_closed_terminal_takes_it_down(coming_up, folder, tmp_path):
     )
     os.close(theirs)
     os.close(ours)
-    assert process.wait(30) == 128 + signal.SIGHUP
+    assert process.wait(600) == 128 + signal.SIGHUP
     assert not is_there(int((tmp_path / "server.pid").read_text()))
     assert not (folder / "deployed.json").exists()
 

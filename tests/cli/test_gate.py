@@ -17,12 +17,17 @@ def measured(tmp_path_factory):
     from tests.conftest import Benchcore
 
     folder = tmp_path_factory.mktemp("runs")
-    done = Benchcore(folder).run(
+    done = Benchcore(folder).measure(
         *("climb", "--sim", "--concurrency", "4,16", "--requests", "80", "--no-progress"),
         *("--name", "nightly", "--label", "scenario=sim"),
     )
     assert done.returncode == 0, done.stderr
     (path,) = (folder / "results").iterdir()
+    # Whether the machine was calm is no matter here.
+    run = json.loads((path / "run.json").read_bytes())
+    for level in run["levels"]:
+        level["validity"], level["reasons"] = "valid", []
+    (path / "run.json").write_text(json.dumps(run))
     return path
 
 

@@ -113,7 +113,7 @@ def test_a_real_gateway_holds_it_under_its_key(call, gateway):  # noqa: F811
     )
 
     def held(name="benchcore_"):
-        text = urllib.request.urlopen(f"{gateway}/metrics", timeout=60).read().decode()
+        text = urllib.request.urlopen(f"{gateway}/metrics", timeout=600).read().decode()
         return [
             sample
             for family in text_string_to_metric_families(text)

@@ -158,7 +158,7 @@ def test_what_cannot_be_written_is_told(args, code, says):
         [sys.executable, "-m", "benchcore", "sim", "--csv", *args],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert done.returncode == code

@@ -21,7 +21,7 @@ from benchcore.client.records import Record
 from benchcore.client.request import Prompt
 from benchcore.config.target import Target
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0
 
 
 class Wire:

@@ -80,20 +80,20 @@ async def test_only_tokens_reset_the_limit_between_tokens(
         "empty deltas": wire.chunk(wire.delta(content="")),
         "usage": wire.chunk(wire.usage(1, 2)),
     }[silence]
-    steps = (wire.STREAM_HEAD + token, 0.05, token, *(0.03, filler) * 12, token)
-    client = await connect(serve(at(wire, *steps)).url, timeouts={"between_tokens": 0.2})
+    steps = (wire.STREAM_HEAD + token, 0.05, token, *(0.05, filler) * 20, token)
+    client = await connect(serve(at(wire, *steps)).url, timeouts={"between_tokens": 0.8})
     record, seconds = await timed(client, post)
     assert (record.outcome, record.phase) == (Outcome.TIMEOUT, Phase.BETWEEN_TOKENS)
-    assert record.error == "between_tokens took longer than 0.2 s"
+    assert record.error == "between_tokens took longer than 0.8 s"
     assert record.token_events == 2
-    assert seconds >= 0.25
+    assert seconds >= 0.85
 
 
 async def test_tokens_that_come_in_time_go_on_for_longer_than_the_limit(
     wire, serve, connect, post, token, end
 ):
     steps = (wire.STREAM_HEAD, *(token, 0.15) * 8, end)
-    client = await connect(serve(at(wire, *steps)).url, timeouts={"between_tokens": 1.0})
+    client = await connect(serve(at(wire, *steps)).url, timeouts={"between_tokens": 0.9})
     record = await post(client)
     assert (record.outcome, record.token_events) == (Outcome.OK, 8)
 
@@ -106,11 +106,11 @@ async def test_the_first_token_is_not_between_tokens(wire, serve, connect, post,
 
 async def test_total_counts_from_sent_and_tokens_do_not_reset_it(wire, serve, connect, post, token):
     steps = (wire.STREAM_HEAD, *(token, 0.02) * 100)
-    client = await connect(serve(at(wire, *steps)).url, timeouts={"total": 0.15})
+    client = await connect(serve(at(wire, *steps)).url, timeouts={"total": 0.6})
     record, seconds = await timed(client, post)
     assert (record.outcome, record.phase) == (Outcome.TIMEOUT, Phase.TOTAL)
-    assert record.error == "total took longer than 0.15 s"
-    assert seconds >= 0.15
+    assert record.error == "total took longer than 0.6 s"
+    assert seconds >= 0.6
     assert record.token_events >= 1
 
 
@@ -137,7 +137,7 @@ async def test_a_time_out_frees_the_connection_at_once(serve, connect, post):
     assert (await post(client)).outcome is Outcome.TIMEOUT
     assert client._idle == []
     assert client.in_flight == {}
-    assert await asyncio.to_thread(closed.wait, 1)
+    assert await asyncio.to_thread(closed.wait, 60)
 
 
 async def test_connecting_has_its_own_limit(connect, post):
@@ -183,63 +183,65 @@ async def test_a_time_out_of_the_kernels_own_is_a_connect_error(
 async def test_a_stalled_loop_is_no_time_out_where_the_data_were_in_time(
     wire, serve, connect, token, end
 ):
-    stalled = threading.Event()
+    stalled, sent = threading.Event(), threading.Event()
 
     def script(peer):
         peer.request()
-        stalled.wait(5)
+        stalled.wait()
         peer.send(wire.STREAM_HEAD + token)
         time.sleep(0.02)
         peer.send(token)
         time.sleep(0.02)
         peer.send(end)
+        sent.set()
         peer.hung_up()
 
-    limits = {"first_token": 0.2, "between_tokens": 0.2, "total": 0.3}
+    limits = {"first_token": 1.0, "between_tokens": 1.0, "total": 1.5}
     client = await connect(serve(script).url, timeouts=limits)
     await client.connect_ahead(1)
     ended = []
     client.start(client.prepare(Prompt("hi")), 1, ended.append)
     stalled.set()
-    time.sleep(0.4)  # all limits pass while nobody reads
+    sent.wait()
+    time.sleep(1.6)  # all limits pass while nobody reads
     client._watchdog.start()  # before any reader has run
     assert [(record.outcome, record.error) for record in ended] == [(Outcome.OK, "")]
     (record,) = ended
-    assert (record.done_ns - record.sent_ns) / 1e9 < 0.3
+    assert (record.done_ns - record.sent_ns) / 1e9 < 1.5
 
 
 @linux
 async def test_a_stream_that_goes_on_after_a_stall_is_judged_by_what_lay_there(
     wire, serve, connect, token, end
 ):
-    stalled, over = threading.Event(), threading.Event()
+    stalled, sent, over = threading.Event(), threading.Event(), threading.Event()
 
     def script(peer):
         peer.request()
         peer.send(wire.STREAM_HEAD + token)
-        stalled.wait(5)
-        time.sleep(0.2)
+        stalled.wait()
+        time.sleep(1.0)
         peer.send(token)
-        over.wait(5)
+        sent.set()
+        over.wait()
         peer.send(token + end)
         peer.hung_up()
 
-    client = await connect(serve(script).url, timeouts={"between_tokens": 0.4})
+    client = await connect(serve(script).url, timeouts={"between_tokens": 2.0})
     await client.connect_ahead(1)
     ended = []
     exchange = client.start(client.prepare(Prompt("hi")), 1, ended.append)
     while not exchange.record.stamps:
         await asyncio.sleep(0.001)
     stalled.set()
-    time.sleep(0.5)  # the last token seen is older than the limit, the last one come is not
+    sent.wait()
+    time.sleep(1.1)  # the last token seen is older than the limit, the last one come is not
     client._watchdog.start()
     assert ended == []
     assert len(exchange.record.stamps) == 2
     over.set()
-    for _ in range(1000):
+    while not ended:
         await asyncio.sleep(0.001)
-        if ended:
-            break
     assert [record.outcome for record in ended] == [Outcome.OK]
 
 
@@ -250,45 +252,49 @@ async def test_a_stalled_loop_does_not_hide_a_time_out(
     wire, serve, connect, token, end, phase, reader_first
 ):
     """What came too late is read, whole and well, in the first moment after the stall."""
-    stalled = threading.Event()
+    stalled, sent = threading.Event(), threading.Event()
 
     def script(peer):
         peer.request()
         peer.send(wire.STREAM_HEAD + (token if phase is Phase.BETWEEN_TOKENS else b""))
-        stalled.wait(5)
-        time.sleep(0.15)
+        stalled.wait()
+        time.sleep(0.5)
         peer.send(token + end)
+        sent.set()
         peer.hung_up()
 
-    client = await connect(serve(script).url, timeouts={phase.value: 0.1})
+    client = await connect(serve(script).url, timeouts={phase.value: 0.4})
     await client.connect_ahead(1)
     ended = []
     exchange = client.start(client.prepare(Prompt("hi")), 1, ended.append)
     while not (exchange.record.stamps or (exchange.record.status and phase != "between_tokens")):
         await asyncio.sleep(0.001)
     stalled.set()
-    time.sleep(0.25)
+    sent.wait()
     if reader_first:
         exchange.connection._on_readable()
     else:
         client._watchdog.start()
     assert [(record.outcome, record.phase) for record in ended] == [(Outcome.TIMEOUT, phase)]
-    assert ended[0].error == f"{phase.value} took longer than 0.1 s"
+    assert ended[0].error == f"{phase.value} took longer than 0.4 s"
 
 
 async def test_usage_and_done_after_the_end_are_not_between_tokens(
-    wire, serve, connect, post, token
+    wire, serve, connect, post, token, monkeypatch
 ):
+    from benchcore.client import watchdog as module
+
+    monkeypatch.setattr(module, "GRACE_NS", 60_000_000_000)
     steps = (
         wire.STREAM_HEAD + token,
         0.01,
         wire.chunk(wire.delta("stop")),
-        0.4,
+        1.2,
         wire.chunk(wire.usage(3, 1)) + wire.chunk(wire.DONE) + wire.LAST_CHUNK,
     )
     client = await connect(
         serve(at(wire, *steps)).url,
-        timeouts={"first_token": 0.3, "between_tokens": 0.2, "total": 0.3},
+        timeouts={"first_token": 1.0, "between_tokens": 1.0, "total": 1.0},
     )
     record = await post(client)
     assert (record.outcome, record.error) == (Outcome.OK, "")
@@ -302,9 +308,9 @@ async def test_a_body_that_never_ends_after_the_proper_end_is_cut_after_a_grace(
     from benchcore.client import watchdog as module
 
     monkeypatch.setattr(module, "GRACE_NS", 80_000_000)
-    pings = (0.03, wire.chunk(rest)) * 50 if rest else ()
+    pings = (0.03, wire.chunk(rest)) * 100 if rest else ()
     server = serve(at(wire, wire.STREAM_HEAD + token + wire.chunk(wire.delta("stop")), *pings))
-    client = await connect(server.url, timeouts={"total": 0.2})
+    client = await connect(server.url, timeouts={"total": 2.0})
     record, seconds = await timed(client, post)
     assert (record.outcome, record.error) == (Outcome.OK, "")
     assert seconds >= 0.08
@@ -365,7 +371,7 @@ async def test_an_error_event_before_a_silence_is_a_stream_error(
     error = wire.chunk(wire.event({"error": {"message": "out of memory"}}))
     client = await connect(
         serve(at(wire, wire.STREAM_HEAD + token + error)).url,
-        timeouts={"between_tokens": 0.2, "total": 0.3},
+        timeouts={"between_tokens": 2.0, "total": 3.0},
     )
     record = await post(client)
     assert (record.outcome, record.error) == (Outcome.STREAM_ERROR, "out of memory")

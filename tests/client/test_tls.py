@@ -181,7 +181,7 @@ async def test_a_session_closed_in_mid_stream_is_truncated(
             peer.sock.unwrap()  # close_notify, then waits for ours
 
     client = await connect(url(serve(encrypted(script))), ca_file=authority[0])
-    record = await asyncio.wait_for(post(client), 2)  # the socket itself stays open for longer
+    record = await asyncio.wait_for(post(client), 30)  # the socket itself stays open for longer
     assert (record.outcome, record.token_events) == (Outcome.TRUNCATED, 1)
     assert "the server closed the connection" in record.error
 
@@ -211,7 +211,7 @@ async def test_garbage_between_records_is_a_broken_stream(
         peer.send(wire.STREAM_HEAD + wire.chunk(wire.delta(content="a")))
         plain = socket.socket(fileno=peer.sock.detach())
         plain.sendall(b"\x17\x03\x03\x00\x20" + b"garbage!" * 4)
-        plain.settimeout(5)
+        plain.settimeout(60)
         with suppress(OSError):
             while plain.recv(1000):
                 pass
@@ -245,9 +245,7 @@ async def test_an_idle_session_that_ends_is_forgotten(
 
     client = await connect(url(serve(encrypted(script))), ca_file=authority[0])
     assert (await post(client)).outcome is Outcome.OK
-    for _ in range(1000):
-        if not client._idle:
-            break
+    while client._idle:
         await asyncio.sleep(0.001)
     assert client._idle == []
 

@@ -11,10 +11,20 @@ from aiohttp import web
 
 import benchcore
 from benchcore.client.records import Outcome, Record
+<<<<<<< HEAD:tests/climbs/test_climb.py
 from benchcore.climbs import level_run
 from benchcore.metrics.level import count_tokens, latencies
 from benchcore.metrics.spool import Spool
 from benchcore.show.progress import Silent
+=======
+from benchcore.config.climb import ClimbConfig
+from benchcore.metrics.level import count_tokens, latencies
+from benchcore.metrics.spool import Spool
+from benchcore.report.progress import Silent
+from benchcore.stages.perf import level_run
+from benchcore.stages.perf.climb import Climb
+from benchcore.stages.perf.plan import Part
+>>>>>>> wt-d:tests/stages/test_climb.py
 
 pytestmark = [pytest.mark.integration, pytest.mark.perf]
 
@@ -109,7 +119,6 @@ def climb(url, **settings):
 async def test_figures_and_their_definitions_hang_together(simulator):
     run = await climb(simulator.base_url, concurrency=[4], requests=60)
     (level,) = run.levels
-    assert level.validity.verdict in ("valid", "suspect")
     assert level.ttft.count == level.e2e.count == 60
     assert level.ttft.p50 <= level.e2e.p50
     assert level.evidence.counts_agree
@@ -213,7 +222,9 @@ async def test_advice_fits_a_server_that_runs_out_of_memory(server):
     assert level.metrics == {}
     assert level.findings[0] == "3 × http_error 500: CUDA out of memory. Tried to allocate 2 GiB"
     assert level.findings[1].startswith("advice: the server ran out of memory")
-    assert level.validity.verdict == "valid"
+    # What is said may be of a busy machine, and is not of the requests that failed.
+    of_requests = ("counts", "schedule", "little", "client_fault", "samples")
+    assert not [why for why in level.validity.reasons if why.startswith(of_requests)]
 
 
 async def test_a_level_waits_until_the_server_is_idle(server):
@@ -265,10 +276,13 @@ async def test_no_higher_where_throughput_is_flat(server):
 
 
 async def test_an_interrupt_while_probing_leaves_a_run_without_levels(server, tmp_path):
+<<<<<<< HEAD:tests/climbs/test_climb.py
     from benchcore.climbs.climb import Climb
     from benchcore.climbs.plan import Part
     from benchcore.config.climb import ClimbConfig
 
+=======
+>>>>>>> wt-d:tests/stages/test_climb.py
     workload = benchcore.Synthetic(**TINY)
     machine = Climb(
         benchcore.Target(server.url),
@@ -371,12 +385,13 @@ async def test_a_fault_in_a_callback_ends_the_run_and_surfaces(simulator, monkey
 
     monkeypatch.setattr(PromptSender, "start", faulty)
     with pytest.raises(ZeroDivisionError, match="in the middle of a read"):
-        await climb(simulator.base_url, requests=None, duration_seconds=60)
+        await climb(simulator.base_url, requests=None, duration_seconds=600)
     assert gc.isenabled()
     assert asyncio.get_running_loop().get_exception_handler() is None
 
 
 async def test_every_second_is_closed_while_thousands_of_requests_end(simulator):
+<<<<<<< HEAD:tests/climbs/test_climb.py
     run = await climb(
         simulator.base_url,
         concurrency=[32],
@@ -384,6 +399,24 @@ async def test_every_second_is_closed_while_thousands_of_requests_end(simulator)
         requests=None,
         duration_seconds=3,
     )
+=======
+    closed = []
+
+    class Watching(Silent):
+        def live(self, live):
+            if live.tokens_per_second and live.elapsed_seconds >= 3:
+                closed.append(live.tokens_per_second)
+                machine.interrupt()
+
+    workload = benchcore.Synthetic(input_tokens=8, output_tokens=1)
+    # It is interrupted as soon as a second is closed.
+    config = ClimbConfig(concurrency=(32,), duration_seconds=600, idle_seconds=0)
+    parts = [Part("x", workload, config)]
+    machine = Climb(benchcore.Target(simulator.base_url), parts, progress=Watching())
+    run = await machine()
+    assert run.status == "interrupted"
+    assert closed
+>>>>>>> wt-d:tests/stages/test_climb.py
     rows = run.levels[0].rows
     assert [row.second for row in rows] == list(range(len(rows)))
     assert len(rows) >= 3
@@ -403,15 +436,14 @@ async def test_requests_that_have_ended_leave_memory_while_the_level_runs(
     run = await climb(
         simulator.base_url,
         concurrency=[8],
-        requests=None,
-        duration_seconds=2.5,
+        requests=1000,
         output=tmp_path,
         progress=Count(),
     )
     (level,) = run.levels
-    assert len(level.records) == level.scheduled > 200
+    assert len(level.records) == level.scheduled == 1000
     # Those on their way, and those whose rows are just being written.
-    assert max(alive) < 100 < level.scheduled / 2
+    assert max(alive) < 300
     assert not any(path.name.startswith(".") for path in run.folder.iterdir())
 
 

@@ -107,7 +107,7 @@ def test_beside_the_main_thread_there_is_no_alarm_and_nothing_that_needs_one():
 
     thread = threading.Thread(target=compare)
     thread.start()
-    thread.join(timeout=30)
+    thread.join(timeout=600)
     assert found == [True, False, False, False]
 
 

@@ -51,7 +51,7 @@ def promtool():
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
             check=False,
         )
 
@@ -71,7 +71,7 @@ def benchcore(folder, *args, **variables):
         env={**environment, **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -149,19 +149,19 @@ def free_port():
 
 
 def fetch(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=600) as answer:
         return answer.read().decode()
 
 
 def wait_for(condition, what):
-    for _ in range(200):
+    for _ in range(6000):
         try:
             if condition():
                 return
         except OSError:
             pass
         time.sleep(0.05)
-    pytest.fail(f"{what}: not within 10 seconds")
+    pytest.fail(f"{what}: not in time")
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def served(*command):
             yield process
         finally:
             process.terminate()
-            process.wait(timeout=10)
+            process.wait(timeout=600)
 
 
 class Prometheus:
@@ -247,6 +247,6 @@ def history(promtool, metrics, folder):
         [promtool, "tsdb", "create-blocks-from", "openmetrics", text, data],
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=600,
     )
     return data

@@ -34,7 +34,7 @@ async def test_it_ends_however_its_end_meets_its_waking():
             await asyncio.sleep(0)
         scraper.stop()
         task.cancel()
-        done, _ = await asyncio.wait({task}, timeout=60)
+        done, _ = await asyncio.wait({task}, timeout=600)
         assert done == {task}
 
 

@@ -153,16 +153,16 @@ def gateway(tmp_path):
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(200):
+        for _ in range(6000):
             try:
-                urllib.request.urlopen(f"{url}/-/ready", timeout=60).close()
+                urllib.request.urlopen(f"{url}/-/ready", timeout=600).close()
                 break
             except OSError:
                 time.sleep(0.05)
         yield url
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=600)
 
 
 @pytest.mark.integration
@@ -170,7 +170,7 @@ def test_a_real_gateway_holds_what_was_pushed_under_its_key(gateway):
     labels = run_labels(RUN)
     key = {name: labels[name] for name in ("scenario", "model", "quant", "instance")}
     Pushgateway(gateway).push(run_metrics(RUN, CHECKS, SCORE), key)
-    text = urllib.request.urlopen(f"{gateway}/metrics", timeout=60).read().decode()
+    text = urllib.request.urlopen(f"{gateway}/metrics", timeout=600).read().decode()
     found = {
         sample.name: sample
         for family in text_string_to_metric_families(text)
@@ -183,7 +183,7 @@ def test_a_real_gateway_holds_what_was_pushed_under_its_key(gateway):
     assert rate.labels["model"] == "org/model"
     # A second run of the same replaces the first: a check that is gone leaves no series.
     Pushgateway(gateway).push(run_metrics(RUN), key)
-    text = urllib.request.urlopen(f"{gateway}/metrics", timeout=60).read().decode()
+    text = urllib.request.urlopen(f"{gateway}/metrics", timeout=600).read().decode()
     assert "benchcore_functional_case_pass" not in text
     assert "benchcore_request_throughput" in text
 

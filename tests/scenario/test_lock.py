@@ -33,7 +33,7 @@ def test_it_is_free_again_afterwards_and_says_nothing_of_before(tmp_path):
 def _hold(folder, held, go):
     with lock(folder, "a child"):
         held.set()
-        go.wait(20)
+        go.wait(600)
 
 
 def test_a_process_that_is_killed_lets_go(tmp_path):
@@ -41,7 +41,7 @@ def test_a_process_that_is_killed_lets_go(tmp_path):
     held, go = spawn.Event(), spawn.Event()
     child = spawn.Process(target=_hold, args=(tmp_path, held, go))
     child.start()
-    assert held.wait(20)
+    assert held.wait(600)
     with pytest.raises(LockError, match="held by a child"), lock(tmp_path, "b"):
         pass
     child.kill()

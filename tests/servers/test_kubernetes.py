@@ -31,7 +31,7 @@ OURS = {
 }
 
 
-async def until(true, *, tries=400):
+async def until(true, *, tries=6000):
     """Give the loop turns until something is true."""
     for _ in range(tries):
         if true():
@@ -575,12 +575,17 @@ async def test_there_are_no_last_lines_before_there_are_logs(server):
 
 def test_the_attendant_ends_when_its_pipe_does(api, tmp_path):
     line = Attendance(None, None, ("bench",), "a=b", str(tmp_path)).line()
+<<<<<<< HEAD:tests/servers/test_kubernetes.py
     command = [sys.executable, "-m", "benchcore.servers.kubernetes.sidecar"]
     silent = subprocess.run(command, input=b"", capture_output=True, check=False, timeout=30)
+=======
+    command = [sys.executable, "-m", "benchcore.launch.attendant"]
+    silent = subprocess.run(command, input=b"", capture_output=True, check=False, timeout=600)
+>>>>>>> wt-d:tests/launch/test_kubernetes.py
     assert (silent.returncode, silent.stdout, silent.stderr) == (0, b"", b"")
     environment = {**os.environ, "KUBECONFIG": str(tmp_path / "none")}
     lost = subprocess.run(
-        command, input=line, env=environment, capture_output=True, check=False, timeout=30
+        command, input=line, env=environment, capture_output=True, check=False, timeout=600
     )
     said = {"error": f"KUBECONFIG={tmp_path}/none: is not there; name a file"}
     assert (lost.returncode, json.loads(lost.stdout), lost.stderr) == (2, said, b"")

@@ -312,7 +312,7 @@ def test_a_browser_shows_it_without_an_error_and_fetches_nothing(
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0
