@@ -11,20 +11,13 @@ from aiohttp import web
 
 import benchcore
 from benchcore.client.records import Outcome, Record
-<<<<<<< HEAD:tests/climbs/test_climb.py
 from benchcore.climbs import level_run
-from benchcore.metrics.level import count_tokens, latencies
-from benchcore.metrics.spool import Spool
-from benchcore.show.progress import Silent
-=======
+from benchcore.climbs.climb import Climb
+from benchcore.climbs.plan import Part
 from benchcore.config.climb import ClimbConfig
 from benchcore.metrics.level import count_tokens, latencies
 from benchcore.metrics.spool import Spool
-from benchcore.report.progress import Silent
-from benchcore.stages.perf import level_run
-from benchcore.stages.perf.climb import Climb
-from benchcore.stages.perf.plan import Part
->>>>>>> wt-d:tests/stages/test_climb.py
+from benchcore.show.progress import Silent
 
 pytestmark = [pytest.mark.integration, pytest.mark.perf]
 
@@ -276,13 +269,6 @@ async def test_no_higher_where_throughput_is_flat(server):
 
 
 async def test_an_interrupt_while_probing_leaves_a_run_without_levels(server, tmp_path):
-<<<<<<< HEAD:tests/climbs/test_climb.py
-    from benchcore.climbs.climb import Climb
-    from benchcore.climbs.plan import Part
-    from benchcore.config.climb import ClimbConfig
-
-=======
->>>>>>> wt-d:tests/stages/test_climb.py
     workload = benchcore.Synthetic(**TINY)
     machine = Climb(
         benchcore.Target(server.url),
@@ -391,15 +377,6 @@ async def test_a_fault_in_a_callback_ends_the_run_and_surfaces(simulator, monkey
 
 
 async def test_every_second_is_closed_while_thousands_of_requests_end(simulator):
-<<<<<<< HEAD:tests/climbs/test_climb.py
-    run = await climb(
-        simulator.base_url,
-        concurrency=[32],
-        workload=benchcore.Synthetic(input_tokens=8, output_tokens=1),
-        requests=None,
-        duration_seconds=3,
-    )
-=======
     closed = []
 
     class Watching(Silent):
@@ -416,7 +393,6 @@ async def test_every_second_is_closed_while_thousands_of_requests_end(simulator)
     run = await machine()
     assert run.status == "interrupted"
     assert closed
->>>>>>> wt-d:tests/stages/test_climb.py
     rows = run.levels[0].rows
     assert [row.second for row in rows] == list(range(len(rows)))
     assert len(rows) >= 3

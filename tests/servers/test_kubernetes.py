@@ -575,13 +575,8 @@ async def test_there_are_no_last_lines_before_there_are_logs(server):
 
 def test_the_attendant_ends_when_its_pipe_does(api, tmp_path):
     line = Attendance(None, None, ("bench",), "a=b", str(tmp_path)).line()
-<<<<<<< HEAD:tests/servers/test_kubernetes.py
     command = [sys.executable, "-m", "benchcore.servers.kubernetes.sidecar"]
-    silent = subprocess.run(command, input=b"", capture_output=True, check=False, timeout=30)
-=======
-    command = [sys.executable, "-m", "benchcore.launch.attendant"]
     silent = subprocess.run(command, input=b"", capture_output=True, check=False, timeout=600)
->>>>>>> wt-d:tests/launch/test_kubernetes.py
     assert (silent.returncode, silent.stdout, silent.stderr) == (0, b"", b"")
     environment = {**os.environ, "KUBECONFIG": str(tmp_path / "none")}
     lost = subprocess.run(
