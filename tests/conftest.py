@@ -1,12 +1,16 @@
+import asyncio
+import contextlib
 import logging
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
 from hypothesis import settings
 
+from benchcore.cli.main import run as cli_run
 from benchcore.sim import SimOptions, SimProfile, SimulatorProcess
 from tests.run_folders import make_run
 
@@ -72,6 +76,18 @@ def simulator_with():
         process.stop()
 
 
+# The others start processes of their own, or wait for signals.
+HERE = {"check", "climb", "compare", "eval", "gate", "history", "import", "push", "report"}
+
+
+def _in_a_loop():
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 class Benchcore:
     """Runs the command line as a process."""
 
@@ -87,6 +103,37 @@ class Benchcore:
         return [sys.executable, "-m", "benchcore", *map(str, args)]
 
     def run(self, *args, env=None, **kwargs):
+        """Run a command to its end: in this process where that is possible, which saves a start.
+
+        Commands that start servers, a test inside an event loop and whatever else needs to be a
+        process (`stdin`, signals, a closed standard output) get one of their own.
+        """
+        if kwargs or str(args[0]) not in HERE or _in_a_loop():
+            return self.process(*args, env=env, **kwargs)
+        environment = {**self.environment, **(env or {})}
+        before, argv = dict(os.environ), sys.argv
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            os.environ.clear()
+            os.environ.update(environment)
+            sys.argv = ["benchcore", *map(str, args)]
+            try:
+                with (
+                    contextlib.chdir(self.folder),
+                    contextlib.redirect_stdout(out),
+                    contextlib.redirect_stderr(err),
+                ):
+                    code = cli_run()
+            finally:
+                sys.argv = argv
+                os.environ.clear()
+                os.environ.update(before)
+            out.seek(0)
+            err.seek(0)
+            command = self.command(*args)
+            return subprocess.CompletedProcess(command, code, out.read(), err.read())
+
+    def process(self, *args, env=None, **kwargs):
+        """Run a command as a process, to its end."""
         return subprocess.run(
             self.command(*args),
             cwd=self.folder,
