@@ -34,7 +34,7 @@ from benchcore.client.openai import asked_tokens, request_body
 from benchcore.client.records import Outcome, Phase, Record, make_harmless
 from benchcore.client.request import Heads, Prompt, head_end, head_lines, request_ids
 from benchcore.client.stamps import Stamper
-from benchcore.client.watchdog import LATE_NS, LINGER_NS, TAIL_NS, Watchdog
+from benchcore.client.watchdog import LATE_NS, LINGER_NS, TAIL_NS, Watchdog, too_late
 from benchcore.config.target import PATHS, Target
 
 OPENING_AT_ONCE = 16
@@ -423,7 +423,7 @@ class Client:
     def _conclude(self, exchange: Exchange, lost: str) -> None:
         """Write how an exchange ended into its record; its stamps may say that it was too late."""
         exchange.conclude(lost=lost)
-        late = exchange.late(self.target.timeouts)
+        late = too_late(exchange, self.target.timeouts)
         if late is not None:
             record, (phase, limit) = exchange.record, late
             record.outcome, record.phase = Outcome.TIMEOUT, phase

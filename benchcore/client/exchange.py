@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httptools
 import orjson
 
-from benchcore.base.clock import NS
 from benchcore.base.text import AMPLE
 from benchcore.client.events import READERS, StreamReader
 from benchcore.client.openai import BROKEN_ENDS, TOO_DEEP, error_text, read_answer, read_usage
-from benchcore.client.records import Outcome, Phase, Record, Reply
+from benchcore.client.records import Outcome, Record, Reply
 from benchcore.client.refusals import blame, refusal
 from benchcore.client.sse import SSEParser
 from benchcore.client.template import EventTemplate
@@ -22,7 +20,7 @@ from benchcore.client.template import EventTemplate
 if TYPE_CHECKING:
     import asyncio
 
-    from benchcore.config.target import Endpoint, Timeouts
+    from benchcore.config.target import Endpoint
 
 
 NO_END = "the stream's body has no end"
@@ -390,32 +388,6 @@ class Exchange:
             b"".join(self._body), self.status, self._content_type, self._encodings, self._server
         )
         return said
-
-    def late(self, phase_limits: Timeouts) -> tuple[Phase, float] | None:
-        """Return the limit that the record's own stamps broke, with its value in seconds.
-
-        Args:
-            phase_limits: the limits in force.
-        """
-        record = self.record
-        sent = record.sent_ns
-        # What follows the end, usage or [DONE], is not waited for.
-        end = self.reader.ended_ns or record.done_ns
-        limit = phase_limits.first_token
-        if limit is not None and record.streamed:
-            first = record.first_token_ns or end
-            if first - sent > limit * NS:
-                return Phase.FIRST_TOKEN, limit
-        limit = phase_limits.between_tokens
-        if limit is not None and record.stamps:
-            gaps = [after - before for before, after in pairwise(record.stamps)]
-            gaps.append(end - record.last_token_ns)
-            if max(gaps) > limit * NS:
-                return Phase.BETWEEN_TOKENS, limit
-        limit = phase_limits.total
-        if limit is not None and end - sent > limit * NS:
-            return Phase.TOTAL, limit
-        return None
 
     def release(self) -> None:
         """Break the circle with llhttp: the collector is off while a load runs."""

@@ -6,12 +6,13 @@ import asyncio
 import select
 import time
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Protocol, cast
 
 from benchcore.base.clock import NS
 from benchcore.client.connection import Connection, Owner
 from benchcore.client.exchange import NO_END, Exchange
-from benchcore.client.records import Outcome, Phase
+from benchcore.client.records import Outcome, Phase, Record
 from benchcore.client.stamps import Stamper
 from benchcore.config.target import Target, Timeouts
 
@@ -27,6 +28,36 @@ TAIL_NS = 5 * NS
 """A connection whose request is over may take this long to be free for the next one."""
 
 
+def broken_limit(
+    record: Record, timeouts: Timeouts, until_ns: int, *, whole: bool
+) -> tuple[Phase, float] | None:
+    """Return the limit that a request has broken by its stamps, with its value in seconds.
+
+    Args:
+        record: of the request, which has been sent.
+        timeouts: the limits.
+        until_ns: its end, or the clock while it is on its way.
+        whole: look at all its waits, and not at the one that it is in alone.
+    """
+    limit = timeouts.first_token
+    if limit is not None and record.streamed and (whole or not record.stamps):
+        first_ns = record.first_token_ns or until_ns
+        if first_ns - record.sent_ns > limit * NS:
+            return Phase.FIRST_TOKEN, limit
+    limit = timeouts.between_tokens
+    if limit is not None and record.stamps:
+        longest_ns = until_ns - record.stamps[-1]
+        if whole:
+            gaps = (after - before for before, after in pairwise(record.stamps))
+            longest_ns = max(longest_ns, max(gaps, default=0))
+        if longest_ns > limit * NS:
+            return Phase.BETWEEN_TOKENS, limit
+    limit = timeouts.total
+    if limit is not None and until_ns - record.sent_ns > limit * NS:
+        return Phase.TOTAL, limit
+    return None
+
+
 def overdue(exchange: Exchange, timeouts: Timeouts, now_ns: int) -> tuple[Phase, float] | None:
     """Return the limit that an exchange on its way has passed by its stamps, in seconds.
 
@@ -35,26 +66,21 @@ def overdue(exchange: Exchange, timeouts: Timeouts, now_ns: int) -> tuple[Phase,
         timeouts: the limits.
         now_ns: the clock; what has arrived by then must have been read before this is believed.
     """
-    record = exchange.record
-    sent_ns = record.sent_ns
-    if not sent_ns:
+    if not exchange.record.sent_ns:
         return None  # connecting has its own limit
-    stamps = record.stamps
     ended_ns = exchange.reader.ended_ns
     if ended_ns:
         return (Phase.TOTAL, GRACE_NS / NS) if now_ns - ended_ns > GRACE_NS else None
-    if stamps:
-        limit = timeouts.between_tokens
-        if limit is not None and now_ns - stamps[-1] > limit * NS:
-            return Phase.BETWEEN_TOKENS, limit
-    elif record.streamed:
-        limit = timeouts.first_token
-        if limit is not None and now_ns - sent_ns > limit * NS:
-            return Phase.FIRST_TOKEN, limit
-    limit = timeouts.total
-    if limit is not None and now_ns - sent_ns > limit * NS:
-        return Phase.TOTAL, limit
-    return None
+    return broken_limit(exchange.record, timeouts, now_ns, whole=False)
+
+
+def too_late(exchange: Exchange, timeouts: Timeouts) -> tuple[Phase, float] | None:
+    """Return the limit that an exchange that is over had passed by its stamps, in seconds.
+
+    What follows the end, usage or `[DONE]`, is not waited for and counts against no limit.
+    """
+    record = exchange.record
+    return broken_limit(record, timeouts, exchange.reader.ended_ns or record.done_ns, whole=True)
 
 
 def broken(exchanges: Iterable[Exchange], now_ns: int) -> list[Connection]:

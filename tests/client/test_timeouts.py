@@ -13,7 +13,7 @@ import pytest
 from benchcore.client.exchange import Exchange, Limits
 from benchcore.client.records import Outcome, Phase, Record
 from benchcore.client.request import Prompt
-from benchcore.client.watchdog import LATE_NS
+from benchcore.client.watchdog import LATE_NS, too_late
 
 BOTH_LOOPS = True
 linux = pytest.mark.skipif(sys.platform != "linux", reason="kernel stamps are Linux's")
@@ -414,7 +414,7 @@ async def test_the_limits_by_a_records_own_stamps():
         if stamps:
             record.first_token_ns, record.last_token_ns = stamps[0], stamps[-1]
         exchange.reader.ended_ns = ended
-        return exchange.late(Timeouts(**limits))
+        return too_late(exchange, Timeouts(**limits))
 
     second = 10**9
     first = {"first_token": 2}
