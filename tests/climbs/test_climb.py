@@ -387,7 +387,7 @@ async def test_every_second_is_closed_while_thousands_of_requests_end(simulator)
 
     workload = benchcore.Synthetic(input_tokens=8, output_tokens=1)
     # It is interrupted as soon as a second is closed.
-    config = ClimbConfig(concurrency=(32,), duration_seconds=600, idle_seconds=0)
+    config = ClimbConfig(concurrency=(32,), duration_seconds=300, idle_seconds=0)
     parts = [Part("x", workload, config)]
     machine = Climb(benchcore.Target(simulator.base_url), parts, progress=Watching())
     run = await machine()
