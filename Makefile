@@ -11,7 +11,7 @@ WITH_PIP ?=
 help:
 	@echo "make climb      measure the built-in simulator: the main job, end to end"
 	@echo "make test       run the tests"
-	@echo "make test-full  run also those that take long: every broken server against every check"
+	@echo "make test-full  run also those that take minutes: broken servers, many seeds"
 	@echo "make check      lint, formatting, types"
 	@echo "make bench      measure benchcore itself, as ratios; some ten minutes"
 	@echo "make test-real  install real servers and measure them; half an hour and 4 GB"

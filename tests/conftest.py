@@ -45,13 +45,21 @@ def pytest_terminal_summary(terminalreporter):
             terminalreporter.write_line(line)
 
 
-@pytest.fixture(autouse=True)
-def logging_as_it_was():
-    """What a command that a test calls in its own process sets up is taken back."""
+@contextlib.contextmanager
+def logging_restored():
+    """Take back what a command that is called in this process sets up."""
     logger = logging.getLogger("benchcore")
     before = logger.handlers[:], logger.level, logger.propagate
-    yield
-    logger.handlers[:], logger.level, logger.propagate = before
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.level, logger.propagate = before
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    with logging_restored():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -118,6 +126,7 @@ class Benchcore:
             sys.argv = ["benchcore", *map(str, args)]
             try:
                 with (
+                    logging_restored(),
                     contextlib.chdir(self.folder),
                     contextlib.redirect_stdout(out),
                     contextlib.redirect_stderr(err),

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -160,13 +161,24 @@ def runner(tmp_path):
     return run
 
 
+def valid_run(runner, tmp_path):
+    """Run the scenario until this machine was calm enough for its figures to count."""
+    for _ in range(10):
+        done = runner(script(FILES[0], "Run the simulator's scenario"))
+        if done.returncode != 4:
+            break
+        for run in (tmp_path / "runs").glob("*-simulator"):
+            shutil.rmtree(run)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.integration
 @pytest.mark.slow
 def test_the_first_pull_request_says_that_there_is_no_night_and_a_later_one_is_judged(
     runner, tmp_path
 ):
     pr = FILES[0]
-    assert runner(script(pr, "Run the simulator's scenario")).returncode == 0
+    valid_run(runner, tmp_path)
     assert runner(script(pr, "Fetch the last good night")).returncode == 0
     first = runner(script(pr, "Hold it against that night"))
     assert first.returncode == 0, first.stderr
@@ -176,7 +188,7 @@ def test_the_first_pull_request_says_that_there_is_no_night_and_a_later_one_is_j
     night = tmp_path / "nightly" / f"20000101T000000Z-{run.name.partition('-')[2]}"
     night.parent.mkdir(exist_ok=True)
     run.rename(night)
-    assert runner(script(pr, "Run the simulator's scenario")).returncode == 0
+    valid_run(runner, tmp_path)
     judged = runner(script(pr, "Hold it against that night"))
     assert judged.returncode in (0, 5), judged.stderr
     assert "request_throughput" in judged.stdout

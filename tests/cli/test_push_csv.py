@@ -48,7 +48,7 @@ FROM = ("--from-csv", "bench.csv", "--map", "vllm.yaml")
 def test_the_renamed_metrics_are_printed(call):
     lines = call(*FROM, "--print", "--prefix", "").splitlines()
     assert lines[:3] == [
-        "# HELP ttft_seconds Time to first token.",
+        "# HELP ttft_seconds Time to first token (TTFT).",
         "# TYPE ttft_seconds untyped",
         (
             'ttft_seconds{instance="",level="c1",mode="closed",model="org/model",quant="",'

@@ -86,14 +86,20 @@ async def test_every_endpoint_gives_the_same_score(able, asked, endpoint, stream
     assert all(sample.input_tokens and sample.output_tokens for sample in report.samples)
 
 
-async def test_over_many_seeds_the_interval_holds_the_truth_93_to_97_per_cent_of_the_time(asked):
+@pytest.mark.parametrize(
+    ("runs", "least", "most"),
+    [(60, 0.9, 1.0), pytest.param(600, 0.93, 0.97, marks=pytest.mark.full)],
+)
+async def test_over_many_seeds_the_interval_holds_the_truth_about_95_per_cent_of_the_time(
+    asked, runs, least, most
+):
     # The simulated model itself, without a wire: what it says, what is found, what it is worth.
     task, config, questions = await asked("gsm8k")
     bodies = []
     for question in questions:
         prompt = question_prompt(question, config, "chat")
         bodies.append(read_chat({"messages": prompt.messages, "max_tokens": 256}))
-    held, runs = 0, 600
+    held = 0
     for seed in range(runs):
         ability = 0.25 + 0.6 * seed / runs
         answerer = BabbleAnswerer(SimProfile.named("fast", ability=ability), seed)
@@ -103,7 +109,7 @@ async def test_over_many_seeds_the_interval_holds_the_truth_93_to_97_per_cent_of
         ]
         found = estimate(scores, [question.key for question in questions])
         held += found.low <= ability <= found.high
-    assert 0.93 <= held / runs <= 0.97
+    assert least <= held / runs <= most
 
 
 async def test_the_same_questions_have_the_same_fate_in_every_run(able):

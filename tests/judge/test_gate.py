@@ -54,10 +54,11 @@ def test_a_run_passes_against_itself_with_a_line_for_each_rule_and_level(make_ru
     ]
 
 
-def test_over_200_seeds_false_alarms_are_few_and_a_quarter_slower_is_seen(make_run, capsys):
+@pytest.mark.parametrize("seeds", [20, pytest.param(200, marks=pytest.mark.full)])
+def test_over_many_seeds_false_alarms_are_few_and_a_quarter_slower_is_seen(make_run, capsys, seeds):
     alarms = missed = 0
     told = []
-    for seed in range(200):
+    for seed in range(seeds):
         base = make_run(f"base{seed}", seed=3 * seed, count=400)
         same = make_run(f"same{seed}", seed=3 * seed + 1, count=400)
         slow = make_run(f"slow{seed}", seed=3 * seed + 2, count=400, slow=1.25)
@@ -66,10 +67,10 @@ def test_over_200_seeds_false_alarms_are_few_and_a_quarter_slower_is_seen(make_r
         if seed == 0:
             told = [line.note for line in judged(same, base).lines if "to tell 12 %" in line.note]
     with capsys.disabled():
-        print(f"\ngate, 200 seeds: false alarms {alarms / 2:g} %, a quarter slower seen", end=" ")
-        print(f"{100 - missed / 2:g} %; {told[0]}")
-    assert alarms <= 2
-    assert missed <= 10
+        print(f"\ngate, {seeds} seeds: false alarms {alarms / seeds:.1%}, a quarter", end=" ")
+        print(f"slower seen {1 - missed / seeds:.1%}; {told[0]}")
+    assert alarms <= seeds / 100
+    assert missed <= seeds / 20
     assert told
 
 
