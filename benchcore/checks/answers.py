@@ -104,7 +104,7 @@ def dig(value: Any, path: tuple[str | int, ...], kind: type | tuple[type, ...] |
 
 
 @dataclass(slots=True)
-class Heard:
+class CheckAnswer:
     """One request and what came back.
 
     Args:
@@ -272,7 +272,7 @@ class ToolCall:
 
 
 @dataclass(slots=True)
-class HeardStream(Heard):
+class StreamedAnswer(CheckAnswer):
     """A streamed answer. What is no JSON object is in `events` and not in `chunks`.
 
     An answer that did not come whole has neither: no check judges it, and to take apart 64 MiB of

@@ -12,10 +12,10 @@ import orjson
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.plugins import Group, nearest
-from benchcore.checks.answers import CheckFailedError, Heard, HeardStream, shown
+from benchcore.checks.answers import CheckAnswer, CheckFailedError, StreamedAnswer, shown
+from benchcore.checks.attempt import CHAT, COMPLETIONS, Attempt
 from benchcore.checks.check import Check, Suite
 from benchcore.checks.evidence import schema_fault
-from benchcore.checks.trial import CHAT, COMPLETIONS, Trial
 from benchcore.config.checks import (
     Case,
     CasesFile,
@@ -210,46 +210,46 @@ def _add(suite: Suite, case: Case | Matrix | Negative, body: Body) -> None:
 
 
 def _case(file: CasesFile, case: Case) -> Body:
-    async def body(t: Trial) -> None:
-        heard = await _ask(t, file, case, {})
+    async def body(t: Attempt) -> None:
+        answer = await _ask(t, file, case, {})
         if case.expect_error is not None:
-            judge_refusal(heard, case.expect_error)
+            judge_refusal(answer, case.expect_error)
         else:
-            judge_answer(heard, case.expect or Expect())
+            judge_answer(answer, case.expect or Expect())
 
     return body
 
 
 def _matrix(file: CasesFile, matrix: Matrix) -> Body:
-    async def body(t: Trial) -> None:
+    async def body(t: Attempt) -> None:
         for fields in corners(matrix.grid):
-            heard = await _ask(t, file, matrix, fields)
-            _with(fields, judge_answer, heard, matrix.expect)
+            answer = await _ask(t, file, matrix, fields)
+            _with(fields, judge_answer, answer, matrix.expect)
 
     return body
 
 
 def _negative(file: CasesFile, negative: Negative) -> Body:
-    async def body(t: Trial) -> None:
+    async def body(t: Attempt) -> None:
         for value in negative.values:
             fields = {negative.parameter: value}
-            heard = await _ask(t, file, negative, fields)
-            _with(fields, judge_refusal, heard, negative.expect_error)
+            answer = await _ask(t, file, negative, fields)
+            _with(fields, judge_refusal, answer, negative.expect_error)
 
     return body
 
 
-def _with(fields: Mapping[str, Any], judge: Any, heard: Heard, expectation: Any) -> None:
+def _with(fields: Mapping[str, Any], judge: Any, answer: CheckAnswer, expectation: Any) -> None:
     """Judge an answer; a failure says with which values."""
     try:
-        judge(heard, expectation)
+        judge(answer, expectation)
     except CheckFailedError as error:
         raise CheckFailedError(f"{error.expected}, with {shown(fields)}", error.got) from None
 
 
 async def _ask(
-    t: Trial, file: CasesFile, case: Case | Matrix | Negative, fields: Mapping[str, Any]
-) -> Heard:
+    t: Attempt, file: CasesFile, case: Case | Matrix | Negative, fields: Mapping[str, Any]
+) -> CheckAnswer:
     asked = {**file.defaults, **case.request, **fields}
     endpoint = case.endpoint or file.endpoint
     if endpoint == "chat":
@@ -262,37 +262,37 @@ async def _ask(
     return await t.post(path, body)
 
 
-def judge_answer(heard: Heard, expect: Expect) -> None:
+def judge_answer(answer: CheckAnswer, expect: Expect) -> None:
     """Hold an answer to an expectation.
 
     Raises:
         CheckFailedError: it is another.
     """
-    _require_status(heard, (expect.status,))
+    _require_status(answer, (expect.status,))
     if expect.status != 200:
         return
     if expect.content is not None or expect.contains or expect.matches or expect.json_schema:
-        _judge_text(heard.text(), expect)
+        _judge_text(answer.text(), expect)
     if expect.finish_reason:
-        finish = heard.finish()
+        finish = answer.finish()
         wanted = " or ".join(expect.finish_reason)
         _require(finish in expect.finish_reason, f"finish_reason {wanted}", finish)
     if expect.tool_call is not None:
-        names = _called(heard)
+        names = _called(answer)
         _require(expect.tool_call in names, f"a call of {expect.tool_call}", shown(names))
     if expect.max_completion_tokens is not None:
-        count = heard.usage("completion_tokens")
+        count = answer.usage("completion_tokens")
         most = expect.max_completion_tokens
         _require(count <= most, f"at most {most} completion_tokens", str(count))
     for path, value in expect.fields.items():
-        found = heard.at(*steps(path))
+        found = answer.at(*steps(path))
         _require(found == value, f"{path} to be {shown(value)}", shown(found))
 
 
-def _called(heard: Heard) -> list[str]:
-    if isinstance(heard, HeardStream):
-        return [name for call in heard.tool_calls() for name in call.names]
-    return [str((call.get("function") or {}).get("name")) for call in heard.calls()]
+def _called(answer: CheckAnswer) -> list[str]:
+    if isinstance(answer, StreamedAnswer):
+        return [name for call in answer.tool_calls() for name in call.names]
+    return [str((call.get("function") or {}).get("name")) for call in answer.calls()]
 
 
 def _judge_text(text: str, expect: Expect) -> None:
@@ -312,29 +312,29 @@ def _judge_text(text: str, expect: Expect) -> None:
         _require(not fault, "content that is valid against the schema", fault)
 
 
-def judge_refusal(heard: Heard, expect: ExpectError) -> None:
+def judge_refusal(answer: CheckAnswer, expect: ExpectError) -> None:
     """Hold a refusal to an expectation.
 
     Raises:
         CheckFailedError: it is another, or none.
     """
-    _require_status(heard, expect.status)
+    _require_status(answer, expect.status)
     if expect.contains is not None:
-        said = heard.problem
+        said = answer.problem
         _require(expect.contains.lower() in said.lower(), f"a message with {expect.contains}", said)
     for name, wanted in (("param", expect.param), ("code", expect.code)):
         if wanted is not None:
-            found = heard.at("error", name)
+            found = answer.at("error", name)
             _require(found == wanted, f"error.{name} to be {shown(wanted)}", shown(found))
 
 
-def _require_status(heard: Heard, wanted: tuple[Status, ...]) -> None:
+def _require_status(answer: CheckAnswer, wanted: tuple[Status, ...]) -> None:
     fits = any(
-        heard.status == one or (isinstance(one, str) and one[0] == str(heard.status)[0])
+        answer.status == one or (isinstance(one, str) and one[0] == str(answer.status)[0])
         for one in wanted
     )
     names = " or ".join(map(str, wanted))
-    _require(fits, f"status {names}", f"{heard.status}: {heard.problem}")
+    _require(fits, f"status {names}", f"{answer.status}: {answer.problem}")
 
 
 def _require(holds: object, expected: str, got: str) -> None:

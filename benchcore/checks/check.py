@@ -15,9 +15,9 @@ from benchcore.checks.answers import (
     UnsettledError,
     UnsupportedError,
 )
+from benchcore.checks.attempt import Attempt
 from benchcore.checks.evidence import exchange
 from benchcore.checks.probing import PRECONDITIONS
-from benchcore.checks.trial import Trial
 from benchcore.client.refusals import blame
 from benchcore.runs.checks import CheckResult, Verdict
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from benchcore.config.checks import CheckRule
 
 
-Body = Callable[["Trial"], Awaitable[None]]
+Body = Callable[["Attempt"], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +210,9 @@ class Judge:
                     if seconds and due is not None:
                         limit.reschedule(due + seconds)
 
-                trial = Trial(self._subject, grant)
-                result.tolerated = trial.tolerated
-                await check.body(trial)
+                attempt = Attempt(self._subject, grant)
+                result.tolerated = attempt.tolerated
+                await check.body(attempt)
         except UnsettledError as signal:
             result.verdict, result.reason = Verdict.UNSETTLED, str(signal)
             return True, ""
@@ -234,15 +234,15 @@ class Judge:
         else:
             result.verdict = Verdict.PASS
             result.passed_tries += 1
-            if trial.tolerated:
-                self._keep(trial, result)
+            if attempt.tolerated:
+                self._keep(attempt, result)
             return True, ""
         result.verdict = Verdict.FAIL
         result.expected, result.got = failed.expected, failed.got
-        self._keep(trial, result)
-        return False, trial.fault or late
+        self._keep(attempt, result)
+        return False, attempt.fault or late
 
-    def _keep(self, trial: Trial, result: CheckResult) -> None:
+    def _keep(self, attempt: Attempt, result: CheckResult) -> None:
         secrets = {
             str(key): variable
             for key, variable in (
@@ -256,7 +256,8 @@ class Judge:
             if key
         }
         result.evidence = [
-            exchange(heard, self._subject.target, secrets) for heard in trial.exchanges[-_EVIDENCE:]
+            exchange(answer, self._subject.target, secrets)
+            for answer in attempt.exchanges[-_EVIDENCE:]
         ]
 
     def _soften(self, check: Check, result: CheckResult) -> None:

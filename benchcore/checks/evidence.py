@@ -10,7 +10,7 @@ from benchcore.base.text import visible
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from benchcore.checks.answers import Heard
+    from benchcore.checks.answers import CheckAnswer
     from benchcore.config.target import Target
 
 
@@ -35,11 +35,11 @@ KEEP_CHARACTERS = 20_000
 _ARGUMENT_CHARACTERS = 8_000
 
 
-def exchange(heard: Heard, target: Target, keys: Mapping[str, str]) -> dict[str, Any]:
+def exchange(answer: CheckAnswer, target: Target, keys: Mapping[str, str]) -> dict[str, Any]:
     """Return one exchange with every secret masked.
 
     Args:
-        heard: the exchange.
+        answer: the exchange.
         target: whom it was with; its key and the values of its headers are secrets.
         keys: each secret key to the variable that holds it, which the `curl` line names. A key that
             a check made up, such as a wrong one, is no secret: it stands there as it was sent.
@@ -49,7 +49,7 @@ def exchange(heard: Heard, target: Target, keys: Mapping[str, str]) -> dict[str,
     if target.api_key is not None:
         headers["authorization"] = "Bearer ***"
         repeated["authorization"] = f"Bearer {target.api_key.get_secret_value()}"
-    for name, value in heard.sent_headers.items():
+    for name, value in answer.sent_headers.items():
         if value is None:
             headers.pop(name, None)
             repeated.pop(name, None)
@@ -57,27 +57,29 @@ def exchange(heard: Heard, target: Target, keys: Mapping[str, str]) -> dict[str,
             headers[name] = repeated[name] = value
             for key in keys:
                 headers[name] = headers[name].replace(key, "***")
-    record = heard.record
-    answer: dict[str, Any] = {"outcome": str(record.outcome), "error": record.error or None}
+    record = answer.record
+    response: dict[str, Any] = {"outcome": str(record.outcome), "error": record.error or None}
     if record.reply is not None and record.reply.status:
-        answer |= {
+        response |= {
             "status": record.reply.status,
             "headers": {name: visible(value) for name, value in record.reply.headers},
             "body": visible(_cut(record.reply.body.decode(errors="backslashreplace"))),
         }
     return {
         "request": {
-            "method": heard.method,
-            "url": target.url(heard.path),
+            "method": answer.method,
+            "url": target.url(answer.path),
             "headers": headers,
-            "body": visible(_cut(heard.sent.decode(errors="backslashreplace"))),
+            "body": visible(_cut(answer.sent.decode(errors="backslashreplace"))),
         },
-        "response": answer,
-        "curl": curl(heard, target, repeated, keys),
+        "response": response,
+        "curl": curl(answer, target, repeated, keys),
     }
 
 
-def curl(heard: Heard, target: Target, headers: dict[str, str], keys: Mapping[str, str]) -> str:
+def curl(
+    answer: CheckAnswer, target: Target, headers: dict[str, str], keys: Mapping[str, str]
+) -> str:
     """Return a line that repeats the request; secret keys come from their variables."""
     words = ["curl", "-sS", "-i", "-N"]
     if target.uds is not None:
@@ -86,9 +88,9 @@ def curl(heard: Heard, target: Target, headers: dict[str, str], keys: Mapping[st
         words.append("-k")
     if target.ca_file is not None:
         words += ["--cacert", target.ca_file]
-    if heard.method != "GET":
-        words += ["-X", heard.method]
-    line = shlex.join([*words, target.url(heard.path)])
+    if answer.method != "GET":
+        words += ["-X", answer.method]
+    line = shlex.join([*words, target.url(answer.path)])
     for name, value in headers.items():
         secret = next((key for key in keys if key in value), None)
         if secret is not None:
@@ -96,10 +98,10 @@ def curl(heard: Heard, target: Target, headers: dict[str, str], keys: Mapping[st
             line += f' -H "{name}: {before}${keys[secret]}{after}"'
         else:
             line += " -H " + shlex.quote(f"{name}: {value}")
-    if heard.sent:
-        text = visible(heard.sent.decode(errors="backslashreplace"))
+    if answer.sent:
+        text = visible(answer.sent.decode(errors="backslashreplace"))
         if len(text) > _ARGUMENT_CHARACTERS:
-            text = f"({len(heard.sent)} bytes, too long for a line)"
+            text = f"({len(answer.sent)} bytes, too long for a line)"
         line += " --data-raw " + shlex.quote(text)
     return line
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchcore.base.errors import BenchcoreError
 from benchcore.checks.answers import CheckFailedError, UnsettledError, UnsupportedError
+from benchcore.checks.attempt import CHAT, COMPLETIONS, REFUSALS, Attempt
 from benchcore.checks.subject import UNKNOWN, Capability, Dialect, Sign, dialects
-from benchcore.checks.trial import CHAT, COMPLETIONS, REFUSALS, Trial
 from benchcore.client.refusals import blame
 
 if TYPE_CHECKING:
-    from benchcore.checks.answers import Heard
+    from benchcore.checks.answers import CheckAnswer
     from benchcore.checks.subject import Subject
 
 
@@ -36,48 +36,48 @@ TOOL: Final[dict[str, Any]] = {
 }
 
 
-async def _instructions(t: Trial) -> Capability:
-    heard = await t.chat(ECHO + WORD, max_tokens=64)
-    said = heard.text()
+async def _instructions(t: Attempt) -> Capability:
+    answer = await t.chat(ECHO + WORD, max_tokens=64)
+    said = answer.text()
     return Capability(WORD in said.lower(), f"told to repeat {WORD}, it said {said[:60]!r}")
 
 
-async def _completions(t: Trial) -> Capability:
+async def _completions(t: Attempt) -> Capability:
     return _by_status(await t.post(COMPLETIONS, t.completion_body("Hello", max_tokens=2)))
 
 
-async def _tools(t: Trial) -> Capability:
+async def _tools(t: Attempt) -> Capability:
     body = t.chat_body("What is the weather in Paris?", tools=[TOOL], tool_choice="auto")
     return _by_status(await t.post("/v1/chat/completions", body))
 
 
-async def _json_schema(t: Trial) -> Capability:
+async def _json_schema(t: Attempt) -> Capability:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
     wanted = {"type": "json_schema", "json_schema": {"name": "a", "strict": True, "schema": schema}}
     body = t.chat_body("Give me an integer.", response_format=wanted, max_tokens=16)
     return _by_status(await t.post("/v1/chat/completions", body))
 
 
-async def _logprobs(t: Trial) -> Capability:
+async def _logprobs(t: Attempt) -> Capability:
     body = t.chat_body("Hello", logprobs=True, top_logprobs=1, max_tokens=2)
-    heard = await t.post("/v1/chat/completions", body)
-    if heard.status == 200:
-        there = isinstance(heard.find("choices", 0, "logprobs"), dict)
+    answer = await t.post("/v1/chat/completions", body)
+    if answer.status == 200:
+        there = isinstance(answer.find("choices", 0, "logprobs"), dict)
         return Capability(there, "asked for, they " + ("came" if there else "did not come"))
-    return _by_status(heard)
+    return _by_status(answer)
 
 
-async def _several_choices(t: Trial) -> Capability:
-    heard = await t.post(
+async def _several_choices(t: Attempt) -> Capability:
+    answer = await t.post(
         "/v1/chat/completions", t.chat_body("Hello", n=2, temperature=1, max_tokens=2)
     )
-    if heard.status == 200:
-        count = len(heard.choices)
+    if answer.status == 200:
+        count = len(answer.choices)
         return Capability(count == 2, f"asked for 2 choices, {count} came")
-    return _by_status(heard)
+    return _by_status(answer)
 
 
-async def _usage_in_stream(t: Trial) -> Capability:
+async def _usage_in_stream(t: Attempt) -> Capability:
     stream = await t.stream_chat(
         "Hello", max_tokens=2, stream_options={"include_usage": True}, optional="stream_options"
     )
@@ -85,54 +85,54 @@ async def _usage_in_stream(t: Trial) -> Capability:
     return Capability(there, "asked for, it " + ("came" if there else "did not come"))
 
 
-async def _reasoning(t: Trial) -> Capability:
-    heard = await t.post(
+async def _reasoning(t: Attempt) -> Capability:
+    answer = await t.post(
         "/v1/chat/completions",
         t.chat_body("Is 91 a prime number?", reasoning_effort="low", max_tokens=512),
     )
-    if heard.status != 200:
-        return _by_status(heard)
-    message = heard.message()
+    if answer.status != 200:
+        return _by_status(answer)
+    message = answer.message()
     found = [key for key in t.subject.reasoning_keys if message.get(key)]
     return Capability(bool(found), f"in {found[0]}" if found else "asked for, none came")
 
 
-async def _tokenize(t: Trial) -> Capability:
+async def _tokenize(t: Attempt) -> Capability:
     body = {"model": t.subject.model, "prompt": "Hello", "content": "Hello"}
-    heard = await t.post("/tokenize", body)
-    if heard.status != 200:
-        return _by_status(heard)
-    there = isinstance(heard.find("tokens"), list)
+    answer = await t.post("/tokenize", body)
+    if answer.status != 200:
+        return _by_status(answer)
+    there = isinstance(answer.find("tokens"), list)
     return Capability(there, "/tokenize " + ("gives tokens" if there else "gives no tokens"))
 
 
-async def _metrics(t: Trial) -> Capability:
-    heard = await t.get("/metrics")
-    there = heard.status == 200 and b"# TYPE" in heard.body
-    return Capability(there, f"GET /metrics: status {heard.status}")
+async def _metrics(t: Attempt) -> Capability:
+    answer = await t.get("/metrics")
+    there = answer.status == 200 and b"# TYPE" in answer.body
+    return Capability(there, f"GET /metrics: status {answer.status}")
 
 
-async def _auth(t: Trial) -> Capability:
+async def _auth(t: Attempt) -> Capability:
     # Gateways show their models to everybody and answer nobody without a key.
     nobody = {"authorization": None}
     listed = await t.get("/v1/models", nobody)
-    heard = await t.post(CHAT, t.chat_body("Hello", max_tokens=1), nobody)
-    statuses = {listed.status, heard.status}
+    answer = await t.post(CHAT, t.chat_body("Hello", max_tokens=1), nobody)
+    statuses = {listed.status, answer.status}
     asks = True if statuses & {401, 403} else None
-    if heard.status == 200:
+    if answer.status == 200:
         asks = listed.status in (401, 403)
-    return Capability(asks, f"without a key: status {heard.status}, for models {listed.status}")
+    return Capability(asks, f"without a key: status {answer.status}, for models {listed.status}")
 
 
-def _by_status(heard: Heard) -> Capability:
-    if heard.status == 200:
+def _by_status(answer: CheckAnswer) -> Capability:
+    if answer.status == 200:
         return Capability(available=True, how="accepted")
-    if heard.status in REFUSALS:
-        return Capability(available=False, how=f"status {heard.status}: {heard.problem}")
-    return Capability(available=None, how=f"status {heard.status}: {heard.problem}")
+    if answer.status in REFUSALS:
+        return Capability(available=False, how=f"status {answer.status}: {answer.problem}")
+    return Capability(available=None, how=f"status {answer.status}: {answer.problem}")
 
 
-PROBES: Final[dict[str, Callable[[Trial], Awaitable[Capability]]]] = {
+PROBES: Final[dict[str, Callable[[Attempt], Awaitable[Capability]]]] = {
     "instructions": _instructions,
     "completions": _completions,
     "tools": _tools,
@@ -156,7 +156,7 @@ async def probe(subject: Subject) -> dict[str, Capability]:
     found = {}
     for name, ask in PROBES.items():
         try:
-            found[name] = await ask(Trial(subject))
+            found[name] = await ask(Attempt(subject))
         except UnsupportedError as error:
             found[name] = Capability(available=False, how=str(error))
         except (CheckFailedError, UnsettledError) as error:
@@ -170,30 +170,30 @@ async def probe(subject: Subject) -> dict[str, Capability]:
 
 async def identify(subject: Subject) -> Dialect:
     """Return the dialect of the engine, `UNKNOWN` where no sign fits."""
-    trial = Trial(subject)
-    answers: dict[str, Heard | None] = {}
+    attempt = Attempt(subject)
+    answers: dict[str, CheckAnswer | None] = {}
 
-    async def get(path: str) -> Heard | None:
+    async def get(path: str) -> CheckAnswer | None:
         if path not in answers:
             try:
-                answers[path] = await trial.get(path)
+                answers[path] = await attempt.get(path)
             except (CheckFailedError, UnsettledError):
                 answers[path] = None
         return answers[path]
 
     async def fits(sign: Sign) -> bool:
-        heard = await get(sign.path or "/v1/models")
-        if heard is None:
+        answer = await get(sign.path or "/v1/models")
+        if answer is None:
             return False
         if sign.header is not None:
             name, _, part = sign.header.partition(": ")
-            return part in (heard.header(name) or "")
-        if heard.status != 200:
+            return part in (answer.header(name) or "")
+        if answer.status != 200:
             return False
         try:
             if sign.path is not None:
-                return sign.key is None or heard.find(sign.key) is not None
-            return bool(heard.find("data", 0, "owned_by") == sign.owned_by)
+                return sign.key is None or answer.find(sign.key) is not None
+            return bool(answer.find("data", 0, "owned_by") == sign.owned_by)
         except CheckFailedError:
             return False
 

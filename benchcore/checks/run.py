@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from benchcore.base.errors import TargetError, VerdictError
 from benchcore.checks.answers import CheckFailedError, UnsettledError
+from benchcore.checks.attempt import CHAT, COMPLETIONS, Attempt
 from benchcore.checks.check import Judge
 from benchcore.checks.probing import identify, probe
 from benchcore.checks.subject import UNKNOWN, Subject, named_dialect
-from benchcore.checks.trial import CHAT, COMPLETIONS, Trial
 from benchcore.client.client import Client
 from benchcore.client.request import Prompt
 from benchcore.climbs.probe import RefusedError, find_model, try_prompt
@@ -221,13 +221,13 @@ class Functional:
         """
         said = ""
         for left in reversed(range(_LOOKS)):
-            trial = Trial(subject)
+            attempt = Attempt(subject)
             for path, body in (
-                (CHAT, trial.chat_body("Hello", max_tokens=1)),
-                (COMPLETIONS, trial.completion_body("Hello", max_tokens=1)),
+                (CHAT, attempt.chat_body("Hello", max_tokens=1)),
+                (COMPLETIONS, attempt.completion_body("Hello", max_tokens=1)),
             ):
                 try:
-                    heard = await trial.post(path, body)
+                    answer = await attempt.post(path, body)
                 except UnsettledError as error:
                     if first:
                         raise TargetError(
@@ -239,18 +239,20 @@ class Functional:
                     said = error.got
                     continue
                 # A router without one of the two paths says nothing of the model behind the other.
-                if heard.status < 500 and not (path == COMPLETIONS and heard.status in (404, 405)):
+                if answer.status < 500 and not (
+                    path == COMPLETIONS and answer.status in (404, 405)
+                ):
                     return
             if left:
                 await asyncio.sleep(_LOOK_SECONDS)
-        statuses = [heard.status for heard in trial.exchanges]
+        statuses = [answer.status for answer in attempt.exchanges]
         if not all(statuses):
             what = "does not answer"
         elif min(statuses) >= 500:
             what = "answers nothing but 5xx"
         else:
             what = "gives no whole answer"
-        raise TargetError(f"{self._target.base_url} {what} ({trial.fault or said})")
+        raise TargetError(f"{self._target.base_url} {what} ({attempt.fault or said})")
 
     def _finish(self, results: dict[str, CheckResult], seconds: float) -> None:
         left = [check for check in self._checks if check.case_id not in results]

@@ -19,7 +19,7 @@ from benchcore.client.connection import ensure_descriptors, tls_context
 from benchcore.climbs.findings import Failures
 from benchcore.climbs.level_run import LevelRun
 from benchcore.climbs.plan import LevelFigures, Part, Step, StopRules, steps
-from benchcore.climbs.probe import Found, find_model, fit, settle
+from benchcore.climbs.probe import ProbeResult, find_model, fit, settle
 from benchcore.climbs.requests import Grader, Tally
 from benchcore.config.climb import ClimbConfig
 from benchcore.config.limits import Slo
@@ -88,7 +88,7 @@ class Climb:
         self._progress = progress or Silent()
         self._kind = kind
         self._running: LevelRun | None = None
-        self._found: Found | None = None
+        self._found: ProbeResult | None = None
         self._opened = False
         self._failures = Failures(self._progress)
         self._interrupts = 0

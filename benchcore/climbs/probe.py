@@ -35,7 +35,7 @@ _MOST_CHANGES = 8
 
 
 @dataclass(slots=True)
-class Found:
+class ProbeResult:
     """What the probes found; goes into `run.json`."""
 
     model: str
@@ -53,7 +53,7 @@ class RefusedError(TargetError):
     """The server is there and does not take the key: waiting does not help."""
 
 
-async def find_model(client: Client) -> Found:
+async def find_model(client: Client) -> ProbeResult:
     """Find the model to ask for; where the API lies elsewhere, the client's target follows.
 
     The list of models is a convenience. Where the user names a model, whatever is wrong with the
@@ -77,11 +77,11 @@ async def find_model(client: Client) -> Found:
     names = [name for entry in listed or () if isinstance(name := entry.get("id"), str)]
     if target.model is None:
         model = _first_of(names, target, record)
-        found = Found(model, models_listed=True)
+        found = ProbeResult(model, models_listed=True)
         if len(names) > 1:
             found.notes.append(f"the target serves {len(names)} models; asked is {names[0]}")
     else:
-        found = Found(target.model, models_listed=bool(names))
+        found = ProbeResult(target.model, models_listed=bool(names))
         if not names:
             found.notes.append(
                 f"{MODELS} told nothing ({_what_came(record)}): {target.model!r} is asked for all "
@@ -167,7 +167,7 @@ def _refused_key(target: Target, record: Record) -> RefusedError:
 
 
 async def try_prompt(
-    client: Client, prompt: Prompt, found: Found | None = None, *, patient: bool = False
+    client: Client, prompt: Prompt, found: ProbeResult | None = None, *, patient: bool = False
 ) -> Record:
     """Send one real request, alone; again where it failed for no lasting reason.
 
@@ -203,7 +203,7 @@ async def try_prompt(
 
 
 async def _follow(
-    client: Client, prompt: Prompt, request: Request, record: Record, found: Found | None
+    client: Client, prompt: Prompt, request: Request, record: Record, found: ProbeResult | None
 ) -> bool:
     """Change the client's target as a refusal asks for; returns whether it did."""
     notes = [] if found is None else found.notes
@@ -313,7 +313,7 @@ class UsageCounter:
 
 
 async def find_counter(
-    client: Client, found: Found, tokenizer: str | None, probe_text: str, billed: int | None
+    client: Client, found: ProbeResult, tokenizer: str | None, probe_text: str, billed: int | None
 ) -> TokenCounter | None:
     """Find out who counts the target's tokens best.
 
@@ -343,7 +343,7 @@ async def find_counter(
     return None
 
 
-async def settle(client: Client, found: Found, tokenizer: str | None) -> TokenCounter | None:
+async def settle(client: Client, found: ProbeResult, tokenizer: str | None) -> TokenCounter | None:
     """Try a first request and find who counts the target's tokens.
 
     Args:
@@ -368,7 +368,7 @@ async def settle(client: Client, found: Found, tokenizer: str | None) -> TokenCo
 
 
 async def fit(
-    client: Client, found: Found, workload: Workload, counter: TokenCounter | None
+    client: Client, found: ProbeResult, workload: Workload, counter: TokenCounter | None
 ) -> Workload:
     """Fit a workload to the target and try its first prompt; returns it as the target takes it.
 

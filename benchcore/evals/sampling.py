@@ -16,7 +16,7 @@ from benchcore.base.errors import BenchcoreError, ResultsError, TargetError
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.client.refusals import again, blame
 from benchcore.client.request import Prompt
-from benchcore.climbs.probe import Found, try_prompt
+from benchcore.climbs.probe import ProbeResult, try_prompt
 from benchcore.config.climb import Arrival
 from benchcore.evals.task import Question, Task, sha256
 from benchcore.load.open_loop import offsets_ns
@@ -246,7 +246,7 @@ class Sampler:
         """How many questions ended in a failure, as long as not one has been answered."""
         self._probing = asyncio.Lock()
         self._probed = False
-        self.found = Found(client.target.model or "", models_listed=False)
+        self.found = ProbeResult(client.target.model or "", models_listed=False)
         """What the server wanted otherwise than it was asked."""
         self._fault: TargetError | ResultsError | None = None
 

@@ -8,9 +8,9 @@ import pytest
 from aiohttp import web
 
 from benchcore import Client, Target
+from benchcore.checks.attempt import REFUSALS
 from benchcore.checks.probing import PROBES, probe
 from benchcore.checks.subject import UNKNOWN, Subject
-from benchcore.checks.trial import REFUSALS
 from benchcore.sim.app import start
 from tests.checks.conftest import KEY, options
 

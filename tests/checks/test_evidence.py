@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore import Client, Target
+from benchcore.checks.attempt import Attempt
 from benchcore.checks.evidence import exchange
 from benchcore.checks.probing import identify
 from benchcore.checks.subject import UNKNOWN, Subject
-from benchcore.checks.trial import Trial
 from benchcore.publish.junit import junit
 from benchcore.runs.checks import CheckResult, FunctionalReport, Verdict
 
@@ -63,7 +63,7 @@ async def test_the_curl_line_sends_the_same_again_with_the_key_of_the_variable()
     ) as server:
         target = Target(server.url, api_key=KEY, headers={"x-tenant": "gold"})
         async with Client(target) as client:
-            trial = Trial(Subject(client, "m", UNKNOWN))
+            trial = Attempt(Subject(client, "m", UNKNOWN))
             heard = await trial.post("/v1/x", body, {"x-trace": "7"})
         shown = exchange(heard, target, {KEY: "OUR_KEY"})
         line = shown["curl"].replace("x-tenant: ***", "x-tenant: gold")
@@ -88,7 +88,7 @@ async def test_the_curl_line_of_a_made_up_key_repeats_that_key_and_not_the_right
     async with Server({}) as server:
         target = Target(server.url, api_key=KEY)
         async with Client(target) as client:
-            trial = Trial(Subject(client, "m", UNKNOWN, expired_key="sk-old"))
+            trial = Attempt(Subject(client, "m", UNKNOWN, expired_key="sk-old"))
             keys = {KEY: "OUR_KEY", "sk-old": "OLD_KEY"}
             lines = []
             for sent in ("Bearer benchcore-wrong-key", "Basic eDp5", "Bearer sk-old"):
@@ -104,7 +104,7 @@ async def test_no_secret_is_in_the_evidence():
     async with Server({}) as server:
         target = Target(server.url, api_key=KEY, headers={"x-tenant": "gold-7"})
         async with Client(target) as client:
-            trial = Trial(Subject(client, "m", UNKNOWN, expired_key="sk-old"))
+            trial = Attempt(Subject(client, "m", UNKNOWN, expired_key="sk-old"))
             heard = await trial.post("/v1/x", {}, {"authorization": "Bearer sk-old"})
             text = json.dumps(exchange(heard, target, {KEY: "K", "sk-old": "OLD"})) + repr(
                 trial.subject

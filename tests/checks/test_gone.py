@@ -11,10 +11,10 @@ from aiohttp import web
 from benchcore import Client, SimOptions, SimProfile, Target
 from benchcore.base.errors import BenchcoreError, TargetError
 from benchcore.checks.answers import CheckFailedError
+from benchcore.checks.attempt import Attempt
 from benchcore.checks.catalogue import installed_suites, select
 from benchcore.checks.run import Functional
 from benchcore.checks.subject import UNKNOWN, Subject
-from benchcore.checks.trial import Trial
 from benchcore.config.checks import FunctionalConfig
 from benchcore.publish.junit import write_functional
 from benchcore.runs.checks import Verdict
@@ -110,7 +110,7 @@ async def test_only_a_whole_answer_is_taken_apart(whole):
         return answer
 
     async with served(handler) as (base_url, _), Client(Target(base_url, model="m")) as client:
-        trial = Trial(Subject(client, "m", UNKNOWN))
+        trial = Attempt(Subject(client, "m", UNKNOWN))
         if whole:
             stream = await trial.post_stream("/v1/chat/completions", {})
             assert [event.data for event in stream.events] == [b'{"a":1}', b"[DONE]"]

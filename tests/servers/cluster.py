@@ -4,7 +4,7 @@ import pytest
 
 from benchcore.config.servers import KubernetesLaunch
 from benchcore.servers.kubernetes.server import KubernetesServer
-from benchcore.servers.kubernetes.sidecar import AttendantProcess
+from benchcore.servers.kubernetes.sidecar import SidecarProcess
 from tests.servers.api_server import ApiServer
 from tests.servers.written import DEPLOYMENT, LABELS, SERVICE, Waits
 
@@ -28,7 +28,7 @@ def manifests(tmp_path):
     return write
 
 
-class Nobody(AttendantProcess):
+class Nobody(SidecarProcess):
     """Attends nothing: most tests need no process beside, which takes half a second."""
 
     async def start(self):
@@ -59,7 +59,7 @@ async def server(api, manifests, tmp_path):
                 labels=labels,
                 tell=told.append,
                 sleep=waits,
-                attend=AttendantProcess if attended else Nobody,
+                attend=SidecarProcess if attended else Nobody,
             )
         )
         made[-1].told, made[-1].waits = told, waits

@@ -6,7 +6,7 @@ from aiohttp import web
 from benchcore.base.errors import ConfigError, TargetError
 from benchcore.config.servers import KubernetesLaunch
 from benchcore.servers.kubernetes.address import Endpoint, base_url, node_address
-from benchcore.servers.kubernetes.cluster import BACKOFF, Answer, Cluster
+from benchcore.servers.kubernetes.cluster import BACKOFF, ApiAnswer, Cluster
 from benchcore.servers.kubernetes.pods import PodLogs, log_file
 from benchcore.servers.kubernetes.resources import (
     POD,
@@ -58,8 +58,8 @@ def test_waits_grow_to_a_bound():
 
 
 def test_an_answer_that_is_no_json_is_shown_as_it_is():
-    assert Answer(502, b"<html>\nBad  Gateway").message == "<html> Bad Gateway"
-    assert Answer(200, b"[1]").json() == {}
+    assert ApiAnswer(502, b"<html>\nBad  Gateway").message == "<html> Bad Gateway"
+    assert ApiAnswer(200, b"[1]").json() == {}
 
 
 async def test_it_says_where_it_asks(cluster, api):

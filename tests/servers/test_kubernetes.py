@@ -17,7 +17,7 @@ from benchcore.servers.kubernetes.address import wait_for_endpoint
 from benchcore.servers.kubernetes.cluster import Cluster
 from benchcore.servers.kubernetes.resources import Access
 from benchcore.servers.kubernetes.server import KubernetesServer
-from benchcore.servers.kubernetes.sidecar import Attendance
+from benchcore.servers.kubernetes.sidecar import SidecarTask
 from tests.servers.api_server import Fault, running, terminated, waiting
 from tests.servers.written import DEPLOYMENT, SERVICE, Waits
 
@@ -574,7 +574,7 @@ async def test_there_are_no_last_lines_before_there_are_logs(server):
 
 
 def test_the_attendant_ends_when_its_pipe_does(api, tmp_path):
-    line = Attendance(None, None, ("bench",), "a=b", str(tmp_path)).line()
+    line = SidecarTask(None, None, ("bench",), "a=b", str(tmp_path)).line()
     command = [sys.executable, "-m", "benchcore.servers.kubernetes.sidecar"]
     silent = subprocess.run(command, input=b"", capture_output=True, check=False, timeout=600)
     assert (silent.returncode, silent.stdout, silent.stderr) == (0, b"", b"")

@@ -4,7 +4,12 @@ import pytest
 
 from benchcore.base.errors import ConfigError, TargetError
 from benchcore.servers.kubernetes.cluster import Cluster
-from benchcore.servers.kubernetes.pods import Vigil, event_trouble, pod_troubles, rollout_troubles
+from benchcore.servers.kubernetes.pods import (
+    PodWatch,
+    event_trouble,
+    pod_troubles,
+    rollout_troubles,
+)
 from benchcore.servers.kubernetes.removal import Placed
 from benchcore.servers.kubernetes.resources import Access, Resource, label_selector
 from benchcore.servers.kubernetes.rollout import Rollout, is_waited_for, readiness
@@ -405,7 +410,7 @@ def test_a_vigil_tells_what_is_lost():
         body["metadata"].update(metadata)
         return {"a": body}
 
-    vigil = Vigil(one(running(ready=True, restarts=2)))
+    vigil = PodWatch(one(running(ready=True, restarts=2)))
     assert vigil.loss(one(running(ready=True, restarts=2))) is None
     assert vigil.loss({}) == "pod a is gone"
     assert vigil.loss(one(running(ready=True), deletionTimestamp="x")) == "pod a is being removed"
@@ -415,6 +420,6 @@ def test_a_vigil_tells_what_is_lost():
 
 def test_a_vigil_lets_done_work_go():
     done = pod(terminated(0, "Completed"))
-    assert Vigil({"a": done}).loss({"a": done}) is None
+    assert PodWatch({"a": done}).loss({"a": done}) is None
     done["status"]["phase"] = "Succeeded"
-    assert Vigil({"a": done}).loss({}) is None
+    assert PodWatch({"a": done}).loss({}) is None

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import orjson
 
+from benchcore.checks.attempt import CHAT, Attempt
 from benchcore.checks.check import Suite
 from benchcore.checks.probing import ECHO
-from benchcore.checks.trial import CHAT, Trial
 
 SUITE = Suite("chat_core", "messages, roles and fields of plain chat answers")
 
@@ -19,14 +19,14 @@ _ASKS: Final = "What is the code word?"
 
 
 @SUITE.check("the answer's object is chat.completion")
-async def object_is_chat_completion(t: Trial) -> None:
+async def object_is_chat_completion(t: Attempt) -> None:
     """OpenAI API, The chat completion object."""
-    heard = await t.chat("Hello")
-    t.require(heard.at("object") == "chat.completion", "chat.completion", heard.at("object"))
+    answer = await t.chat("Hello")
+    t.require(answer.at("object") == "chat.completion", "chat.completion", answer.at("object"))
 
 
 @SUITE.check("the answer has an id that is its own")
-async def own_id(t: Trial) -> None:
+async def own_id(t: Attempt) -> None:
     """OpenAI API, The chat completion object: a unique identifier."""
     first, second = [await t.chat("Hello", max_tokens=2) for _ in range(2)]
     one, other = first.at("id", a=str), second.at("id", a=str)
@@ -34,18 +34,18 @@ async def own_id(t: Trial) -> None:
 
 
 @SUITE.check("created is the time of the answer, in Unix seconds")
-async def created(t: Trial) -> None:
+async def created(t: Attempt) -> None:
     """OpenAI API, The chat completion object."""
-    heard = await t.chat("Hello", max_tokens=2)
-    value = heard.at("created", a=int)
+    answer = await t.chat("Hello", max_tokens=2)
+    value = answer.at("created", a=int)
     t.require(_PAST < value < time.time() + 86_400, "Unix seconds of about now", value)
 
 
 @SUITE.check("the answer names the model that was asked")
-async def names_model(t: Trial) -> None:
+async def names_model(t: Attempt) -> None:
     """OpenAI API, The chat completion object."""
-    heard = await t.chat("Hello", max_tokens=2)
-    model = heard.at("model", a=str)
+    answer = await t.chat("Hello", max_tokens=2)
+    model = answer.at("model", a=str)
     asked = t.subject.model
     t.require(model, "a model's name", model)
     t.prefer(
@@ -57,48 +57,48 @@ async def names_model(t: Trial) -> None:
 
 
 @SUITE.check("the message's role is assistant")
-async def role_is_assistant(t: Trial) -> None:
+async def role_is_assistant(t: Attempt) -> None:
     """OpenAI API, The chat completion object."""
-    heard = await t.chat("Hello", max_tokens=2)
-    role = heard.at("choices", 0, "message", "role")
+    answer = await t.chat("Hello", max_tokens=2)
+    role = answer.at("choices", 0, "message", "role")
     t.require(role == "assistant", "role assistant", role)
 
 
 @SUITE.check("a choice says why it ended, with one of the known reasons")
-async def finish_reason(t: Trial) -> None:
+async def finish_reason(t: Attempt) -> None:
     """OpenAI API, The chat completion object: finish_reason."""
-    heard = await t.chat("Hello", max_tokens=8)
-    reason = heard.at("choices", 0, "finish_reason")
+    answer = await t.chat("Hello", max_tokens=8)
+    reason = answer.at("choices", 0, "finish_reason")
     t.require(reason in _FINISHES, f"one of {', '.join(sorted(_FINISHES))}", reason)
 
 
 @SUITE.check("the content type is application/json")
-async def content_type(t: Trial) -> None:
+async def content_type(t: Attempt) -> None:
     """RFC 8259, section 11."""
-    heard = await t.chat("Hello", max_tokens=2)
-    value = heard.header("content-type") or "none"
+    answer = await t.chat("Hello", max_tokens=2)
+    value = answer.header("content-type") or "none"
     t.require(value.lower().startswith("application/json"), "application/json", value)
 
 
-async def _obeys_role(t: Trial, role: str) -> None:
-    heard = await t.chat(
+async def _obeys_role(t: Attempt, role: str) -> None:
+    answer = await t.chat(
         [
             {"role": role, "content": "Always answer with exactly: marigold"},
             {"role": "user", "content": "What is the capital of France?"},
         ],
         f"the role {role}",
     )
-    t.require("marigold" in heard.text().lower(), "an answer of marigold", heard.text())
+    t.require("marigold" in answer.text().lower(), "an answer of marigold", answer.text())
 
 
 @SUITE.check("a system prompt steers the answer", needs=("instructions",), model_dependent=True)
-async def system_prompt(t: Trial) -> None:
+async def system_prompt(t: Attempt) -> None:
     """OpenAI API, messages: system."""
     await _obeys_role(t, "system")
 
 
 @SUITE.check("a developer prompt steers the answer", needs=("instructions",), model_dependent=True)
-async def developer_prompt(t: Trial) -> None:
+async def developer_prompt(t: Attempt) -> None:
     """OpenAI API, messages: developer, which replaces system."""
     await _obeys_role(t, "developer")
 
@@ -108,20 +108,20 @@ async def developer_prompt(t: Trial) -> None:
     needs=("instructions",),
     model_dependent=True,
 )
-async def multi_turn(t: Trial) -> None:
+async def multi_turn(t: Attempt) -> None:
     """OpenAI API, messages: a list of the conversation so far."""
-    heard = await t.chat(
+    answer = await t.chat(
         [
             {"role": "user", "content": "The code word is juniper."},
             {"role": "assistant", "content": "I will remember that."},
             {"role": "user", "content": _ASKS},
         ]
     )
-    t.require("juniper" in heard.text().lower(), "an answer with juniper", heard.text())
+    t.require("juniper" in answer.text().lower(), "an answer with juniper", answer.text())
 
 
 @SUITE.check("a conversation costs the tokens of all its turns")
-async def turns_are_counted(t: Trial) -> None:
+async def turns_are_counted(t: Attempt) -> None:
     """OpenAI API, usage.prompt_tokens: tokens in the prompt, which is the whole conversation."""
     last = {"role": "user", "content": "And then?"}
     history: list[dict[str, Any]] = [
@@ -135,26 +135,26 @@ async def turns_are_counted(t: Trial) -> None:
 
 
 @SUITE.check("content may be a list of text parts, and none of them is lost")
-async def content_parts(t: Trial) -> None:
+async def content_parts(t: Attempt) -> None:
     """OpenAI API, messages: array of content parts."""
     first, second = "The weather by the sea was mild.", "The harbour was full of ships."
     parts = [{"type": "text", "text": first}, {"type": "text", "text": second}]
     one = await t.chat([{"role": "user", "content": parts[:1]}], "a list of parts", max_tokens=2)
     both = await t.chat([{"role": "user", "content": parts}], "a list of parts", max_tokens=2)
-    counts = [heard.usage("prompt_tokens") for heard in (one, both)]
+    counts = [answer.usage("prompt_tokens") for answer in (one, both)]
     t.require(counts[1] >= counts[0] + 4, "the second part to cost tokens too", counts)
 
 
 @SUITE.check("a content part of an unknown type is refused, never a 5xx")
-async def unknown_part(t: Trial) -> None:
+async def unknown_part(t: Attempt) -> None:
     """OpenAI API, messages: the types of content parts."""
     part = {"type": "hologram", "hologram": "x"}
-    heard = await t.post(CHAT, t.chat_body([{"role": "user", "content": [part]}]))
-    t.refused(heard, "a part of type hologram")
+    answer = await t.post(CHAT, t.chat_body([{"role": "user", "content": [part]}]))
+    t.refused(answer, "a part of type hologram")
 
 
 @SUITE.check("an assistant's turn with null content and tool calls is accepted")
-async def null_content_history(t: Trial) -> None:
+async def null_content_history(t: Attempt) -> None:
     """OpenAI API, messages: assistant content may be null where tool_calls is there."""
     call = {
         "id": "call_1",
@@ -173,25 +173,25 @@ async def null_content_history(t: Trial) -> None:
     )
 
 
-async def _round_trip(t: Trial, text: str) -> None:
-    heard = await t.chat(ECHO + text)
-    t.require(text in heard.text(), f"{text} in the answer", heard.text())
+async def _round_trip(t: Attempt, text: str) -> None:
+    answer = await t.chat(ECHO + text)
+    t.require(text in answer.text(), f"{text} in the answer", answer.text())
 
 
 @SUITE.check("emoji come back whole", needs=("instructions",), model_dependent=True)
-async def emoji_round_trip(t: Trial) -> None:
+async def emoji_round_trip(t: Attempt) -> None:
     """RFC 8259, section 8.1: JSON is UTF-8; characters beyond the BMP too."""
     await _round_trip(t, "\N{ROCKET} \N{PARTY POPPER}")
 
 
 @SUITE.check("Chinese text comes back whole", needs=("instructions",), model_dependent=True)
-async def cjk_round_trip(t: Trial) -> None:
+async def cjk_round_trip(t: Attempt) -> None:
     """RFC 8259, section 8.1: JSON is UTF-8."""
     await _round_trip(t, "你好世界")
 
 
 @SUITE.check("escaped and raw characters of JSON mean the same")
-async def escapes(t: Trial) -> None:
+async def escapes(t: Attempt) -> None:
     r"""RFC 8259, section 7: `\u4f60` is the character itself."""
     body = t.chat_body("HERE", max_tokens=2)
     counts = []
@@ -202,29 +202,29 @@ async def escapes(t: Trial) -> None:
 
 
 @SUITE.check("an unknown field of the body is ignored or refused, never a 5xx")
-async def unknown_field(t: Trial) -> None:
+async def unknown_field(t: Attempt) -> None:
     """OpenAI API: forward compatibility; RFC 9110, 15.6: 5xx is the server's own fault."""
-    heard = await t.post(CHAT, t.chat_body("Hello", max_tokens=2, x_unknown_field={"a": [1]}))
-    t.require(heard.status < 500, "a status under 500", str(heard.status))
-    if heard.status != 200:
-        t.refused(heard, "an unknown field")
+    answer = await t.post(CHAT, t.chat_body("Hello", max_tokens=2, x_unknown_field={"a": [1]}))
+    t.require(answer.status < 500, "a status under 500", str(answer.status))
+    if answer.status != 200:
+        t.refused(answer, "an unknown field")
 
 
 @SUITE.check("an unknown role is refused")
-async def unknown_role(t: Trial) -> None:
+async def unknown_role(t: Attempt) -> None:
     """OpenAI API, messages: the roles."""
-    heard = await t.post(CHAT, t.chat_body([{"role": "wizard", "content": "Hello"}]))
-    t.refused(heard, "the role wizard")
+    answer = await t.post(CHAT, t.chat_body([{"role": "wizard", "content": "Hello"}]))
+    t.refused(answer, "the role wizard")
 
 
 @SUITE.check("the name of a participant is accepted")
-async def participant_name(t: Trial) -> None:
+async def participant_name(t: Attempt) -> None:
     """OpenAI API, messages: name."""
     message = {"role": "user", "name": "alice", "content": "Hello"}
     await t.chat([message], max_tokens=2)
 
 
 @SUITE.check("user and metadata are accepted", tolerance="engines may refuse fields for billing")
-async def user_field(t: Trial) -> None:
+async def user_field(t: Attempt) -> None:
     """OpenAI API, Create chat completion: user, metadata."""
     await t.chat("Hello", max_tokens=2, user="u-1", metadata={"run": "1"})

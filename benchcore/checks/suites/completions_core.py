@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from benchcore.checks.answers import dig, shown
+from benchcore.checks.attempt import COMPLETIONS, OMIT, Attempt
 from benchcore.checks.check import Suite
-from benchcore.checks.trial import COMPLETIONS, OMIT, Trial
 
 SUITE = Suite("completions_core", "/v1/completions and its parameters")
 
@@ -15,29 +15,29 @@ _PROMPT: Final = "The river rises in the mountains and"
 
 
 @SUITE.check("the answer's object is text_completion", needs=_NEEDS)
-async def object_is_text_completion(t: Trial) -> None:
+async def object_is_text_completion(t: Attempt) -> None:
     """OpenAI API, The completion object."""
-    heard = await t.complete(_PROMPT, max_tokens=4)
-    t.require(heard.at("object") == "text_completion", "text_completion", heard.at("object"))
+    answer = await t.complete(_PROMPT, max_tokens=4)
+    t.require(answer.at("object") == "text_completion", "text_completion", answer.at("object"))
 
 
 @SUITE.check("a prompt that is a string is continued", needs=_NEEDS)
-async def prompt_string(t: Trial) -> None:
+async def prompt_string(t: Attempt) -> None:
     """OpenAI API, Create completion: prompt."""
-    heard = await t.complete(_PROMPT, max_tokens=8)
-    t.require(heard.text(), "some text", shown(heard.choices))
+    answer = await t.complete(_PROMPT, max_tokens=8)
+    t.require(answer.text(), "some text", shown(answer.choices))
 
 
 @SUITE.check("several prompts give as many choices, with indices in their order", needs=_NEEDS)
-async def prompt_list(t: Trial) -> None:
+async def prompt_list(t: Attempt) -> None:
     """OpenAI API, Create completion: prompt is an array of strings."""
-    heard = await t.complete(["One and", "two and", "three and"], "several prompts", max_tokens=4)
-    indices = [dig(choice, ("index",), int) for choice in heard.choices]
+    answer = await t.complete(["One and", "two and", "three and"], "several prompts", max_tokens=4)
+    indices = [dig(choice, ("index",), int) for choice in answer.choices]
     t.require(indices == [0, 1, 2], "choices 0, 1, 2", indices)
 
 
 @SUITE.check("each of several prompts gets the answer that it gets alone", needs=_NEEDS)
-async def prompts_keep_order(t: Trial) -> None:
+async def prompts_keep_order(t: Attempt) -> None:
     """OpenAI API, Create completion: choices in the order of the prompts, at temperature 0."""
     prompts = ["The first of all the letters is", "Beyond the sea there lives a"]
     alone = [(await t.complete(prompt, max_tokens=6)).text() for prompt in prompts]
@@ -48,25 +48,25 @@ async def prompts_keep_order(t: Trial) -> None:
 
 
 @SUITE.check("a prompt of token ids is continued", needs=_NEEDS)
-async def prompt_token_ids(t: Trial) -> None:
+async def prompt_token_ids(t: Attempt) -> None:
     """OpenAI API, Create completion: prompt is an array of tokens."""
-    heard = await t.complete([5, 6, 7, 8], "a prompt of token ids", max_tokens=4)
-    t.require(heard.usage("prompt_tokens") in (4, 5), "4 prompt tokens", heard.at("usage"))
+    answer = await t.complete([5, 6, 7, 8], "a prompt of token ids", max_tokens=4)
+    t.require(answer.usage("prompt_tokens") in (4, 5), "4 prompt tokens", answer.at("usage"))
 
 
 @SUITE.check("echo gives the prompt back before the text", needs=_NEEDS)
-async def echo(t: Trial) -> None:
+async def echo(t: Attempt) -> None:
     """OpenAI API, Create completion: echo."""
-    heard = await t.complete(_PROMPT, "echo", echo=True, max_tokens=4)
-    text = heard.text()
+    answer = await t.complete(_PROMPT, "echo", echo=True, max_tokens=4)
+    text = answer.text()
     t.require(text.lstrip().startswith(_PROMPT), "text that begins with the prompt", text)
 
 
 @SUITE.check("echo counts no token of the prompt as generated", needs=_NEEDS)
-async def echo_is_not_billed(t: Trial) -> None:
+async def echo_is_not_billed(t: Attempt) -> None:
     """OpenAI API, usage.completion_tokens: tokens in the generated completion."""
-    heard = await t.complete(_PROMPT, "echo", echo=True, max_tokens=3)
-    count = heard.usage("completion_tokens")
+    answer = await t.complete(_PROMPT, "echo", echo=True, max_tokens=3)
+    count = answer.usage("completion_tokens")
     t.require(count <= 3, "at most 3 completion_tokens", count)
 
 
@@ -75,25 +75,25 @@ async def echo_is_not_billed(t: Trial) -> None:
     needs=_NEEDS,
     tolerance="models that are not trained to fill in ignore it",
 )
-async def suffix(t: Trial) -> None:
+async def suffix(t: Attempt) -> None:
     """OpenAI API, Create completion: suffix comes after the inserted text, not in it."""
-    heard = await t.complete("def f(x):", "suffix", suffix="\n    return y", max_tokens=8)
-    t.require("return y" not in heard.text(), "a text without the suffix", heard.text())
+    answer = await t.complete("def f(x):", "suffix", suffix="\n    return y", max_tokens=8)
+    t.require("return y" not in answer.text(), "a text without the suffix", answer.text())
 
 
 @SUITE.check("best_of gives n of them", needs=(*_NEEDS, "n"))
-async def best_of(t: Trial) -> None:
+async def best_of(t: Attempt) -> None:
     """OpenAI API, Create completion: best_of generates server-side and returns the best n."""
-    heard = await t.complete(_PROMPT, "best_of", best_of=3, n=2, temperature=0.8, max_tokens=4)
-    t.require(len(heard.choices) == 2, "2 choices", str(len(heard.choices)))
+    answer = await t.complete(_PROMPT, "best_of", best_of=3, n=2, temperature=0.8, max_tokens=4)
+    t.require(len(answer.choices) == 2, "2 choices", str(len(answer.choices)))
 
 
 @SUITE.check("best_of below n is refused", needs=_NEEDS)
-async def best_of_below_n(t: Trial) -> None:
+async def best_of_below_n(t: Attempt) -> None:
     """OpenAI API, Create completion: best_of must be greater than n."""
     body = t.completion_body(_PROMPT, best_of=1, n=2, temperature=0.8, max_tokens=4)
-    heard = await t.post(COMPLETIONS, body)
-    if heard.status == 200:
+    answer = await t.post(COMPLETIONS, body)
+    if answer.status == 200:
         t.prefer(
             holds=False,
             expected="best_of below n to be refused",
@@ -101,33 +101,33 @@ async def best_of_below_n(t: Trial) -> None:
             tolerance="best_of is gone from several engines, which ignore it",
         )
         return
-    t.refused(heard, "best_of below n")
+    t.refused(answer, "best_of below n")
 
 
 @SUITE.check("logprobs come in four lists of one length", needs=_NEEDS)
-async def logprobs_shape(t: Trial) -> None:
+async def logprobs_shape(t: Attempt) -> None:
     """OpenAI API, The completion object: tokens, token_logprobs, top_logprobs, text_offset."""
-    heard = await t.complete(_PROMPT, "logprobs", logprobs=2, max_tokens=5)
+    answer = await t.complete(_PROMPT, "logprobs", logprobs=2, max_tokens=5)
     names = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
-    lengths = [len(heard.at("choices", 0, "logprobs", name, a=list)) for name in names]
+    lengths = [len(answer.at("choices", 0, "logprobs", name, a=list)) for name in names]
     t.require(lengths[0] > 0 and len(set(lengths)) == 1, "lists of one length", lengths)
 
 
 @SUITE.check("logprobs gives as many alternatives as it says", needs=_NEEDS)
-async def logprobs_count(t: Trial) -> None:
+async def logprobs_count(t: Attempt) -> None:
     """OpenAI API, Create completion: logprobs most likely tokens, plus the chosen one."""
-    heard = await t.complete(_PROMPT, "logprobs", logprobs=3, max_tokens=3)
-    tops = heard.at("choices", 0, "logprobs", "top_logprobs", a=list)
+    answer = await t.complete(_PROMPT, "logprobs", logprobs=3, max_tokens=3)
+    tops = answer.at("choices", 0, "logprobs", "top_logprobs", a=list)
     sizes = [len(top) if isinstance(top, dict) else 0 for top in tops]
     t.require(all(size in (3, 4) for size in sizes), "3 alternatives, or 4", sizes)
 
 
 @SUITE.check("text_offset tells where each token begins", needs=_NEEDS)
-async def text_offsets(t: Trial) -> None:
+async def text_offsets(t: Attempt) -> None:
     """OpenAI API, The completion object: text_offset counts characters."""
-    heard = await t.complete(_PROMPT, "logprobs", logprobs=1, max_tokens=4)
-    tokens = heard.at("choices", 0, "logprobs", "tokens", a=list)
-    offsets = heard.at("choices", 0, "logprobs", "text_offset", a=list)
+    answer = await t.complete(_PROMPT, "logprobs", logprobs=1, max_tokens=4)
+    tokens = answer.at("choices", 0, "logprobs", "tokens", a=list)
+    offsets = answer.at("choices", 0, "logprobs", "text_offset", a=list)
     t.require(all(type(one) is int for one in offsets), "integers", offsets)
     begin, wanted = (offsets or [0])[0], []
     for token in tokens:
@@ -137,15 +137,15 @@ async def text_offsets(t: Trial) -> None:
 
 
 @SUITE.check("several prompts × n give prompts × n choices", needs=(*_NEEDS, "n"))
-async def prompts_times_n(t: Trial) -> None:
+async def prompts_times_n(t: Attempt) -> None:
     """OpenAI API, Create completion: n completions for each prompt."""
-    heard = await t.complete(["a", "b"], "several prompts", n=2, temperature=0.8, max_tokens=3)
-    indices = [dig(choice, ("index",), int) for choice in heard.choices]
+    answer = await t.complete(["a", "b"], "several prompts", n=2, temperature=0.8, max_tokens=3)
+    indices = [dig(choice, ("index",), int) for choice in answer.choices]
     t.require(indices == [0, 1, 2, 3], "choices 0 to 3", indices)
 
 
 @SUITE.check("streamed text joined is the plain text, at temperature 0", needs=_NEEDS)
-async def stream_equals_plain(t: Trial) -> None:
+async def stream_equals_plain(t: Attempt) -> None:
     """OpenAI API, Create completion: stream."""
     plain = await t.complete(_PROMPT, max_tokens=10)
     stream = await t.stream_complete(_PROMPT, max_tokens=10)
@@ -153,7 +153,7 @@ async def stream_equals_plain(t: Trial) -> None:
 
 
 @SUITE.check("streamed chunks are text_completion objects and end with [DONE]", needs=_NEEDS)
-async def stream_chunks(t: Trial) -> None:
+async def stream_chunks(t: Attempt) -> None:
     """OpenAI API, The completion object: chunks have the same shape."""
     stream = await t.stream_complete(_PROMPT, max_tokens=4)
     names = {shown(chunk.get("object")) for chunk in stream.chunks}
@@ -162,12 +162,12 @@ async def stream_chunks(t: Trial) -> None:
 
 
 @SUITE.check("without max_tokens an answer has 16 tokens at most", needs=_NEEDS)
-async def default_max_tokens(t: Trial) -> None:
+async def default_max_tokens(t: Attempt) -> None:
     """OpenAI API, Create completion: max_tokens defaults to 16."""
     body = t.completion_body(_PROMPT, max_tokens=OMIT)
     body.pop("max_completion_tokens", None)
-    heard = t.accepted(await t.post(COMPLETIONS, body))
-    count = heard.usage("completion_tokens")
+    answer = t.accepted(await t.post(COMPLETIONS, body))
+    count = answer.usage("completion_tokens")
     t.prefer(
         count <= 16, "at most 16 tokens", count, "several engines generate up to the context's end"
     )

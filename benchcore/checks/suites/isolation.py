@@ -8,12 +8,12 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from benchcore.checks.answers import CheckFailedError, shown
+from benchcore.checks.attempt import CHAT, Attempt
 from benchcore.checks.check import Suite
 from benchcore.checks.probing import ECHO
-from benchcore.checks.trial import CHAT, Trial
 
 if TYPE_CHECKING:
-    from benchcore.checks.answers import Heard
+    from benchcore.checks.answers import CheckAnswer
 
 
 SUITE = Suite("isolation", "requests that do not disturb each other")
@@ -41,14 +41,14 @@ _RUNNING: Final = re.compile(
     alone=True,
     model_dependent=True,
 )
-async def nonces(t: Trial) -> None:
+async def nonces(t: Attempt) -> None:
     """What one user asked must never be answered to another."""
     words = [f"nonce{number * 7919 % 10007:05d}" for number in range(_AT_ONCE)]
     answers = await asyncio.gather(*(t.chat(ECHO + word) for word in words))
-    _own(t, words, [heard.text() for heard in answers])
+    _own(t, words, [answer.text() for answer in answers])
 
 
-def _own(t: Trial, words: list[str], texts: list[str]) -> None:
+def _own(t: Attempt, words: list[str], texts: list[str]) -> None:
     for word, text in zip(words, texts, strict=True):
         others = [other for other in words if other != word and other in text]
         t.require(word in text and not others, f"{word} and no other", shown(text))
@@ -60,24 +60,24 @@ def _own(t: Trial, words: list[str], texts: list[str]) -> None:
     alone=True,
     model_dependent=True,
 )
-async def mixed_nonces(t: Trial) -> None:
+async def mixed_nonces(t: Attempt) -> None:
     """What one user asked must never be answered to another, streamed or not."""
     words = [f"token{number * 6101 % 10007:05d}" for number in range(_AT_ONCE)]
     asked = [
         t.chat(ECHO + word) if number % 2 else t.stream_chat(ECHO + word)
         for number, word in enumerate(words)
     ]
-    answers: list[Heard] = await asyncio.gather(*asked)
-    _own(t, words, [heard.text() for heard in answers])
+    answers: list[CheckAnswer] = await asyncio.gather(*asked)
+    _own(t, words, [answer.text() for answer in answers])
 
 
 @SUITE.check("an answer is the same alone and among others, at temperature 0", alone=True)
-async def alone_and_among(t: Trial) -> None:
+async def alone_and_among(t: Attempt) -> None:
     """At temperature 0 a batch changes an answer only by rounding, and a mix-up changes it all."""
     asks = [f"Tell me of mountain number {number}." for number in range(4)]
     alone = [(await t.chat(ask, max_tokens=4)).text() for ask in asks]
     among = await asyncio.gather(*(t.chat(ask, max_tokens=4) for ask in asks))
-    texts = [heard.text() for heard in among]
+    texts = [answer.text() for answer in among]
     same = sum(1 for one, other in zip(alone, texts, strict=True) if one == other)
     t.prefer(
         same == len(asks),
@@ -88,22 +88,22 @@ async def alone_and_among(t: Trial) -> None:
     t.require(same > 0 or set(texts) != set(alone), "answers to their own requests", shown(texts))
 
 
-def _long(t: Trial) -> dict[str, Any]:
+def _long(t: Attempt) -> dict[str, Any]:
     """Return a request whose answer takes long to make and to send."""
     most = min(_LONG, (t.subject.max_model_len or _LONG) - _PROMPT_ROOM)
     ask = "Tell me a very long story."
     return t.chat_body(ask, stream=True, max_tokens=most, ignore_eos=True)
 
 
-async def _running(t: Trial) -> float:
-    heard = t.accepted(await t.get("/metrics"))
-    found = _RUNNING.findall(heard.body)
+async def _running(t: Attempt) -> float:
+    answer = t.accepted(await t.get("/metrics"))
+    found = _RUNNING.findall(answer.body)
     if not found:
         t.skip("/metrics does not say how many requests are running")
     return sum(float(value) for value in found)
 
 
-async def _at_rest(t: Trial) -> float:
+async def _at_rest(t: Attempt) -> float:
     """Return how many run when we ask nothing: requests that checks before left are going yet."""
     least = await _running(t)
     until = time.monotonic() + _REST_SECONDS
@@ -116,7 +116,7 @@ async def _at_rest(t: Trial) -> float:
 @SUITE.check(
     "a client that disconnects in mid-stream frees its place", needs=("metrics",), alone=True
 )
-async def disconnect_frees(t: Trial) -> None:
+async def disconnect_frees(t: Attempt) -> None:
     """Seen in the gauge of running requests: an answer nobody reads costs everybody."""
     before = await _at_rest(t)
     body = _long(t)
@@ -144,7 +144,7 @@ async def disconnect_frees(t: Trial) -> None:
 
 
 @SUITE.check("a client that stops reading does not stall the others", alone=True)
-async def slow_reader_stalls_nobody(t: Trial) -> None:
+async def slow_reader_stalls_nobody(t: Attempt) -> None:
     """Seen in the latency of other requests while one stream is not read."""
     begun = time.monotonic()
     await t.chat("Say hello.", max_tokens=8)

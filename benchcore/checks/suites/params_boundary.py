@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from benchcore.checks.answers import shown
+from benchcore.checks.attempt import CHAT, COMPLETIONS, OMIT, Attempt
 from benchcore.checks.check import Suite
-from benchcore.checks.trial import CHAT, COMPLETIONS, OMIT, Trial
 
 if TYPE_CHECKING:
-    from benchcore.checks.answers import Heard
+    from benchcore.checks.answers import CheckAnswer
     from benchcore.checks.check import Body
 
 
@@ -75,7 +75,7 @@ _RANGES: Final = (
 )
 
 
-async def _ask(t: Trial, one: _Range, value: Any) -> Heard:
+async def _ask(t: Attempt, one: _Range, value: Any) -> CheckAnswer:
     fields = {"max_tokens": 4, **one.beside, one.name: value}
     if one.completions:
         return await t.post(COMPLETIONS, t.completion_body(_ASK, **fields))
@@ -83,7 +83,7 @@ async def _ask(t: Trial, one: _Range, value: Any) -> Heard:
 
 
 def _accepts(one: _Range) -> Body:
-    async def body(t: Trial) -> None:
+    async def body(t: Attempt) -> None:
         for value in one.good:
             t.accepted(await _ask(t, one, value), one.name)
 
@@ -91,7 +91,7 @@ def _accepts(one: _Range) -> Body:
 
 
 def _refuses(one: _Range) -> Body:
-    async def body(t: Trial) -> None:
+    async def body(t: Attempt) -> None:
         for value in one.bad:
             t.refused(await _ask(t, one, value), f"{one.name} {value}")
         await t.healthy()
@@ -100,7 +100,7 @@ def _refuses(one: _Range) -> Body:
 
 
 def _refuses_type(one: _Range) -> Body:
-    async def body(t: Trial) -> None:
+    async def body(t: Attempt) -> None:
         t.refused(await _ask(t, one, "much"), f'{one.name} "much"')
 
     return body
@@ -134,7 +134,7 @@ for _one in _RANGES:
 
 
 def _refused_body(what: str, fields: dict[str, Any]) -> Body:
-    async def body(t: Trial) -> None:
+    async def body(t: Attempt) -> None:
         t.refused(await t.post(CHAT, t.chat_body("Hello", **fields)), what)
 
     return body
@@ -211,7 +211,7 @@ for _name, _what, _fields, _tolerance in (
 
 
 @SUITE.check("null for an optional parameter is as if it were absent")
-async def null_is_absent(t: Trial) -> None:
+async def null_is_absent(t: Attempt) -> None:
     """OpenAI API, Create chat completion: optional parameters are nullable."""
     names = ("n", "stop", "seed", "top_p", "logit_bias", "presence_penalty", "stream", "user")
     fields: dict[str, Any] = dict.fromkeys(names)
@@ -219,7 +219,7 @@ async def null_is_absent(t: Trial) -> None:
 
 
 @SUITE.check("a prompt token beyond the vocabulary is refused", needs=("completions",))
-async def prompt_vocabulary(t: Trial) -> None:
+async def prompt_vocabulary(t: Attempt) -> None:
     """OpenAI API, Create completion: prompt is an array of tokens."""
     body = t.completion_body([5, 6, 2_000_000_000], max_tokens=2)
     t.refused(await t.post(COMPLETIONS, body), "a token beyond the vocabulary")
@@ -227,38 +227,38 @@ async def prompt_vocabulary(t: Trial) -> None:
 
 
 @SUITE.check("a body that is no JSON is refused with a 4xx")
-async def bad_json(t: Trial) -> None:
+async def bad_json(t: Attempt) -> None:
     """RFC 9110, 15.5.1: a request that the server cannot read is the client's fault."""
     t.refused(await t.post(CHAT, b'{"model": "x", "messages": ['), "a body that is no JSON")
 
 
 @SUITE.check("a body that is no object is refused with a 4xx")
-async def body_is_list(t: Trial) -> None:
+async def body_is_list(t: Attempt) -> None:
     """OpenAI API, Create chat completion: the body is an object."""
     t.refused(await t.post(CHAT, [1, 2, 3]), "a body that is a list")
 
 
 @SUITE.check("an empty body is refused with a 4xx")
-async def empty_body(t: Trial) -> None:
+async def empty_body(t: Attempt) -> None:
     """OpenAI API, Create chat completion: messages is required."""
     t.refused(await t.post(CHAT, b""), "an empty body")
 
 
 @SUITE.check("NaN in the body is refused with a 4xx")
-async def nan(t: Trial) -> None:
+async def nan(t: Attempt) -> None:
     """RFC 8259, section 6: Infinity and NaN are not permitted."""
     raw = orjson.dumps(t.chat_body("Hello", max_tokens=2, temperature=0))
-    heard = await t.post(CHAT, raw.replace(b'"temperature":0', b'"temperature":NaN'))
-    t.refused(heard, "NaN")
+    answer = await t.post(CHAT, raw.replace(b'"temperature":0', b'"temperature":NaN'))
+    t.refused(answer, "NaN")
 
 
 @SUITE.check("a deeply nested body never gives a 5xx, and the server lives on", harsh=True)
-async def deep_body(t: Trial) -> None:
+async def deep_body(t: Attempt) -> None:
     """RFC 8259, section 9: a parser may limit the depth of nesting."""
     raw = orjson.dumps(t.chat_body("Hello", max_tokens=1, x_deep="HERE"))
-    heard = await t.post(CHAT, raw.replace(b'"HERE"', b"[" * 5000 + b"]" * 5000))
+    answer = await t.post(CHAT, raw.replace(b'"HERE"', b"[" * 5000 + b"]" * 5000))
     t.require(
-        0 < heard.status < 500, "an answer or a 4xx", f"{heard.status}: {shown(heard.problem)}"
+        0 < answer.status < 500, "an answer or a 4xx", f"{answer.status}: {shown(answer.problem)}"
     )
     await t.healthy()
 
@@ -266,9 +266,9 @@ async def deep_body(t: Trial) -> None:
 @SUITE.check(
     "a body of 1 MB is answered or refused, never a 5xx, and the server lives on", harsh=True
 )
-async def huge_body(t: Trial) -> None:
+async def huge_body(t: Attempt) -> None:
     """RFC 9110, 15.5.14: content too large is the client's fault."""
     body = t.chat_body("hello world\n" * (_HUGE_BYTES // 12), max_tokens=1)
-    heard = await t.post(CHAT, body)
-    t.require(0 < heard.status < 500, "an answer or a 4xx", str(heard.status))
+    answer = await t.post(CHAT, body)
+    t.require(0 < answer.status < 500, "an answer or a 4xx", str(answer.status))
     await t.healthy()

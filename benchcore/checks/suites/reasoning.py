@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from benchcore.checks.answers import shown
+from benchcore.checks.attempt import CHAT, Attempt
 from benchcore.checks.check import Suite
-from benchcore.checks.trial import CHAT, Trial
 
 if TYPE_CHECKING:
-    from benchcore.checks.answers import Heard
+    from benchcore.checks.answers import CheckAnswer
 
 
 SUITE = Suite("reasoning", "reasoning, and where it ends")
@@ -19,21 +19,21 @@ _ASK: Final = "Is 91 a prime number?"
 _ROOM: Final = 2000
 
 
-def _reasoning(t: Trial, heard: Heard) -> str:
-    found = [heard.message().get(key) for key in t.subject.reasoning_keys]
+def _reasoning(t: Attempt, answer: CheckAnswer) -> str:
+    found = [answer.message().get(key) for key in t.subject.reasoning_keys]
     return "".join(text for text in found[:] if isinstance(text, str) and text)
 
 
 @SUITE.check("the message has reasoning of its own, not empty", needs=_NEEDS)
-async def present(t: Trial) -> None:
+async def present(t: Attempt) -> None:
     """VLLM, Reasoning Outputs: reasoning; DeepSeek API: reasoning_content."""
-    heard = await t.chat(_ASK, reasoning_effort="low", max_tokens=_ROOM)
+    answer = await t.chat(_ASK, reasoning_effort="low", max_tokens=_ROOM)
     keys = " or ".join(t.subject.reasoning_keys)
-    t.require(_reasoning(t, heard), f"{keys}, not empty", shown(heard.message()))
+    t.require(_reasoning(t, answer), f"{keys}, not empty", shown(answer.message()))
 
 
 @SUITE.check("streamed reasoning comes before the content", needs=_NEEDS)
-async def before_content(t: Trial) -> None:
+async def before_content(t: Attempt) -> None:
     """VLLM, Reasoning Outputs, Streaming."""
     stream = await t.stream_chat(_ASK, reasoning_effort="low", max_tokens=_ROOM)
     kinds = [
@@ -46,7 +46,7 @@ async def before_content(t: Trial) -> None:
 
 
 @SUITE.check("streamed reasoning is that of the plain answer, at temperature 0", needs=_NEEDS)
-async def streamed_equals_plain(t: Trial) -> None:
+async def streamed_equals_plain(t: Attempt) -> None:
     """OpenAI API, stream: the same completion, in pieces."""
     fields: dict[str, Any] = {"reasoning_effort": "medium", "max_tokens": _ROOM}
     plain = _reasoning(t, await t.chat(_ASK, **fields))
@@ -55,15 +55,15 @@ async def streamed_equals_plain(t: Trial) -> None:
 
 
 @SUITE.check("no <think> is left in the content", needs=_NEEDS)
-async def no_tags_left(t: Trial) -> None:
+async def no_tags_left(t: Attempt) -> None:
     """VLLM, Reasoning Outputs: the parser takes the tags away."""
-    heard = await t.chat("Is 97 a prime number?", reasoning_effort="low", max_tokens=_ROOM)
-    said = heard.text()
+    answer = await t.chat("Is 97 a prime number?", reasoning_effort="low", max_tokens=_ROOM)
+    said = answer.text()
     t.require("<think>" not in said and "</think>" not in said, "no tags", said)
 
 
 @SUITE.check("no <think> is left in the streamed content", needs=_NEEDS)
-async def no_tags_left_streamed(t: Trial) -> None:
+async def no_tags_left_streamed(t: Attempt) -> None:
     """VLLM, Reasoning Outputs: the parser takes the tags away."""
     ask = "Is 97 a prime number?"
     stream = await t.stream_chat(ask, reasoning_effort="low", max_tokens=_ROOM)
@@ -72,14 +72,14 @@ async def no_tags_left_streamed(t: Trial) -> None:
 
 
 @SUITE.check("a budget that reasoning has used up says length", needs=_NEEDS)
-async def budget_says_length(t: Trial) -> None:
+async def budget_says_length(t: Attempt) -> None:
     """OpenAI API, finish_reason: length, though no content came."""
-    heard = await t.chat(_ASK, reasoning_effort="high", max_tokens=4)
-    t.require(heard.finish() == "length", "length", heard.finish())
+    answer = await t.chat(_ASK, reasoning_effort="high", max_tokens=4)
+    t.require(answer.finish() == "length", "length", answer.finish())
 
 
 @SUITE.check("every reasoning_effort is accepted", needs=_NEEDS)
-async def efforts(t: Trial) -> None:
+async def efforts(t: Attempt) -> None:
     """OpenAI API, Create chat completion: reasoning_effort."""
     for effort in ("low", "medium", "high"):
         await t.chat("Hello", reasoning_effort=effort, max_tokens=3)
@@ -88,7 +88,7 @@ async def efforts(t: Trial) -> None:
 @SUITE.check(
     "an unknown reasoning_effort is refused", needs=_NEEDS, tolerance="some engines ignore it"
 )
-async def unknown_effort(t: Trial) -> None:
+async def unknown_effort(t: Attempt) -> None:
     """OpenAI API, Create chat completion: reasoning_effort."""
     body = t.chat_body("Hello", reasoning_effort="heroic", max_tokens=3)
     t.refused(await t.post(CHAT, body), "reasoning_effort heroic")
@@ -97,8 +97,8 @@ async def unknown_effort(t: Trial) -> None:
 @SUITE.check(
     "enable_thinking false gives no reasoning", needs=_NEEDS, extension="chat_template_kwargs"
 )
-async def thinking_off(t: Trial) -> None:
+async def thinking_off(t: Attempt) -> None:
     """VLLM and SGLang, Qwen3: chat_template_kwargs.enable_thinking."""
     off = {"enable_thinking": False}
-    heard = await t.chat(_ASK, "chat_template_kwargs", chat_template_kwargs=off, max_tokens=32)
-    t.require(not _reasoning(t, heard), "no reasoning", shown(heard.message()))
+    answer = await t.chat(_ASK, "chat_template_kwargs", chat_template_kwargs=off, max_tokens=32)
+    t.require(not _reasoning(t, answer), "no reasoning", shown(answer.message()))

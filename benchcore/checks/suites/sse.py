@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from benchcore.checks.answers import DONE, CheckFailedError, dig, shown
+from benchcore.checks.attempt import CHAT, Attempt
 from benchcore.checks.check import Suite
-from benchcore.checks.trial import CHAT, Trial
 
 if TYPE_CHECKING:
-    from benchcore.checks.answers import HeardStream
+    from benchcore.checks.answers import StreamedAnswer
 
 
 SUITE = Suite("sse", "the framing and the content of streams")
@@ -30,13 +30,13 @@ _FAULT: Final = "x-sim-fault"
 """Header by which our simulator fails on demand; any other server ignores it."""
 
 
-async def _stream(t: Trial, **fields: Any) -> HeardStream:
+async def _stream(t: Attempt, **fields: Any) -> StreamedAnswer:
     fields = {"max_tokens": 16, **fields}
     return await t.stream_chat("Tell me a short story.", **fields)
 
 
 @SUITE.check("the content type is text/event-stream")
-async def content_type(t: Trial) -> None:
+async def content_type(t: Attempt) -> None:
     """HTML standard, 9.2.5: the MIME type of a stream."""
     stream = await _stream(t)
     value = stream.header("content-type") or "none"
@@ -44,7 +44,7 @@ async def content_type(t: Trial) -> None:
 
 
 @SUITE.check("every line is legal: a known field, a comment or empty")
-async def framing(t: Trial) -> None:
+async def framing(t: Attempt) -> None:
     """HTML standard, 9.2.6: a line of another form is ignored by clients, so it is lost."""
     stream = await _stream(t)
     body = stream.body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -54,7 +54,7 @@ async def framing(t: Trial) -> None:
 
 
 @SUITE.check("the stream ends with an empty line, so that its last event counts")
-async def last_event_ends(t: Trial) -> None:
+async def last_event_ends(t: Attempt) -> None:
     """HTML standard, 9.2.6: an incomplete event at the end of the stream is discarded."""
     stream = await _stream(t)
     tail = stream.body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")[-40:]
@@ -62,14 +62,14 @@ async def last_event_ends(t: Trial) -> None:
 
 
 @SUITE.check("there is exactly one [DONE]")
-async def one_done(t: Trial) -> None:
+async def one_done(t: Attempt) -> None:
     """OpenAI API, stream: terminated by a data: [DONE] message."""
     stream = await _stream(t)
     t.require(stream.done == 1, "one [DONE]", f"{stream.done}")
 
 
 @SUITE.check("nothing follows [DONE]")
-async def done_is_last(t: Trial) -> None:
+async def done_is_last(t: Attempt) -> None:
     """OpenAI API, stream: terminated by a data: [DONE] message."""
     stream = await _stream(t)
     found = [event.data.strip() for event in stream.events]
@@ -77,7 +77,7 @@ async def done_is_last(t: Trial) -> None:
     t.require(not after, "nothing behind [DONE]", repr(after[:3]))
 
 
-async def _constant(t: Trial, key: str) -> None:
+async def _constant(t: Attempt, key: str) -> None:
     stream = await _stream(t)
     values = {orjson.dumps(chunk[key]) for chunk in stream.chunks if key in chunk}
     missing = sum(1 for chunk in stream.chunks if key not in chunk and not chunk.get("error"))
@@ -86,25 +86,25 @@ async def _constant(t: Trial, key: str) -> None:
 
 
 @SUITE.check("id is the same in every chunk")
-async def id_constant(t: Trial) -> None:
+async def id_constant(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object: each chunk has the same ID."""
     await _constant(t, "id")
 
 
 @SUITE.check("model is the same in every chunk")
-async def model_constant(t: Trial) -> None:
+async def model_constant(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object."""
     await _constant(t, "model")
 
 
 @SUITE.check("created is the same in every chunk")
-async def created_constant(t: Trial) -> None:
+async def created_constant(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object: each chunk has the same timestamp."""
     await _constant(t, "created")
 
 
 @SUITE.check("each chunk's object is chat.completion.chunk")
-async def object_is_chunk(t: Trial) -> None:
+async def object_is_chunk(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object."""
     stream = await _stream(t)
     wrong = [chunk.get("object") for chunk in stream.chunks]
@@ -113,7 +113,7 @@ async def object_is_chunk(t: Trial) -> None:
 
 
 @SUITE.check("the role comes once, in the first delta")
-async def role_once(t: Trial) -> None:
+async def role_once(t: Attempt) -> None:
     """OpenAI API, Streaming: the first delta has the role."""
     stream = await _stream(t)
     roles = [delta.get("role") for delta in stream.deltas()]
@@ -123,7 +123,7 @@ async def role_once(t: Trial) -> None:
 
 
 @SUITE.check("the role never changes in a stream")
-async def role_never_changes(t: Trial) -> None:
+async def role_never_changes(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object: delta.role is the author of the message."""
     stream = await _stream(t)
     roles = {delta.get("role") for delta in stream.deltas()} - {None, "", "assistant"}
@@ -131,7 +131,7 @@ async def role_never_changes(t: Trial) -> None:
 
 
 @SUITE.check("each choice has exactly one finish_reason")
-async def one_finish(t: Trial) -> None:
+async def one_finish(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object: null until the choice has ended."""
     stream = await _stream(t)
     finishes = stream.finishes()
@@ -139,7 +139,7 @@ async def one_finish(t: Trial) -> None:
 
 
 @SUITE.check("no output follows the finish_reason")
-async def nothing_after_finish(t: Trial) -> None:
+async def nothing_after_finish(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object: finish_reason comes with the end."""
     stream = await _stream(t)
     ended = False
@@ -150,7 +150,7 @@ async def nothing_after_finish(t: Trial) -> None:
 
 
 @SUITE.check("chunks joined are the plain answer, at temperature 0")
-async def equals_plain(t: Trial) -> None:
+async def equals_plain(t: Attempt) -> None:
     """OpenAI API, stream: the same completion, in pieces."""
     plain = await t.chat("Name three rivers.", max_tokens=24)
     stream = await t.stream_chat("Name three rivers.", max_tokens=24)
@@ -158,7 +158,7 @@ async def equals_plain(t: Trial) -> None:
 
 
 @SUITE.check("the stream ends for the same reason as the plain answer, at temperature 0")
-async def finish_equals_plain(t: Trial) -> None:
+async def finish_equals_plain(t: Attempt) -> None:
     """OpenAI API, stream: the same completion, in pieces."""
     plain = await t.chat("Name two lakes.", max_tokens=24)
     stream = await t.stream_chat("Name two lakes.", max_tokens=24)
@@ -166,7 +166,7 @@ async def finish_equals_plain(t: Trial) -> None:
 
 
 @SUITE.check("each event is JSON")
-async def events_are_json(t: Trial) -> None:
+async def events_are_json(t: Attempt) -> None:
     """OpenAI API, stream: data-only events of chunk objects."""
     stream = await _stream(t)
     for event in stream.events:
@@ -180,7 +180,7 @@ async def events_are_json(t: Trial) -> None:
 
 
 @SUITE.check("each event is UTF-8, and no character is cut in two")
-async def utf8_whole(t: Trial) -> None:
+async def utf8_whole(t: Attempt) -> None:
     """HTML standard, 9.2.5: a stream is UTF-8; U+FFFD shows a character that was cut."""
     ask = (
         "请原样重复，不要说别的：你好，世界\N{ROCKET}"  # noqa: RUF001  it is Chinese
@@ -213,7 +213,7 @@ async def utf8_whole(t: Trial) -> None:
 
 
 @SUITE.check("choices is empty only in the chunk that carries usage")
-async def empty_choices(t: Trial) -> None:
+async def empty_choices(t: Attempt) -> None:
     """OpenAI API, stream_options.include_usage: choices is empty in that chunk."""
     stream = await _stream(t, stream_options={"include_usage": True})
     for chunk in stream.chunks:
@@ -226,7 +226,7 @@ async def empty_choices(t: Trial) -> None:
     alone=True,
     model_dependent=True,  # and on what else the machine does
 )
-async def spread_in_time(t: Trial) -> None:
+async def spread_in_time(t: Attempt) -> None:
     """OpenAI API, stream: sent as it becomes available.
 
     A short answer of a fast server may come in lumps because this machine, or the server's, was
@@ -253,7 +253,7 @@ async def spread_in_time(t: Trial) -> None:
             return
 
 
-def _judge_spread(t: Trial, came: list[int]) -> None:
+def _judge_spread(t: Attempt, came: list[int]) -> None:
     """Fail unless text came all the time.
 
     Args:
@@ -280,7 +280,7 @@ def _judge_spread(t: Trial, came: list[int]) -> None:
 
 
 @SUITE.check("an error in mid-stream is an event with an error object")
-async def error_event(t: Trial) -> None:
+async def error_event(t: Attempt) -> None:
     """OpenAI and vLLM: an error object as data, since the status has been sent."""
     body = t.chat_body("Tell me a short story.", stream=True, max_tokens=16)
     stream = await t.post_stream(CHAT, body, {_FAULT: "error_event:3"})
@@ -292,10 +292,10 @@ async def error_event(t: Trial) -> None:
 
 
 @SUITE.check("a refused stream is a plain error with its status, not a stream")
-async def refusal_is_plain(t: Trial) -> None:
+async def refusal_is_plain(t: Attempt) -> None:
     """OpenAI API, Error codes: a status and a JSON body, also where stream is true."""
     body = t.chat_body("Hello", stream=True, temperature="hot")
-    heard = await t.post(CHAT, body)
-    t.refused(heard, "a bad parameter of a stream")
-    kind = heard.header("content-type") or "none"
+    answer = await t.post(CHAT, body)
+    t.refused(answer, "a bad parameter of a stream")
+    kind = answer.header("content-type") or "none"
     t.require("application/json" in kind, "content type application/json", kind)

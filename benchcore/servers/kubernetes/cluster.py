@@ -39,7 +39,7 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=10)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiAnswer:
     """What the API server said."""
 
     status: int
@@ -106,7 +106,7 @@ class Cluster:
         body: Json | None = None,
         content_type: str = "application/json",
         accept: Collection[int] = (),
-    ) -> Answer:
+    ) -> ApiAnswer:
         """Ask once, and again where the fault may pass.
 
         Args:
@@ -122,12 +122,12 @@ class Cluster:
             TargetError: the server cannot be reached, or did not get over its fault.
         """
 
-        async def once() -> Answer:
+        async def once() -> ApiAnswer:
             response = await self._send(method, path, query, body, content_type, _TIMEOUT)
             async with response:
-                return Answer(response.status, await response.read(), response.headers)
+                return ApiAnswer(response.status, await response.read(), response.headers)
 
-        answer: Answer = await self._tried(once, f"{method} {path}", accept)
+        answer: ApiAnswer = await self._tried(once, f"{method} {path}", accept)
         return answer
 
     @asynccontextmanager
@@ -147,12 +147,12 @@ class Cluster:
         """
         timeout = aiohttp.ClientTimeout(sock_connect=10, sock_read=idle_seconds)
 
-        async def once() -> aiohttp.ClientResponse | Answer:
+        async def once() -> aiohttp.ClientResponse | ApiAnswer:
             response = await self._send("GET", path, query, None, "application/json", timeout)
             if response.status == 200 or response.status in accept:
                 return response
             async with response:
-                return Answer(response.status, await response.read(), response.headers)
+                return ApiAnswer(response.status, await response.read(), response.headers)
 
         response = await self._tried(once, f"GET {path}", accept)
         async with response:
@@ -313,7 +313,7 @@ class Cluster:
         self._earlier.append(self._client)
         self._client = client
 
-    def _fault(self, answer: Answer, what: str) -> BenchcoreError:
+    def _fault(self, answer: ApiAnswer, what: str) -> BenchcoreError:
         message = f"{self.where}: {what}: {answer.status}: {answer.message}"
         match answer.status:
             case 401:
@@ -325,14 +325,14 @@ class Cluster:
         return (ConfigError if answer.status in _USERS else TargetError)(message)
 
 
-def _may_pass(answer: Answer) -> bool:
+def _may_pass(answer: ApiAnswer) -> bool:
     if answer.status == 409:
         # Somebody wrote between reading and writing; that it is there already stays so.
         return answer.json().get("reason") == "Conflict"
     return answer.status in _PASSING
 
 
-def _asked_wait(answer: Answer, wait: float) -> float:
+def _asked_wait(answer: ApiAnswer, wait: float) -> float:
     asked = answer.headers.get("Retry-After", "")
     return min(float(asked), _LONGEST_ASKED_WAIT) if asked.isdecimal() else wait
 

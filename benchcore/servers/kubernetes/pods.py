@@ -162,7 +162,7 @@ def _short(message: Any) -> str:
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 
 
-class Vigil:
+class PodWatch:
     """Compares pods with what they were.
 
     Args:

@@ -34,7 +34,7 @@ from benchcore.servers.kubernetes.pods import last_lines
 from benchcore.servers.kubernetes.removal import Placed, look_for, remove
 from benchcore.servers.kubernetes.resources import RUN, Access, label_selector, name_of, run_labels
 from benchcore.servers.kubernetes.rollout import Rollout
-from benchcore.servers.kubernetes.sidecar import Attendance, AttendantProcess
+from benchcore.servers.kubernetes.sidecar import SidecarProcess, SidecarTask
 
 KEPT = "manifests.yaml"
 
@@ -61,7 +61,7 @@ class KubernetesServer:
         labels: Mapping[str, str],
         tell: Callable[[str], None],
         sleep: Sleep = asyncio.sleep,
-        attend: Callable[[Attendance], AttendantProcess] = AttendantProcess,
+        attend: Callable[[SidecarTask], SidecarProcess] = SidecarProcess,
     ) -> None:
         self._config = config
         self._base = base
@@ -72,7 +72,7 @@ class KubernetesServer:
         self._new_attendant = attend
         self._access = Access(_file(config.kubeconfig, base), config.context)
         self._placement: Placement | None = None
-        self._attendant: AttendantProcess | None = None
+        self._attendant: SidecarProcess | None = None
         self._tunnel = False
 
     def kept(self) -> Mapping[str, bytes]:
@@ -127,13 +127,13 @@ class KubernetesServer:
             left = [f"what was applied is not removed: {error}; later: {clean}"]
         finally:
             self._tunnel = False
-            attendant, self._attendant = self._attendant, None
-            if attendant is not None:
+            sidecar, self._attendant = self._attendant, None
+            if sidecar is not None:
                 # After the removal, so that the logs hold the last words.
-                if attendant.failed:
+                if sidecar.failed:
                     self._tell("what follows the logs ended early: they may not be whole")
-                await attendant.stop()
-                for note in attendant.notes:
+                await sidecar.stop()
+                for note in sidecar.notes:
                     self._tell(note)
         return left
 
@@ -185,7 +185,7 @@ class KubernetesServer:
         spaces = {one.namespace for one in placed if one.namespace is not None}
         self._logs.mkdir(parents=True, exist_ok=True)
         self._attendant = self._new_attendant(
-            Attendance(
+            SidecarTask(
                 kubeconfig=self._access.kubeconfig,
                 context=self._access.context,
                 namespaces=tuple(sorted(spaces | {self._config.namespace})),

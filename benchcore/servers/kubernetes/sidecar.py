@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 from benchcore.base.errors import BenchcoreError, TargetError
 from benchcore.servers.kubernetes.address import PortForward
 from benchcore.servers.kubernetes.cluster import Cluster
-from benchcore.servers.kubernetes.pods import PodLogs, Vigil
+from benchcore.servers.kubernetes.pods import PodLogs, PodWatch
 from benchcore.servers.kubernetes.resources import POD, Access, Json, uid_of
 from benchcore.servers.kubernetes.watch import Watch
 
@@ -26,7 +26,7 @@ _AGAIN_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Attendance:
+class SidecarTask:
     """What is attended.
 
     Args:
@@ -55,19 +55,19 @@ class Attendance:
         return cls(**json.loads(line))
 
 
-class Attendant:
+class Sidecar:
     """The child side: attends until its standard input ends."""
 
-    def __init__(self, attendance: Attendance, cluster: Cluster) -> None:
+    def __init__(self, task: SidecarTask, cluster: Cluster) -> None:
         self._cluster = cluster
-        folder = Path(attendance.folder)
-        self._logs = PodLogs(cluster, folder, attendance.secrets, _note)
-        query = [("labelSelector", attendance.selector)]
+        folder = Path(task.folder)
+        self._logs = PodLogs(cluster, folder, task.secrets, _note)
+        query = [("labelSelector", task.selector)]
         self._watches = [
-            Watch(cluster, POD, space, query, changed=self._look) for space in attendance.namespaces
+            Watch(cluster, POD, space, query, changed=self._look) for space in task.namespaces
         ]
         self._complete = False
-        self._vigil: Vigil | None = None
+        self._vigil: PodWatch | None = None
         self._forward: PortForward | None = None
         self._noted: set[str] = set()
 
@@ -105,7 +105,7 @@ class Attendant:
             elif "guard" in command:
                 for watch in self._watches:
                     await watch.list()  # the watch may be behind what the other process knows
-                self._vigil = Vigil(self._pods())
+                self._vigil = PodWatch(self._pods())
                 _say(guarded=True)
         except (BenchcoreError, OSError) as error:
             _say(error=str(error))
@@ -148,13 +148,13 @@ def _say(**what: Any) -> None:
         print(json.dumps(what), flush=True)
 
 
-async def _attend(attendance: Attendance) -> None:
+async def _attend(task: SidecarTask) -> None:
     commands = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     pipe = os.fdopen(0, "rb", buffering=0, closefd=False)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), pipe)
-    async with Cluster(Access(attendance.kubeconfig, attendance.context)) as cluster:
-        await Attendant(attendance, cluster).attend(commands)
+    async with Cluster(Access(task.kubeconfig, task.context)) as cluster:
+        await Sidecar(task, cluster).attend(commands)
 
 
 def main() -> int:
@@ -164,7 +164,7 @@ def main() -> int:
         return 0  # whoever started us has gone before saying anything
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_attend(Attendance.read(line)))
+            runner.run(_attend(SidecarTask.read(line)))
     except BenchcoreError as error:
         _say(error=str(error))
         return error.exit_code
@@ -200,7 +200,7 @@ _STEP_SECONDS: Final = 0.2
 _STOP_SECONDS: Final = 5.0
 
 
-class AttendantProcess:
+class SidecarProcess:
     """Starts ``python -m benchcore.servers.kubernetes.sidecar``; it ends when this process does.
 
     Attributes:
@@ -210,9 +210,9 @@ class AttendantProcess:
         attendance: what is attended.
     """
 
-    def __init__(self, attendance: Attendance) -> None:
+    def __init__(self, task: SidecarTask) -> None:
         self.notes: list[str] = []
-        self._attendance = attendance
+        self._attendance = task
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
         self._ended: str | None = None

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import orjson
 
 from benchcore.checks.answers import (
+    CheckAnswer,
     CheckFailedError,
-    Heard,
-    HeardStream,
     SkippedError,
+    StreamedAnswer,
     UnsettledError,
     UnsupportedError,
     shown,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS: Final = 0.005
 
 
-class UnderWay:
+class PendingRequest:
     """A request whose answer is coming.
 
     Args:
@@ -87,10 +87,10 @@ REFUSALS: Final = frozenset({400, 403, 404, 405, 415, 422, 501})
 
 MAX_TOKENS: Final = 64
 
-H = TypeVar("H", bound=Heard)
+H = TypeVar("H", bound=CheckAnswer)
 
 
-class Trial:
+class Attempt:
     """One try of one check: sends, keeps what came, judges.
 
     Args:
@@ -103,7 +103,7 @@ class Trial:
     ) -> None:
         self.subject = subject
         self._on_wait = on_wait
-        self.exchanges: list[Heard] = []
+        self.exchanges: list[CheckAnswer] = []
         self.tolerated: list[str] = []
 
     # Sending anything.
@@ -114,7 +114,7 @@ class Trial:
         path: str,
         body: Mapping[str, Any] | Sequence[Any] | bytes | None = None,
         headers: Mapping[str, str | None] | None = None,
-    ) -> Heard:
+    ) -> CheckAnswer:
         """Send a request and return what came, whatever its status.
 
         A request that the server puts off for load, with 429 or with 503 and `Retry-After`, is sent
@@ -130,13 +130,13 @@ class Trial:
             CheckFailedError: no whole answer came.
             UnsettledError: it was put off each time.
         """
-        return await self._send(Heard, method, path, body, headers or {})
+        return await self._send(CheckAnswer, method, path, body, headers or {})
 
-    async def at_once(self, path: str, body: Mapping[str, Any]) -> Heard:
+    async def at_once(self, path: str, body: Mapping[str, Any]) -> CheckAnswer:
         """POST something without waiting for anything, and return also a refusal for load."""
-        return await self._send_once(Heard, "POST", path, orjson.dumps(body), {})
+        return await self._send_once(CheckAnswer, "POST", path, orjson.dumps(body), {})
 
-    async def get(self, path: str, headers: Mapping[str, str | None] | None = None) -> Heard:
+    async def get(self, path: str, headers: Mapping[str, str | None] | None = None) -> CheckAnswer:
         """GET something."""
         return await self.send("GET", path, None, headers)
 
@@ -145,7 +145,7 @@ class Trial:
         path: str,
         body: Mapping[str, Any] | Sequence[Any] | bytes,
         headers: Mapping[str, str | None] | None = None,
-    ) -> Heard:
+    ) -> CheckAnswer:
         """POST something and return what came, whatever its status."""
         return await self.send("POST", path, body, headers)
 
@@ -154,9 +154,9 @@ class Trial:
         path: str,
         body: Mapping[str, Any],
         headers: Mapping[str, str | None] | None = None,
-    ) -> HeardStream:
+    ) -> StreamedAnswer:
         """POST something whose answer is a stream; whatever its status."""
-        return await self._send(HeardStream, "POST", path, body, headers or {})
+        return await self._send(StreamedAnswer, "POST", path, body, headers or {})
 
     async def _send(
         self,
@@ -171,14 +171,15 @@ class Trial:
         tries = 0
         while True:
             self._on_wait(await pace.turn())
-            heard = await self._send_once(form, method, path, sent, headers)
+            answer = await self._send_once(form, method, path, sent, headers)
             tries += 1
-            if not was_put_off(heard.record):
+            if not was_put_off(answer.record):
                 pace.answered()
-                return heard
-            if not pace.put_off(heard.record, tries):
+                return answer
+            if not pace.put_off(answer.record, tries):
                 raise UnsettledError(
-                    f"put off with status {heard.status} in each of {tries} tries: {heard.problem}"
+                    f"put off with status {answer.status} in each of {tries} tries: "
+                    f"{answer.problem}"
                 )
 
     async def _send_once(
@@ -203,22 +204,22 @@ class Trial:
         finally:
             # Where the check's time is up, what has come so far is what there is to show.
             client.cancel(exchange)
-            heard = form(method, path, sent, headers, exchange.record)
-            self.exchanges.append(heard)
+            answer = form(method, path, sent, headers, exchange.record)
+            self.exchanges.append(answer)
         if record.outcome is not Outcome.OK:
             raise CheckFailedError("a whole answer", f"{record.outcome}: {record.error}")
-        if isinstance(heard, HeardStream) and heard.unended:
+        if isinstance(answer, StreamedAnswer) and answer.unended:
             raise CheckFailedError("a stream of events", "an event of the stream has no end")
-        return heard
+        return answer
 
-    def begin(self, path: str, body: Mapping[str, Any]) -> UnderWay:
+    def begin(self, path: str, body: Mapping[str, Any]) -> PendingRequest:
         """POST something and return while the answer comes; the caller ends it."""
         client = self.subject.client
         sent = orjson.dumps(body)
         request = client.prepare_raw("POST", path, sent)
         exchange = client.start(request, time.perf_counter_ns(), lambda _record: None)
-        self.exchanges.append(Heard("POST", path, sent, {}, exchange.record))
-        return UnderWay(client, exchange)
+        self.exchanges.append(CheckAnswer("POST", path, sent, {}, exchange.record))
+        return PendingRequest(client, exchange)
 
     # Sending what generates.
 
@@ -253,7 +254,7 @@ class Trial:
 
     async def chat(
         self, messages: str | Sequence[Mapping[str, Any]], optional: str = "", **fields: Any
-    ) -> Heard:
+    ) -> CheckAnswer:
         """Ask for a plain answer to a chat.
 
         Args:
@@ -269,45 +270,47 @@ class Trial:
 
     async def stream_chat(
         self, messages: str | Sequence[Mapping[str, Any]], optional: str = "", **fields: Any
-    ) -> HeardStream:
+    ) -> StreamedAnswer:
         """Ask for a streamed answer to a chat; as `chat`."""
         body = self.chat_body(messages, **{"stream": True, **fields})
         return self.accepted(await self.post_stream(CHAT, body), optional)
 
-    async def complete(self, prompt: Any, optional: str = "", **fields: Any) -> Heard:
+    async def complete(self, prompt: Any, optional: str = "", **fields: Any) -> CheckAnswer:
         """Ask for a plain completion; as `chat`."""
         body = self.completion_body(prompt, **fields)
         return self.accepted(await self.post(COMPLETIONS, body), optional)
 
-    async def stream_complete(self, prompt: Any, optional: str = "", **fields: Any) -> HeardStream:
+    async def stream_complete(
+        self, prompt: Any, optional: str = "", **fields: Any
+    ) -> StreamedAnswer:
         """Ask for a streamed completion; as `chat`."""
         body = self.completion_body(prompt, **{"stream": True, **fields})
         return self.accepted(await self.post_stream(COMPLETIONS, body), optional)
 
     # Judging.
 
-    def accepted(self, heard: H, optional: str = "") -> H:
+    def accepted(self, answer: H, optional: str = "") -> H:
         """Return an answer whose status is 200.
 
         Args:
-            heard: the answer.
+            answer: that came.
             optional: the feature whose refusal means that it is not supported.
 
         Raises:
             UnsupportedError: the optional feature was refused.
             CheckFailedError: any other status.
         """
-        if heard.status == 200:
-            return heard
-        if optional and heard.status in REFUSALS:
-            raise UnsupportedError(f"{optional} is refused: {heard.status}, {heard.problem}")
-        raise CheckFailedError("status 200", f"{heard.status}: {heard.problem}")
+        if answer.status == 200:
+            return answer
+        if optional and answer.status in REFUSALS:
+            raise UnsupportedError(f"{optional} is refused: {answer.status}, {answer.problem}")
+        raise CheckFailedError("status 200", f"{answer.status}: {answer.problem}")
 
-    def refused(self, heard: Heard, what: str, statuses: Sequence[int] = ()) -> None:
+    def refused(self, answer: CheckAnswer, what: str, statuses: Sequence[int] = ()) -> None:
         """Demand that a request was refused by a 4xx with a body that says why.
 
         Args:
-            heard: the answer.
+            answer: that came.
             what: the fault of the request.
             statuses: the ones that fit; none: any 4xx.
 
@@ -315,15 +318,15 @@ class Trial:
             CheckFailedError: it was accepted, or refused otherwise.
         """
         wanted = " or ".join(map(str, statuses)) or "4xx"
-        fits = heard.status in statuses if statuses else 400 <= heard.status < 500
-        self.require(fits, f"{what} to be refused with {wanted}", f"status {heard.status}")
-        error = heard.find("error")
-        said = error or heard.find("message") or heard.find("detail")
-        self.require(said, f"{what} to be refused with a body that says why", shown(heard.json))
+        fits = answer.status in statuses if statuses else 400 <= answer.status < 500
+        self.require(fits, f"{what} to be refused with {wanted}", f"status {answer.status}")
+        error = answer.find("error")
+        said = error or answer.find("message") or answer.find("detail")
+        self.require(said, f"{what} to be refused with a body that says why", shown(answer.json))
         self.prefer(
             isinstance(error, dict),
             f"{what} to be refused with an object error",
-            shown(heard.json),
+            shown(answer.json),
             "engines and the gateways before them have envelopes of their own",
         )
 
@@ -333,8 +336,8 @@ class Trial:
         Raises:
             CheckFailedError: it is not.
         """
-        heard = await self.post(CHAT, self.chat_body("Hello", max_tokens=2))
-        self.require(heard.status == 200, "the server healthy right after", f"{heard.status}")
+        answer = await self.post(CHAT, self.chat_body("Hello", max_tokens=2))
+        self.require(answer.status == 200, "the server healthy right after", f"{answer.status}")
 
     def require(self, holds: object, expected: str, got: object) -> None:
         """Fail unless something holds.
@@ -388,7 +391,7 @@ class Trial:
         A tolerance is for what a server says, a value or a refusal with 4xx: never for a connection
         that was refused or broke, for a time-out, or for a 5xx.
         """
-        return next((fault for heard in self.exchanges if (fault := heard.fault)), "")
+        return next((fault for answer in self.exchanges if (fault := answer.fault)), "")
 
     def skip(self, reason: str) -> None:
         """Leave the check out.
