@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import os
 import subprocess
 import sys
@@ -13,17 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from benchcore.base.errors import ConfigError, ResultsError, TargetError
+from benchcore.base.errors import ConfigError, TargetError
 from benchcore.cli import values
 from benchcore.cli.target import read_target, validated, warnings
 
 if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
-    from benchcore.config.target import Target
-    from benchcore.evals.under_load import Questions
-    from benchcore.metrics.accuracy import AccuracyReport, Sample
-    from benchcore.runs.run import RunResult
-    from benchcore.runs.samples import SampleFile
+    from benchcore.config.target import Endpoint, Target
+    from benchcore.evals.under_load import LoadEval
+    from benchcore.metrics.accuracy import AccuracyReport
 
 
 def read_result(given: dict[str, Any], config: EvalConfig) -> AccuracyReport:
@@ -93,14 +90,6 @@ async def _with_model(target: Target) -> Target:
     return target.model_copy(update={"model": found.model})
 
 
-def provided_folder(given: dict[str, Any], started: dt.datetime) -> Path:
-    """Make the folder of a run."""
-    from benchcore.base.files import make_folder
-
-    name = given["run_name"] or f"eval-{given['name'] or 'gpqa'}-{given['provider']}"
-    return make_folder(Path(given["output"]), started.strftime("%Y%m%dT%H%M%SZ"), name)
-
-
 def check_provider(given: dict[str, Any]) -> None:
     """Refuse options that do not go together.
 
@@ -128,83 +117,19 @@ SIM_ABILITY: Final = 0.8
 """Of the simulator that a command starts, as a fraction of the questions that it knows."""
 
 
-class Evaluation:
-    """The questions of a climb, and what came of them.
+def read_evaluation(given: dict[str, Any], endpoint: Endpoint) -> LoadEval:
+    """Return what the options of a climb say of an eval.
 
     Args:
-        questions: that are asked.
-    """
-
-    def __init__(self, questions: Questions) -> None:
-        from benchcore.evals.under_load import LoadGrader
-
-        self.questions = questions
-        self.grader = LoadGrader(questions, self._take)
-        self.run: RunResult | None = None
-        """The run that it is of, once there is one."""
-        self._file: SampleFile | None = None
-
-    def _take(self, level: str, repeat: int, sample: Sample) -> None:
-        from benchcore.runs.samples import SampleFile
-
-        assert self.run is not None
-        if self.run.folder is None:
-            return
-        try:
-            if self._file is None:
-                self._file = SampleFile(self.run.folder)
-            self._file.write(sample, level=level, climb_repeat=repeat)
-        except OSError as error:
-            raise ResultsError(
-                f"{self.run.folder}: samples cannot be written ({error.strerror}); free some room"
-            ) from None
-
-    def close(self) -> None:
-        """Write `accuracy.json` beside the samples.
-
-        Raises:
-            ResultsError: it cannot be written.
-        """
-        from benchcore.base.files import replace_file
-        from benchcore.runs.run_json import dump
-        from benchcore.runs.samples import ACCURACY
-
-        if self.run is None or self.run.folder is None or self._file is None:
-            return
-        facts = self.questions.describe()
-        levels = [
-            {"level": level.level, "climb_repeat": level.repeat, **level.accuracy.to_json()}
-            for level in self.run.levels
-            if level.accuracy is not None
-        ]
-        found = {
-            "schema_version": 1,
-            "task": facts["task"],
-            "variant": facts["variant"],
-            "status": self.run.status,
-            "levels": levels,
-            "config": facts["config"],
-            "data": facts["data"],
-            "target": self.run.facts["target"],
-        }
-        try:
-            self._file.close()
-            replace_file(self.run.folder / ACCURACY, dump(found))
-        except OSError as error:
-            raise ResultsError(
-                f"{self.run.folder}: {ACCURACY} cannot be written ({error.strerror})"
-            ) from None
-
-
-def read_evaluation(given: dict[str, Any]) -> Evaluation:
-    """Return what the options of a climb say of an eval.
+        given: what the options came to.
+        endpoint: of the API that is asked.
 
     Raises:
         ConfigError: the task, its data or a setting is wrong.
     """
     from benchcore.config.evals import EvalConfig
     from benchcore.evals.run import plan_eval
-    from benchcore.evals.under_load import Questions
+    from benchcore.evals.under_load import LoadEval, Questions
 
     settings = values.pairs(given["eval_settings"])
     for name in settings:
@@ -213,5 +138,5 @@ def read_evaluation(given: dict[str, Any]) -> Evaluation:
             raise ConfigError(f"--eval-set {name}: is none of {', '.join(known)}")
     config = validated(lambda: EvalConfig.model_validate(settings))
     plan = asyncio.run(plan_eval(given["eval_task"], config, given["eval_data"], None))
-    questions = Questions(plan.task, plan.questions, plan.config, given["endpoint"], plan.data)
-    return Evaluation(questions)
+    questions = Questions(plan.task, plan.questions, plan.config, endpoint, plan.data)
+    return LoadEval(questions)

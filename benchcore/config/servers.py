@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+
+from benchcore.base.secrets import hide
+from benchcore.config.target import Target
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -21,7 +26,7 @@ _COMMAND: dict[str, object] = {
 class LocalLaunch(BaseModel):
     """A command on this machine. `{port}` in it stands for the port."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     command: Annotated[tuple[str, ...], WithJsonSchema(_COMMAND)] = Field(
         min_length=1, description="its words, or one line that is split as a shell splits it"
@@ -54,7 +59,7 @@ class LocalLaunch(BaseModel):
 class KubernetesLaunch(BaseModel):
     """Manifests that are applied to a cluster, and how what they start is reached."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     manifests: tuple[str, ...] = Field(
         min_length=1, description="YAML files, relative to the scenario's file; several documents"
@@ -97,7 +102,7 @@ class KubernetesLaunch(BaseModel):
 class SimulatorLaunch(BaseModel):
     """The built-in simulator; the run is marked as one of the simulator."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     profile: str = Field("default", description="which, as `benchcore sim --profile` has them")
     settings: dict[str, Any] = Field(default_factory=dict, description="fields of the profile")
@@ -106,7 +111,7 @@ class SimulatorLaunch(BaseModel):
 class Launch(BaseModel):
     """How the server is started: in one of these ways."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     local: LocalLaunch | None = Field(None, description="a command on this machine")
     kubernetes: KubernetesLaunch | None = Field(None, description="manifests on a cluster")
@@ -126,7 +131,7 @@ _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 class Asking(BaseModel):
     """How a server may be asked, wherever it is. Secrets are named, and never written."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     api_key_env: str | None = Field(
         None, pattern=_VARIABLE, description="variable that holds the key"
@@ -171,6 +176,49 @@ class Asking(BaseModel):
             raise ValueError("give api_key_env or api_key_file, not both")
         return self
 
+    def target(
+        self,
+        base_url: str,
+        *,
+        model: str | None,
+        key: str | None,
+        ca_file: str | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        extra_body: Mapping[str, Any] = MappingProxyType({}),
+        **fields: Any,
+    ) -> Target:
+        """Return a server that is asked in this way; its credentials are hidden from then on.
+
+        Args:
+            base_url: where it is.
+            model: to ask for; `None`: the first that it lists.
+            key: that is in the variable or the file, if there is one.
+            ca_file: certificates to trust, its path as it is.
+            headers: those whose values are in variables.
+            extra_body: fields of every request body, besides its own.
+            **fields: other fields of the target.
+
+        Raises:
+            pydantic.ValidationError: something of it will not do.
+        """
+        if fields.get("endpoint") is None:  # then it is that of the address, where one is in it
+            fields.pop("endpoint", None)
+        target = Target(
+            base_url,
+            model=model,
+            api_key=key,  # pydantic makes it a secret
+            headers={**self.headers, **headers},
+            extra_body={**self.extra_body, **extra_body},
+            omit=self.omit,
+            rename=self.rename,
+            path=self.path,
+            verify=not self.insecure,
+            ca_file=ca_file,
+            **fields,
+        )
+        hide(target.credentials)
+        return target
+
 
 class Provider(Asking):
     """A server that is already running."""
@@ -184,7 +232,7 @@ class Provider(Asking):
 class ProvidersFile(BaseModel):
     """Servers by name, for scenarios to refer to: `providers.yaml` beside them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     providers: dict[str, Provider] = Field(min_length=1, description="by name")
 

@@ -4,24 +4,65 @@ from __future__ import annotations
 
 import os
 import platform
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from benchcore.base.errors import BenchcoreError, ConfigError
+from benchcore.base.errors import BenchcoreError, ConfigError, ResultsError
 from benchcore.base.secrets import secret_values
-from benchcore.config.scenario import RunType, Scenario, StageSettings
+from benchcore.config.scenario import (
+    Asked,
+    RunType,
+    Scenario,
+    StageSettings,
+)
 from benchcore.config.servers import Asking
-from benchcore.config.target import Target
-from benchcore.servers.health import Launcher
+from benchcore.runs.run_json import write_head
 from benchcore.show.progress import Progress, Silent
 
+if TYPE_CHECKING:
+    from benchcore.config.target import Target
+    from benchcore.metrics.accuracy import Status
+    from benchcore.servers.health import Launcher
+
 S = TypeVar("S", bound=StageSettings)
+
+
+class StagePhase(StrEnum):
+    """When a stage runs: the phases of a scenario, in their order.
+
+    Of several stages of one phase, benchcore's own goes first, then the others by their names.
+    """
+
+    LAUNCH = "launch"
+    HEALTH = "health"
+    CHECK = "check"
+    LOAD = "load"
+    SCORE = "score"
+    JUDGE = "judge"
+    """From here on, what the phases before have written is read."""
+    PUBLISH = "publish"
+    CLEAN_UP = "clean-up"
+
+    @property
+    def place(self) -> int:
+        """Where it stands among the others."""
+        return list(StagePhase).index(self)
+
+    @property
+    def measures(self) -> bool:
+        """Whether its stages ask a server that is up."""
+        return self in (StagePhase.CHECK, StagePhase.LOAD, StagePhase.SCORE)
+
+
+NOWHERE: Final = "http://127.0.0.1"
+"""Stands for the address of a server that has not been launched, where only the rest counts."""
 
 
 class StageStatus(StrEnum):
@@ -59,6 +100,7 @@ class StagePart:
         limit_seconds: it was allowed.
         facts: what it found.
         notes: what must be known besides.
+        error: that ended it, for whoever runs this stage alone; not in the file.
     """
 
     name: str
@@ -70,6 +112,7 @@ class StagePart:
     limit_seconds: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    error: BaseException | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as an object of JSON."""
@@ -124,6 +167,10 @@ class StageContext:
         progress: told how the climb goes.
         launcher: what has started the server.
         parts: of the stages before, by name.
+        alone: the scenario is one stage that a command was given as options: what the stage writes
+            is all that the folder holds, and the labels are the user's alone.
+        option_fault: says what is wrong with such options; `None`: a file said them.
+        launched_key: the key of a server that benchcore has started for itself.
     """
 
     scenario: Scenario
@@ -144,11 +191,16 @@ class StageContext:
     progress: Progress = field(default_factory=Silent)
     launcher: Launcher | None = None
     parts: dict[str, StagePart] = field(default_factory=dict)
+    alone: bool = False
+    option_fault: Callable[[ValidationError], Exception] | None = None
+    launched_key: str | None = None
 
     @property
     def labels(self) -> dict[str, str]:
         """The labels of the run: those of the scenario, and what it is."""
         scenario = self.scenario
+        if self.alone:
+            return scenario.labels
         own = {
             "scenario": scenario.id,
             "run_type": self.run_type.name,
@@ -179,6 +231,8 @@ class StageContext:
             ConfigError: a variable or file that the scenario names holds none.
         """
         asking = self.asking
+        if self.launched_key is not None:
+            return self.launched_key
         if asking.api_key_file is not None:
             path = self.base / asking.api_key_file
             try:
@@ -202,6 +256,35 @@ class StageContext:
             raise ConfigError(f"{where}: the variable {name} is not set")
         return value
 
+    def beside(self, name: str) -> str:
+        """Return the path of a file that is named relative to the scenario's own."""
+        return name if self.alone else str(self.base / name)
+
+    def write_head(self, status: Status, target: Mapping[str, Any]) -> None:
+        """Write `run.json` as it is of every run, without levels.
+
+        Args:
+            status: how far the run has come.
+            target: whom it asks, as `target_facts` has it.
+
+        Raises:
+            ResultsError: it cannot be written.
+        """
+        try:
+            write_head(
+                self.folder,
+                self.started_at,
+                status,
+                name=self.scenario.id,
+                command=self.command,
+                target=target,
+                labels=self.labels,
+            )
+        except OSError as error:
+            raise ResultsError(
+                f"{self.folder / 'run.json'}: cannot be written ({error.strerror})"
+            ) from None
+
     def target(self, extra_body: Mapping[str, Any] | None = None, **fields: Any) -> Target:
         """Return the server as a target.
 
@@ -212,36 +295,32 @@ class StageContext:
         Raises:
             ConfigError: what the scenario says of it will not do, or it has no address yet.
         """
-        if self.base_url is None:
+        if self.base_url is None and not self.alone:
             raise ConfigError("the server has no address: it has not been launched")
-        return self.target_at(self.base_url, extra_body, **fields)
+        return self.target_at(self.base_url or NOWHERE, extra_body, **fields)
 
     def target_at(
         self, base_url: str, extra_body: Mapping[str, Any] | None = None, **fields: Any
     ) -> Target:
         """Return the server as a target, wherever it is; see `target`."""
         asking = self.asking
-        if fields.get("endpoint") is None:  # then it is that of the address, where one is in it
-            fields.pop("endpoint", None)
         secret = {
             name: self.variable(variable, f"header_envs.{name}")
             for name, variable in asking.header_envs.items()
         }
         try:
-            return Target(
+            return asking.target(
                 base_url,
                 model=self.scenario.model,
-                api_key=self.key(),  # pydantic makes it a secret
-                headers={**asking.headers, **secret},
-                extra_body={**asking.extra_body, **(extra_body or {})},
-                omit=asking.omit,
-                rename=asking.rename,
-                path=asking.path,
-                verify=not asking.insecure,
-                ca_file=None if asking.ca_file is None else str(self.base / asking.ca_file),
+                key=self.key(),
+                ca_file=None if asking.ca_file is None else self.beside(asking.ca_file),
+                headers=secret,
+                extra_body=extra_body or {},
                 **fields,
             )
         except ValidationError as error:
+            if self.option_fault is not None:
+                raise self.option_fault(error) from None
             faults = [
                 f"target.{fault['loc'][0] if fault['loc'] else ''}: "
                 + fault["msg"].removeprefix("Value error, ")
@@ -255,8 +334,7 @@ class Stage(Protocol):
 
     Attributes:
         name: of its entry point.
-        position: where it stands among the others: launch 0, health 10, functional 20, perf 30,
-            accuracy 40, gate 50, sinks 60, clean-up 100.
+        phase: when it runs.
         settings_model: what a scenario may say of it.
         limit_seconds: its limit where the scenario has none.
         wanted: whether it runs where the scenario does not name it.
@@ -268,7 +346,7 @@ class Stage(Protocol):
     """
 
     name: ClassVar[str]
-    position: ClassVar[int]
+    phase: ClassVar[StagePhase]
     settings_model: ClassVar[type[StageSettings]]
     limit_seconds: ClassVar[float]
     wanted: ClassVar[bool]
@@ -308,7 +386,7 @@ class BaseStage(Generic[S]):
     """A stage that is nothing yet; the base of those that come with benchcore."""
 
     name: ClassVar[str]
-    position: ClassVar[int]
+    phase: ClassVar[StagePhase]
     settings_model: ClassVar[type[StageSettings]] = StageSettings
     limit_seconds: ClassVar[float] = 600.0
     wanted: ClassVar[bool] = False
@@ -324,3 +402,42 @@ class BaseStage(Generic[S]):
     def interrupt(self) -> bool:
         """Let it be cancelled."""
         return False
+
+
+class ServerStage(BaseStage[S], ABC):
+    """A stage that asks a server which is up, by something that can be interrupted."""
+
+    def __init__(self, settings: S) -> None:
+        super().__init__(settings)
+        self._interrupt: Callable[[], None] | None = None
+
+    @abstractmethod
+    def plan(self, context: StageContext) -> StagePlan:
+        """Return what it would do; see `Stage`."""
+
+    @abstractmethod
+    async def run(self, context: StageContext) -> None:
+        """Do it; see `Stage`."""
+
+    def target(self, context: StageContext) -> Target:
+        """Return the server as this stage asks it.
+
+        Raises:
+            ConfigError: what is said of it will not do.
+        """
+        asked = self.settings
+        if not isinstance(asked, Asked):
+            return context.target()
+        return context.target(
+            asked.extra_body,
+            endpoint=asked.asked_endpoint,
+            stream=asked.stream,
+            timeouts=asked.timeouts,
+        )
+
+    def interrupt(self) -> bool:
+        """End early, again: now; what was found is kept."""
+        if self._interrupt is None:
+            return False
+        self._interrupt()
+        return True

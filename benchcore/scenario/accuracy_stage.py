@@ -1,0 +1,152 @@
+"""Accuracy stage: an eval as a stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchcore.config.evals import PRESETS, EvalConfig
+from benchcore.config.scenario import AccuracySettings
+from benchcore.evals.custom import is_custom
+from benchcore.evals.data import BUILTIN
+from benchcore.evals.files import EvalFiles
+from benchcore.evals.run import Accuracy, EvalPlan, check_score, plan_eval
+from benchcore.evals.task import find_task
+from benchcore.metrics.accuracy import AccuracyReport, Sample
+from benchcore.scenario.stage import ServerStage, StageContext, StagePhase, StagePlan
+from benchcore.show.text import sample_line
+
+_FACTS = (
+    "task",
+    "variant",
+    "score",
+    "stderr",
+    "interval",
+    "n",
+    "completed",
+    "truncated",
+    "no_answer",
+    "refused",
+    "errors",
+)
+
+
+class AccuracyStage(ServerStage[AccuracySettings]):
+    """Asks a task's questions and scores the answers.
+
+    Args:
+        settings: what the scenario says.
+        planned: the questions that a command was asked for, with the samples that are there already
+            where a run is gone on with.
+        show_text: let the page show questions and answers, where they are kept.
+    """
+
+    name = "accuracy"
+    phase = StagePhase.SCORE
+    settings_model = AccuracySettings
+    limit_seconds = 12 * 3600.0
+
+    def __init__(
+        self,
+        settings: AccuracySettings,
+        *,
+        planned: EvalPlan | None = None,
+        show_text: bool = False,
+    ) -> None:
+        super().__init__(settings)
+        self._planned = planned
+        self._show_text = show_text
+        self.report: AccuracyReport | None = None
+        self.begun = False
+        """Whether anything was written."""
+
+    def plan(self, context: StageContext) -> StagePlan:
+        """Return the task and how it is asked; its questions are neither read nor fetched."""
+        config = self._config(context)
+        task = self._task(context)
+        if not is_custom(task):
+            find_task(task)
+        many = "all questions" if config.limit is None else f"{config.limit} questions"
+        load = f"{config.rate:g} a second" if config.rate else f"{config.concurrency} at a time"
+        held = "" if config.min_score is None else f", at least {config.min_score:g}"
+        facts = dict.fromkeys(_FACTS) | {
+            "task": self.settings.task,
+            "variant": config.variant or None,
+        }
+        return StagePlan([f"{self.settings.task}: {many}, {load}{held}"], facts=facts)
+
+    async def run(self, context: StageContext) -> None:
+        """Ask and score.
+
+        Raises:
+            ConfigError: the questions are not there.
+            TargetError: the server is not there.
+            VerdictError: the score is below what it must be.
+        """
+        plan = self._planned or await self._plan(context)
+        files = EvalFiles(
+            context.folder,
+            page="report.html" if context.alone else "accuracy.html",
+            show_text=self._show_text,
+            beside=lambda report: self._write_head(context, report),
+        )
+
+        def take(sample: Sample) -> None:
+            files.write(sample)
+            report = machine.report
+            context.tell(sample_line(sample, len(report.samples), report.planned))
+
+        machine = Accuracy(
+            self.target(context),
+            plan.task,
+            plan.questions,
+            plan.config,
+            data=plan.data,
+            kind=context.kind,
+            done=plan.done,
+            on_ready=files.begin,
+            on_sample=take,
+        )
+        self._interrupt = machine.interrupt
+        self.report = machine.report
+        try:
+            await machine()
+        finally:
+            found: dict[str, Any] = machine.report.to_json()
+            self.facts = {name: found[name] for name in _FACTS} | {"status": found["status"]}
+            self.notes = list(machine.report.notes)
+            self.begun = files.begun
+            files.finish(machine.report)
+        check_score(machine.report)
+
+    async def _plan(self, context: StageContext) -> EvalPlan:
+        settings = self.settings
+        data, shots = (
+            name if name is None or name == BUILTIN else context.beside(name)
+            for name in (settings.data, settings.few_shot_data)
+        )
+        return await plan_eval(
+            self._task(context),
+            self._config(context),
+            data or context.environ.get("BENCHCORE_DATA"),
+            shots,
+        )
+
+    def _write_head(self, context: StageContext, report: AccuracyReport) -> None:
+        if context.alone:
+            context.write_head(report.status, report.target)
+
+    def _config(self, context: StageContext) -> EvalConfig:
+        settings = self.settings
+        names = EvalConfig.model_fields
+        said = {
+            name: getattr(settings, name) for name in names if name in settings.model_fields_set
+        }
+        fields = {**PRESETS.get(settings.preset or "", {}), **said}
+        limit = context.asking.rate_limit
+        if limit is not None:
+            fields["rate"] = min(fields.get("rate") or limit, limit)
+        return EvalConfig.model_validate(fields)
+
+    def _task(self, context: StageContext) -> str:
+        task = self.settings.task
+        return context.beside(task) if is_custom(task) else task
