@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
     from benchcore.config.target import Target
     from benchcore.evals.under_load import Questions
-    from benchcore.metrics.accuracy import AccuracyReport, Sample
+    from benchcore.metrics.accuracy import Sample
     from benchcore.runs.run import RunResult
-    from benchcore.runs.samples import SampleFile
+    from benchcore.runs.samples import AccuracyReport, SampleFile
 
 
 def read_result(given: dict[str, Any], config: EvalConfig) -> AccuracyReport:
@@ -166,30 +166,37 @@ class Evaluation:
             ResultsError: it cannot be written.
         """
         from benchcore.base.files import replace_file
+        from benchcore.runs.results import LevelScore, TargetFacts
+        from benchcore.runs.run import level_score
         from benchcore.runs.run_json import dump
-        from benchcore.runs.samples import ACCURACY
+        from benchcore.runs.samples import ACCURACY, SCHEMA_VERSION, Eval, EvalData
 
         if self.run is None or self.run.folder is None or self._file is None:
             return
         facts = self.questions.describe()
-        levels = [
-            {"level": level.level, "climb_repeat": level.repeat, **level.accuracy.to_json()}
-            for level in self.run.levels
-            if level.accuracy is not None
-        ]
-        found = {
-            "schema_version": 1,
-            "task": facts["task"],
-            "variant": facts["variant"],
-            "status": self.run.status,
-            "levels": levels,
-            "config": facts["config"],
-            "data": facts["data"],
-            "target": self.run.facts["target"],
-        }
+        found = Eval(
+            schema_version=SCHEMA_VERSION,
+            task=facts["task"],
+            variant=facts["variant"],
+            status=self.run.status,
+            levels=[
+                LevelScore.model_validate(
+                    {
+                        "level": level.level,
+                        "climb_repeat": level.repeat,
+                        **level_score(level.accuracy).to_json(),
+                    }
+                )
+                for level in self.run.levels
+                if level.accuracy is not None
+            ],
+            config=facts["config"],
+            data=EvalData.model_validate(facts["data"]),
+            target=TargetFacts.model_validate(self.run.facts["target"]),
+        )
         try:
             self._file.close()
-            replace_file(self.run.folder / ACCURACY, dump(found))
+            replace_file(self.run.folder / ACCURACY, dump(found.to_json()))
         except OSError as error:
             raise ResultsError(
                 f"{self.run.folder}: {ACCURACY} cannot be written ({error.strerror})"

@@ -90,8 +90,7 @@ def _push_run(run: Path | None, given: dict[str, Any]) -> int:
     found = RunPush.of(folder, given["prefix"])
     if given["print_only"]:
         return _print(found.registry)
-    simulated = (folder.run.get("target") or {}).get("kind") == "simulator"
-    _refuse_simulator(folder.path, given, simulated=simulated)
+    _refuse_simulator(folder.path, given, simulated=folder.run.simulated)
     gateway = _gateway(given)
     if not given["dry_run"]:
         found.send(gateway)

@@ -328,6 +328,6 @@ def _check_climb(run: RunFolder) -> None:
         if not (run.path / name).is_file():
             raise ConfigError(f"{run.path / name}: is not there")
     for level in run.levels:
-        rows = run.requests(level["level"], level["repeat"])
-        if rows is None or int(rows.measured.sum()) != level["scheduled"]:
+        rows = run.requests(level.level, level.repeat)
+        if rows is None or int(rows.measured.sum()) != level.scheduled:
             raise ConfigError(f"{run.path / 'requests.csv'}: has not every request")

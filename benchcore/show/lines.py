@@ -22,7 +22,7 @@ from benchcore.judge.comparison import (
 )
 from benchcore.judge.differences import noted
 from benchcore.judge.gate import GateResult
-from benchcore.judge.history import History, facts
+from benchcore.judge.history import History, listed
 from benchcore.runs.reading import RunFolder
 from benchcore.show.markdown import cell
 from benchcore.show.table import number, report_console
@@ -246,7 +246,6 @@ _COLUMNS: Final = {
     "status": "status",
     "validity": "validity",
     "peak level": "level",
-    _RIGHT: "tokens",
 }
 _LEFT_OUT: Final = ("scenario", "status", "model", "peak level")
 
@@ -265,12 +264,12 @@ def render_history(history: History) -> str:
     console = report_console(out)
     rows = [
         {
-            head: printable(str(found[name] or "–")) if name != "tokens" else number(found[name])
-            for head, name in _COLUMNS.items()
+            **{head: printable(getattr(found, name) or "–") for head, name in _COLUMNS.items()},
+            _RIGHT: number(found.tokens),
         }
-        for found in map(facts, reversed(history.folders))
+        for found in map(listed, reversed(history.folders))
     ]
-    heads = list(_COLUMNS)
+    heads = [*_COLUMNS, _RIGHT]
     for missed_least in _LEFT_OUT:
         if _wide(heads, rows) <= console.width:
             break

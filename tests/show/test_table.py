@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from benchcore.base.text import columns
-from benchcore.metrics.level import LevelResult, TokenCounts
+from benchcore.metrics.level import TokenCounts
+from benchcore.runs.run import LevelResult
 from benchcore.metrics.summary import summarize
 from benchcore.metrics.throughput import Throughput
 from benchcore.metrics.validity import Evidence, Validity
