@@ -242,12 +242,12 @@ class Level(Stored):
 
     level: str
     workload: str | None = None
+    repeat: Count
     mode: str | None
     concurrency: Count | None = None
     rate: Number | None = None
     arrival: str | None = None
     max_inflight: Count | None = None
-    repeat: Count
     interrupted: Flag | None = None
     window_seconds: Number | None = None
     warmup_seconds: Number | None = None

@@ -78,7 +78,11 @@ def test_keys_that_are_not_known_are_kept_in_their_place(name, tmp_path):
 
 def test_what_an_older_version_did_not_say_is_unknown_and_not_zero(tmp_path):
     level = {
-        **{"level": "c1", "repeat": 1, "mode": "closed", "validity": None, "failure_rate": None},
+        "level": "c1",
+        "repeat": 1,
+        "mode": "closed",
+        "validity": None,
+        "failure_rate": None,
         "metrics": {"ttft": {"p50": 1}},
     }
     old = {"schema_version": 1, "status": "complete", "levels": [level]}
@@ -92,8 +96,14 @@ def test_what_an_older_version_did_not_say_is_unknown_and_not_zero(tmp_path):
     whole = run.whole()
     assert (whole["stopped"], whole["target"], "origin" in whole) == (None, {}, False)
     assert whole["levels"][0]["metrics"]["ttft"] == {
-        **{"p50": 1, "count": None, "p75": None, "p90": None, "p95": None, "p99": None},
-        **{"p999": None, "low_confidence": []},
+        "p50": 1,
+        "count": None,
+        "p75": None,
+        "p90": None,
+        "p95": None,
+        "p99": None,
+        "p999": None,
+        "low_confidence": [],
     }
 
 

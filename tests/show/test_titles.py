@@ -14,6 +14,7 @@ from benchcore.config.metric_map import LATENCIES
 from benchcore.config.titles import TITLES, title
 from benchcore.metrics.figures import METRICS
 from benchcore.publish.prometheus import run_metrics
+from benchcore.runs.results import Run
 from tests.show.test_page import Read
 from tests.test_documentation import PAGES, READMES, prose
 
@@ -102,7 +103,11 @@ def test_prometheus_has_the_names():
     from prometheus_client import generate_latest
 
     run = json.loads((EXAMPLE / "run.json").read_text())
-    told = dict(re.findall(r"# HELP (\S+) (.*)", generate_latest(run_metrics(run)).decode()))
+    told = dict(
+        re.findall(
+            r"# HELP (\S+) (.*)", generate_latest(run_metrics(Run.model_validate(run))).decode()
+        )
+    )
     latencies = {name: told[f"benchcore_{name}"] for name in LATENCIES}
     assert latencies == LATENCIES
     assert latencies["itl_seconds"] == "Inter-token latency (ITL)."
