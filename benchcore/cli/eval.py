@@ -272,7 +272,8 @@ def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
             option = {"run_name": "name", "name": "TASK"}.get(name, name).replace("_", "-")
             raise click.UsageError(f"--resume goes on as the run began: leave {option} out")
     before = read_result(folder / ACCURACY, Eval)
-    if before.config is None or before.data is None or before.data.task is None:
+    asked, data = before.config, before.data
+    if asked is None or data is None or data.task is None:
         raise ConfigError(
             f"{folder / ACCURACY}: does not say what was asked; it is damaged: name another run"
         )
@@ -285,8 +286,7 @@ def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
     over = {name: given[name] for name in _OF_THE_REST if given[name] is not None}
     if "concurrency" in over:
         over.setdefault("rate", None)
-    config = validated(lambda: EvalConfig.model_validate({**before.config, **over}))
-    data = before.data
+    config = validated(lambda: EvalConfig.model_validate({**asked, **over}))
     where = given["data"] or data.given
     plan = asyncio.run(plan_eval(data.task, config, where, data.few_shot_given))
     if plan.data["files"] != data.files:
