@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.text import harmless
@@ -112,7 +112,7 @@ class LevelLoad:
     """How a level was loaded, as the fields of a level have it."""
 
     level: str
-    mode: str | None
+    mode: Literal["closed", "open"] | None
     concurrency: int | None
     rate: float | None
     arrival: str | None
@@ -135,19 +135,10 @@ def load_facts(
         other: the level's name where it is neither kind of loop.
     """
     if rate is not None:
-        name, mode = f"r{rate:g}", "open"
-    elif concurrency is not None:
-        name, mode = f"c{concurrency}", "closed"
-    else:
-        name, mode = other, None
-    return LevelLoad(
-        name,
-        mode,
-        concurrency if mode == "closed" else None,
-        rate,
-        arrival if mode == "open" else None,
-        concurrency if mode == "open" else None,
-    )
+        return LevelLoad(f"r{rate:g}", "open", None, rate, arrival, concurrency)
+    if concurrency is not None:
+        return LevelLoad(f"c{concurrency}", "closed", concurrency, None, None, None)
+    return LevelLoad(other, None, None, None, None, None)
 
 
 def last_lines(errors: Iterable[object]) -> Counter[str]:

@@ -18,10 +18,17 @@ from benchcore.runs.columns import SECONDS
 from benchcore.runs.results import Level, Run, Stored
 from benchcore.runs.run import SCHEMA_VERSION
 from benchcore.runs.samples import Eval
+from benchcore.runs.scenarios import Matrix, Scenario
 from benchcore.runs.tables import REQUESTS, TIMELINE
 
 Kind = TypeVar("Kind", bound=Stored)
-_KINDS: Final[dict[type[Stored], str]] = {Run: "a run", Checks: "checks", Eval: "an eval"}
+_KINDS: Final[dict[type[Stored], str]] = {
+    Run: "a run",
+    Checks: "checks",
+    Eval: "an eval",
+    Scenario: "a scenario",
+    Matrix: "a matrix",
+}
 
 
 def read_result(path: Path, kind: type[Kind]) -> Kind:

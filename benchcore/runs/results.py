@@ -40,7 +40,7 @@ Number = Annotated[
     ),
     WithJsonSchema({"type": "number"}),
 ]
-Count = Annotated[int, Strict()]
+Count = Annotated[int, Strict(), WithJsonSchema({"type": "integer", "minimum": 0})]
 Flag = Annotated[bool, Strict()]
 Facts = Annotated[
     dict[str, JsonValue],
@@ -243,7 +243,7 @@ class Level(Stored):
     level: str
     workload: str | None = None
     repeat: Count
-    mode: str | None
+    mode: Literal["closed", "open"] | None
     concurrency: Count | None = None
     rate: Number | None = None
     arrival: str | None = None
@@ -270,7 +270,7 @@ class Level(Stored):
     goodput: Number | None = None
     goodput_ratio: Number | None = None
     failure_rate: Number | None
-    itl: str | None = None
+    itl: Literal["exact", "estimated"] | None = None
     tpot_estimated: Count | None = None
     tpot_excluded: Count | None = None
     tokens: TokenSums = Field(default_factory=TokenSums)

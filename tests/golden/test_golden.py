@@ -13,6 +13,7 @@ from benchcore.runs.reading import RunFolder, read_result
 from benchcore.runs.results import Run
 from benchcore.runs.run_json import dump
 from benchcore.runs.samples import Eval
+from benchcore.runs.scenarios import Matrix, Scenario
 from benchcore.runs.tables import REQUESTS, SUMMARY, TIMELINE
 
 HERE = Path(__file__).parent
@@ -36,7 +37,13 @@ def test_a_folder_is_reported_as_it_was(folder, suffix):
     assert shown(folder, suffix) == (HERE / "expected" / f"{name_of(folder)}.{suffix}").read_text()
 
 
-KINDS = {"run.json": Run, "functional.json": Checks, "accuracy.json": Eval}
+KINDS = {
+    "run.json": Run,
+    "functional.json": Checks,
+    "accuracy.json": Eval,
+    "result.json": Scenario,
+    "matrix.json": Matrix,
+}
 TABLES = {"requests.csv": REQUESTS, "timeline.csv": TIMELINE, "summary.csv": SUMMARY}
 
 
