@@ -427,10 +427,7 @@ def _files(folder: Path, started: dt.datetime, given: dict[str, Any]) -> EvalFil
     from benchcore.runs.run_json import write_head
 
     before = RunFolder(folder).run.labels if (folder / "run.json").is_file() else None
-    labels = {
-        **(before or {}),
-        **values.pairs(given["labels"]),
-    }
+    labels = {**(before or {}), **values.pairs(given["labels"])}
 
     def write_run(report: AccuracyReport) -> None:
         write_head(

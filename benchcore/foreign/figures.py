@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.text import harmless
+from benchcore.config.catalogue import RATES
 from benchcore.metrics.percentiles import QUANTILES, low_confidence, rank
 from benchcore.runs.results import (
-    RATES,
     HostFacts,
     Level,
     LoadFacts,

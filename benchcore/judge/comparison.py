@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchcore.config.catalogue import higher_is_better
 from benchcore.judge.significance import (
     Dependence,
     Rate,
@@ -32,22 +33,6 @@ from benchcore.runs.results import Level
 
 Key = tuple[str, str, float]
 """Workload, mode, and concurrency or rate."""
-FIGURES_SHOWN: Final = (
-    "ttft.p50",
-    "ttft.p99",
-    "itl.p50",
-    "itl.p99",
-    "tpot.p50",
-    "e2e.p50",
-    "e2e.p99",
-    "request_throughput",
-    "output_token_throughput",
-    "goodput",
-    "failure_rate",
-)
-HIGHER_IS_BETTER: Final = frozenset(
-    {"request_throughput", "output_token_throughput", "goodput", "goodput_ratio"}
-)
 SIGNIFICANT: Final = 0.05
 FEWEST_NIGHTS: Final = 5
 """Earlier runs that tell what differs from run to run where nothing has changed."""
@@ -99,7 +84,7 @@ class Change:
         change = self.relative
         if change is None:
             return None
-        return -change if self.figure in HIGHER_IS_BETTER else change
+        return -change if higher_is_better(self.figure) else change
 
     @property
     def blind(self) -> bool:
@@ -307,7 +292,7 @@ def _by_nights(first: Side, second: Side, figure: str, nights: Sequence[Side]) -
         # The named one alone is held against; the nights say how far two runs lie apart.
         middle = math.fsum(known) / len(known)
         known = [base + (log - middle) for log in known]
-    if figure in HIGHER_IS_BETTER:
+    if higher_is_better(figure):
         known, new = [-log for log in known], -new
     worse = runs_p(known, [new], alone=alone)
     better = runs_p([-log for log in known], [-new], alone=alone)
@@ -335,7 +320,7 @@ def _by_runs(first: Side, second: Side, figure: str, common: Dependence) -> _Jud
         return judged
     if judged is None and min(len(ours), len(theirs)) < _FEWEST_REPEATS:
         return None
-    if figure in HIGHER_IS_BETTER:
+    if higher_is_better(figure):
         ours, theirs = [-log for log in ours], [-log for log in theirs]
     found = runs_p(ours, theirs), runs_p(theirs, ours)
     spread = None if judged is None else judged[3]

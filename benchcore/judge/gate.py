@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
+from benchcore.config.catalogue import higher_is_better
 from benchcore.config.gate import OF_THE_RUN, GateFile, Rule
 from benchcore.judge.baselines import run_type_of
 from benchcore.judge.comparison import (
     FEWEST_NIGHTS,
-    HIGHER_IS_BETTER,
     SIGNIFICANT,
     Change,
     Key,
@@ -272,7 +272,7 @@ def _is_far_worse(found: Change) -> bool:
     assert found.first is not None
     assert found.second is not None
     pair = (found.first, found.second)
-    better, worse = reversed(pair) if found.figure in HIGHER_IS_BETTER else pair
+    better, worse = reversed(pair) if higher_is_better(found.figure) else pair
     return worse > _FAR_WORSE * better
 
 

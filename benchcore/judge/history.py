@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.text import harmless
+from benchcore.config.catalogue import TRACKED
 from benchcore.judge.baselines import scenario_of
 from benchcore.judge.comparison import key_name, sides
 from benchcore.judge.differences import forbidding
@@ -219,14 +220,6 @@ def _carried_on(rows: Floats, carried: float) -> Floats:
     return found
 
 
-FIGURES: Final = (
-    "ttft.p99",
-    "e2e.p99",
-    "request_throughput",
-    "output_token_throughput",
-    "failure_rate",
-)
-
 _DIFFERENCES: Final = 3
 """So many are named of what two runs were asked differently."""
 
@@ -313,7 +306,7 @@ def _figures(folder: RunFolder) -> list[tuple[str, str, float]]:
     for key, side in by_key.items():
         if any(level.validity == "invalid" for level in side.levels):
             continue
-        for figure in FIGURES:
+        for figure in TRACKED:
             value = side.value(figure)
             if value is not None:
                 found.append((key_name(key, list(by_key)), figure, value))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from benchcore.config.catalogue import RATES
 from benchcore.metrics.percentiles import QUANTILES
-from benchcore.runs.results import RATES, Level, Statistics
+from benchcore.runs.results import Level, Statistics
 
 _WORST_FIRST: Final = ("invalid", "suspect", None, "valid")
 

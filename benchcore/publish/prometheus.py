@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.files import replace_file
+from benchcore.config.catalogue import RATES
 from benchcore.config.metric_map import LATENCIES
+from benchcore.metrics.percentiles import QUANTILES as PERCENTILES
 from benchcore.runs.checks import Checks, FunctionalReport, Verdict
 from benchcore.runs.results import Level, Run
 from benchcore.runs.run import LevelResult, RunResult
@@ -25,21 +27,7 @@ if TYPE_CHECKING:
 
 GROUPING: Final = ("scenario", "model", "quant", "instance")
 """Labels of the grouping key, besides `job`."""
-_QUANTILES: Final = {
-    "0.5": "p50",
-    "0.75": "p75",
-    "0.9": "p90",
-    "0.95": "p95",
-    "0.99": "p99",
-    "0.999": "p999",
-}
-_RATES: Final = {
-    "request_throughput": ("request_throughput", "Requests that ended ok, per second."),
-    "output_token_throughput": ("output_token_throughput", "Output tokens, per second."),
-    "goodput": ("goodput", "Requests that met every SLO, per second."),
-    "goodput_ratio": ("goodput_ratio", "Share of requests that met every SLO."),
-    "failure_ratio": ("failure_rate", "Share of requests that failed."),
-}
+_QUANTILES: Final = {f"{quantile:g}": name for name, quantile in PERCENTILES.items()}
 _Set = Callable[[list[str], dict[str, str], float], None]
 _PREFIX: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z|\Z")
 
@@ -148,8 +136,9 @@ def _level(gauges: Gauges, level: Level) -> None:
         for quantile, name in _QUANTILES.items():
             value = level.figure(f"{metric}.{name}")
             gauges.set(series, text, value, **where, quantile=quantile)
-    for name, (field, text) in _RATES.items():
-        gauges.set(name, text, level.figure(field), **where)
+    for rate in RATES.values():
+        if rate.help:
+            gauges.set(rate.series, rate.help, level.figure(rate.key), **where)
     if level.validity is not None:
         valid = float(level.validity == "valid")
         gauges.set("valid", "1 where the load generator measured the server.", valid, **where)

@@ -301,19 +301,6 @@ class Level(Stored):
         return value
 
 
-RATES: Final = (
-    "request_throughput",
-    "output_token_throughput",
-    "input_token_throughput",
-    "total_token_throughput",
-    "tokens_per_second_per_user",
-    "goodput",
-    "goodput_ratio",
-    "failure_rate",
-)
-"""The figures of a level that are no latencies, by the names of their fields."""
-
-
 class TargetFacts(Stored):
     """Whom a run asked."""
 

@@ -10,9 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchcore.base.text import printable
-from benchcore.config.titles import title
+from benchcore.config.catalogue import COMPARED, title
 from benchcore.judge.comparison import (
-    FIGURES_SHOWN,
     Change,
     Key,
     Side,
@@ -99,7 +98,7 @@ def _comparable(one: Side, other: Side) -> list[str]:
     )
     return [
         f"icl{figure.removeprefix('itl')}" if chunks and figure.startswith("itl.") else figure
-        for figure in FIGURES_SHOWN
+        for figure in COMPARED
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchcore.base.text import printable
-from benchcore.config.titles import title
+from benchcore.config.catalogue import title
 from benchcore.judge.levels import by_level, mean_level, spread
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.results import Level, Run

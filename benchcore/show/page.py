@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from benchcore.base.files import replace_file
-from benchcore.config.titles import title
+from benchcore.config.catalogue import DRAWN, title
 from benchcore.judge.levels import by_level, knee, mean_level
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.reading import RunFolder
@@ -34,14 +34,13 @@ if TYPE_CHECKING:
 
 
 _KIND: Final = {"valid": "good", "suspect": "warn", "invalid": "bad"}
-_LATENCIES: Final = ("ttft", "itl", "e2e")
 _PERCENTILES: Final = ("p50", "p99")
 _HEADS: Final = (
     "level",
     "req/s",
     "tok/s",
     "tok/s/user",
-    *(title(f"{metric}.{name}") for metric in _LATENCIES for name in _PERCENTILES),
+    *(title(f"{metric}.{name}") for metric in DRAWN for name in _PERCENTILES),
     "failed",
     "validity",
 )
@@ -146,14 +145,14 @@ def _latency(levels: Iterable[Level], drawn: Mapping[str, Plot]) -> str:
                 number(level.tokens_per_second_per_user),
                 *(
                     summary_milliseconds(level, metric, name)
-                    for metric in _LATENCIES
+                    for metric in DRAWN
                     for name in _PERCENTILES
                 ),
                 percent(level.failure_rate),
                 f'<span class="{_KIND.get(verdict, "dim")}">{text(verdict)}</span>',
             ]
         )
-    plots = "".join(figure(drawn.get(f"percentiles-{name}")) for name in _LATENCIES)
+    plots = "".join(figure(drawn.get(f"percentiles-{name}")) for name in DRAWN)
     said = "Latencies in milliseconds; ~ rests on too few requests. Of repeats (×n) the means."
     note = f'<p class="dim">{said}</p>'
     return f"<h2>What did it cost in latency?</h2>{table(_HEADS, rows)}{note}{plots}" + figure(

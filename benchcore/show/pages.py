@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import orjson
 
-from benchcore.config.titles import title
+from benchcore.config.catalogue import DRAWN, title
 from benchcore.judge.comparison import Change
 from benchcore.judge.differences import noted
 from benchcore.judge.history import History, Series, listed
@@ -55,7 +55,7 @@ def comparison_page(first: RunFolder, others: Sequence[RunFolder], notes: Sequen
     if not can_draw():
         parts.append(no_plots(None))
         return document(title, parts)
-    for metric in ("ttft", "itl", "e2e"):
+    for metric in DRAWN:
         parts += [figure(plot) for plot in overlay([first, *others], metric)]
     return document(title, parts)
 

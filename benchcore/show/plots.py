@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from benchcore.config.titles import TITLES, title
+from benchcore.config.catalogue import DRAWN, LATENCIES, title
 from benchcore.runs.reading import Floats, RunFolder
 from benchcore.runs.results import Level
 from benchcore.show.drawing import (
@@ -40,7 +40,7 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
     with styled():
         found = [
             _curve(folder),
-            *(_percentiles(folder, metric) for metric in _LATENCIES),
+            *(_percentiles(folder, metric) for metric in DRAWN),
             *(_timeline(folder, level) for level in folder.levels),
             _scatter(folder),
             _goodput(folder),
@@ -50,9 +50,6 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
 
 
 _POINTS: Final = 1500
-
-
-_LATENCIES: Final = ("ttft", "itl", "e2e")
 
 
 def _curve(folder: RunFolder) -> Plot | None:
@@ -105,7 +102,7 @@ def _percentiles(folder: RunFolder, metric: str) -> Plot | None:
     if not drawn:
         return None
     by_nines(axes)
-    found_title = TITLES[metric]
+    found_title = LATENCIES[metric]
     words = f"Percentiles of the {found_title.long} by level"
     return Plot(f"percentiles-{metric}", found_title.full, words, figure)
 

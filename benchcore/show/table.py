@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchcore.base.text import WIDTH, columns, printable
-from benchcore.config.titles import TITLES
+from benchcore.config.catalogue import LATENCIES
 from benchcore.judge.levels import by_level, mean_level, spread
 from benchcore.metrics.summary import Summary
 from benchcore.runs.checks import Checks, Verdict
@@ -97,7 +97,7 @@ def _rate(head: str, name: str, *, narrow: bool = True) -> _Column:
 
 def _latency(metric: str, name: str, *, narrow: bool = True) -> _Column:
     return _Column(
-        f"{TITLES[metric].short} ms\n{name}",
+        f"{LATENCIES[metric].short} ms\n{name}",
         lambda level: summary_milliseconds(level, metric, name),
         lambda level: level.figure(f"{metric}.{name}"),
         narrow,

@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from benchcore.cli.main import cli
+from benchcore.config.catalogue import LATENCIES as TITLES
+from benchcore.config.catalogue import title
 from benchcore.config.metric_map import LATENCIES
-from benchcore.config.titles import TITLES, title
 from benchcore.metrics.figures import METRICS
 from benchcore.publish.prometheus import run_metrics
 from benchcore.runs.results import Run
