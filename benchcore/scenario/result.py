@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from benchcore.base.errors import ConfigError
-from benchcore.base.files import read_json
 from benchcore.metrics.accuracy import Status
 from benchcore.runs.reading import RunFolder, read_result
 from benchcore.runs.scenarios import Matrix, MatrixScenario, Scenario, Verdict
@@ -322,10 +321,11 @@ def whole(folder: Path, digest: str = "") -> ScenarioResult:
         file = _HELD.get(part.name)
         if file is None or part.status not in (StageStatus.PASSED, StageStatus.WARNED):
             continue
+        run = RunFolder(folder)
         if part.name == "perf":
-            _check_climb(RunFolder(folder))
-        elif not isinstance(read_json(folder / file), dict):
-            raise ConfigError(f"{folder / file}: is not whole")
+            _check_climb(run)
+        elif (run.checks() if part.name == "functional" else run.eval()) is None:
+            raise ConfigError(f"{folder / file}: is not there")
     return result
 
 
