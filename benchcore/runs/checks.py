@@ -33,6 +33,31 @@ class Verdict(StrEnum):
     """The server had gone, or answered everything with 5xx: it is not judged."""
 
 
+class Counted:
+    """What follows from how many checks came to which verdict."""
+
+    __slots__ = ()
+
+    def count(self, *verdicts: Verdict) -> int:
+        """Return how many checks came to one of the verdicts."""
+        raise NotImplementedError
+
+    @property
+    def passed(self) -> int:
+        """Checks that passed, if only in some of their tries."""
+        return self.count(Verdict.PASS, Verdict.FLAKY)
+
+    @property
+    def judged(self) -> int:
+        """Checks that passed or failed."""
+        return self.passed + self.count(Verdict.FAIL)
+
+    @property
+    def ok(self) -> bool:
+        """Whether at least one check passed, and none failed or met a server that had gone."""
+        return self.passed > 0 and self.count(Verdict.FAIL, Verdict.ERROR) == 0
+
+
 class Severity(Stored):
     """How much a failure weighs by the OpenAI specification, and among real engines."""
 
@@ -114,7 +139,7 @@ class CheckSummary(Stored):
     seconds: Number | None = None
 
 
-class Checks(Stored):
+class Checks(Stored, Counted):
     """What the checks of a run came to: `functional.json`."""
 
     schema_version: Count | None = None
@@ -132,21 +157,6 @@ class Checks(Stored):
         if said is not None:
             return said
         return sum(1 for result in self.results if result.verdict is verdict)
-
-    @property
-    def passed(self) -> int:
-        """Checks that passed, if only in some of their tries."""
-        return self.count(Verdict.PASS, Verdict.FLAKY)
-
-    @property
-    def judged(self) -> int:
-        """Checks that passed or failed."""
-        return self.passed + self.count(Verdict.FAIL)
-
-    @property
-    def ok(self) -> bool:
-        """Whether at least one check passed, and none failed or met a server that had gone."""
-        return self.passed > 0 and self.count(Verdict.FAIL, Verdict.ERROR) == 0
 
     @property
     def failures(self) -> list[Check]:
@@ -215,7 +225,7 @@ class CheckResult:
 
 
 @dataclass(slots=True)
-class FunctionalReport:
+class FunctionalReport(Counted):
     """What all the checks came to.
 
     Args:
@@ -242,24 +252,9 @@ class FunctionalReport:
         return sum(counts[verdict] for verdict in verdicts)
 
     @property
-    def passed(self) -> int:
-        """Checks that passed, if only in some of their tries."""
-        return self.count(Verdict.PASS, Verdict.FLAKY)
-
-    @property
-    def judged(self) -> int:
-        """Checks that passed or failed."""
-        return self.passed + self.count(Verdict.FAIL)
-
-    @property
     def pass_ratio(self) -> float | None:
         """Passed ÷ judged; `None` where nothing was judged."""
         return self.passed / self.judged if self.judged else None
-
-    @property
-    def ok(self) -> bool:
-        """Whether at least one check passed, and none failed or met a server that had gone."""
-        return self.passed > 0 and self.count(Verdict.FAIL, Verdict.ERROR) == 0
 
     def stored(self) -> Checks:
         """Return it as `functional.json` holds it, but for what a terminal would obey."""

@@ -137,7 +137,7 @@ def test_one_page_explains_both_and_the_readmes_lead_to_it():
 
 def test_every_latency_has_a_title_and_no_two_have_the_same():
     assert set(TITLES) == set(METRICS)
-    names = [TITLES[key] for key in ("itl", "icl")]
+    names = [(TITLES[key].short, TITLES[key].long) for key in ("itl", "icl")]
     assert names == [(NAMES["itl"], NAMES["token"]), (NAMES["icl"], NAMES["chunk"])]
     assert len({one.short for one in TITLES.values()}) == len(TITLES)
 
