@@ -161,7 +161,9 @@ _RATES: Final = (
 RATES: Final = {one.key: one for one in _RATES}
 """The rates and shares by their keys."""
 
-SLO_LATENCIES: Final = tuple(one.key for one in _LATENCIES if one.slo)
+SLO_LATENCIES: Final = tuple(
+    one.key for one in sorted(_LATENCIES, key=lambda one: one.pooled) if one.slo
+)
 COMPARED: Final = (
     *(f"{one.key}.{name}" for one in _LATENCIES for name in one.compared),
     *(one.key for one in _RATES if one.compared),
