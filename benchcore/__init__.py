@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from benchcore.config.values import Length
     from benchcore.evals.run import evaluate
     from benchcore.evals.task import Judgement, Task
-    from benchcore.metrics.accuracy import AccuracyReport
-    from benchcore.metrics.level import LevelResult
     from benchcore.metrics.summary import Summary
     from benchcore.metrics.validity import Validity
+    from benchcore.runs.run import LevelResult
+    from benchcore.runs.samples import AccuracyReport
     from benchcore.runs.sinks import ClimbRun
     from benchcore.sim.options import SimOptions, SimProfile
     from benchcore.sim.process import SimulatorProcess
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from benchcore.workload.synthetic import Synthetic
 
 _HOMES = {
-    "AccuracyReport": "metrics.accuracy",
+    "AccuracyReport": "runs.samples",
     "BenchcoreError": "base.errors",
     "CapacityError": "base.errors",
     "Client": "client.client",
@@ -56,7 +56,7 @@ _HOMES = {
     "InvalidRunError": "base.errors",
     "Judgement": "evals.task",
     "Length": "config.values",
-    "LevelResult": "metrics.level",
+    "LevelResult": "runs.run",
     "LockError": "base.errors",
     "Outcome": "client.records",
     "Phase": "client.records",

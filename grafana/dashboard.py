@@ -29,7 +29,7 @@ from grafana_foundation_sdk.models import common as kinds
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from benchcore.config.titles import TITLES
+from benchcore.config.catalogue import LATENCIES as FIGURES
 
 # `$name` would run on into the rest of the metric's name.
 PREFIX: Final = "${metric_prefix}"
@@ -63,8 +63,8 @@ RATES: Final = {
     "failure_ratio": ("Failure ratio", "percentunit", "Share of requests that failed."),
 }
 COMPARED: Final = {
-    "ttft_seconds": (TITLES["ttft"].full, "s", QUANTILE, OF_QUANTILE),
-    "e2e_seconds": (TITLES["e2e"].full, "s", QUANTILE, OF_QUANTILE),
+    "ttft_seconds": (FIGURES["ttft"].full, "s", QUANTILE, OF_QUANTILE),
+    "e2e_seconds": (FIGURES["e2e"].full, "s", QUANTILE, OF_QUANTILE),
     "request_throughput": ("Requests", "reqps", LEVEL, OF_LEVEL),
 }
 # A run is daily: it is missing when it is two hours late.
@@ -198,7 +198,7 @@ def latency() -> Iterable[Any]:
     """Return a panel for each latency."""
     for place, (name, text) in enumerate(LATENCIES.items()):
         expr = f"{PREFIX}{name}_seconds{{{QUANTILE}}}"
-        panel = lines(f"{TITLES[name].full}, at $quantile", "s", text, [query(expr, OF_QUANTILE)])
+        panel = lines(f"{FIGURES[name].full}, at $quantile", "s", text, [query(expr, OF_QUANTILE)])
         yield panel.span(8 if place < 3 else 12).height(9)
 
 

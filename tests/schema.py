@@ -1,4 +1,4 @@
-"""Write the JSON Schemas of what users write in YAML into `docs/schema/`.
+"""Write the JSON Schemas of what users write in YAML, and of results, into `docs/schema/`.
 
 Called by `make schema`; a test compares what lies there.
 """
@@ -12,6 +12,10 @@ from benchcore.config.gate import GateFile
 from benchcore.config.metric_map import MetricMap
 from benchcore.config.scenario import RUN_TYPES, STAGES, Matrix, Scenario, StageSettings
 from benchcore.config.servers import ProvidersFile
+from benchcore.runs import scenarios
+from benchcore.runs.checks import Checks
+from benchcore.runs.results import Run, Stored
+from benchcore.runs.samples import Eval
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schema"
 MODELS = {
@@ -24,110 +28,24 @@ MODELS = {
 }
 
 
-NUMBER = {"type": ["number", "null"]}
-SECONDS = {"type": "number"}
-TEXT = {"type": ["string", "null"]}
-COUNT = {"type": "integer", "minimum": 0}
-COUNTS = {"type": "object", "additionalProperties": COUNT}
-TEXTS = {"type": "array", "items": {"type": "string"}}
-OBJECT = {"type": "object"}
+def result(model, file):
+    """Return the schema of a file of results, as this version writes it.
+
+    Files of earlier versions, and of other tools, may lack keys: they are read all the same.
+    """
+    schema = model.model_json_schema()
+    kinds = {kind.__name__: kind for kind in stored(Stored)}
+    for name, found in [(model.__name__, schema), *schema.get("$defs", {}).items()]:
+        sparse = kinds[name].SPARSE if name in kinds else None
+        if sparse is not None:
+            found["required"] = [one for one in found["properties"] if one not in sparse]
+            found["additionalProperties"] = False
+    return {**schema, "title": file}
 
 
-def closed(required, **optional):
-    """Return an object that has these keys and no others."""
-    return {
-        "type": "object",
-        "properties": {**required, **optional},
-        "required": list(required),
-        "additionalProperties": False,
-    }
-
-
-SUMMARY = closed(
-    {
-        "count": {"type": ["integer", "null"], "minimum": 0},
-        **dict.fromkeys(("avg", "min", "max", "std"), NUMBER),
-        **dict.fromkeys(("p50", "p75", "p90", "p95", "p99", "p999"), NUMBER),
-        "low_confidence": TEXTS,
-        "intervals_95": {"type": "object", "additionalProperties": {"type": "array"}},
-    },
-    out_of_range=COUNT,
-    intervals_by={"enum": ["batches", "requests"]},
-    interval_batches=COUNT,
-    intervals_doubtful=TEXTS,
-    with_failures=OBJECT,
-    infinite=TEXTS,
-)
-RATES = (
-    "request_throughput",
-    "output_token_throughput",
-    "input_token_throughput",
-    "total_token_throughput",
-    "tokens_per_second_per_user",
-    "goodput",
-    "goodput_ratio",
-    "failure_rate",
-)
-LEVEL = closed(
-    {
-        "level": {"type": "string"},
-        "workload": {"type": "string"},
-        "mode": {"enum": ["closed", "open"]},
-        "concurrency": {"type": ["integer", "null"]},
-        "rate": NUMBER,
-        "arrival": TEXT,
-        "repeat": {"type": "integer", "minimum": 1},
-        "interrupted": {"type": "boolean"},
-        **dict.fromkeys(("window_seconds", "warmup_seconds", "drain_seconds"), SECONDS),
-        "steady_state": OBJECT,
-        **dict.fromkeys(
-            ("scheduled", "ok", "failed", "cancelled", "dropped", "retried", "good"), COUNT
-        ),
-        "outcomes": COUNTS,
-        **dict.fromkeys(RATES, NUMBER),
-        "itl": {"enum": ["exact", "estimated", None]},
-        "tpot_estimated": COUNT,
-        "tpot_excluded": COUNT,
-        "tokens": OBJECT,
-        "validity": {"enum": ["valid", "suspect", "invalid"]},
-        "reasons": TEXTS,
-        "findings": TEXTS,
-        "notes": TEXTS,
-        "timestamps": COUNTS,
-        "client": OBJECT,
-        "server": {"type": "object", "additionalProperties": {"type": "number"}},
-        "metrics": {"type": "object", "additionalProperties": SUMMARY},
-    },
-    accuracy=OBJECT,
-    rate_intervals=closed(
-        {
-            "intervals_95": {"type": "object", "additionalProperties": {"type": "array"}},
-            "batches": COUNT,
-            "doubtful": TEXTS,
-        }
-    ),
-)
-RUN = {
-    "title": "run.json",
-    "description": "A climb; latencies in seconds, rates per second, shares from 0 to 1.",
-    **closed(
-        {
-            "schema_version": {"const": 1},
-            "run_id": {"type": "string"},
-            "started_at": {"type": "string"},
-            "ended_at": TEXT,
-            "status": {"enum": ["running", "complete", "interrupted", "failed"]},
-            "stopped": TEXT,
-            "error": TEXT,
-            "name": {"type": "string"},
-            "command": TEXTS,
-            "labels": {"type": "object", "additionalProperties": {"type": "string"}},
-            **dict.fromkeys(("target", "workload", "load", "seeds", "versions", "host"), OBJECT),
-            "timestamps": COUNTS,
-            "levels": {"type": "array", "items": LEVEL},
-        }
-    ),
-}
+def stored(kind):
+    """Return the types of results that there are."""
+    return [one for child in kind.__subclasses__() for one in (child, *stored(child))]
 
 
 VARIABLE = {"type": "string", "pattern": r"\$\{"}
@@ -209,7 +127,11 @@ SCHEMAS = {
     **{name: model.model_json_schema for name, model in MODELS.items()},
     "matrix": lambda: with_variables(Matrix.model_json_schema()),
     "providers": lambda: with_variables(ProvidersFile.model_json_schema()),
-    "run": lambda: RUN,
+    "result_accuracy": lambda: result(Eval, "accuracy.json"),
+    "result_functional": lambda: result(Checks, "functional.json"),
+    "result_matrix": lambda: result(scenarios.Matrix, "matrix.json"),
+    "result_scenario": lambda: result(scenarios.Scenario, "result.json"),
+    "run": lambda: result(Run, "run.json"),
     "scenario": scenario,
 }
 

@@ -16,7 +16,7 @@ _LONGEST_SECRET: Final = 8_192
 AMPLE: Final = 66_000
 """Where a text may be cut that is yet to be masked: more than is looked at, so the cut is seen."""
 
-_FORMULA: Final = ("=", "+", "-", "@")
+FORMULA: Final = ("=", "+", "-", "@")
 
 
 WIDTH: Final = 100
@@ -115,4 +115,4 @@ def cell(text: str) -> str:
     injection). A killed run keeps whole lines, so a cell must not span two.
     """
     text = " ".join(text.split())
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text.startswith(FORMULA) else text

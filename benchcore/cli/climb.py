@@ -162,7 +162,7 @@ def _print_result(run: RunResult, *, as_json: bool) -> None:
     else:
         from benchcore.show.table import render
 
-        sys.stdout.write(render(run.to_json(), color=colored()))
+        sys.stdout.write(render(run.stored(), color=colored()))
     sys.stdout.flush()
 
 
@@ -192,7 +192,7 @@ def _stage(given: dict[str, Any]) -> PerfStage:
 def _dry_run(target: Target, parts: list[Part], *, as_json: bool) -> int:
     """Say which levels would be run, and how long they take."""
     from benchcore.climbs.plan import longest_seconds, steps
-    from benchcore.show.table import level_name
+    from benchcore.runs.results import level_name
 
     found = [(step, longest_seconds(step)) for step in steps(parts)]
     known = [seconds for _, seconds in found if seconds is not None]

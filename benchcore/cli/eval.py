@@ -36,7 +36,7 @@ from benchcore.cli.terminal import show
 if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
     from benchcore.evals.run import EvalPlan
-    from benchcore.metrics.accuracy import AccuracyReport
+    from benchcore.runs.samples import AccuracyReport
 
 
 @click.command("eval")
@@ -255,39 +255,44 @@ def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
     """Return what an earlier run left to be asked, and let the options be those that it had."""
     from benchcore.config.evals import EvalConfig
     from benchcore.evals.run import EvalPlan, plan_eval, without_errors
-    from benchcore.runs.samples import read_accuracy, read_samples
+    from benchcore.runs.reading import read_result
+    from benchcore.runs.samples import ACCURACY, Eval, read_samples
 
     folder: Path = given["resume"]
     for name in _OF_THE_RUN:
         if given[name]:
             option = {"run_name": "name", "name": "TASK"}.get(name, name).replace("_", "-")
             raise click.UsageError(f"--resume goes on as the run began: leave {option} out")
-    before = read_accuracy(folder)
-    target = before["target"]
-    given["endpoint"], given["stream"] = target["endpoint"], target["stream"]
+    before = read_result(folder / ACCURACY, Eval)
+    asked, data = before.config, before.data
+    if asked is None or data is None or data.task is None:
+        raise ConfigError(
+            f"{folder / ACCURACY}: does not say what was asked; it is damaged: name another run"
+        )
+    target = before.target
+    given["endpoint"], given["stream"] = target.endpoint, target.stream
     for name in ("model", "extra_body", "path"):
-        given[name] = given[name] or target.get(name)
-    given["omit"] = given["omit"] or tuple(target.get("omit") or ())
-    given["rename"] = given["rename"] or tuple((target.get("rename") or {}).items())
+        given[name] = given[name] or getattr(target, name)
+    given["omit"] = given["omit"] or tuple(target.omit or ())
+    given["rename"] = given["rename"] or tuple((target.rename or {}).items())
     over = {name: given[name] for name in _OF_THE_REST if given[name] is not None}
     if "concurrency" in over:
         over.setdefault("rate", None)
-    config = validated(lambda: EvalConfig.model_validate({**before["config"], **over}))
-    data = before["data"]
-    where = given["data"] or data["given"]
-    plan = asyncio.run(plan_eval(data["task"], config, where, data["few_shot_given"]))
-    if plan.data["files"] != data["files"]:
+    config = validated(lambda: EvalConfig.model_validate({**asked, **over}))
+    where = given["data"] or data.given
+    plan = asyncio.run(plan_eval(data.task, config, where, data.few_shot_given))
+    if plan.data["files"] != data.files:
         raise ConfigError(f"--resume {folder}: the questions are not those of the run; see --data")
     done = read_samples(folder)
     return EvalPlan(
         plan.task,
         config,
         plan.questions,
-        data,
+        data.to_json(),
         without_errors(done) if given["retry_errors"] else done,
         folder,
-        given["base_url"] or target["base_url"],
-        target["kind"],
+        given["base_url"] or target.base_url,
+        target.kind or "server",
     )
 
 

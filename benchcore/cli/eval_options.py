@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
     from benchcore.config.target import Endpoint, Target
     from benchcore.evals.under_load import LoadEval
-    from benchcore.metrics.accuracy import AccuracyReport
+    from benchcore.runs.samples import AccuracyReport
 
 
 def read_result(given: dict[str, Any], config: EvalConfig) -> AccuracyReport:

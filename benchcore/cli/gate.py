@@ -59,8 +59,7 @@ def gate(run: Path | None, **given: Any) -> int:
     rules = DEFAULT if given["rules"] is None else read_model(given["rules"], GateFile)
     folder = chosen(run, given["results"])
     baseline = find_baseline(folder, given["results"], given["baseline"])
-    kinds = [(one.run.get("target") or {}).get("kind") for one in (folder, baseline)]
-    if "simulator" in kinds and not given["allow_simulator"]:
+    if (folder.run.simulated or baseline.run.simulated) and not given["allow_simulator"]:
         raise ConfigError(
             "a run of the simulator says nothing about a server; --allow-simulator judges it all "
             "the same"
@@ -135,9 +134,8 @@ def list_(results: Path, *, as_json: bool) -> int:
         return 0
     for one in baselines(results):
         run = RunFolder(one.path).run
-        levels = ", ".join(level["level"] for level in run.get("levels") or ())
-        model = (run.get("target") or {}).get("model")
-        click.echo(f"{one.scenario}/{one.name}  {run['started_at']}  {model}  {levels}")
+        levels = ", ".join(level.level for level in run.levels)
+        click.echo(f"{one.scenario}/{one.name}  {run.started_at}  {run.target.model}  {levels}")
     return 0
 
 
@@ -155,7 +153,7 @@ def show(name: str, results: Path, *, as_json: bool) -> int:
         if name in (one.name, f"{one.scenario}/{one.name}"):
             run = RunFolder(one.path).run
             if as_json:
-                show_json(run)
+                show_json(run.whole())
             else:
                 sys.stdout.write(render(run, color=False))
             return 0

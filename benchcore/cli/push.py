@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from benchcore.publish.pushgateway import Pushgateway
+    from benchcore.runs.results import Run
 
 
 @click.command()
@@ -90,8 +91,7 @@ def _push_run(run: Path | None, given: dict[str, Any]) -> int:
     found = RunPush.of(folder, given["prefix"])
     if given["print_only"]:
         return _print(found.registry)
-    simulated = (folder.run.get("target") or {}).get("kind") == "simulator"
-    _refuse_simulator(folder.path, given, simulated=simulated)
+    _refuse_simulator(folder.path, given, simulated=folder.run.simulated)
     gateway = _gateway(given)
     if not given["dry_run"]:
         found.send(gateway)
@@ -200,14 +200,13 @@ def import_results(
 
     paths = [path for named in files for path in results_in(named)]
     run = combine([(str(path), read_foreign(path, kind)) for path in paths])
-    started = dt.datetime.fromisoformat(run["started_at"])
-    folder = make_folder(
-        output,
-        started.strftime("%Y%m%dT%H%M%SZ"),
-        name or f"import-{run['origin']['tool'].split()[0]}",
-    )
-    run = {**run, "run_id": folder.name, "name": folder.name.partition("-")[2]}
-    data = dump(run)
+    tool = "" if run.origin is None else run.origin.tool or ""
+    assert run.started_at is not None
+    started = dt.datetime.fromisoformat(run.started_at)
+    stamp = started.strftime("%Y%m%dT%H%M%SZ")
+    folder = make_folder(output, stamp, name or f"import-{tool.split()[0]}")
+    run.run_id, run.name = folder.name, folder.name.partition("-")[2]
+    data = dump(run.to_json())
     try:
         replace_file(folder / "run.json", data)
     except OSError as error:
@@ -215,34 +214,32 @@ def import_results(
     if as_json:
         sys.stdout.write(data.decode())
     else:
-        sys.stdout.write(_shown(run, folder))
+        sys.stdout.write(_shown(run, tool, folder))
     return 0
 
 
-def _shown(run: dict[str, Any], folder: Path) -> str:
+def _shown(run: Run, tool: str, folder: Path) -> str:
     """Return a line per level, and where the run lies."""
 
     def number(value: float | None, scale: float = 1.0) -> str:
         return "-" if value is None else f"{value * scale:,.1f}"
 
     head = ("level", "ok", "failed", "req/s", "out tok/s", "TTFT p50 ms", "TTFT p99 ms")
-    rows = []
-    for level in run["levels"]:
-        ttft = level["metrics"].get("ttft", {})
-        cells = (
-            number(level["request_throughput"]),
-            number(level["output_token_throughput"]),
-            number(ttft.get("p50"), 1000),
-            number(ttft.get("p99"), 1000),
+    rows = [
+        (
+            level.level,
+            *("-" if count is None else str(count) for count in (level.ok, level.failed)),
+            number(level.request_throughput),
+            number(level.output_token_throughput),
+            number(level.figure("ttft.p50"), 1000),
+            number(level.figure("ttft.p99"), 1000),
         )
-        counts = ("-" if level[name] is None else str(level[name]) for name in ("ok", "failed"))
-        rows.append((level["level"], *counts, *cells))
+        for level in run.levels
+    ]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = [
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         for row in (head, *rows)
     ]
-    lines.append(
-        f"figures as {run['origin']['tool']} defines them: definitions in {folder}/run.json"
-    )
+    lines.append(f"figures as {tool} defines them: definitions in {folder}/run.json")
     return "\n".join(lines) + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ from benchcore.cli.terminal import colored, json_option
 from benchcore.cli.values import RESULTS, read_folder
 
 if TYPE_CHECKING:
-    from benchcore.metrics.accuracy import AccuracyReport
     from benchcore.runs.reading import RunFolder
+    from benchcore.runs.samples import AccuracyReport, Eval
 
 
 @click.command()
@@ -46,11 +47,12 @@ def compare(runs: tuple[Path, ...], **given: Any) -> int:
         raise click.UsageError("name two runs or more")
     folders = [read_folder(path) for path in runs]
     form = "json" if given["as_json"] else given["form"]
-    evals = [(one.json("accuracy.json") or {}).get("score") is not None for one in folders]
-    if all(evals) and not any(one.levels for one in folders):
+    evals = [one.eval() for one in folders]
+    scored = [one for one in evals if one is not None and one.score is not None]
+    if len(scored) == len(folders) and not any(one.levels for one in folders):
         if form in ("html", "markdown"):
             raise click.UsageError("evals are compared as text or JSON")
-        return _evals(folders, form)
+        return _evals(folders, scored, form)
     empty = [one.name for one in folders if not one.levels]
     if empty:
         raise ConfigError(
@@ -89,13 +91,12 @@ def _climbs(folders: list[RunFolder], form: str, output: Path, *, anyway: bool) 
     return 0
 
 
-def _asked_differently(first: RunFolder, other: RunFolder) -> list[str]:
+def _asked_differently(first: Eval, other: Eval) -> list[str]:
     """Return in which settings two evals differ that may change a score."""
-    one, two = (folder.json("accuracy.json") or {} for folder in (first, other))
     ignored = ("concurrency", "rate", "retries", "min_score", "keep_text")
-    before, after = one.get("config") or {}, two.get("config") or {}
-    found = [("model", (one["target"] or {}).get("model"), (two["target"] or {}).get("model"))]
-    found += [(name, before.get(name), after.get(name)) for name in before if name not in ignored]
+    before, after = first.config or {}, other.config or {}
+    found: list[tuple[str, object, object]] = [("model", first.target.model, other.target.model)]
+    found += [(name, before[name], after.get(name)) for name in before if name not in ignored]
     return [
         f"{name} is {left!r} in one and {right!r} in the other"
         for name, left, right in found
@@ -103,21 +104,21 @@ def _asked_differently(first: RunFolder, other: RunFolder) -> list[str]:
     ]
 
 
-def _evals(folders: list[RunFolder], form: str) -> int:
+def _evals(folders: list[RunFolder], evals: list[Eval], form: str) -> int:
     from benchcore.metrics.accuracy import by_question
     from benchcore.metrics.scores import paired_difference
     from benchcore.runs.run_json import dump
-    from benchcore.runs.samples import read_accuracy, read_samples
+    from benchcore.runs.samples import read_samples
     from benchcore.show.text import render_difference
 
     first, *others = folders
-    task = read_accuracy(first.path)["task"]
+    its, *theirs = evals
     found = []
-    for other in others:
-        its = read_accuracy(other.path)["task"]
-        if its != task:
+    for other, one in zip(others, theirs, strict=True):
+        if one.task != its.task:
             raise ConfigError(
-                f"{first.path} is of {task} and {other.path} of {its}: two tasks do not compare"
+                f"{first.path} is of {its.task} and {other.path} of {one.task}: two tasks do not "
+                "compare"
             )
         difference = paired_difference(
             by_question(read_samples(first.path)), by_question(read_samples(other.path))
@@ -125,7 +126,7 @@ def _evals(folders: list[RunFolder], form: str) -> int:
         found.append(None if difference is None else difference.to_json())
         if form != "json":
             sys.stdout.write(render_difference((first.name, other.name), difference))
-            for line in _asked_differently(first, other):
+            for line in _asked_differently(its, one):
                 click.echo(line)
     if form == "json":
         facts = {
@@ -160,7 +161,7 @@ def _evals(folders: list[RunFolder], form: str) -> int:
 def history(results: Path, form: str, output: Path | None, *, as_json: bool) -> int:
     """List the runs in RESULTS, and where their figures changed by more than chance."""
     from benchcore.base.files import replace_file
-    from benchcore.judge.history import facts, read_history
+    from benchcore.judge.history import listed, read_history
     from benchcore.runs.run_json import dump
     from benchcore.show.lines import render_history
 
@@ -177,7 +178,7 @@ def history(results: Path, form: str, output: Path | None, *, as_json: bool) -> 
             }
             for one in found.series()
         ]
-        runs = [facts(folder) for folder in found.folders]
+        runs = [asdict(listed(folder)) for folder in found.folders]
         sys.stdout.write(dump({"runs": runs, "series": series, "broken": found.broken}).decode())
         return 0
     if form == "table":
@@ -249,7 +250,7 @@ def report(
     if form == "vllm":
         return _vllm(folders)
     if form == "json" or as_json:
-        found: list[Any] = [folder.run for folder in folders]
+        found: list[Any] = [folder.run.whole() for folder in folders]
         sys.stdout.write(dump(found[0] if len(found) == 1 else found).decode())
         return 0
     show = _markdown if form == "markdown" else _text
@@ -289,13 +290,12 @@ def _eval_page(folder: RunFolder) -> str | None:
 
 
 def _accuracy(folder: RunFolder) -> AccuracyReport | None:
-    from benchcore.metrics.accuracy import AccuracyReport
     from benchcore.runs.samples import read_samples
 
-    accuracy = folder.json("accuracy.json")
-    if accuracy is None or "score" not in accuracy:
+    found = folder.eval()
+    if found is None or not found.scored:
         return None
-    return AccuracyReport.from_json(accuracy, read_samples(folder.path))
+    return found.report(read_samples(folder.path))
 
 
 def _plots(folder: RunFolder, into: Path, gpus: int | None) -> None:
@@ -324,7 +324,7 @@ def _vllm(folders: list[RunFolder]) -> int:
 def _markdown(folder: RunFolder) -> str:
     from benchcore.show.markdown import render_markdown
 
-    return render_markdown(folder.run, folder.json("functional.json"), folder.json("accuracy.json"))
+    return render_markdown(folder.run, folder.checks(), folder.eval())
 
 
 def _text(folder: RunFolder) -> str:
@@ -342,11 +342,9 @@ def _rendered(folder: RunFolder) -> str:
     parts = []
     if folder.levels:
         parts.append(render(folder.run, color=color))
-    checks = folder.json("functional.json")
+    checks = folder.checks()
     if checks is not None:
-        from benchcore.runs.checks import FunctionalReport
-
-        parts.append(render_functional(FunctionalReport.from_json(checks), color=color))
+        parts.append(render_functional(checks, color=color))
     found = _accuracy(folder)
     if found is not None:
         parts.append(render_accuracy(found, color=color))

@@ -24,9 +24,9 @@ from benchcore.climbs.requests import Grader, Tally
 from benchcore.config.climb import ClimbConfig
 from benchcore.config.limits import Slo
 from benchcore.config.target import Target
-from benchcore.metrics.level import LevelResult
 from benchcore.observe.machine import host_facts
 from benchcore.observe.server import ServerMetrics, busy, parse
+from benchcore.runs.run import LevelResult
 from benchcore.runs.run_json import as_asked, target_facts, versions
 from benchcore.runs.sinks import ClimbRun, FanOut, SinkOptions, installed_sinks, raise_problems
 from benchcore.show.progress import Progress, Silent

@@ -12,8 +12,8 @@ from benchcore.base.clock import NS
 from benchcore.client.openai import GOOD_ENDS
 from benchcore.client.records import FAILED, Outcome, Phase, Record
 from benchcore.client.watchdog import LATE_NS
+from benchcore.config.catalogue import title
 from benchcore.config.limits import Slo
-from benchcore.config.titles import title
 from benchcore.load.level import Level, LevelRecords, Stage
 from benchcore.load.steady import Flow, SteadyState, closed_steady, open_steady
 from benchcore.metrics.figures import has_figure, ttft_ns

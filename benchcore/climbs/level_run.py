@@ -21,13 +21,14 @@ from benchcore.config.limits import Slo
 from benchcore.load.level import Level, LevelRecords, Stage
 from benchcore.load.open_loop import Arrival, OpenLoop
 from benchcore.metrics.accuracy import LevelAccuracy
-from benchcore.metrics.level import LevelResult, count_tokens, infinite_figures, latencies, rates
+from benchcore.metrics.level import count_tokens, infinite_figures, latencies, rates
 from benchcore.metrics.percentiles import Histogram
 from benchcore.metrics.spool import Spool, chosen, is_ok, joined
 from benchcore.metrics.throughput import overlap_ns
 from benchcore.metrics.validity import Evidence, judge
 from benchcore.observe.machine import CollectorWatch, Heartbeat, Mark, mark, spent
 from benchcore.observe.server import Scraper, ServerMetrics
+from benchcore.runs.run import LevelResult
 from benchcore.runs.sinks import FanOut, RequestRow
 from benchcore.show.progress import Progress
 

@@ -14,19 +14,11 @@ from pydantic import (
     model_validator,
 )
 
+from benchcore.config.catalogue import LATENCIES, RATES
+
 _METRIC: Final = re.compile(
-    r"(?:ttft|ttft_from_schedule|ttfo|first_byte|tpot|itl|icl|e2e|e2e_from_schedule|dispatch_lag)"
+    rf"(?:{'|'.join(one.key for one in LATENCIES.values() if one.gate)})"
     r"\.(?:avg|min|max|std|p50|p75|p90|p95|p99|p999)\Z"
-)
-RATES: Final = (
-    "request_throughput",
-    "output_token_throughput",
-    "input_token_throughput",
-    "total_token_throughput",
-    "goodput",
-    "goodput_ratio",
-    "failure_rate",
-    "tokens_per_second_per_user",
 )
 OF_THE_RUN: Final = ("functional.pass_ratio", "accuracy.score")
 

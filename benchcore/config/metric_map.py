@@ -8,15 +8,15 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from benchcore.base.plugins import nearest
-from benchcore.config.titles import TITLES
+from benchcore.config.catalogue import LATENCIES as FIGURES
+from benchcore.config.catalogue import RATES
 
 LATENCIES: Final = {
-    f"{name}_seconds": f"{TITLES[name].full}."
-    for name in ("ttft", "ttft_from_schedule", "itl", "tpot", "e2e")
+    f"{one.key}_seconds": f"{one.full}." for one in FIGURES.values() if one.exported
 }
+_EXPORTED: Final = [one for one in RATES.values() if one.help]
 SHARES: Final = {
-    "goodput_ratio": "Share of requests that met every SLO.",
-    "failure_ratio": "Share of requests that failed.",
+    **{one.series: one.help for one in _EXPORTED if one.unit == "share"},
     "valid": "1 where the load generator measured the server.",
     "functional_pass_ratio": "Functional checks that passed, as a share of those that passed or "
     "failed.",
@@ -25,9 +25,7 @@ SHARES: Final = {
 }
 METRICS: Final = {
     **LATENCIES,
-    "request_throughput": "Requests that ended ok, per second.",
-    "output_token_throughput": "Output tokens, per second.",
-    "goodput": "Requests that met every SLO, per second.",
+    **{one.series: one.help for one in _EXPORTED if one.unit == "per second"},
     **SHARES,
     "functional_cases": "Functional checks that passed or failed.",
     "functional_cases_passed": "Functional checks that passed.",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from benchcore.base.errors import ResultsError
 from benchcore.base.files import replace_file
-from benchcore.metrics.accuracy import AccuracyReport, Sample
+from benchcore.metrics.accuracy import Sample
 from benchcore.publish.prometheus import accuracy_metrics
 from benchcore.runs.run_json import dump
-from benchcore.runs.samples import ACCURACY, SampleFile, write_samples
+from benchcore.runs.samples import ACCURACY, AccuracyReport, SampleFile, write_samples
 from benchcore.show.pages import accuracy_page
 
 

@@ -15,8 +15,9 @@ import orjson
 from benchcore.base.errors import ConfigError
 from benchcore.base.files import read_json
 from benchcore.config.target import PATHS
-from benchcore.metrics.accuracy import AccuracyReport, Sample, SampleOutcome
+from benchcore.metrics.accuracy import Sample, SampleOutcome
 from benchcore.metrics.scores import CONFIDENCE, Estimate, estimate, student_t
+from benchcore.runs.samples import AccuracyReport
 
 if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig

@@ -19,8 +19,9 @@ from benchcore.evals.custom import custom_task, is_custom
 from benchcore.evals.data import shot_rows, task_rows
 from benchcore.evals.sampling import Sampler
 from benchcore.evals.task import Question, Task, find_task, sha256
-from benchcore.metrics.accuracy import AccuracyReport, Sample, SampleOutcome
+from benchcore.metrics.accuracy import Sample, SampleOutcome
 from benchcore.runs.run_json import target_facts
+from benchcore.runs.samples import AccuracyReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,10 @@ from benchcore.client.request import Prompt
 from benchcore.evals.sampling import question_prompt, sample_of
 from benchcore.metrics.accuracy import LevelAccuracy, Sample, by_question, over_all, tally
 from benchcore.metrics.scores import paired_difference
+from benchcore.runs.results import LevelScore, TargetFacts
+from benchcore.runs.run import level_score
 from benchcore.runs.run_json import dump
-from benchcore.runs.samples import ACCURACY, SampleFile
+from benchcore.runs.samples import ACCURACY, SCHEMA_VERSION, Eval, EvalData, SampleFile
 
 if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
@@ -159,24 +161,29 @@ class LoadEval:
         if self.run is None or self.run.folder is None or self._file is None:
             return
         facts = self.questions.describe()
-        levels = [
-            {"level": level.level, "climb_repeat": level.repeat, **level.accuracy.to_json()}
-            for level in self.run.levels
-            if level.accuracy is not None
-        ]
-        found = {
-            "schema_version": 1,
-            "task": facts["task"],
-            "variant": facts["variant"],
-            "status": self.run.status,
-            "levels": levels,
-            "config": facts["config"],
-            "data": facts["data"],
-            "target": self.run.facts["target"],
-        }
+        found = Eval(
+            schema_version=SCHEMA_VERSION,
+            task=facts["task"],
+            variant=facts["variant"],
+            status=self.run.status,
+            levels=[
+                LevelScore.model_validate(
+                    {
+                        "level": level.level,
+                        "climb_repeat": level.repeat,
+                        **level_score(level.accuracy).to_json(),
+                    }
+                )
+                for level in self.run.levels
+                if level.accuracy is not None
+            ],
+            config=facts["config"],
+            data=EvalData.model_validate(facts["data"]),
+            target=TargetFacts.model_validate(self.run.facts["target"]),
+        )
         try:
             self._file.close()
-            replace_file(self.run.folder / ACCURACY, dump(found))
+            replace_file(self.run.folder / ACCURACY, dump(found.to_json()))
         except OSError as error:
             raise ResultsError(
                 f"{self.run.folder}: {ACCURACY} cannot be written ({error.strerror})"

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from benchcore.foreign.figures import (
+    LevelLoad,
     error_notes,
     finite,
     level_of,
@@ -29,6 +30,7 @@ from benchcore.foreign.figures import (
     without_user,
 )
 from benchcore.metrics.percentiles import QUANTILES
+from benchcore.runs.results import Level, Run, Statistics
 
 TOOL = "aiperf"
 _NAMES = {
@@ -73,7 +75,7 @@ def is_aiperf(entry: Mapping[str, Any]) -> bool:
     )
 
 
-def read_aiperf(entries: list[Mapping[str, Any]], where: str) -> dict[str, Any]:
+def read_aiperf(entries: list[Mapping[str, Any]], where: str) -> Run:
     """Return the run of an export, of one level.
 
     Args:
@@ -100,8 +102,8 @@ def read_aiperf(entries: list[Mapping[str, Any]], where: str) -> dict[str, Any]:
         workload={},
     )
     if export.get("was_cancelled") is True:
-        run["status"] = "interrupted"
-        level["interrupted"] = True
+        run.status = "interrupted"
+        level.interrupted = True
     return run
 
 
@@ -130,7 +132,7 @@ def _started_at(value: object) -> str | None:
         return None
 
 
-def _level(export: Mapping[str, Any], config: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _level(export: Mapping[str, Any], config: Mapping[str, Any], where: str) -> Level:
     blocks = _blocks(export)
 
     def only(name: str) -> float | None:
@@ -186,7 +188,7 @@ def _errors(export: Mapping[str, Any]) -> list[str]:
     return error_notes(found)
 
 
-def _load(config: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+def _load(config: Mapping[str, Any], notes: list[str]) -> LevelLoad:
     found = table(config.get("loadgen"))
     phases = config.get("phases")
     if isinstance(phases, dict):
@@ -227,7 +229,7 @@ def _seconds(block: object, name: str, where: str) -> float | None:
     return value * _SECONDS[unit]
 
 
-def _metric(block: object, requests: int, where: str) -> dict[str, Any] | None:
+def _metric(block: object, requests: int, where: str) -> Statistics | None:
     names = ("avg", "min", "max", "std", *QUANTILES)
     known = {name: _seconds(block, name, where) for name in names}
     return metric({"count": whole(table(block).get("count")), **known}, requests)

@@ -22,13 +22,14 @@ from benchcore.foreign.figures import load_of, number_repeats, reject, utc
 from benchcore.foreign.guidellm import is_guidellm, read_guidellm
 from benchcore.foreign.sglang import is_sglang, read_sglang
 from benchcore.foreign.vllm import is_vllm, read_vllm
+from benchcore.runs.results import Origin, Run
 
 _AIPERF = "profile_export_aiperf.json"
 
 
 class _Tool(NamedTuple):
     claims: Callable[[Mapping[str, Any]], bool]
-    read: Callable[[list[Mapping[str, Any]], str], dict[str, Any]]
+    read: Callable[[list[Mapping[str, Any]], str], Run]
     lines: bool
     made_by: str
     beside: Callable[[Path], Mapping[str, Any]] | None = None
@@ -47,11 +48,11 @@ KINDS = tuple(_TOOLS)
 """The formats that are known."""
 
 
-def read_foreign(path: Path, kind: str | None = None) -> dict[str, Any]:
+def read_foreign(path: Path, kind: str | None = None) -> Run:
     """Return another load generator's result as a run.
 
-    It has the shape of `run.json`, seconds and tokens per second throughout; a figure that the tool
-    does not give is `None` or absent, never 0. `run_id` is `None`, `origin` says the file, and
+    It has seconds and tokens per second throughout; a figure that the tool does not give is `None`
+    or absent, never 0. `run_id` is `None`, `origin` says the file, and
     each level has `definitions` of the figures it gives.
 
     Args:
@@ -85,20 +86,21 @@ def read_foreign(path: Path, kind: str | None = None) -> dict[str, Any]:
         entries = [{**entries[0], **tool.beside(path)}]
         name = f"{path.resolve().parent.name}/{name}"
     run = tool.read(entries, str(path))
-    if run["started_at"] is None:
+    if run.started_at is None:
         # The file is written when the run has ended.
-        lasted = sum(level["window_seconds"] or 0.0 for level in run["levels"])
+        lasted = sum(level.window_seconds or 0.0 for level in run.levels)
         try:
-            run["started_at"] = utc(datetime.fromtimestamp(written - lasted, UTC))
+            run.started_at = utc(datetime.fromtimestamp(written - lasted, UTC))
         except (ValueError, OverflowError, OSError):
             raise reject(
                 str(path), f"says that it took {lasted:g} s", "copy it again, whole"
             ) from None
-        for level in run["levels"]:
-            level["notes"].append(
+        for level in run.levels:
+            level.notes.append(
                 "the file does not say when the run began: when it was written, less the duration"
             )
-    run["origin"] |= {"file": name, "sha256": hashlib.sha256(data).hexdigest()}
+    assert run.origin is not None
+    run.origin.file, run.origin.sha256 = name, hashlib.sha256(data).hexdigest()
     return run
 
 
@@ -184,7 +186,7 @@ def _cut(error: json.JSONDecodeError | RecursionError) -> str:
     return f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
 
 
-def combine(runs: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+def combine(runs: list[tuple[str, Run]]) -> Run:
     """Return runs of one tool as one run: their levels in order, each with its `origin_file`.
 
     Args:
@@ -194,32 +196,34 @@ def combine(runs: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
         ConfigError: they are of several tools, targets or models, or a file is there twice.
     """
     first_name, first = runs[0]
-    seen: dict[str, str] = {}
-    for name, run in runs:
-        for facts, key in (("origin", "tool"), ("target", "base_url"), ("target", "model")):
-            if run[facts][key] != first[facts][key]:
-                raise reject(
-                    name,
-                    f"its {key} is {run[facts][key]}, that of {first_name} {first[facts][key]}",
-                    "import them one by one",
-                )
-        digest = run["origin"]["sha256"]
-        if digest in seen:
-            raise reject(name, f"holds the same as {seen[digest]}", "name it once")
-        seen[digest] = name
-    levels = [
-        {**level, "origin_file": run["origin"]["file"]}
-        for _, run in runs
-        for level in run["levels"]
-    ]
+    origins = [run.origin or Origin() for _, run in runs]
+    seen: dict[str | None, str] = {}
+    for (name, run), origin in zip(runs, origins, strict=True):
+        for key, own, other in (
+            ("tool", origin.tool, origins[0].tool),
+            ("base_url", run.target.base_url, first.target.base_url),
+            ("model", run.target.model, first.target.model),
+        ):
+            if own != other:
+                said = f"its {key} is {own}, that of {first_name} {other}"
+                raise reject(name, said, "import them one by one")
+        if origin.sha256 in seen:
+            raise reject(name, f"holds the same as {seen[origin.sha256]}", "name it once")
+        seen[origin.sha256] = name
+    levels = []
+    for (_, run), origin in zip(runs, origins, strict=True):
+        for level in run.levels:
+            level.origin_file = origin.file
+            levels.append(level)
     number_repeats(levels)
-    files = [{key: run["origin"][key] for key in ("file", "sha256")} for _, run in runs]
-    statuses = [run["status"] for _, run in runs]
-    return {
-        **first,
-        "started_at": min(run["started_at"] for _, run in runs),
-        "status": next((status for status in statuses if status != "complete"), "complete"),
-        "origin": {**first["origin"], "files": files},
-        "load": load_of(levels),
-        "levels": levels,
-    }
+    files = [Origin(file=origin.file, sha256=origin.sha256) for origin in origins]
+    statuses = [run.status for _, run in runs]
+    return first.model_copy(
+        update={
+            "started_at": min(run.started_at or "" for _, run in runs),
+            "status": next((status for status in statuses if status != "complete"), "complete"),
+            "origin": origins[0].model_copy(update={"files": files}),
+            "load": load_of(levels),
+            "levels": levels,
+        }
+    )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchcore.foreign.figures import (
+    LevelLoad,
     finite,
     level_of,
     load_facts,
@@ -32,6 +33,7 @@ from benchcore.foreign.figures import (
     whole,
     without_user,
 )
+from benchcore.runs.results import Level, Run, Statistics
 
 TOOL = "evalscope perf"
 SUMMARY: Final = "benchmark_summary.json"
@@ -148,7 +150,7 @@ def _requests(path: Path) -> Iterator[dict[str, Any]]:
         )
 
 
-def read_evalscope(entries: list[Mapping[str, Any]], where: str) -> dict[str, Any]:
+def read_evalscope(entries: list[Mapping[str, Any]], where: str) -> Run:
     """Return the run of a level.
 
     Args:
@@ -197,7 +199,7 @@ def _seconds(entry: Mapping[str, Any], *names: str) -> float | None:
     return None
 
 
-def _level(entry: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _level(entry: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> Level:
     ok, total = whole(_first(entry, _OK)), whole(_first(entry, _TOTAL))
     if ok is None or total is None:
         raise reject(where, "has no counts of requests", f"import {SUMMARY}")
@@ -235,9 +237,7 @@ def _level(entry: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -
     )
 
 
-def _load(
-    entry: Mapping[str, Any], arguments: Mapping[str, Any], notes: list[str]
-) -> dict[str, Any]:
+def _load(entry: Mapping[str, Any], arguments: Mapping[str, Any], notes: list[str]) -> LevelLoad:
     rate = _first(entry, _RATE)
     users = whole(_first(entry, _CONCURRENCY))
     if arguments.get("open_loop") is True:
@@ -249,7 +249,7 @@ def _load(
     return load_facts(concurrency=users, rate=rate or None, arrival="poisson", other="perf")
 
 
-def _of_requests(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
+def _of_requests(rows: list[dict[str, Any]]) -> dict[str, Statistics | None]:
     """Return the metrics of successful requests."""
     streams = [row for row in rows if row.get("is_stream", 1)]
 
@@ -280,7 +280,7 @@ def _gaps(said: object) -> Iterator[float]:
             yield value
 
 
-def _of_summary(entry: Mapping[str, Any], ok: int) -> dict[str, dict[str, Any] | None]:
+def _of_summary(entry: Mapping[str, Any], ok: int) -> dict[str, Statistics | None]:
     """Return the metrics from the averages, and from the percentiles where they are there."""
     percentiles = entry.get("percentiles")
     rows = {
@@ -288,7 +288,7 @@ def _of_summary(entry: Mapping[str, Any], ok: int) -> dict[str, dict[str, Any] |
         for row in map(table, percentiles if isinstance(percentiles, list) else ())
     }
     streamed = _first(entry, ("Stream Requests",)) != 0
-    found: dict[str, dict[str, Any] | None] = {}
+    found: dict[str, Statistics | None] = {}
     for ours, (column, names) in _NAMES.items():
         known = {"avg": _seconds(entry, *names)} | {
             name: _seconds(rows.get(row, {}), column)

@@ -5,18 +5,32 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.text import harmless
+from benchcore.config.catalogue import RATES
 from benchcore.metrics.percentiles import QUANTILES, low_confidence, rank
+from benchcore.runs.results import (
+    HostFacts,
+    Level,
+    LoadFacts,
+    Origin,
+    Run,
+    Statistics,
+    TargetFacts,
+    TokenSums,
+    WorkloadFacts,
+)
 from benchcore.runs.run import SCHEMA_VERSION
 
 _ERRORS_TOLD = 3
 STATISTICS = ("count", "avg", "min", "max", "std", *QUANTILES)
 """Keys of one metric, in their order."""
 
+_FIGURES = tuple(name for name in RATES if name != "failure_rate")
 _TOKENS = ("asked_input", "input", "asked_output", "output", "cached", "reasoning")
 
 
@@ -52,8 +66,8 @@ def ratio(part: float | None, total: float | None) -> float | None:
     return None if part is None or total is None or total <= 0 else finite(part / total)
 
 
-def metric(known: Mapping[str, float | None], requests: int | None) -> dict[str, Any] | None:
-    """Return one metric with every key of `STATISTICS`; `None` where nothing is known.
+def metric(known: Mapping[str, float | None], requests: int | None) -> Statistics | None:
+    """Return one metric, every one of `STATISTICS` said; `None` where nothing is known.
 
     Args:
         known: what the tool says, in seconds; the rest is `None`, not zero.
@@ -61,14 +75,16 @@ def metric(known: Mapping[str, float | None], requests: int | None) -> dict[str,
     """
     if all(known.get(name) is None for name in STATISTICS if name != "count"):
         return None
-    found: dict[str, Any] = {name: known.get(name) for name in STATISTICS}
-    named = [name for name in QUANTILES if found[name] is not None]
     low = () if requests is None else low_confidence(requests)
-    found["low_confidence"] = [name for name in named if name in low]
-    return found
+    return Statistics.model_validate(
+        {
+            **{name: known.get(name) for name in STATISTICS},
+            "low_confidence": [name for name in low if known.get(name) is not None],
+        }
+    )
 
 
-def summary_of(values: Iterable[float], requests: int) -> dict[str, Any] | None:
+def summary_of(values: Iterable[float], requests: int) -> Statistics | None:
     """Summarize samples: nearest-rank percentiles, `std` with divisor n; `None` without any.
 
     Args:
@@ -91,14 +107,26 @@ def summary_of(values: Iterable[float], requests: int) -> dict[str, Any] | None:
     return metric(known, requests)
 
 
+@dataclass(frozen=True, slots=True)
+class LevelLoad:
+    """How a level was loaded, as the fields of a level have it."""
+
+    level: str
+    mode: Literal["closed", "open"] | None
+    concurrency: int | None
+    rate: float | None
+    arrival: str | None
+    max_inflight: int | None
+
+
 def load_facts(
     *,
     concurrency: int | None,
     rate: float | None,
     arrival: str | None = None,
     other: str = "burst",
-) -> dict[str, Any]:
-    """Return the keys of a level that say how it was loaded.
+) -> LevelLoad:
+    """Return how a level was loaded.
 
     Args:
         concurrency: users of a closed loop, or the cap of an open one.
@@ -107,19 +135,10 @@ def load_facts(
         other: the level's name where it is neither kind of loop.
     """
     if rate is not None:
-        name, mode = f"r{rate:g}", "open"
-    elif concurrency is not None:
-        name, mode = f"c{concurrency}", "closed"
-    else:
-        name, mode = other, None
-    return {
-        "level": name,
-        "mode": mode,
-        "concurrency": concurrency if mode == "closed" else None,
-        "rate": rate,
-        "arrival": arrival if mode == "open" else None,
-        "max_inflight": concurrency if mode == "open" else None,
-    }
+        return LevelLoad(f"r{rate:g}", "open", None, rate, arrival, concurrency)
+    if concurrency is not None:
+        return LevelLoad(f"c{concurrency}", "closed", concurrency, None, None, None)
+    return LevelLoad(other, None, None, None, None, None)
 
 
 def last_lines(errors: Iterable[object]) -> Counter[str]:
@@ -139,16 +158,16 @@ def error_notes(errors: Mapping[str, int]) -> list[str]:
 
 
 def level_of(
-    load: Mapping[str, Any],
+    load: LevelLoad,
     *,
     counts: Mapping[str, int | None],
     figures: Mapping[str, float | None],
     tokens: Mapping[str, int | None],
-    metrics: Mapping[str, dict[str, Any] | None],
+    metrics: Mapping[str, Statistics | None],
     definitions: Mapping[str, str],
     notes: Iterable[str] = (),
     workload: str | None = None,
-) -> dict[str, Any]:
+) -> Level:
     """Return an element of `levels[]`; what is not given is `None`, not zero.
 
     Args:
@@ -164,43 +183,39 @@ def level_of(
     given = {name: found for name, found in metrics.items() if found is not None}
     scheduled, failed = counts.get("scheduled"), counts.get("failed")
     counted = None if scheduled is None else scheduled - (counts.get("cancelled") or 0)
-    level: dict[str, Any] = {
-        "level": load["level"],
-        "workload": workload,
-        "mode": load["mode"],
-        "concurrency": load["concurrency"],
-        "rate": load["rate"],
-        "arrival": load["arrival"],
-        "max_inflight": load["max_inflight"],
-        "repeat": 1,
-        "interrupted": False,
-        "window_seconds": figures.get("window_seconds"),
-        "scheduled": scheduled,
-        "ok": counts.get("ok"),
-        "failed": failed,
-        "cancelled": counts.get("cancelled"),
-        "dropped": None,
-        "request_throughput": figures.get("request_throughput"),
-        "output_token_throughput": figures.get("output_token_throughput"),
-        "input_token_throughput": figures.get("input_token_throughput"),
-        "total_token_throughput": figures.get("total_token_throughput"),
-        "tokens_per_second_per_user": figures.get("tokens_per_second_per_user"),
-        "goodput": figures.get("goodput"),
-        "goodput_ratio": figures.get("goodput_ratio"),
-        "failure_rate": ratio(failed, counted),
-        "itl": None,
-        "tokens": {name: tokens.get(name) for name in _TOKENS} | {"token_count_source": {}},
-        "validity": None,
-        "reasons": [],
-        "findings": [],
-        "notes": list(notes),
-        "server": {},
-        "metrics": given,
-    }
-    level["definitions"] = {
+    level = Level(
+        level=load.level,
+        workload=workload,
+        mode=load.mode,
+        concurrency=load.concurrency,
+        rate=load.rate,
+        arrival=load.arrival,
+        max_inflight=load.max_inflight,
+        repeat=1,
+        interrupted=False,
+        window_seconds=figures.get("window_seconds"),
+        scheduled=scheduled,
+        ok=counts.get("ok"),
+        failed=failed,
+        cancelled=counts.get("cancelled"),
+        dropped=None,
+        **{name: figures.get(name) for name in _FIGURES},
+        failure_rate=ratio(failed, counted),
+        itl=None,
+        tokens=TokenSums.model_validate(
+            {**{name: tokens.get(name) for name in _TOKENS}, "token_count_source": {}}
+        ),
+        validity=None,
+        reasons=[],
+        findings=[],
+        notes=list(notes),
+        server={},
+        metrics=given,
+    )
+    level.definitions = {
         name: definition
         for name, definition in definitions.items()
-        if name in given or level.get(name) is not None
+        if name in given or (name in RATES and level.figure(name) is not None)
     }
     return level
 
@@ -212,14 +227,14 @@ def utc(moment: datetime) -> str:
 
 
 def run_of(
-    levels: list[dict[str, Any]],
+    levels: list[Level],
     *,
     tool: str,
     version: str | None,
     started_at: str | None,
-    target: Mapping[str, Any],
-    workload: Mapping[str, Any],
-) -> dict[str, Any]:
+    target: Mapping[str, str | None],
+    workload: Mapping[str, object],
+) -> Run:
     """Return the run of a file, without `run_id` and the file's own facts in `origin`.
 
     Levels of one name are repeats of it.
@@ -233,49 +248,52 @@ def run_of(
         workload: what the file says of it.
     """
     number_repeats(levels)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "run_id": None,
-        "started_at": started_at,
-        "ended_at": None,
-        "status": "complete",
-        "stopped": None,
-        "error": None,
-        "command": None,
-        "labels": {},
-        "origin": {"tool": tool, "version": version},
-        "target": {"kind": "import", "base_url": None, "model": None, "endpoint": None, **target},
-        "workload": {"name": None, "kind": "import", **workload},
-        "load": load_of(levels),
-        "seeds": {},
-        "versions": {},
-        "host": {},
-        "levels": levels,
-    }
+    unknown = {"base_url": None, "model": None, "endpoint": None}
+    return Run(
+        schema_version=SCHEMA_VERSION,
+        run_id=None,
+        started_at=started_at,
+        ended_at=None,
+        status="complete",
+        stopped=None,
+        error=None,
+        command=None,
+        labels={},
+        origin=Origin(tool=tool, version=version),
+        target=TargetFacts.model_validate({"kind": "import", **unknown, **target}),
+        workload=WorkloadFacts.model_validate({"name": None, "kind": "import", **workload}),
+        load=load_of(levels),
+        seeds={},
+        versions={},
+        host=HostFacts(),
+        levels=levels,
+    )
 
 
-def number_repeats(levels: Iterable[dict[str, Any]]) -> None:
+def number_repeats(levels: Iterable[Level]) -> None:
     """Number the levels of one name: `repeat` 1, 2, …."""
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     for level in levels:
-        seen[level["level"]] = level["repeat"] = seen.get(level["level"], 0) + 1
+        seen[level.level] += 1
+        level.repeat = seen[level.level]
 
 
-def load_of(levels: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def load_of(levels: Iterable[Level]) -> LoadFacts:
     """Return `load` of `run.json` from the levels."""
-
-    def every(name: str) -> list[Any]:
-        return list(dict.fromkeys(level[name] for level in levels if level[name] is not None))
-
     levels = list(levels)
-    arrivals, caps = every("arrival"), every("max_inflight")
-    return {
-        "concurrency": every("concurrency"),
-        "rate": every("rate"),
-        "arrival": arrivals[0] if len(arrivals) == 1 else None,
-        "max_inflight": caps[0] if len(caps) == 1 else None,
-        "repeats": max((level["repeat"] for level in levels), default=1),
-    }
+    users, rates, arrivals, caps = (
+        list(dict.fromkeys(value for one in levels if (value := getattr(one, name)) is not None))
+        for name in ("concurrency", "rate", "arrival", "max_inflight")
+    )
+    return LoadFacts.model_validate(
+        {
+            "concurrency": users,
+            "rate": rates,
+            "arrival": arrivals[0] if len(arrivals) == 1 else None,
+            "max_inflight": caps[0] if len(caps) == 1 else None,
+            "repeats": max((level.repeat for level in levels), default=1),
+        }
+    )
 
 
 def reject(where: str, what: str, hint: str) -> ConfigError:

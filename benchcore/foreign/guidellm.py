@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from benchcore.foreign.figures import (
+    LevelLoad,
     error_notes,
     finite,
     level_of,
@@ -30,6 +31,7 @@ from benchcore.foreign.figures import (
     without_user,
 )
 from benchcore.metrics.percentiles import QUANTILES
+from benchcore.runs.results import Level, Run, Statistics
 
 TOOL = "guidellm"
 _NAMES = {
@@ -78,7 +80,7 @@ def is_guidellm(entry: Mapping[str, Any]) -> bool:
     )
 
 
-def read_guidellm(entries: list[Mapping[str, Any]], where: str) -> dict[str, Any]:
+def read_guidellm(entries: list[Mapping[str, Any]], where: str) -> Run:
     """Return the run of a report: a level per benchmark.
 
     Args:
@@ -132,7 +134,7 @@ def _target(report: Mapping[str, Any]) -> tuple[str | None, str | None]:
     return without_user(next(filter(None, url), None)), next(filter(None, model), None)
 
 
-def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _level(entry: Mapping[str, Any], where: str) -> Level:
     metrics = entry["metrics"]
     totals = table(
         metrics.get("request_totals")
@@ -199,7 +201,7 @@ def _errors(entry: Mapping[str, Any], failed: int) -> list[str]:
     return notes
 
 
-def _load(entry: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+def _load(entry: Mapping[str, Any], notes: list[str]) -> LevelLoad:
     strategy: Mapping[str, Any] = {}
     for place in ("config", "args", "scheduler"):
         strategy = strategy or table(table(entry.get(place)).get("strategy"))
@@ -230,7 +232,7 @@ def _mean(metrics: Mapping[str, Any], name: str) -> float | None:
     return None if whole(found.get("count")) == 0 else finite(found.get("mean"))
 
 
-def _metric(found: Mapping[str, Any], units: float, requests: int) -> dict[str, Any] | None:
+def _metric(found: Mapping[str, Any], units: float, requests: int) -> Statistics | None:
     percentiles = table(found.get("percentiles"))
     known = {
         "avg": finite(found.get("mean")),

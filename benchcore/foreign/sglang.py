@@ -25,6 +25,7 @@ from benchcore.foreign.figures import (
     whole,
 )
 from benchcore.foreign.vllm import milliseconds
+from benchcore.runs.results import Level, Run
 
 TOOL = "sglang.bench_serving"
 _NAMES = {"ttft": "ttft", "tpot": "tpot", "icl": "itl", "e2e": "e2e_latency"}
@@ -51,7 +52,7 @@ def is_sglang(entry: Mapping[str, Any]) -> bool:
     return {"total_output_tokens_retokenized", "backend", "completed"} <= entry.keys()
 
 
-def read_sglang(entries: list[Mapping[str, Any]], where: str) -> dict[str, Any]:
+def read_sglang(entries: list[Mapping[str, Any]], where: str) -> Run:
     """Return the run of a result file: a level per line.
 
     Args:
@@ -85,7 +86,7 @@ def read_sglang(entries: list[Mapping[str, Any]], where: str) -> dict[str, Any]:
     )
 
 
-def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _level(entry: Mapping[str, Any], where: str) -> Level:
     completed, duration = whole(entry.get("completed")), finite(entry.get("duration"))
     if completed is None or duration is None or duration <= 0:
         raise reject(

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from benchcore.foreign.figures import (
+    LevelLoad,
     error_notes,
     finite,
     last_lines,
@@ -19,12 +20,12 @@ from benchcore.foreign.figures import (
     reject,
     run_of,
     summary_of,
-    table,
     text,
     utc,
     whole,
 )
 from benchcore.metrics.percentiles import QUANTILES
+from benchcore.runs.results import Level, Run, Statistics
 
 TOOL = "vllm bench serve"
 TOOL_RUST = "vllm-rs bench serve"
@@ -67,7 +68,7 @@ def is_vllm(entry: Mapping[str, Any]) -> bool:
     return {"model_id", "num_prompts", "duration", "completed"} <= entry.keys()
 
 
-def read_vllm(entries: list[Mapping[str, Any]], where: str) -> dict[str, Any]:
+def read_vllm(entries: list[Mapping[str, Any]], where: str) -> Run:
     """Return the run of a result file.
 
     Args:
@@ -123,7 +124,7 @@ def _started_at(entry: Mapping[str, Any]) -> str | None:
         return None
 
 
-def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _level(entry: Mapping[str, Any], where: str) -> Level:
     completed, duration = whole(entry.get("completed")), finite(entry.get("duration"))
     if completed is None or duration is None or duration <= 0:
         raise reject(
@@ -174,7 +175,7 @@ def _level(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
     )
 
 
-def _load(entry: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+def _load(entry: Mapping[str, Any], notes: list[str]) -> LevelLoad:
     cap = whole(entry.get("max_concurrency"))
     if text(entry.get("ramp_up_strategy")):
         start, end = (whole(entry.get(f"ramp_up_{side}_rps")) for side in ("start", "end"))
@@ -192,7 +193,7 @@ def _load(entry: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     return load_facts(concurrency=cap, rate=rate, arrival=arrival)
 
 
-def _summarized(entry: Mapping[str, Any], completed: int) -> dict[str, dict[str, Any] | None]:
+def _summarized(entry: Mapping[str, Any], completed: int) -> dict[str, Statistics | None]:
     """Return the metrics from `mean_…_ms`, `median_…_ms`, `std_…_ms` and `p…_…_ms`."""
     return {
         ours: milliseconds(entry, theirs, completed, per_request=ours in ("ttft", "e2e"))
@@ -202,7 +203,7 @@ def _summarized(entry: Mapping[str, Any], completed: int) -> dict[str, dict[str,
 
 def milliseconds(
     entry: Mapping[str, Any], name: str, completed: int, *, per_request: bool
-) -> dict[str, Any] | None:
+) -> Statistics | None:
     """Return one metric from keys such as `mean_ttft_ms`; `None` where it was not measured.
 
     Args:
@@ -228,7 +229,7 @@ def milliseconds(
     return metric({"count": completed if per_request else None, **seconds}, completed)
 
 
-def _detailed(entry: Mapping[str, Any], completed: int) -> dict[str, dict[str, Any] | None] | None:
+def _detailed(entry: Mapping[str, Any], completed: int) -> dict[str, Statistics | None] | None:
     """Return the metrics from the saved requests; `None` where they are not all there."""
     names = ("ttfts", "itls", "output_lens", "errors")
     columns = [entry.get(name) for name in names]
@@ -286,53 +287,50 @@ _PERCENTILES = {
 }
 
 
-def vllm_result(run: Mapping[str, Any], level: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a level of `run.json` under the keys of a result of `vllm bench serve`.
+def vllm_result(run: Run, level: Level) -> dict[str, Any]:
+    """Return a level under the keys of a result of `vllm bench serve`.
 
     Latencies are in ms, `duration` in seconds. What the level does not know is left out, and
     `benchcore_definitions` says where a figure is not what vLLM means by its name; an imported
     level brings its own.
 
     Args:
-        run: of `run.json`.
-        level: one of its `levels[]`.
+        run: that it is of.
+        level: one of its levels.
     """
-    target, tokens = table(run.get("target")), table(level.get("tokens"))
-    is_open = level.get("mode") == "open"
-    failed, dropped = level.get("failed"), level.get("dropped")
+    is_open = level.mode == "open"
+    backends = {"chat": "openai-chat", "completions": "openai"}
     found: dict[str, Any] = {
-        "date": _date(run.get("started_at"), level.get("window_seconds")),
-        "backend": {"chat": "openai-chat", "completions": "openai"}.get(
-            str(target.get("endpoint"))
-        ),
-        "label": run.get("name"),
-        "model_id": target.get("model"),
-        "num_prompts": level.get("scheduled"),
+        "date": _date(run.started_at, level.window_seconds),
+        "backend": backends.get(run.target.endpoint or ""),
+        "label": run.name,
+        "model_id": run.target.model,
+        "num_prompts": level.scheduled,
         # As vLLM writes an unlimited rate.
-        "request_rate": level.get("rate") if is_open else "inf",
-        "burstiness": _burstiness(level.get("arrival")) if is_open else None,
-        "max_concurrency": level.get("max_inflight") if is_open else level.get("concurrency"),
-        "duration": level.get("window_seconds"),
-        "completed": level.get("ok"),
-        "failed": None if failed is None else failed + (dropped or 0),
-        "total_input_tokens": tokens.get("input"),
-        "total_output_tokens": tokens.get("output"),
-        "request_throughput": level.get("request_throughput"),
-        "request_goodput": level.get("goodput"),
-        "output_throughput": level.get("output_token_throughput"),
-        "total_token_throughput": level.get("total_token_throughput"),
+        "request_rate": level.rate if is_open else "inf",
+        "burstiness": _burstiness(level.arrival) if is_open else None,
+        "max_concurrency": level.max_inflight if is_open else level.concurrency,
+        "duration": level.window_seconds,
+        "completed": level.ok,
+        "failed": None if level.failed is None else level.failed + (level.dropped or 0),
+        "total_input_tokens": level.tokens.input,
+        "total_output_tokens": level.tokens.output,
+        "request_throughput": level.request_throughput,
+        "request_goodput": level.goodput,
+        "output_throughput": level.output_token_throughput,
+        "total_token_throughput": level.total_token_throughput,
     }
     for ours, theirs in NAMES.items():
-        found |= _metric(table(table(level.get("metrics")).get(ours)), theirs)
+        found |= _metric(level.metrics.get(ours, Statistics()), theirs)
     found = {key: value for key, value in found.items() if value is not None}
-    own = table(level.get("definitions"))
+    own = level.definitions or {}
     given = {NAMES.get(name, name): definition for name, definition in own.items()}
     return found | {"benchcore_definitions": given or dict(OUR_DEFINITIONS)}
 
 
-def _metric(metric: Mapping[str, Any], name: str) -> dict[str, float | None]:
+def _metric(metric: Statistics, name: str) -> dict[str, float | None]:
     def ms(statistic: str) -> float | None:
-        value = metric.get(statistic)
+        value = metric.value(statistic)
         return None if value is None else value * 1000
 
     return {
@@ -343,21 +341,20 @@ def _metric(metric: Mapping[str, Any], name: str) -> dict[str, float | None]:
     }
 
 
-def _date(started_at: object, seconds: object) -> str | None:
+def _date(started_at: str | None, seconds: float | None) -> str | None:
     """Return vLLM's `date`, which is of the end: `20261121-015507`."""
-    started, length = text(started_at), finite(seconds)
-    if started is None:
+    if started_at is None:
         return None
     try:
-        ended = datetime.fromisoformat(started) + timedelta(seconds=length or 0.0)
+        ended = datetime.fromisoformat(started_at) + timedelta(seconds=seconds or 0.0)
     except (ValueError, OverflowError):
         return None
     return ended.strftime("%Y%m%d-%H%M%S")
 
 
-def _burstiness(arrival: object) -> float | str | None:
+def _burstiness(arrival: str | None) -> float | str | None:
     """Return vLLM's shape of an arrival process."""
-    name = text(arrival) or ""
+    name = arrival or ""
     if name.startswith("gamma:"):
         return float(name.removeprefix("gamma:"))
     if name == "constant":

@@ -6,7 +6,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from benchcore.base.errors import ConfigError
 from benchcore.judge.differences import forbidding
@@ -45,33 +45,12 @@ class Baseline:
 
 def scenario_of(run: RunFolder) -> str:
     """Return what a run is of: its label `scenario`, else its name."""
-    labels = run.run.get("labels") or {}
-    return str(labels.get("scenario") or run.run.get("name") or "run")
+    return run.run.label("scenario") or run.run.name or "run"
 
 
 def run_type_of(run: RunFolder) -> str:
     """Return how thoroughly a scenario was run: its label `run_type`; empty: it was none."""
-    return str((run.run.get("labels") or {}).get("run_type") or "")
-
-
-def checks_of(run: RunFolder) -> dict[str, Any] | None:
-    """Return what `functional.json` holds of a run; `None`: it made no checks.
-
-    Raises:
-        ConfigError: it is damaged.
-    """
-    return run.json("functional.json")
-
-
-def score_of(run: RunFolder) -> dict[str, Any] | None:
-    """Return what `accuracy.json` holds of a run; `None`: it was no eval.
-
-    That of a climb has a score for each level and none of its own.
-
-    Raises:
-        ConfigError: it is damaged.
-    """
-    return run.json("accuracy.json")
+    return run.run.label("run_type")
 
 
 def set_baseline(run: RunFolder, results: Path, name: str, *, simulator: bool = False) -> Baseline:
@@ -109,12 +88,12 @@ def set_baseline(run: RunFolder, results: Path, name: str, *, simulator: bool = 
 
 def unfit(run: RunFolder, *, simulator: bool) -> str:
     """Return why a run is no baseline; empty where it is one."""
-    if run.run["status"] != "complete":
-        return f"it is {run.run['status']}"
-    invalid = [level["level"] for level in run.levels if level["validity"] == "invalid"]
+    if run.run.status != "complete":
+        return f"it is {run.run.status}"
+    invalid = [level.level for level in run.levels if level.validity == "invalid"]
     if invalid:
         return f"level {invalid[0]} is invalid"
-    if (run.run.get("target") or {}).get("kind") == "simulator" and not simulator:
+    if run.run.simulated and not simulator:
         return "it is of the simulator; --allow-simulator takes it all the same"
     return ""
 
@@ -158,8 +137,8 @@ def find_baseline(run: RunFolder, results: Path, wanted: str | None) -> RunFolde
 
 def _kind(run: RunFolder) -> tuple[bool, bool, str]:
     """Return what a run holds: levels, checks, and the task of an eval."""
-    accuracy = score_of(run) or {}
-    return bool(run.levels), checks_of(run) is not None, str(accuracy.get("task"))
+    score = run.eval()
+    return bool(run.levels), run.checks() is not None, "" if score is None else score.task
 
 
 def _comparable(run: RunFolder, other: RunFolder) -> bool:
@@ -168,7 +147,7 @@ def _comparable(run: RunFolder, other: RunFolder) -> bool:
     if run_type_of(run) == run_type_of(other):
         return ours == theirs
     return any(mine and mine == its for mine, its in zip(ours[:2], theirs[:2], strict=True)) or (
-        ours[2] == theirs[2] != "None"
+        ours[2] == theirs[2] != ""
     )
 
 
@@ -184,7 +163,6 @@ def earlier_like(run: RunFolder, results: Path, most: int = MOST_NIGHTS) -> list
 
     Nightly ones alone where there are any.
     """
-    simulator = (run.run.get("target") or {}).get("kind") == "simulator"
     _kind(run)  # where this run itself is damaged, that is told and not taken for a neighbour's
     found: list[RunFolder] = []
     nightly: list[RunFolder] = []
@@ -194,7 +172,7 @@ def earlier_like(run: RunFolder, results: Path, most: int = MOST_NIGHTS) -> list
         try:
             other = RunFolder(file.parent)
             same = scenario_of(other) == scenario_of(run) and not forbidding(other.run, run.run)
-            if same and _comparable(run, other) and not unfit(other, simulator=simulator):
+            if same and _comparable(run, other) and not unfit(other, simulator=run.run.simulated):
                 (nightly if run_type_of(other) == NIGHTLY else found).append(other)
         except ConfigError:
             continue  # a broken neighbour is no reason to judge nothing

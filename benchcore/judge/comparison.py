@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
+from benchcore.config.catalogue import higher_is_better
 from benchcore.judge.significance import (
     Dependence,
     Rate,
@@ -28,25 +29,10 @@ from benchcore.judge.significance import (
 from benchcore.metrics.batches import unit
 from benchcore.metrics.percentiles import QUANTILES
 from benchcore.runs.reading import FIGURES, Floats, RunFolder
+from benchcore.runs.results import Level
 
 Key = tuple[str, str, float]
 """Workload, mode, and concurrency or rate."""
-FIGURES_SHOWN: Final = (
-    "ttft.p50",
-    "ttft.p99",
-    "itl.p50",
-    "itl.p99",
-    "tpot.p50",
-    "e2e.p50",
-    "e2e.p99",
-    "request_throughput",
-    "output_token_throughput",
-    "goodput",
-    "failure_rate",
-)
-HIGHER_IS_BETTER: Final = frozenset(
-    {"request_throughput", "output_token_throughput", "goodput", "goodput_ratio"}
-)
 SIGNIFICANT: Final = 0.05
 FEWEST_NIGHTS: Final = 5
 """Earlier runs that tell what differs from run to run where nothing has changed."""
@@ -98,7 +84,7 @@ class Change:
         change = self.relative
         if change is None:
             return None
-        return -change if self.figure in HIGHER_IS_BETTER else change
+        return -change if higher_is_better(self.figure) else change
 
     @property
     def blind(self) -> bool:
@@ -136,20 +122,20 @@ class Side:
         levels: of the key.
     """
 
-    def __init__(self, folder: RunFolder, levels: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, folder: RunFolder, levels: Sequence[Level]) -> None:
         self._folder = folder
         self.levels = list(levels)
         self._samples: dict[str, list[Sample] | None] = {}
 
     def value(self, figure: str) -> float | None:
         """Return a figure, the mean over repeats; `None` where one of them has none."""
-        values = [_value(level, figure) for level in self.levels]
+        values = [level.figure(figure) for level in self.levels]
         known = [value for value in values if value is not None]
         return math.fsum(known) / len(known) if known and len(known) == len(values) else None
 
     def values(self, figure: str) -> list[float]:
         """Return a figure of each repeat that has it."""
-        return [value for one in self.levels if (value := _value(one, figure)) is not None]
+        return [value for one in self.levels if (value := one.figure(figure)) is not None]
 
     def samples(self, metric: str) -> list[Sample] | None:
         """Return a latency of each request, for each repeat; `None`: the folder does not tell."""
@@ -160,7 +146,7 @@ class Side:
     def _read_samples(self, metric: str) -> list[Sample] | None:
         found = []
         for level in self.levels:
-            rows = self._folder.requests(level["level"], level["repeat"])
+            rows = self._folder.requests(level.level, level.repeat)
             if rows is None or metric not in FIGURES:
                 return None
             values, at = rows.timed_figure(metric)
@@ -173,12 +159,12 @@ class Side:
         """Return the rate of `ok` requests in batches, of each repeat."""
         found = []
         for level in self.levels:
-            rows = self._folder.requests(level["level"], level["repeat"])
-            begin = level.get("warmup_seconds")
-            if rows is None or begin is None or not level.get("window_seconds"):
+            rows = self._folder.requests(level.level, level.repeat)
+            begin, seconds = level.warmup_seconds, level.window_seconds
+            if rows is None or begin is None or not seconds:
                 return None
             done = rows.seconds["done_seconds"][rows.ok]
-            end = begin + level["window_seconds"]
+            end = begin + seconds
             rate = batched_rate(done, begin, end, _mean(rows.figure("e2e")))
             if rate is None or not rate.mean:
                 return None
@@ -188,18 +174,11 @@ class Side:
     @property
     def count(self) -> int:
         """Requests that ended well."""
-        return sum(int(level.get("ok") or 0) for level in self.levels)
+        return sum(level.ok or 0 for level in self.levels)
 
 
 def _mean(values: Floats) -> float:
     return float(values.mean()) if len(values) else 0.0
-
-
-def _value(level: Mapping[str, Any], figure: str) -> float | None:
-    metric, dot, name = figure.partition(".")
-    holder = (level["metrics"].get(metric) or {}) if dot else level
-    found = holder.get(name or figure)
-    return None if found is None else float(found)
 
 
 def both_sides(first: RunFolder, second: RunFolder) -> tuple[dict[Key, Side], dict[Key, Side]]:
@@ -207,7 +186,7 @@ def both_sides(first: RunFolder, second: RunFolder) -> tuple[dict[Key, Side], di
 
     Other tools' results name no workload: with such a one, levels are matched by their load alone.
     """
-    named = all(level["workload"] for folder in (first, second) for level in folder.levels)
+    named = all(level.workload for folder in (first, second) for level in folder.levels)
     return sides(first, workloads=named), sides(second, workloads=named)
 
 
@@ -218,11 +197,11 @@ def sides(folder: RunFolder, *, workloads: bool = True) -> dict[Key, Side]:
         folder: of the run.
         workloads: tell levels apart by their workload too.
     """
-    found: dict[Key, list[Mapping[str, Any]]] = {}
+    found: dict[Key, list[Level]] = {}
     for level in folder.levels:
-        load = level["concurrency"] if level["concurrency"] is not None else level["rate"]
-        workload = str(level["workload"]) if workloads else ""
-        key = (workload, str(level["mode"]), float(load or 0))
+        load = level.concurrency if level.concurrency is not None else level.rate
+        workload = str(level.workload) if workloads else ""
+        key = (workload, str(level.mode), float(load or 0))
         found.setdefault(key, []).append(level)
     return {key: Side(folder, levels) for key, levels in found.items()}
 
@@ -313,7 +292,7 @@ def _by_nights(first: Side, second: Side, figure: str, nights: Sequence[Side]) -
         # The named one alone is held against; the nights say how far two runs lie apart.
         middle = math.fsum(known) / len(known)
         known = [base + (log - middle) for log in known]
-    if figure in HIGHER_IS_BETTER:
+    if higher_is_better(figure):
         known, new = [-log for log in known], -new
     worse = runs_p(known, [new], alone=alone)
     better = runs_p([-log for log in known], [-new], alone=alone)
@@ -341,7 +320,7 @@ def _by_runs(first: Side, second: Side, figure: str, common: Dependence) -> _Jud
         return judged
     if judged is None and min(len(ours), len(theirs)) < _FEWEST_REPEATS:
         return None
-    if figure in HIGHER_IS_BETTER:
+    if higher_is_better(figure):
         ours, theirs = [-log for log in ours], [-log for log in theirs]
     found = runs_p(ours, theirs), runs_p(theirs, ours)
     spread = None if judged is None else judged[3]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
+
+from benchcore.runs.results import Part, PartName, Run
 
 _TARGET: Final = ("kind", "model", "endpoint", "stream", "extra_body", "omit", "rename")
 _WORKLOAD: Final = (
@@ -31,7 +33,12 @@ _LOAD: Final = (
     "count_failures",
     "reset_prefix_cache",
 )
-_NOTED: Final = (
+_FORBIDDING: Final[tuple[tuple[PartName, tuple[str, ...]], ...]] = (
+    ("target", _TARGET),
+    ("workload", _WORKLOAD),
+    ("load", _LOAD),
+)
+_NOTED: Final[tuple[tuple[PartName, str], ...]] = (
     ("target", "base_url"),
     ("workload", "seed"),
     ("load", "requests"),
@@ -55,53 +62,42 @@ class Difference:
     """
 
     where: str
-    first: Any
-    second: Any
+    first: object
+    second: object
 
     def __str__(self) -> str:
         """Return it as a phrase."""
         return f"{self.where} is {self.first!r} in one and {self.second!r} in the other"
 
 
-def forbidding(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
+def forbidding(first: Run, second: Run) -> list[Difference]:
     """Return in what two runs differ that makes their figures those of different things."""
     found = []
-    for part, names in (("target", _TARGET), ("workload", _WORKLOAD), ("load", _LOAD)):
-        found += list(_differing(first, second, part, names))
+    for part, names in _FORBIDDING:
+        found += list(_differing(first.part(part), second.part(part), part, names))
     return found
 
 
-def noted(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
+def noted(first: Run, second: Run) -> list[Difference]:
     """Return in what else two runs differ: allowed, and said."""
     found = []
     for part, name in _NOTED:
-        found += list(_differing(first, second, part, (name,)))
+        found += list(_differing(first.part(part), second.part(part), part, (name,)))
     return found
 
 
 def _differing(
-    first: Mapping[str, Any], second: Mapping[str, Any], part: str, names: tuple[str, ...]
+    first: Part, second: Part, where: str, names: tuple[str, ...]
 ) -> Iterator[Difference]:
-    one, other = first.get(part) or {}, second.get(part) or {}
+    one, other = first.said, second.said
     for name in names:
         # What one of them does not say at all cannot differ: an older run knew less.
         if name in one and name in other and one[name] != other[name]:
-            yield Difference(f"{part}.{name}", one[name], other[name])
-    if part != "target" and ("parts" in one or "parts" in other) and one.get("parts") is not None:
-        yield from _of_parts(one, other, part, names)
-
-
-def _of_parts(
-    one: Mapping[str, Any], other: Mapping[str, Any], part: str, names: tuple[str, ...]
-) -> Iterator[Difference]:
-    parts, others = one["parts"], other.get("parts") or []
-    if len(parts) != len(others):
-        yield Difference(f"{part}.parts", len(parts), len(others))
+            yield Difference(f"{where}.{name}", one[name], other[name])
+    if not first.parts:
         return
-    for place, (left, right) in enumerate(zip(parts, others, strict=True)):
-        found = {part: left}, {part: right}
-        for one_difference in _differing(*found, part, names):
-            name = one_difference.where.partition(".")[2]
-            yield Difference(
-                f"{part}.parts[{place}].{name}", one_difference.first, one_difference.second
-            )
+    if len(first.parts) != len(second.parts):
+        yield Difference(f"{where}.parts", len(first.parts), len(second.parts))
+        return
+    for place, pair in enumerate(zip(first.parts, second.parts, strict=True)):
+        yield from _differing(*pair, f"{where}.parts[{place}]", names)

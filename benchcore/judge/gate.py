@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
+from benchcore.config.catalogue import higher_is_better
 from benchcore.config.gate import OF_THE_RUN, GateFile, Rule
-from benchcore.judge.baselines import checks_of, score_of
+from benchcore.judge.baselines import run_type_of
 from benchcore.judge.comparison import (
     FEWEST_NIGHTS,
-    HIGHER_IS_BETTER,
     SIGNIFICANT,
     Change,
     Key,
@@ -28,7 +28,7 @@ from benchcore.judge.significance import Dependence, requests_needed
 from benchcore.metrics.accuracy import by_question
 from benchcore.metrics.batches import FEWEST, FEWEST_VALUES
 from benchcore.metrics.scores import paired_difference
-from benchcore.runs.checks import Verdict
+from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.reading import RunFolder
 from benchcore.runs.samples import read_samples
 from benchcore.show.table import number
@@ -126,7 +126,7 @@ def gate(
     result = GateResult()
     _whole(run, result)
     ours, theirs = both_sides(run, baseline)
-    types = {(one.run.get("labels") or {}).get("run_type") for one in (run, baseline)}
+    types = {run_type_of(one) for one in (run, baseline)}
     if len(types) > 1:
         theirs = {key: side for key, side in theirs.items() if key in ours}
         result.notes.append(f"{run.name} and {baseline.name} are of different run types")
@@ -138,12 +138,12 @@ def gate(
         for key in {**theirs, **ours}
         if fnmatchcase(key_name(key, list(ours) + list(theirs)), rule.level)
     ]
-    scored = score_of(run) is not None and score_of(baseline) is not None
+    scored = run.eval() is not None and baseline.eval() is not None
     tests = sum(1 for rule, _ in pairs if rule.needs) + sum(
         1 for rule in rules.rules if scored and rule.metric == "accuracy.score" and rule.needs
     )
     level = rules.false_alarms / max(tests, 1)
-    named = all(one["workload"] for folder in (run, baseline) for one in folder.levels)
+    named = all(one.workload for folder in (run, baseline) for one in folder.levels)
     earlier = [
         theirs if night.path.resolve() == baseline.path.resolve() else sides(night, workloads=named)
         for night in nights
@@ -160,9 +160,9 @@ def gate(
             result.lines.append(line)
     for rule in rules.rules:
         if rule.metric == "functional.pass_ratio":
-            if len(types) == 1 or checks_of(run) is not None:
+            if len(types) == 1 or run.checks() is not None:
                 result.lines += list(_functional(rule, run, baseline))
-        elif rule.metric == "accuracy.score" and (len(types) == 1 or score_of(run) is not None):
+        elif rule.metric == "accuracy.score" and (len(types) == 1 or run.eval() is not None):
             result.lines += list(_accuracy(rule, run, baseline, level))
     if tests and len(nights) < FEWEST_NIGHTS:
         result.notes.append(
@@ -176,14 +176,14 @@ def gate(
 
 def _whole(run: RunFolder, result: GateResult) -> None:
     if run.unfinished:
-        result.lines.append(Line("", "the run is complete", run.run["status"], passed=False))
+        result.lines.append(Line("", "the run is complete", run.run.status, passed=False))
 
 
 def _validity(levels: Mapping[Key, Side]) -> Iterator[Line]:
     for key, side in levels.items():
-        bad = [one for one in side.levels if one["validity"] == "invalid"]
+        bad = [one for one in side.levels if one.validity == "invalid"]
         if bad:
-            why = "; ".join(bad[0]["reasons"]) or "no reason given"
+            why = "; ".join(bad[0].reasons) or "no reason given"
             name = key_name(key, list(levels))
             yield Line(name, "the level is not invalid", f"invalid: {why}", passed=False)
 
@@ -272,7 +272,7 @@ def _is_far_worse(found: Change) -> bool:
     assert found.first is not None
     assert found.second is not None
     pair = (found.first, found.second)
-    better, worse = reversed(pair) if found.figure in HIGHER_IS_BETTER else pair
+    better, worse = reversed(pair) if higher_is_better(found.figure) else pair
     return worse > _FAR_WORSE * better
 
 
@@ -317,16 +317,16 @@ def _needed(reach: Dependence) -> str:
 
 
 def _functional(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Line]:
-    found, before = checks_of(run), checks_of(baseline)
+    found, before = run.checks(), baseline.checks()
     if found is None and before is None:
         return
     words = _in_words(rule)
     if found is None:
         yield Line("", words, "the run has no functional checks", passed=False)
         return
-    ratio = found["summary"]["pass_ratio"]
-    verdicts = Counter(one["verdict"] for one in found["results"])
-    gone, unsettled = verdicts[Verdict.ERROR.value], verdicts[Verdict.UNSETTLED.value]
+    ratio = found.summary.pass_ratio
+    verdicts = Counter(one.verdict for one in found.results)
+    gone, unsettled = verdicts[Verdict.ERROR], verdicts[Verdict.UNSETTLED]
     unjudged = []
     if gone:
         unjudged.append(f"{gone} checks met a server that had gone")
@@ -334,11 +334,11 @@ def _functional(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Lin
         unjudged.append(f"{unsettled} checks are unsettled: the server put them off with 429")
     if ratio is None:
         # A run that was put off says nothing of the server; one without anything to judge fails.
-        said = f"none of {len(found['results'])} checks was judged"
+        said = f"none of {len(found.results)} checks was judged"
         put_off = bool(unsettled) and not gone
         yield Line("", words, said, put_off, "; ".join(unjudged), told=False)
         return
-    old = None if before is None else before["summary"]["pass_ratio"]
+    old = None if before is None else before.summary.pass_ratio
     lower = (
         rule.worse_by is not None and old is not None and ratio < old * (1 - rule.worse_by) - 1e-12
     )
@@ -351,35 +351,32 @@ def _functional(rule: Rule, run: RunFolder, baseline: RunFolder) -> Iterator[Lin
     yield Line("", words, said, passed, "; ".join(filter(None, notes)), told=not unsettled)
 
 
-def _lost(found: Mapping[str, Any] | None, before: Mapping[str, Any] | None) -> str:
-    if found is None or before is None:
+def _lost(found: Checks, before: Checks | None) -> str:
+    if before is None:
         return ""
-    old = {one["case_id"]: one["verdict"] for one in before["results"]}
-    lost = [
-        one["case_id"]
-        for one in found["results"]
-        if one["verdict"] == "fail" and old.get(one["case_id"]) in ("pass", "flaky")
-    ]
+    old = {one.case_id: one.verdict for one in before.results}
+    passed = (Verdict.PASS, Verdict.FLAKY)
+    lost = [one.case_id for one in found.failures if old.get(one.case_id) in passed]
     more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
     return f"new failures: {', '.join(lost[:5])}{more}" if lost else ""
 
 
 def _accuracy(rule: Rule, run: RunFolder, baseline: RunFolder, level: float) -> Iterator[Line]:
-    found, before = score_of(run), score_of(baseline)
-    if (found is None or "score" not in found) and (before is None or "score" not in before):
+    found, before = run.eval(), baseline.eval()
+    if not any(one is not None and one.scored for one in (found, before)):
         return
     words = _in_words(rule)
-    score = None if found is None else found.get("score")
+    score = None if found is None else found.score
     if found is None or score is None:
         yield Line("", words, "the run has no score", passed=False)
         return
-    least = rule.min if rule.min is not None else found.get("min_score")
+    least = rule.min if rule.min is not None else found.min_score
     # What the eval itself was held to is judged as there: by the upper bound of the interval.
-    most = score if rule.min is not None else (found.get("interval") or (score, score))[1]
+    most = score if rule.min is not None else (found.interval or (score, score))[1]
     bounded = (least is not None and most < least) or (rule.max is not None and score > rule.max)
     said, note, lower, told = f"{score:.4f}", "", False, True
-    if before is not None and before.get("score") is not None and rule.worse_by is not None:
-        old = before["score"]
+    if before is not None and before.score is not None and rule.worse_by is not None:
+        old = before.score
         said = f"{old:.4f} → {score:.4f}"
         lower = score < old * (1 - rule.worse_by) - 1e-12
         if rule.needs is not None:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.text import harmless
+from benchcore.config.catalogue import TRACKED
 from benchcore.judge.baselines import scenario_of
 from benchcore.judge.comparison import key_name, sides
 from benchcore.judge.differences import forbidding
@@ -219,14 +220,6 @@ def _carried_on(rows: Floats, carried: float) -> Floats:
     return found
 
 
-FIGURES: Final = (
-    "ttft.p99",
-    "e2e.p99",
-    "request_throughput",
-    "output_token_throughput",
-    "failure_rate",
-)
-
 _DIFFERENCES: Final = 3
 """So many are named of what two runs were asked differently."""
 
@@ -311,17 +304,17 @@ def _figures(folder: RunFolder) -> list[tuple[str, str, float]]:
     found: list[tuple[str, str, float]] = []
     by_key = sides(folder)
     for key, side in by_key.items():
-        if any(level["validity"] == "invalid" for level in side.levels):
+        if any(level.validity == "invalid" for level in side.levels):
             continue
-        for figure in FIGURES:
+        for figure in TRACKED:
             value = side.value(figure)
             if value is not None:
                 found.append((key_name(key, list(by_key)), figure, value))
-    checks, score = folder.json("functional.json"), folder.json("accuracy.json")
-    if checks is not None and checks["summary"]["pass_ratio"] is not None:
-        found.append(("", "functional.pass_ratio", float(checks["summary"]["pass_ratio"])))
-    if score is not None and score.get("score") is not None:
-        found.append(("", f"accuracy {score['task']}", float(score["score"])))
+    checks, score = folder.checks(), folder.eval()
+    if checks is not None and checks.summary.pass_ratio is not None:
+        found.append(("", "functional.pass_ratio", checks.summary.pass_ratio))
+    if score is not None and score.score is not None:
+        found.append(("", f"accuracy {score.task}", score.score))
     return found
 
 
@@ -339,22 +332,44 @@ def read_history(results: Path) -> History:
             history.broken.append(str(error))
     if not history.folders:
         raise ConfigError(f"{results}: holds no run; measure one: benchcore climb")
-    history.folders.sort(key=lambda one: str(one.run.get("started_at")))
+    history.folders.sort(key=lambda one: str(one.run.started_at))
     return history
 
 
-def facts(folder: RunFolder) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What stands of a run in a list of runs.
+
+    Args:
+        name: of its folder.
+        scenario: what it is of.
+        model: that was asked.
+        status: how far it came.
+        validity: the worst of its levels.
+        level: with the most output tokens.
+        tokens: of that level, per second.
+    """
+
+    name: str
+    scenario: str
+    model: str | None
+    status: str
+    validity: str
+    level: str | None
+    tokens: float | None
+
+
+def listed(folder: RunFolder) -> Listed:
     """Return what stands of a run in a list of runs."""
-    run = folder.run
-    verdicts = {level["validity"] for level in folder.levels}
+    verdicts = {level.validity for level in folder.levels}
     worst = next((one for one in ("invalid", "suspect", "valid") if one in verdicts), "–")
-    best = max(folder.levels, key=lambda one: one["output_token_throughput"] or 0, default=None)
-    return {
-        "name": folder.name,
-        "scenario": scenario_of(folder),
-        "model": (run.get("target") or {}).get("model"),
-        "status": run["status"],
-        "validity": worst,
-        "level": None if best is None else best["level"],
-        "tokens": None if best is None else best["output_token_throughput"],
-    }
+    best = max(folder.levels, key=lambda one: one.output_token_throughput or 0, default=None)
+    return Listed(
+        folder.name,
+        scenario_of(folder),
+        folder.run.target.model,
+        folder.run.status,
+        worst,
+        None if best is None else best.level,
+        None if best is None else best.output_token_throughput,
+    )

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
-Level = Mapping[str, Any]
-"""A level as `run.json` has it: a run that is over is read like one that is on."""
+from benchcore.config.catalogue import RATES
+from benchcore.metrics.percentiles import QUANTILES
+from benchcore.runs.results import Level, Statistics
 
-_RATES: Final = (
-    "request_throughput",
-    "output_token_throughput",
-    "input_token_throughput",
-    "total_token_throughput",
-    "tokens_per_second_per_user",
-    "goodput",
-    "goodput_ratio",
-    "failure_rate",
-)
-_PERCENTILES: Final = ("p50", "p75", "p90", "p95", "p99", "p999")
 _WORST_FIRST: Final = ("invalid", "suspect", None, "valid")
 
 
 def by_level(levels: Iterable[Level]) -> list[list[Level]]:
     """Return the repeats of each level, levels in the order in which they were first measured."""
-    found: dict[tuple[str, str], list[Level]] = {}
+    found: dict[tuple[str | None, str], list[Level]] = {}
     for level in levels:
-        found.setdefault((str(level.get("workload")), level["level"]), []).append(level)
+        found.setdefault((level.workload, level.level), []).append(level)
     return list(found.values())
 
 
@@ -45,23 +35,28 @@ def mean_level(repeats: Sequence[Level]) -> Level:
         return repeats[0]
     first = repeats[0]
     metrics = {}
-    for name in first["metrics"]:
-        summaries = [one["metrics"].get(name) for one in repeats]
-        if None in summaries:
-            continue
-        metrics[name] = {
-            **first["metrics"][name],
-            **{key: _mean([one.get(key) for one in summaries]) for key in _PERCENTILES},
-            "low_confidence": sorted({key for one in summaries for key in one["low_confidence"]}),
+    for name, summary in first.metrics.items():
+        summaries = [one.metrics[name] for one in repeats if name in one.metrics]
+        if len(summaries) == len(repeats):
+            metrics[name] = _mean_statistics(summary, summaries)
+    verdicts = [one.validity for one in repeats]
+    return first.model_copy(
+        update={
+            "level": f"{first.level} ×{len(repeats)}",
+            "metrics": metrics,
+            "validity": next(one for one in _WORST_FIRST if one in verdicts),
+            **{name: _mean([one.figure(name) for one in repeats]) for name in RATES},
         }
-    verdicts = [one["validity"] for one in repeats]
-    return {
-        **first,
-        "level": f"{first['level']} ×{len(repeats)}",
-        "metrics": metrics,
-        "validity": next(one for one in _WORST_FIRST if one in verdicts),
-        **{name: _mean([one.get(name) for one in repeats]) for name in _RATES},
-    }
+    )
+
+
+def _mean_statistics(first: Statistics, summaries: Sequence[Statistics]) -> Statistics:
+    return first.model_copy(
+        update={
+            **{name: _mean([one.value(name) for one in summaries]) for name in QUANTILES},
+            "low_confidence": sorted({key for one in summaries for key in one.low_confidence}),
+        }
+    )
 
 
 def spread(repeats: Sequence[Level], figure: Callable[[Level], float | None]) -> float | None:
@@ -120,25 +115,23 @@ class Knee:
         return f"{found}; {self.beyond} brings {self.gain:+.1%}".replace("%", " %") + cost
 
 
-def knee(levels: Sequence[Mapping[str, Any]]) -> Knee | None:
+def knee(levels: Sequence[Level]) -> Knee | None:
     """Return the knee of one climb; `None` where fewer than two levels tell a throughput."""
-    climb = [level for level in levels if level["repeat"] == 1 and level["validity"] != "invalid"]
-    name = "output_token_throughput"
-    if any(level.get(name) is None for level in climb):
-        name = "request_throughput"
-    climb = [level for level in climb if level.get(name)]
-    if len(climb) < 2:
+    climb = [level for level in levels if level.repeat == 1 and level.validity != "invalid"]
+    name, unit = "output_token_throughput", "tokens"
+    if any(level.output_token_throughput is None for level in climb):
+        name, unit = "request_throughput", "requests"
+    rates = [(level, rate) for level in climb if (rate := level.figure(name))]
+    if len(rates) < 2:
         return None
-    unit = "tokens" if name.startswith("output") else "requests"
-    for place, (one, other) in enumerate(pairwise(climb)):
-        gain = other[name] / one[name] - 1
-        best_after = max(level[name] for level in climb[place + 1 :]) / one[name] - 1
+    for place, ((one, rate), (other, next_rate)) in enumerate(pairwise(rates)):
+        best_after = max(later for _, later in rates[place + 1 :]) / rate - 1
         if best_after < GAIN:
-            return Knee(one["level"], one[name], unit, other["level"], gain, _cost(one, other))
-    return Knee(climb[-1]["level"], climb[-1][name], unit)
+            return Knee(one.level, rate, unit, other.level, next_rate / rate - 1, _cost(one, other))
+    last, rate = rates[-1]
+    return Knee(last.level, rate, unit)
 
 
-def _cost(one: Mapping[str, Any], other: Mapping[str, Any]) -> float | None:
-    before = (one["metrics"].get("ttft") or {}).get("p99")
-    after = (other["metrics"].get("ttft") or {}).get("p99")
+def _cost(one: Level, other: Level) -> float | None:
+    before, after = one.figure("ttft.p99"), other.figure("ttft.p99")
     return after / before - 1 if before and after else None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchcore.client.openai import answer_texts
 from benchcore.client.records import Outcome, Record
+from benchcore.config.catalogue import LATENCIES
 from benchcore.config.limits import Slo
 from benchcore.metrics.percentiles import nearest_rank
 
@@ -381,7 +382,7 @@ PER_REQUEST = {
 }
 """The latency figures that a request has one of."""
 
-POOLED = ("icl", "itl")
+POOLED = tuple(one.key for one in LATENCIES.values() if one.pooled)
 """The latency figures that a request has many of."""
 
 METRICS = (*PER_REQUEST, *POOLED, "dispatch_lag")

@@ -6,12 +6,11 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from benchcore.base.clock import NS
-from benchcore.client.records import FAILED, Outcome, Record, Usage
+from benchcore.client.records import Outcome, Record, Usage
 from benchcore.config.limits import Slo
-from benchcore.metrics.accuracy import LevelAccuracy
 from benchcore.metrics.figures import (
     PER_REQUEST,
     dispatch_lag_ns,
@@ -25,12 +24,10 @@ from benchcore.metrics.figures import (
 from benchcore.metrics.spool import chosen, is_ok, is_streamed, joined
 from benchcore.metrics.summary import (
     Summary,
-    infinite_throughout,
     summarize,
     summarize_pool,
 )
-from benchcore.metrics.throughput import RateIntervals, Row, Throughput, rate_intervals, throughput
-from benchcore.metrics.validity import Evidence, Validity
+from benchcore.metrics.throughput import rate_intervals, throughput
 
 FAILURES_COUNT_IN = tuple(name for name in PER_REQUEST if name not in ("send", "connect"))
 """The figures in which a failure may count as infinite: not what sending and connecting took."""
@@ -61,180 +58,6 @@ class TokenCounts:
     cached: int | None = None
     reasoning: int | None = None
     sources: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class LevelResult:
-    """One level: counts, rates per second of window, latencies in seconds, and the verdict."""
-
-    level: str
-    workload: str
-    mode: Literal["closed", "open"]
-    concurrency: int | None
-    rate: float | None
-    arrival: str | None
-    repeat: int
-    window_seconds: float
-    warmup_seconds: float
-    drain_seconds: float
-    scheduled: int
-    outcomes: dict[str, int]
-    throughput: Throughput
-    tokens_per_second_per_user: float | None
-    good: int
-    goodput: float | None
-    goodput_ratio: float | None
-    failure_rate: float | None
-    metrics: dict[str, Summary]
-    tokens: TokenCounts
-    itl_kind: Literal["exact", "estimated"] | None
-    tpot_estimated: int
-    tpot_excluded: int
-    retried: int
-    steady_state: dict[str, Any]
-    validity: Validity
-    evidence: Evidence
-    findings: list[str]
-    notes: list[str]
-    server: dict[str, float]
-    infinite: tuple[str, ...] = ()
-    """Figures that no request has, where each failed and failures count as infinite."""
-    rate_intervals: RateIntervals = field(default_factory=RateIntervals)
-    interrupted: bool = False
-    accuracy: LevelAccuracy | None = None
-    """What its answers were worth, where a task's questions were asked."""
-    start_ns: int = 0
-    records: Sequence[Record] = field(default_factory=list, repr=False)
-    """Its measured requests; of a long level with a folder each is read from a file anew."""
-    rows: list[Row] = field(default_factory=list, repr=False)
-
-    @property
-    def ok(self) -> int:
-        """Requests that ended well."""
-        return self.outcomes.get(Outcome.OK.value, 0)
-
-    @property
-    def cancelled(self) -> int:
-        """Requests that an interrupt cancelled."""
-        return self.outcomes.get(Outcome.CANCELLED.value, 0)
-
-    @property
-    def dropped(self) -> int:
-        """Requests for which the cap on in-flight requests left no room."""
-        return self.outcomes.get(Outcome.DROPPED.value, 0)
-
-    @property
-    def failed(self) -> int:
-        """Requests that were sent and failed."""
-        return sum(self.outcomes.get(outcome.value, 0) for outcome in FAILED)
-
-    @property
-    def request_throughput(self) -> float | None:
-        """`ok` requests that ended inside the window, per second of it."""
-        return self.throughput.requests
-
-    @property
-    def output_token_throughput(self) -> float | None:
-        """Output tokens stamped inside the window, per second of it."""
-        return self.throughput.output_tokens
-
-    @property
-    def ttft(self) -> Summary | None:
-        """Time to first token."""
-        return self.metrics.get("ttft")
-
-    @property
-    def ttft_from_schedule(self) -> Summary | None:
-        """Time to first token from the planned instant."""
-        return self.metrics.get("ttft_from_schedule")
-
-    @property
-    def itl(self) -> Summary | None:
-        """Inter-token latency."""
-        return self.metrics.get("itl")
-
-    @property
-    def icl(self) -> Summary | None:
-        """Inter-chunk latency."""
-        return self.metrics.get("icl")
-
-    @property
-    def tpot(self) -> Summary | None:
-        """Time per output token after the first."""
-        return self.metrics.get("tpot")
-
-    @property
-    def e2e(self) -> Summary | None:
-        """End-to-end latency."""
-        return self.metrics.get("e2e")
-
-    @property
-    def dispatch_lag(self) -> Summary | None:
-        """How late requests left, in an open loop."""
-        return self.metrics.get("dispatch_lag")
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as an element of `levels[]` of `run.json`."""
-        return {
-            "level": self.level,
-            "workload": self.workload,
-            "mode": self.mode,
-            "concurrency": self.concurrency,
-            "rate": self.rate,
-            "arrival": self.arrival,
-            "repeat": self.repeat,
-            "interrupted": self.interrupted,
-            "window_seconds": self.window_seconds,
-            "warmup_seconds": self.warmup_seconds,
-            "drain_seconds": self.drain_seconds,
-            "steady_state": self.steady_state,
-            "scheduled": self.scheduled,
-            "ok": self.ok,
-            "failed": self.failed,
-            "cancelled": self.cancelled,
-            "dropped": self.dropped,
-            "retried": self.retried,
-            "outcomes": self.outcomes,
-            "request_throughput": self.throughput.requests,
-            "output_token_throughput": self.throughput.output_tokens,
-            "input_token_throughput": self.throughput.input_tokens,
-            "total_token_throughput": self.throughput.total_tokens,
-            "rate_intervals": self.rate_intervals.to_json(),
-            "tokens_per_second_per_user": self.tokens_per_second_per_user,
-            "good": self.good,
-            "goodput": self.goodput,
-            "goodput_ratio": self.goodput_ratio,
-            "failure_rate": self.failure_rate,
-            "itl": self.itl_kind,
-            "tpot_estimated": self.tpot_estimated,
-            "tpot_excluded": self.tpot_excluded,
-            "tokens": {
-                "asked_input": self.tokens.asked_input,
-                "input": self.tokens.input,
-                "asked_output": self.tokens.asked_output,
-                "output": self.tokens.output,
-                "cached": self.tokens.cached,
-                "reasoning": self.tokens.reasoning,
-                "token_count_source": self.tokens.sources,
-            },
-            "validity": self.validity.verdict,
-            "reasons": self.validity.reasons,
-            "findings": self.findings,
-            "notes": self.notes,
-            "timestamps": {
-                "kernel": self.evidence.reads_kernel,
-                "userspace": self.evidence.reads_userspace,
-            },
-            "client": {
-                name: getattr(self.evidence, name)
-                for name in self.evidence.__slots__
-                if not name.startswith("reads_")
-            },
-            "server": self.server,
-            **({} if self.accuracy is None else {"accuracy": self.accuracy.to_json()}),
-            "metrics": {name: summary.to_json() for name, summary in self.metrics.items()}
-            | {name: infinite_throughout() for name in self.infinite},
-        }
 
 
 class _Total:

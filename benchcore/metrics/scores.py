@@ -33,16 +33,6 @@ class Estimate:
     n: int
     questions: int
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as an object of `accuracy.json`."""
-        return {
-            "score": self.score,
-            "stderr": self.stderr,
-            "interval": [self.low, self.high],
-            "n": self.n,
-            "questions": self.questions,
-        }
-
 
 def estimate(scores: Sequence[float], questions: Sequence[Hashable]) -> Estimate | None:
     """Return the mean of scores with its standard error and 95 % interval.

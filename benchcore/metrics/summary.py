@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,45 +94,6 @@ class Summary:
     def p999(self) -> float:
         """99.9th percentile in seconds."""
         return self.percentiles["p999"]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as `metrics.<name>` of `run.json`."""
-        found: dict[str, Any] = {
-            "count": self.count,
-            "avg": self.avg,
-            "min": self.min,
-            "max": self.max,
-            "std": self.std,
-            **self.percentiles,
-        }
-        found["low_confidence"] = self.low_confidence
-        found["intervals_95"] = {name: list(pair) for name, pair in self.intervals.items()}
-        found["intervals_by"] = "batches" if self.batches else "requests"
-        found["interval_batches"] = self.batches
-        found["intervals_doubtful"] = self.doubtful
-        if self.out_of_range:
-            found["out_of_range"] = self.out_of_range
-        if self.with_failures is not None:
-            found["with_failures"] = self.with_failures
-            found["infinite"] = [k for k, value in self.with_failures.items() if value is None]
-        return found
-
-
-def infinite_throughout() -> dict[str, Any]:
-    """Return `metrics.<name>` of a figure that no request has, each having failed."""
-    names = list(QUANTILES)
-    unknown = dict.fromkeys(("avg", "min", "max", "std", *names))
-    return {
-        "count": 0,
-        **unknown,
-        "low_confidence": low_confidence(0),
-        "intervals_95": {},
-        "intervals_by": "requests",
-        "interval_batches": 0,
-        "intervals_doubtful": [],
-        "with_failures": dict.fromkeys(names),
-        "infinite": names,
-    }
 
 
 def summarize(

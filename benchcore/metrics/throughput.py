@@ -7,7 +7,6 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,14 +114,6 @@ class RateIntervals:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     doubtful: list[str] = field(default_factory=list)
     batches: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as `rate_intervals` of a level of `run.json`."""
-        return {
-            "intervals_95": {name: list(pair) for name, pair in self.intervals.items()},
-            "batches": self.batches,
-            "doubtful": self.doubtful,
-        }
 
 
 def rate_intervals(records: Iterable[Record], start_ns: int, end_ns: int) -> RateIntervals:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from benchcore.base.files import replace_file
 from benchcore.publish.prometheus import functional_metrics
-from benchcore.runs.checks import CheckResult, FunctionalReport, Verdict
+from benchcore.runs.checks import Check, FunctionalReport, Verdict
 from benchcore.runs.run_json import dump
 
 if TYPE_CHECKING:
@@ -36,11 +36,12 @@ def junit(report: FunctionalReport) -> bytes:
     A failure is a failure, and a server that had gone an error. Unsupported, unsettled and skip
     are skipped. Flaky is a pass that says so.
     """
+    checks = report.stored()
     root = ET.Element("testsuites", name="benchcore check", time=f"{report.seconds:.3f}")
-    _count(root, report.results)
-    for name in dict.fromkeys(result.suite for result in report.results):
-        results = [result for result in report.results if result.suite == name]
-        seconds = sum(result.seconds for result in results)
+    _count(root, checks.results)
+    for name in dict.fromkeys(result.suite or "" for result in checks.results):
+        results = [result for result in checks.results if result.suite == name]
+        seconds = sum(result.seconds or 0.0 for result in results)
         suite = ET.SubElement(root, "testsuite", name=name, time=f"{seconds:.3f}")
         _count(suite, results)
         for result in results:
@@ -50,38 +51,37 @@ def junit(report: FunctionalReport) -> bytes:
     return text + b"\n"
 
 
-def _count(element: ET.Element, results: list[CheckResult]) -> None:
+def _count(element: ET.Element, results: list[Check]) -> None:
     element.set("tests", str(len(results)))
     element.set("failures", str(sum(1 for one in results if one.verdict is Verdict.FAIL)))
     element.set("errors", str(sum(1 for one in results if one.verdict is Verdict.ERROR)))
     element.set("skipped", str(sum(1 for one in results if one.verdict in _SKIPPED)))
 
 
-def _add(suite: ET.Element, result: CheckResult) -> None:
+def _add(suite: ET.Element, result: Check) -> None:
     case = ET.SubElement(
         suite,
         "testcase",
         classname=f"benchcore.{result.suite}",
         name=result.case_id,
-        time=f"{result.seconds:.3f}",
+        time=f"{result.seconds or 0.0:.3f}",
     )
+    reason = result.reason or ""
     if result.verdict is Verdict.FAIL:
         failure = ET.SubElement(
             case, "failure", message=xml_text(f"expected {result.expected}; got {result.got}")
         )
-        lines = [result.title]
+        lines = [result.title or ""]
         for exchange in result.evidence:
-            answer = exchange["response"]
-            lines += ["", exchange["curl"], str(answer.get("status") or answer["outcome"])]
-            lines.append(str(answer.get("body", "")))
+            lines += ["", exchange.curl, exchange.answered, exchange.body]
         failure.text = xml_text("\n".join(lines))
     elif result.verdict is Verdict.ERROR:
-        ET.SubElement(case, "error", message=xml_text(result.reason))
+        ET.SubElement(case, "error", message=xml_text(reason))
     elif result.verdict in _SKIPPED:
-        ET.SubElement(case, "skipped", message=xml_text(f"{result.verdict}: {result.reason}"))
+        ET.SubElement(case, "skipped", message=xml_text(f"{result.verdict}: {reason}"))
     elif result.verdict is Verdict.FLAKY or result.tolerated:
         ET.SubElement(case, "system-out").text = xml_text(
-            "\n".join([result.reason, *result.tolerated]).strip()
+            "\n".join([reason, *result.tolerated]).strip()
         )
 
 

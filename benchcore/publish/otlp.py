@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 
 from benchcore.base.errors import ConfigError
 from benchcore.client.records import FAILED, Outcome, Record, Usage
-from benchcore.metrics.level import LevelResult
 from benchcore.metrics.spool import Spool
-from benchcore.runs.run import RunResult
+from benchcore.runs.run import LevelResult, RunResult
 from benchcore.runs.sinks import LevelHead, QuietSink, RequestRow, SinkOptions
 from benchcore.version import __version__, installing
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.files import replace_file
+from benchcore.config.catalogue import RATES
 from benchcore.config.metric_map import LATENCIES
-from benchcore.metrics.accuracy import AccuracyReport
-from benchcore.metrics.level import LevelResult
-from benchcore.runs.checks import FunctionalReport
-from benchcore.runs.run import RunResult
+from benchcore.metrics.percentiles import QUANTILES as PERCENTILES
+from benchcore.runs.checks import Checks, FunctionalReport, Verdict
+from benchcore.runs.results import Level, Run
+from benchcore.runs.run import LevelResult, RunResult
+from benchcore.runs.samples import AccuracyReport, Eval
 from benchcore.runs.sinks import QuietSink, SinkOptions
 
 if TYPE_CHECKING:
@@ -25,35 +27,20 @@ if TYPE_CHECKING:
 
 GROUPING: Final = ("scenario", "model", "quant", "instance")
 """Labels of the grouping key, besides `job`."""
-_QUANTILES: Final = {
-    "0.5": "p50",
-    "0.75": "p75",
-    "0.9": "p90",
-    "0.95": "p95",
-    "0.99": "p99",
-    "0.999": "p999",
-}
-_RATES: Final = {
-    "request_throughput": ("request_throughput", "Requests that ended ok, per second."),
-    "output_token_throughput": ("output_token_throughput", "Output tokens, per second."),
-    "goodput": ("goodput", "Requests that met every SLO, per second."),
-    "goodput_ratio": ("goodput_ratio", "Share of requests that met every SLO."),
-    "failure_ratio": ("failure_rate", "Share of requests that failed."),
-}
+_QUANTILES: Final = {f"{quantile:g}": name for name, quantile in PERCENTILES.items()}
 _Set = Callable[[list[str], dict[str, str], float], None]
 _PREFIX: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z|\Z")
 
 
-def run_labels(run: Mapping[str, Any]) -> dict[str, str]:
+def run_labels(run: Run) -> dict[str, str]:
     """Return the labels that all metrics of a run have: those of its own, else what is known."""
-    labels, target = run.get("labels") or {}, run.get("target") or {}
-    host = run.get("host") or {}
+    host = "" if run.host is None else run.host.hostname
     return {
-        "model": str(labels.get("model") or target.get("model") or ""),
-        "quant": str(labels.get("quant") or ""),
-        "scenario": str(labels.get("scenario") or run.get("name") or ""),
-        "run_type": str(labels.get("run_type") or ""),
-        "instance": str(labels.get("instance") or host.get("hostname") or ""),
+        "model": run.label("model") or run.target.model or "",
+        "quant": run.label("quant"),
+        "scenario": run.label("scenario") or run.name or "",
+        "run_type": run.label("run_type"),
+        "instance": run.label("instance") or host or "",
     }
 
 
@@ -109,17 +96,17 @@ class _Collected:
 
 
 def run_metrics(
-    run: Mapping[str, Any],
-    functional: Mapping[str, Any] | None = None,
-    accuracy: Mapping[str, Any] | None = None,
+    run: Run,
+    checks: Checks | None = None,
+    evaluated: Eval | None = None,
     prefix: str = "benchcore_",
 ) -> CollectorRegistry:
     """Return the gauges of a run.
 
     Args:
-        run: what `run.json` holds.
-        functional: what `functional.json` holds, where there is one.
-        accuracy: what `accuracy.json` holds, likewise.
+        run: finished or not.
+        checks: what they came to, where there were any.
+        evaluated: what the eval came to, likewise.
         prefix: of every name; may be empty.
 
     Raises:
@@ -128,61 +115,61 @@ def run_metrics(
     if not _PREFIX.match(prefix):
         raise ConfigError(f"--prefix {prefix!r}: cannot begin the name of a metric")
     gauges = Gauges(prefix, run_labels(run))
-    for level in run.get("levels") or ():
+    for level in run.levels:
         _level(gauges, level)
-    if functional is not None:
-        functional_gauges(gauges, functional)
-    if accuracy is not None and accuracy.get("score") is not None:
-        accuracy_gauges(gauges, accuracy)
-    began = dt.datetime.fromisoformat(run["started_at"])
-    gauges.set("run_timestamp_seconds", "When the run began.", began.timestamp())
+    if checks is not None:
+        functional_gauges(gauges, checks)
+    if evaluated is not None and evaluated.score is not None:
+        accuracy_gauges(gauges, evaluated)
+    if run.started_at is not None:
+        began = dt.datetime.fromisoformat(run.started_at)
+        gauges.set("run_timestamp_seconds", "When the run began.", began.timestamp())
     return gauges.registry
 
 
-def _level(gauges: Gauges, level: Mapping[str, Any]) -> None:
-    if level["repeat"] != 1:
+def _level(gauges: Gauges, level: Level) -> None:
+    if level.repeat != 1:
         return  # a series has one value: of repeats the first, as long as they are not pooled
-    where = {name: str(level.get(name) or "") for name in ("workload", "level", "mode")}
+    where = {"workload": level.workload or "", "level": level.level, "mode": level.mode or ""}
     for series, text in LATENCIES.items():
-        summary = level["metrics"].get(series.removesuffix("_seconds")) or {}
+        metric = series.removesuffix("_seconds")
         for quantile, name in _QUANTILES.items():
-            value = summary.get(name)
+            value = level.figure(f"{metric}.{name}")
             gauges.set(series, text, value, **where, quantile=quantile)
-    for name, (field, text) in _RATES.items():
-        gauges.set(name, text, level.get(field), **where)
-    if level["validity"] is not None:
-        valid = float(level["validity"] == "valid")
+    for rate in RATES.values():
+        if rate.help:
+            gauges.set(rate.series, rate.help, level.figure(rate.key), **where)
+    if level.validity is not None:
+        valid = float(level.validity == "valid")
         gauges.set("valid", "1 where the load generator measured the server.", valid, **where)
 
 
-def functional_gauges(gauges: Gauges, found: Mapping[str, Any]) -> None:
-    """Set the gauges of checks, from what `functional.json` holds.
+def functional_gauges(gauges: Gauges, checks: Checks) -> None:
+    """Set the gauges of checks.
 
     A check that was neither passed nor failed has none of its own.
     """
-    summary = found["summary"]
-    passed = summary["pass"] + summary["flaky"]
-    failed = summary["fail"]
+    passed, failed = checks.passed, checks.count(Verdict.FAIL)
     gauges.set("functional_cases", "Functional checks that passed or failed.", passed + failed)
     gauges.set("functional_cases_passed", "Functional checks that passed.", passed)
     gauges.set("functional_cases_failed", "Functional checks that failed.", failed)
     text = "Functional checks that passed, as a share of those that passed or failed."
-    gauges.set("functional_pass_ratio", text, summary["pass_ratio"])
+    gauges.set("functional_pass_ratio", text, checks.summary.pass_ratio)
     text = "1 where a functional check passed, 0 where it failed."
-    for one in found["results"]:
-        if one["verdict"] in ("pass", "flaky", "fail"):
-            value = float(one["verdict"] != "fail")
-            where = {name: str(one.get(name) or "") for name in ("suite", "case_id")}
+    for one in checks.results:
+        if one.verdict in (Verdict.PASS, Verdict.FLAKY, Verdict.FAIL):
+            value = float(one.verdict is not Verdict.FAIL)
+            where = {"suite": one.suite or "", "case_id": one.case_id}
             gauges.set("functional_case_pass", text, value, **where)
 
 
-def accuracy_gauges(gauges: Gauges, found: Mapping[str, Any]) -> None:
-    """Set the gauges of an eval, from what `accuracy.json` holds."""
-    task = str(found["task"])
+def accuracy_gauges(gauges: Gauges, found: Eval) -> None:
+    """Set the gauges of an eval."""
+    task = found.task
     text = "Mean score over all samples, 0 to 1."
-    gauges.set("accuracy_score", text, found["score"], task=task)
-    gauges.set("accuracy_stderr", "Standard error of the score.", found["stderr"], task=task)
-    gauges.set("accuracy_samples", "Samples that were made.", found["n"], task=task)
+    gauges.set("accuracy_score", text, found.score, task=task)
+    gauges.set("accuracy_stderr", "Standard error of the score.", found.stderr, task=task)
+    gauges.set("accuracy_samples", "Samples that were made.", found.n, task=task)
 
 
 def accuracy_metrics(report: AccuracyReport, prefix: str = "benchcore_") -> CollectorRegistry:
@@ -195,7 +182,7 @@ def accuracy_metrics(report: AccuracyReport, prefix: str = "benchcore_") -> Coll
         prefix: of every name.
     """
     gauges = Gauges(prefix, {"model": str(report.target.get("model") or "")})
-    accuracy_gauges(gauges, report.to_json())
+    accuracy_gauges(gauges, Eval.of(report))
     return gauges.registry
 
 
@@ -210,7 +197,7 @@ def functional_metrics(report: FunctionalReport, prefix: str = "benchcore_") -> 
         prefix: of every name.
     """
     gauges = Gauges(prefix, {"model": str(report.target.get("model") or "")})
-    functional_gauges(gauges, report.to_json())
+    functional_gauges(gauges, report.stored())
     return gauges.registry
 
 
@@ -219,14 +206,14 @@ DIRECTORY: Final = "BENCHCORE_TEXTFILE_DIR"
 """Variable with the folder that node_exporter reads."""
 
 
-def textfile_name(run: dict[str, Any]) -> str:
+def textfile_name(run: Run) -> str:
     """Return the name of a run's file among those that node_exporter reads.
 
     A run has the file of the run before it with the same grouping labels: two files with one
     series would make the whole scrape fail.
 
     Args:
-        run: what `run.json` holds.
+        run: finished or not.
     """
     labels = run_labels(run)
     key = [labels[name] for name in GROUPING]
@@ -281,7 +268,7 @@ class OpenMetricsSink(QuietSink):
     def _write(self, run: RunResult) -> None:
         from prometheus_client import generate_latest
 
-        found = run.to_json()
+        found = run.stored()
         text = generate_latest(run_metrics(found))
         replace_file(self.folder / FILE, text)
         if self._directory is None:

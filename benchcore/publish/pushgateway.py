@@ -184,9 +184,7 @@ class RunPush:
         Raises:
             ConfigError: the prefix cannot begin a name, or a file of the folder is no JSON.
         """
-        registry = run_metrics(
-            folder.run, folder.json("functional.json"), folder.json("accuracy.json"), prefix
-        )
+        registry = run_metrics(folder.run, folder.checks(), folder.eval(), prefix)
         labels = run_labels(folder.run)
         return cls(registry, {name: labels[name] for name in GROUPING})
 

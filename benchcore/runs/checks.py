@@ -1,14 +1,17 @@
-"""Functional: what became of each check, and of all of them."""
+"""Checks: what became of each, and of all of them, while they are made and in their file."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, ClassVar
+
+from pydantic import Field, JsonValue
 
 from benchcore.base.text import visible_json
 from benchcore.metrics.accuracy import Status
+from benchcore.runs.results import Count, Facts, Flag, Number, Stored, TargetFacts
 
 SCHEMA_VERSION = 1
 
@@ -28,6 +31,137 @@ class Verdict(StrEnum):
     """The server put it off with 429, and did so again after every wait: it is not judged."""
     ERROR = "error"
     """The server had gone, or answered everything with 5xx: it is not judged."""
+
+
+class Counted:
+    """What follows from how many checks came to which verdict."""
+
+    __slots__ = ()
+
+    def count(self, *verdicts: Verdict) -> int:
+        """Return how many checks came to one of the verdicts."""
+        raise NotImplementedError
+
+    @property
+    def passed(self) -> int:
+        """Checks that passed, if only in some of their tries."""
+        return self.count(Verdict.PASS, Verdict.FLAKY)
+
+    @property
+    def judged(self) -> int:
+        """Checks that passed or failed."""
+        return self.passed + self.count(Verdict.FAIL)
+
+    @property
+    def ok(self) -> bool:
+        """Whether at least one check passed, and none failed or met a server that had gone."""
+        return self.passed > 0 and self.count(Verdict.FAIL, Verdict.ERROR) == 0
+
+
+class Severity(Stored):
+    """How much a failure weighs by the OpenAI specification, and among real engines."""
+
+    strict: str = "error"
+    compat: str = "error"
+
+
+class Exchanged(Stored):
+    """An answer of a failing try."""
+
+    outcome: str | None = None
+    status: Count | None = None
+    body: JsonValue = None
+
+
+class Evidence(Stored):
+    """One exchange of a failing try: request, response and a `curl` line."""
+
+    request: Facts = Field(default_factory=dict)
+    response: Exchanged = Field(default_factory=Exchanged)
+    curl: str = ""
+
+    @property
+    def answered(self) -> str:
+        """The status of the answer, or why there is none."""
+        return str(self.response.status or self.response.outcome)
+
+    @property
+    def body(self) -> str:
+        """What was answered."""
+        return "" if "body" not in self.response.model_fields_set else str(self.response.body)
+
+
+class Check(Stored):
+    """One check and what became of it; the fields are those of `CheckResult`."""
+
+    case_id: str
+    suite: str | None = None
+    title: str | None = None
+    verdict: Verdict
+    severity: Severity = Field(default_factory=Severity)
+    tolerance: str | None = None
+    reason: str | None = None
+    expected: str | None = None
+    got: str | None = None
+    tolerated: list[str] = Field(default_factory=list)
+    tries: Count | None = None
+    passed_tries: Count | None = None
+    seconds: Number | None = None
+    evidence: list[Evidence] = Field(default_factory=list)
+
+
+class Capability(Stored):
+    """Whether a server has something; `available` is `None` where that is not known."""
+
+    available: Flag | None = None
+    how: str | None = None
+
+
+class CheckSummary(Stored):
+    """What all checks came to; a count that an older file lacks is made from its results."""
+
+    NAMES: ClassVar = {"passes": "pass"}
+
+    status: Status | None = None
+    mode: str = "unknown"
+    engine: str = "unknown"
+    target: TargetFacts = Field(default_factory=TargetFacts)
+    total: Count | None = None
+    passes: Count | None = Field(None, alias="pass")
+    fail: Count | None = None
+    unsupported: Count | None = None
+    skip: Count | None = None
+    flaky: Count | None = None
+    unsettled: Count | None = None
+    error: Count | None = None
+    tolerated: Count | None = None
+    pass_ratio: Number | None
+    seconds: Number | None = None
+
+
+class Checks(Stored, Counted):
+    """What the checks of a run came to: `functional.json`."""
+
+    schema_version: Count | None = None
+    summary: CheckSummary
+    capabilities: dict[str, Capability] = Field(default_factory=dict)
+    results: list[Check]
+
+    def count(self, *verdicts: Verdict) -> int:
+        """Return how many checks came to one of the verdicts."""
+        return sum(map(self._count, verdicts))
+
+    def _count(self, verdict: Verdict) -> int:
+        name = "passes" if verdict is Verdict.PASS else verdict.value
+        said: int | None = getattr(self.summary, name)
+        if said is not None:
+            return said
+        return sum(1 for result in self.results if result.verdict is verdict)
+
+    @property
+    def failures(self) -> list[Check]:
+        """The checks that failed."""
+        return [result for result in self.results if result.verdict is Verdict.FAIL]
 
 
 @dataclass(slots=True)
@@ -70,47 +204,28 @@ class CheckResult:
     fault: str = ""
     evidence: list[dict[str, Any]] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as an entry of `functional.json`'s `results`."""
-        return {
-            "case_id": self.case_id,
-            "suite": self.suite,
-            "title": self.title,
-            "verdict": self.verdict.value,
-            "severity": {"strict": self.strict, "compat": self.compat},
-            "tolerance": self.tolerance or None,
-            "reason": self.reason or None,
-            "expected": self.expected or None,
-            "got": self.got or None,
-            "tolerated": self.tolerated,
-            "tries": self.tries,
-            "passed_tries": self.passed_tries,
-            "seconds": round(self.seconds, 6),
-            "evidence": self.evidence,
-        }
-
-    @classmethod
-    def from_json(cls, entry: dict[str, Any]) -> Self:
-        """Return the check of an entry of `functional.json`.
-
-        Raises:
-            ValueError: it is none.
-        """
-        try:
-            plain: dict[str, Any] = {name: entry[name] for name in _PLAIN}
-            words: dict[str, Any] = {name: entry[name] or "" for name in _WORDS}
-            severity: dict[str, Any] = entry["severity"]
-            return cls(**plain, **words, **severity, verdict=Verdict(entry["verdict"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"it is no check: {error!r}") from None
-
-
-_WORDS = ("tolerance", "reason", "expected", "got")
-_PLAIN = ("case_id", "suite", "title", "tolerated", "tries", "passed_tries", "seconds", "evidence")
+    def stored(self) -> Check:
+        """Return it as `functional.json` holds it."""
+        return Check(
+            case_id=self.case_id,
+            suite=self.suite,
+            title=self.title,
+            verdict=self.verdict,
+            severity=Severity(strict=self.strict, compat=self.compat),
+            tolerance=self.tolerance or None,
+            reason=self.reason or None,
+            expected=self.expected or None,
+            got=self.got or None,
+            tolerated=self.tolerated,
+            tries=self.tries,
+            passed_tries=self.passed_tries,
+            seconds=round(self.seconds, 6),
+            evidence=[Evidence.model_validate(one) for one in self.evidence],
+        )
 
 
 @dataclass(slots=True)
-class FunctionalReport:
+class FunctionalReport(Counted):
     """What all the checks came to.
 
     Args:
@@ -137,34 +252,14 @@ class FunctionalReport:
         return sum(counts[verdict] for verdict in verdicts)
 
     @property
-    def passed(self) -> int:
-        """Checks that passed, if only in some of their tries."""
-        return self.count(Verdict.PASS, Verdict.FLAKY)
-
-    @property
-    def judged(self) -> int:
-        """Checks that passed or failed."""
-        return self.passed + self.count(Verdict.FAIL)
-
-    @property
     def pass_ratio(self) -> float | None:
         """Passed ÷ judged; `None` where nothing was judged."""
         return self.passed / self.judged if self.judged else None
 
-    @property
-    def ok(self) -> bool:
-        """Whether at least one check passed, and none failed or met a server that had gone."""
-        return self.passed > 0 and self.count(Verdict.FAIL, Verdict.ERROR) == 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as `functional.json`, with nothing in it that a terminal would obey."""
-        found: dict[str, Any] = visible_json(self._as_json())
-        return found
-
-    def _as_json(self) -> dict[str, Any]:
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "summary": {
+    def stored(self) -> Checks:
+        """Return it as `functional.json` holds it, but for what a terminal would obey."""
+        summary = CheckSummary.model_validate(
+            {
                 "status": self.status,
                 "mode": self.mode,
                 "engine": self.engine,
@@ -174,28 +269,18 @@ class FunctionalReport:
                 "tolerated": sum(1 for result in self.results if result.tolerated),
                 "pass_ratio": self.pass_ratio,
                 "seconds": round(self.seconds, 6),
+            }
+        )
+        return Checks(
+            schema_version=SCHEMA_VERSION,
+            summary=summary,
+            capabilities={
+                name: Capability.model_validate(one) for name, one in self.capabilities.items()
             },
-            "capabilities": self.capabilities,
-            "results": [result.to_json() for result in self.results],
-        }
+            results=[result.stored() for result in self.results],
+        )
 
-    @classmethod
-    def from_json(cls, found: dict[str, Any]) -> Self:
-        """Return the report that a `functional.json` holds.
-
-        Raises:
-            ValueError: it is none.
-        """
-        try:
-            summary = found["summary"]
-            return cls(
-                mode=summary["mode"],
-                engine=summary["engine"],
-                target=summary["target"],
-                capabilities=found["capabilities"],
-                results=[CheckResult.from_json(entry) for entry in found["results"]],
-                status=summary["status"],
-                seconds=summary["seconds"],
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"it is no functional.json: {error!r}") from None
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `functional.json`, with nothing in it that a terminal would obey."""
+        found: dict[str, Any] = visible_json(self.stored().to_json())
+        return found

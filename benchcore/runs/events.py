@@ -8,8 +8,7 @@ from typing import Any
 import orjson
 
 from benchcore.base.files import GrowingFile, each_file, replace_file
-from benchcore.metrics.level import LevelResult
-from benchcore.runs.run import RunResult
+from benchcore.runs.run import LevelResult, RunResult
 from benchcore.runs.sinks import QuietSink, RequestRow, SinkOptions
 
 

@@ -2,253 +2,60 @@
 
 from __future__ import annotations
 
-import copy
-import csv
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Required
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
-from typing_extensions import TypedDict
+from pydantic import ValidationError
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.files import read_json
-from benchcore.metrics.percentiles import QUANTILES
-from benchcore.runs.checks import Verdict
+from benchcore.runs.checks import Checks
+from benchcore.runs.columns import SECONDS
+from benchcore.runs.results import Level, Run, Stored
 from benchcore.runs.run import SCHEMA_VERSION
+from benchcore.runs.samples import Eval
+from benchcore.runs.scenarios import Matrix, Scenario
+from benchcore.runs.tables import REQUESTS, TIMELINE
 
-Number = float | None
-Texts = list[str]
-
-
-class _Summary(TypedDict, total=False):
-    count: int | None
-    avg: Number
-    min: Number
-    max: Number
-    std: Number
-    p50: Number
-    p75: Number
-    p90: Number
-    p95: Number
-    p99: Number
-    p999: Number
-    low_confidence: Texts
-    intervals_95: dict[str, list[Number]]
-    with_failures: dict[str, Number]
-    infinite: Texts
-
-
-class _Tokens(TypedDict, total=False):
-    token_count_source: dict[str, int]
-
-
-class _Difference(TypedDict, total=False):
-    difference: float
-    interval: list[float]
-    significant: bool
-    worse: int
-    better: int
-
-
-class _LevelAccuracy(TypedDict, total=False):
-    task: str
-    score: Number
-    stderr: Number
-    interval: list[float]
-    n: int
-    no_answer: int
-    truncated: int
-    errors: int
-    against_first: _Difference | None
-
-
-class _SteadyState(TypedDict, total=False):
-    found: bool | None
-    start_seconds: Number
-    end_seconds: Number
-
-
-class _Level(TypedDict, total=False):
-    level: Required[str]
-    workload: str | None
-    repeat: Required[int]
-    mode: Required[str]
-    concurrency: int | None
-    rate: Number
-    arrival: str | None
-    window_seconds: Number
-    warmup_seconds: Number
-    drain_seconds: Number
-    steady_state: _SteadyState | None
-    scheduled: int | None
-    ok: int | None
-    failed: int | None
-    cancelled: int | None
-    dropped: int | None
-    retried: int | None
-    outcomes: dict[str, int]
-    request_throughput: Number
-    output_token_throughput: Number
-    input_token_throughput: Number
-    total_token_throughput: Number
-    tokens_per_second_per_user: Number
-    good: int | None
-    goodput: Number
-    goodput_ratio: Number
-    failure_rate: Required[Number]
-    itl: str | None
-    tokens: _Tokens
-    validity: Required[Literal["valid", "suspect", "invalid"] | None]
-    reasons: Texts
-    findings: Texts
-    notes: Texts
-    client: dict[str, Any] | None
-    server: dict[str, float] | None
-    metrics: Required[dict[str, _Summary]]
-    accuracy: _LevelAccuracy | None
-
-
-class _Target(TypedDict, total=False):
-    kind: str
-    base_url: str | None
-    model: str | None
-    endpoint: str | None
-
-
-class _Run(TypedDict, total=False):
-    schema_version: Required[int]
-    run_id: str
-    started_at: str
-    ended_at: str | None
-    status: Required[Literal["running", "complete", "interrupted", "failed"]]
-    stopped: str | None
-    error: str | None
-    name: str | None
-    command: Texts | None
-    labels: dict[str, str] | None
-    target: _Target
-    workload: dict[str, Any] | None
-    load: dict[str, Any] | None
-    seeds: dict[str, Any] | None
-    versions: dict[str, Any] | None
-    host: dict[str, Any] | None
-    levels: list[_Level]
-
-
-class _Check(TypedDict, total=False):
-    case_id: Required[str]
-    title: str
-    verdict: Required[str]
-    expected: str | None
-    got: str | None
-
-
-class _CheckSummary(TypedDict, total=False):
-    mode: str
-    engine: str
-    pass_ratio: Required[Number]
-
-
-class _Functional(TypedDict, total=False):
-    summary: Required[_CheckSummary]
-    results: Required[list[_Check]]
-
-
-class _Accuracy(TypedDict, total=False):
-    task: Required[str]
-    variant: str | None
-    score: Number
-    min_score: Number
-    interval: list[float] | None
-    n: int | None
-    errors: int | None
-    remarks: Texts
-    levels: list[Any]
-
-
-SHAPES: Final[dict[str, TypeAdapter[Any]]] = {
-    "run.json": TypeAdapter(_Run),
-    "functional.json": TypeAdapter(_Functional),
-    "accuracy.json": TypeAdapter(_Accuracy),
+Kind = TypeVar("Kind", bound=Stored)
+_KINDS: Final[dict[type[Stored], str]] = {
+    Run: "a run",
+    Checks: "checks",
+    Eval: "an eval",
+    Scenario: "a scenario",
+    Matrix: "a matrix",
 }
-_UNKNOWN: Final[dict[str, Any]] = {
-    **dict.fromkeys(name for name in _Level.__annotations__ if name != "accuracy"),
-    **{name: [] for name in ("reasons", "findings", "notes")},
-    "outcomes": {},
-    "tokens": {"token_count_source": {}},
-}
-"""What a level says of what it does not know: an older benchcore, or another tool, knew less."""
 
 
-_KINDS: Final = {"run.json": "a run", "functional.json": "checks", "accuracy.json": "an eval"}
-
-
-def check_shape(path: Path, found: Any) -> None:
-    """Refuse a file that a report could not be made of; what it lacks becomes unknown.
+def read_result(path: Path, kind: type[Kind]) -> Kind:
+    """Return what a file of JSON holds; its texts hold nothing that a terminal would obey.
 
     Args:
-        path: of the file; its name says what it should hold.
-        found: what it holds; missing keys are added.
+        path: of the file.
+        kind: what it should hold.
 
     Raises:
-        ConfigError: something is missing or of another type; says where.
+        ConfigError: it cannot be read, or something is missing or of another type; says where.
     """
-    shape = SHAPES.get(path.name)
-    if shape is None:
-        return
-    kind = _KINDS[path.name]
+    return _as(path, read_json(path), kind)
+
+
+def _as(path: Path, found: object, kind: type[Kind]) -> Kind:
     try:
-        # Strict: a text that holds a number is none, and would fail where it is reckoned with.
-        shape.validate_python(found, strict=True)
+        return kind.model_validate(found)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
-        where = "".join(
-            f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault["loc"]
-        ).lstrip(".")
-        said = f"{where}: {fault['msg'].lower()}" if where else fault["msg"].lower()
-        raise ConfigError(
-            f"{path}: is not of {kind} ({said}); it is damaged: name another run"
-        ) from None
-    if path.name == "accuracy.json" and not {"score", "levels"} & found.keys():
-        raise ConfigError(
-            f"{path}: is not of {kind} (score: field required); it is damaged: name another run"
-        )
-    if path.name == "run.json":
-        _complete_run(found)
-    elif path.name == "functional.json":
-        _complete_checks(found)
-    elif "levels" not in found:  # of a climb, whose levels have a score each
-        found |= {name: found.get(name) for name in ("variant", "interval", "n", "errors")}
-
-
-def _complete_run(run: dict[str, Any]) -> None:
-    for name in _Run.__annotations__:
-        run.setdefault(name, {} if name == "target" else [] if name == "levels" else None)
-    for level in run["levels"]:
-        for name, unknown in _UNKNOWN.items():
-            level.setdefault(name, copy.copy(unknown))
-        level["tokens"].setdefault("token_count_source", {})
-        for summary in level["metrics"].values():
-            for name in ("count", *QUANTILES):
-                summary.setdefault(name, None)
-            summary.setdefault("low_confidence", [])
-
-
-def _complete_checks(found: dict[str, Any]) -> None:
-    results, summary = found["results"], found["summary"]
-    for one in results:
-        for name in ("title", "expected", "got"):
-            one.setdefault(name, None)
-    counts = Counter(one["verdict"] for one in results)
-    for verdict in Verdict:
-        summary.setdefault(verdict.value, counts[verdict.value])
-    for name in ("mode", "engine"):
-        summary.setdefault(name, "unknown")
+    where = "".join(
+        f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault["loc"]
+    ).lstrip(".")
+    # Of what is no object, pydantic says the name of the class.
+    told = fault["msg"] if fault["type"] != "model_type" else "Input should be a valid dictionary"
+    said = f"{where}: {told.lower()}" if where else told.lower()
+    raise ConfigError(f"{path}: is not of {_KINDS[kind]} ({said}); it is damaged: name another run")
 
 
 Floats = NDArray[np.float64]
@@ -325,32 +132,40 @@ class RunFolder:
         return self.path.name
 
     @property
-    def levels(self) -> list[dict[str, Any]]:
+    def levels(self) -> list[Level]:
         """The levels of a climb; none of another run."""
-        found: list[dict[str, Any]] = self.run.get("levels") or []
-        return found
+        return self.run.levels
 
     @property
     def unfinished(self) -> str:
         """Why it must be read with care; empty where it is whole."""
-        status = self.run["status"]
+        status = self.run.status
         if status == "complete":
             return ""
-        error = f" ({self.run['error']})" if self.run.get("error") else ""
+        error = f" ({self.run.error})" if self.run.error else ""
         return f"{self.path} is {status}{error}: it holds what was measured until then"
 
-    def json(self, name: str) -> dict[str, Any] | None:
-        """Return what another JSON file of the folder holds; `None`: there is none.
+    def checks(self) -> Checks | None:
+        """Return what the checks came to; `None`: it made none.
 
         Raises:
-            ConfigError: it is not JSON, or not of that file's shape.
+            ConfigError: `functional.json` is damaged.
         """
+        return self._read("functional.json", Checks)
+
+    def eval(self) -> Eval | None:
+        """Return what the eval came to; `None`: it was none.
+
+        That of a climb has a score for each level and none of its own.
+
+        Raises:
+            ConfigError: `accuracy.json` is damaged.
+        """
+        return self._read("accuracy.json", Eval)
+
+    def _read(self, name: str, kind: type[Kind]) -> Kind | None:
         path = self.path / name
-        if not path.is_file():
-            return None
-        found: dict[str, Any] = read_json(path)
-        check_shape(path, found)
-        return found
+        return read_result(path, kind) if path.is_file() else None
 
     def requests(self, level: str, repeat: int) -> Requests | None:
         """Return the requests of a level; `None`: the folder has no rows of it.
@@ -363,8 +178,30 @@ class RunFolder:
             self._requests = _read_requests(path) if path.is_file() else {}
         return self._requests.get((level, repeat))
 
+    def timeline(self, level: Level) -> Timeline | None:
+        """Return the seconds of a level; `None`: the folder has none.
 
-def _read_run(path: Path) -> dict[str, Any]:
+        Raises:
+            ConfigError: `timeline.csv` cannot be read.
+        """
+        path = self.path / "timeline.csv"
+        if not path.is_file():
+            return None
+        rows = [
+            row
+            for row in TIMELINE.cells(path, ("level", "repeat", "second"))
+            if row["level"] == level.level and row["repeat"] == str(level.repeat)
+        ]
+        if not rows:
+            return None
+        names = [name for name in TIMELINE.names[2:] if name in rows[0]]
+        try:
+            return Timeline({name: _floats(rows, name) for name in names})
+        except ValueError as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from None
+
+
+def _read_run(path: Path) -> Run:
     if not path.is_dir():
         what = "is a file" if path.exists() else "is not there"
         raise ConfigError(f"{path}: {what}; name the folder of a run")
@@ -380,35 +217,26 @@ def _read_run(path: Path) -> dict[str, Any]:
             f"{file}: has schema_version {version} and this benchcore reads up to "
             f"{SCHEMA_VERSION}; install a newer one"
         )
-    check_shape(file, run)
-    return run
+    return _as(file, run, Run)
 
 
 def _read_requests(path: Path) -> dict[tuple[str, int], Requests]:
-    rows: dict[tuple[str, int], list[dict[str, str]]] = {}
+    found: dict[tuple[str, int], list[dict[str, str]]] = {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in _NEEDED if name not in (reader.fieldnames or ())]
-            if missing:
-                raise ConfigError(f"{path}: has no column {missing[0]}")
-            for row in reader:
-                # The last line of a run that was killed may be cut short.
-                if None not in row.values():
-                    rows.setdefault((row["level"], int(row["repeat"])), []).append(row)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    except (UnicodeDecodeError, ValueError) as error:
+        for row in REQUESTS.cells(path, _NEEDED):
+            found.setdefault((row["level"], int(row["repeat"])), []).append(row)
+        return {key: _requests(rows) for key, rows in found.items()}
+    except ValueError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-    return {key: _columns(found) for key, found in rows.items()}
 
 
-def _columns(rows: list[dict[str, str]]) -> Requests:
-    names = [name for name in rows[0] if name.endswith("_seconds")]
-    seconds = {
-        name: np.array([float(row[name]) if row[name] else np.nan for row in rows])
-        for name in names
-    }
+def _floats(rows: list[dict[str, str]], name: str) -> Floats:
+    return np.array([float(row[name]) if row[name] else np.nan for row in rows])
+
+
+def _requests(rows: list[dict[str, str]]) -> Requests:
+    names = [one.name for one in REQUESTS.columns if one.form is SECONDS and one.name in rows[0]]
+    seconds = {name: _floats(rows, name) for name in names}
     order = np.argsort(seconds["scheduled_seconds"], kind="stable")
     # A plain answer has no last token: it ends with its body.
     seconds["end_seconds"] = np.where(
@@ -422,6 +250,25 @@ def _columns(rows: list[dict[str, str]]) -> Requests:
         outcome=[rows[place]["outcome"] for place in order],
         seconds={name: values[order] for name, values in seconds.items()},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The seconds of one level, a value each; NaN: not known.
+
+    Args:
+        columns: by column of `timeline.csv`; none where it lacks it.
+    """
+
+    columns: Mapping[str, Floats]
+
+    def __len__(self) -> int:
+        """How many seconds there are."""
+        return len(self.columns["second"])
+
+    def column(self, name: str) -> Floats:
+        """Return a column; NaN throughout where the file lacks it."""
+        return self.columns.get(name, np.full(len(self), np.nan))
 
 
 def newest(results: Path) -> Path:

@@ -17,9 +17,8 @@ from benchcore.base.secrets import masked_fields
 from benchcore.client.openai import TOKEN_LIMITS, asked_tokens
 from benchcore.config.target import Target
 from benchcore.metrics.accuracy import Status
-from benchcore.metrics.level import LevelResult
 from benchcore.observe.machine import host_facts
-from benchcore.runs.run import RunResult
+from benchcore.runs.run import LevelResult, RunResult
 from benchcore.runs.sinks import QuietSink, SinkOptions
 from benchcore.version import __version__
 

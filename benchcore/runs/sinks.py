@@ -13,9 +13,8 @@ from benchcore.base.clock import stamp_of
 from benchcore.base.errors import ConfigError, ResultsError
 from benchcore.base.files import FilesError, make_folder
 from benchcore.client.records import Record
-from benchcore.metrics.level import LevelResult
 from benchcore.metrics.throughput import Row
-from benchcore.runs.run import RunResult
+from benchcore.runs.run import LevelResult, RunResult
 
 
 @dataclass(frozen=True, slots=True)

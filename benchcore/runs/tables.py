@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Final
 
 import orjson
 
 from benchcore.base.clock import NS
 from benchcore.base.files import GrowingFile, each_file, replace_file
-from benchcore.base.text import cell
 from benchcore.client.records import Record, Usage
 from benchcore.metrics.figures import (
     METRICS,
@@ -25,142 +22,159 @@ from benchcore.metrics.figures import (
     ttft_from_schedule_ns,
     ttft_ns,
 )
-from benchcore.metrics.level import LevelResult
 from benchcore.metrics.percentiles import QUANTILES
 from benchcore.metrics.throughput import Row
 from benchcore.observe.server import COLUMNS as SERVER_COLUMNS
-from benchcore.runs.run import RunResult
+from benchcore.runs.columns import FLAG, NUMBER, SECONDS, TEXT, WHOLE, Column, Table, Value
+from benchcore.runs.results import Level
+from benchcore.runs.run import LevelResult, RunResult
 from benchcore.runs.sinks import LevelHead, QuietSink, RequestRow, SinkOptions
 
-_PLAIN = (
-    "level",
-    "workload",
-    "mode",
-    "concurrency",
-    "rate",
-    "scheduled",
-    "ok",
-    "failed",
-    "cancelled",
-    "dropped",
-    "request_throughput",
-    "output_token_throughput",
-    "goodput",
-    "failure_rate",
-    "repeat",
-    "arrival",
-    "window_seconds",
-    "tokens_per_second_per_user",
-    "goodput_ratio",
+
+def _at(name: str, instant: Callable[[Record], int], *, csv: bool = True) -> Column[RequestRow]:
+    """Return the column of an instant, as an offset from the start of the level."""
+
+    def value(row: RequestRow) -> Value:
+        at_ns = instant(row.record)
+        return (at_ns - row.head.start_ns) / NS if at_ns else None
+
+    return Column(f"{name}_seconds", SECONDS, value, csv)
+
+
+def _figure(name: str, figure: Callable[[Record], float | None]) -> Column[RequestRow]:
+    """Return the column of a figure of the request's own, which JSON Lines have."""
+
+    def value(row: RequestRow) -> Value:
+        found_ns = figure(row.record)
+        return None if found_ns is None else found_ns / NS
+
+    return Column(f"{name}_seconds", SECONDS, value, csv=False)
+
+
+def _used(name: str) -> Column[RequestRow]:
+    """Return the column of a number of tokens that the server reports."""
+    return Column(name, WHOLE, lambda row: getattr(row.record.usage or _SILENT, name))
+
+
+_SILENT: Final = Usage()
+REQUESTS: Final = Table[RequestRow](
+    (
+        Column("level", TEXT, lambda row: row.head.level),
+        Column("repeat", WHOLE, lambda row: row.head.repeat),
+        Column("stage", TEXT, lambda row: row.stage),
+        Column("index", WHOLE, lambda row: row.record.index),
+        Column("request_id", TEXT, lambda row: row.record.request_id),
+        Column("outcome", TEXT, lambda row: row.record.outcome),
+        Column("phase", TEXT, lambda row: row.record.phase),
+        Column("status", WHOLE, lambda row: row.record.status or None),
+        Column("retry_after", TEXT, lambda row: row.record.retry_after or None, csv=False),
+        _at("scheduled", lambda record: record.scheduled_ns),
+        _at("sent", lambda record: record.sent_ns),
+        _at("send_end", lambda record: record.send_end_ns, csv=False),
+        _at("first_byte", lambda record: record.first_byte_ns),
+        _at("first_token", lambda record: record.first_token_ns),
+        _at("first_output", lambda record: record.first_output_ns),
+        _at("last_token", lambda record: record.last_token_ns),
+        _at("done", lambda record: record.done_ns),
+        Column("connect_seconds", SECONDS, lambda row: row.record.connect_ns / NS or None),
+        Column(
+            "send_seconds",
+            SECONDS,
+            lambda row: (
+                (row.record.send_end_ns - row.record.sent_ns) / NS
+                if row.record.send_end_ns
+                else None
+            ),
+        ),
+        _figure("dispatch_lag", dispatch_lag_ns),
+        _figure("ttft", ttft_ns),
+        _figure("ttft_from_schedule", ttft_from_schedule_ns),
+        _figure("ttfo", ttfo_ns),
+        _figure("tpot", tpot_ns),
+        _figure("e2e", e2e_ns),
+        _figure("e2e_from_schedule", e2e_from_schedule_ns),
+        Column("reused", FLAG, lambda row: row.record.reused),
+        Column("retried", FLAG, lambda row: row.record.retried),
+        Column("streamed", FLAG, lambda row: row.record.streamed, csv=False),
+        _used("prompt_tokens"),
+        Column("output_tokens", WHOLE, lambda row: row.record.output_tokens),
+        _used("cached_tokens"),
+        _used("reasoning_tokens"),
+        Column("token_count_source", TEXT, lambda row: row.record.token_count_source),
+        Column(
+            "token_events",
+            WHOLE,
+            lambda row: row.record.token_events if row.record.streamed else None,
+        ),
+        Column(
+            "arrivals",
+            WHOLE,
+            lambda row: len(row.record.stamps) if row.record.streamed else None,
+            csv=False,
+        ),
+        Column("asked_input_tokens", WHOLE, lambda row: row.record.asked_input_tokens),
+        Column("asked_output_tokens", WHOLE, lambda row: row.record.asked_output_tokens),
+        Column("finish_reason", TEXT, lambda row: row.record.finish_reason or None),
+        Column("error", TEXT, lambda row: row.record.error or None),
+    )
 )
-_STATISTICS = ("avg", "min", *QUANTILES, "max", "std", "count")
-_METRIC_COLUMNS = tuple(f"{metric}_seconds_{name}" for metric in METRICS for name in _STATISTICS)
-SUMMARY_COLUMNS = (*_PLAIN, "validity", *_METRIC_COLUMNS, *SERVER_COLUMNS, "target_kind")
-"""Columns of `summary.csv`."""
+"""`requests.csv` and `requests.jsonl`; instants are offsets from the start of the level."""
 
-REQUEST_COLUMNS = (
-    "level",
-    "repeat",
-    "stage",
-    "index",
-    "request_id",
-    "outcome",
-    "phase",
-    "status",
-    "scheduled_seconds",
-    "sent_seconds",
-    "first_byte_seconds",
-    "first_token_seconds",
-    "first_output_seconds",
-    "last_token_seconds",
-    "done_seconds",
-    "connect_seconds",
-    "send_seconds",
-    "reused",
-    "retried",
-    "prompt_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-    "token_count_source",
-    "token_events",
-    "asked_input_tokens",
-    "asked_output_tokens",
-    "finish_reason",
-    "error",
+Second = tuple[LevelHead, Row]
+_COUNTED: Final = ("second", "sent", "done", "failed", "tokens")
+
+
+def _of_second(name: str) -> Column[Second]:
+    form = WHOLE if name in _COUNTED else NUMBER
+    return Column(name, form, lambda second: getattr(second[1], name))
+
+
+TIMELINE: Final = Table[Second](
+    (
+        Column("level", TEXT, lambda second: second[0].level),
+        Column("repeat", WHOLE, lambda second: second[0].repeat),
+        *(_of_second(field.name) for field in fields(Row)),
+    )
 )
-"""Columns of `requests.csv`; instants are offsets from the start of the level."""
+"""`timeline.csv`."""
 
-TIMELINE_COLUMNS = ("level", "repeat", *(field.name for field in fields(Row)))
-"""Columns of `timeline.csv`."""
-
-
-def _cell(value: Any) -> Any:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.9g}"
-    return cell(value) if isinstance(value, str) else value
+LevelRow = tuple[Level, str]
+"""A level, and the kind of its target."""
+_TEXTS: Final = ("level", "workload", "mode", "arrival", "validity")
 
 
-def _lines(rows: Iterable[Iterable[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([_cell(cell) for cell in row] for row in rows)
-    return text.getvalue().encode()
+def _of_level(name: str) -> Column[LevelRow]:
+    form = TEXT if name in _TEXTS else NUMBER
+    return Column(name, form, lambda row: getattr(row[0], name))
 
 
-def summary_row(level: LevelResult, target_kind: str) -> list[Any]:
-    """Return the row of one level, in the order of `SUMMARY_COLUMNS`."""
-    row: list[Any] = [getattr(level, name) for name in _PLAIN]
-    row.append(level.validity.verdict)
-    for metric in METRICS:
-        summary = level.metrics.get(metric)
-        figures = {} if summary is None else summary.to_json()
-        row.extend(figures.get(name) for name in _STATISTICS)
-    row.extend(level.server[name] for name in SERVER_COLUMNS)
-    row.append(target_kind)
-    return row
+def _of_metric(metric: str, statistic: str) -> Column[LevelRow]:
+    return Column(
+        f"{metric}_seconds_{statistic}", NUMBER, lambda row: row[0].figure(f"{metric}.{statistic}")
+    )
 
 
-def request_row(row: RequestRow) -> list[Any]:
-    """Return the row of one request, in the order of `REQUEST_COLUMNS`."""
-    record, start = row.record, row.head.start_ns
-    usage = record.usage
+def _of_server(name: str) -> Column[LevelRow]:
+    return Column(name, NUMBER, lambda row: (row[0].server or {}).get(name))
 
-    def offset(at_ns: int) -> str:
-        return f"{(at_ns - start) / NS:.9f}" if at_ns else ""
 
-    return [
-        row.head.level,
-        row.head.repeat,
-        row.stage,
-        record.index,
-        record.request_id,
-        record.outcome,
-        record.phase,
-        record.status or None,
-        offset(record.scheduled_ns),
-        offset(record.sent_ns),
-        offset(record.first_byte_ns),
-        offset(record.first_token_ns),
-        offset(record.first_output_ns),
-        offset(record.last_token_ns),
-        offset(record.done_ns),
-        f"{record.connect_ns / NS:.9f}" if record.connect_ns else "",
-        f"{(record.send_end_ns - record.sent_ns) / NS:.9f}" if record.send_end_ns else "",
-        int(record.reused),
-        int(record.retried),
-        usage.prompt_tokens if usage else None,
-        record.output_tokens,
-        usage.cached_tokens if usage else None,
-        usage.reasoning_tokens if usage else None,
-        record.token_count_source,
-        record.token_events if record.streamed else None,
-        record.asked_input_tokens,
-        record.asked_output_tokens,
-        record.finish_reason,
-        record.error,
-    ]
+_PLAIN: Final = (
+    *("level", "workload", "mode", "concurrency", "rate"),
+    *("scheduled", "ok", "failed", "cancelled", "dropped"),
+    *("request_throughput", "output_token_throughput", "goodput", "failure_rate"),
+    *("repeat", "arrival", "window_seconds", "tokens_per_second_per_user", "goodput_ratio"),
+    "validity",
+)
+_STATISTICS: Final = ("avg", "min", *QUANTILES, "max", "std", "count")
+SUMMARY: Final = Table[LevelRow](
+    (
+        *map(_of_level, _PLAIN),
+        *(_of_metric(metric, statistic) for metric in METRICS for statistic in _STATISTICS),
+        *map(_of_server, SERVER_COLUMNS),
+        Column("target_kind", TEXT, lambda row: row[1]),
+    )
+)
+"""`summary.csv`."""
 
 
 class SummaryCsvSink(QuietSink):
@@ -173,20 +187,19 @@ class SummaryCsvSink(QuietSink):
         """Write their headers."""
         super().open(run, folder, options)
         self._requests = GrowingFile(folder / "requests.csv")
-        self._requests.write(_lines([REQUEST_COLUMNS]))
+        self._requests.write(REQUESTS.head())
         self._timeline = GrowingFile(folder / "timeline.csv")
-        self._timeline.write(_lines([TIMELINE_COLUMNS]))
+        self._timeline.write(TIMELINE.head())
         self._write_summary(run)
         self.flush()
 
     def requests(self, rows: list[RequestRow]) -> None:
         """Keep the rows for the next flush."""
-        self._requests.write(_lines(map(request_row, rows)))
+        self._requests.write(REQUESTS.lines(rows))
 
     def second(self, head: LevelHead, row: Row) -> None:
         """Keep the row for the next flush."""
-        cells = (getattr(row, field.name) for field in fields(Row))
-        self._timeline.write(_lines([[head.level, head.repeat, *cells]]))
+        self._timeline.write(TIMELINE.lines([(head, row)]))
 
     def flush(self) -> None:
         """Write whole lines."""
@@ -214,71 +227,8 @@ class SummaryCsvSink(QuietSink):
 
     def _write_summary(self, run: RunResult) -> None:
         kind = run.facts["target"]["kind"]
-        rows = [list(SUMMARY_COLUMNS), *(summary_row(level, kind) for level in run.levels)]
-        replace_file(self.folder / "summary.csv", _lines(rows))
-
-
-_FIGURES: dict[str, Callable[[Record], float | None]] = {
-    "dispatch_lag_seconds": dispatch_lag_ns,
-    "ttft_seconds": ttft_ns,
-    "ttft_from_schedule_seconds": ttft_from_schedule_ns,
-    "ttfo_seconds": ttfo_ns,
-    "tpot_seconds": tpot_ns,
-    "e2e_seconds": e2e_ns,
-    "e2e_from_schedule_seconds": e2e_from_schedule_ns,
-}
-
-
-def request_object(run_id: str, row: RequestRow) -> dict[str, Any]:
-    """Return what the line of one request holds; what is not known is `None`.
-
-    The keys are those of `requests.csv`, with the run, the request's own figures and some more.
-    Instants are seconds from the start of the level.
-    """
-    record, start = row.record, row.head.start_ns
-    usage = record.usage or Usage()
-
-    def offset(at_ns: int) -> float | None:
-        return (at_ns - start) / NS if at_ns else None
-
-    figures = {name: figure(record) for name, figure in _FIGURES.items()}
-    return {
-        "run_id": run_id,
-        "level": row.head.level,
-        "repeat": row.head.repeat,
-        "stage": row.stage,
-        "index": record.index,
-        "request_id": record.request_id,
-        "outcome": record.outcome,
-        "phase": record.phase,
-        "status": record.status or None,
-        "error": record.error or None,
-        "retry_after": record.retry_after or None,
-        "finish_reason": record.finish_reason or None,
-        "scheduled_seconds": offset(record.scheduled_ns),
-        "sent_seconds": offset(record.sent_ns),
-        "send_end_seconds": offset(record.send_end_ns),
-        "first_byte_seconds": offset(record.first_byte_ns),
-        "first_token_seconds": offset(record.first_token_ns),
-        "first_output_seconds": offset(record.first_output_ns),
-        "last_token_seconds": offset(record.last_token_ns),
-        "done_seconds": offset(record.done_ns),
-        "connect_seconds": record.connect_ns / NS if record.connect_ns else None,
-        "send_seconds": (record.send_end_ns - record.sent_ns) / NS if record.send_end_ns else None,
-        **{name: None if value is None else value / NS for name, value in figures.items()},
-        "reused": record.reused,
-        "retried": record.retried,
-        "streamed": record.streamed,
-        "prompt_tokens": usage.prompt_tokens,
-        "output_tokens": record.output_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-        "token_count_source": record.token_count_source,
-        "token_events": record.token_events if record.streamed else None,
-        "arrivals": len(record.stamps) if record.streamed else None,
-        "asked_input_tokens": record.asked_input_tokens,
-        "asked_output_tokens": record.asked_output_tokens,
-    }
+        rows = [(level.stored(), kind) for level in run.levels]
+        replace_file(self.folder / "summary.csv", SUMMARY.head() + SUMMARY.lines(rows))
 
 
 class JsonLinesSink(QuietSink):
@@ -297,7 +247,7 @@ class JsonLinesSink(QuietSink):
     def requests(self, rows: list[RequestRow]) -> None:
         """Keep their lines for the next flush."""
         for row in rows:
-            found = request_object(self._run_id, row)
+            found = {"run_id": self._run_id, **REQUESTS.values(row)}
             self._file.write(orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE))
 
     def flush(self) -> None:

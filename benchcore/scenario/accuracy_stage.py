@@ -11,7 +11,8 @@ from benchcore.evals.data import BUILTIN
 from benchcore.evals.files import EvalFiles
 from benchcore.evals.run import Accuracy, EvalPlan, check_score, plan_eval
 from benchcore.evals.task import find_task
-from benchcore.metrics.accuracy import AccuracyReport, Sample
+from benchcore.metrics.accuracy import Sample
+from benchcore.runs.samples import AccuracyReport
 from benchcore.scenario.stage import ServerStage, StageContext, StagePhase, StagePlan
 from benchcore.show.text import sample_line
 

@@ -14,10 +14,10 @@ from benchcore.client.connection import SPARE_DESCRIPTORS
 from benchcore.client.stamps import Stamper
 from benchcore.climbs.climb import climb
 from benchcore.config.target import Target
-from benchcore.metrics.level import LevelResult
 from benchcore.metrics.percentiles import nearest_rank
 from benchcore.metrics.validity import Thresholds
 from benchcore.observe.machine import clock_source, mark, processor_name, spent, usable_processors
+from benchcore.runs.run import LevelResult
 from benchcore.sim.options import SimOptions, SimProfile
 from benchcore.sim.process import SimulatorProcess
 from benchcore.workload.synthetic import Synthetic

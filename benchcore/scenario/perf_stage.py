@@ -18,6 +18,7 @@ from benchcore.climbs.climb import TARGET_GONE, Climb
 from benchcore.climbs.plan import SHAPE, Part, climb_config, climb_parts, steps
 from benchcore.config.climb import ClimbFields
 from benchcore.config.scenario import PerfSettings
+from benchcore.runs.results import Level
 from benchcore.runs.run import RunResult
 from benchcore.scenario.stage import ServerStage, StageContext, StagePhase, StagePlan
 
@@ -170,11 +171,11 @@ def _climb_facts(run: RunResult) -> dict[str, Any]:
         "status": run.status,
         "stopped": run.stopped or None,
         "valid": run.valid if run.levels else None,
-        "levels": [dict(_level(level.to_json())) for level in run.levels],
+        "levels": [dict(_level(level.stored())) for level in run.levels],
     }
 
 
-def _level(level: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _level(level: Level) -> Iterator[tuple[str, Any]]:
     for name in (
         "level",
         "repeat",
@@ -188,11 +189,10 @@ def _level(level: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         "output_token_throughput",
         "goodput_ratio",
     ):
-        yield name, level[name]
+        yield name, getattr(level, name)
     for metric in _FIGURES:
-        summary = level["metrics"].get(metric) or {}
         for statistic in ("p50", "p99"):
-            yield f"{metric}_seconds_{statistic}", summary.get(statistic)
+            yield f"{metric}_seconds_{statistic}", level.figure(f"{metric}.{statistic}")
 
 
 def _judge(run: RunResult, *, slos: bool) -> None:

@@ -6,17 +6,16 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from benchcore.base.errors import ConfigError
-from benchcore.base.files import read_json
 from benchcore.metrics.accuracy import Status
-from benchcore.runs.reading import RunFolder
+from benchcore.runs.reading import RunFolder, read_result
+from benchcore.runs.scenarios import Matrix, MatrixScenario, Scenario, Verdict
 from benchcore.scenario.stage import StagePart, StageStatus
 
 RESULT_SCHEMA_VERSION: Final = 1
 RESULT_FILE: Final = "result.json"
-Verdict = Literal["passed", "warned", "failed", "interrupted", "planned"]
 _FIRST: Final = (1, 3, 4, 5)
 """Of several exit codes the first of these counts (contract, section 6)."""
 
@@ -75,22 +74,29 @@ class ScenarioResult:
         found = worst(part.exit_code for part in self.parts)
         return found or (1 if self.status == "failed" else 0)
 
+    def stored(self) -> Scenario:
+        """Return it as `result.json` holds it."""
+        over = self.status != "running"
+        return Scenario.model_validate(
+            {
+                "schema_version": RESULT_SCHEMA_VERSION,
+                "scenario": self.scenario,
+                "run_type": self.run_type,
+                "run_id": self.run_id,
+                "started_at": self.started_at,
+                "ended_at": self.ended_at,
+                "status": self.status,
+                "dry_run": self.dry_run,
+                "verdict": self.verdict if over else None,
+                "exit_code": self.exit_code if over else None,
+                **self.facts,
+                "stages": [part.to_json() for part in self.parts],
+            }
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return it as `result.json`."""
-        return {
-            "schema_version": RESULT_SCHEMA_VERSION,
-            "scenario": self.scenario,
-            "run_type": self.run_type,
-            "run_id": self.run_id,
-            "started_at": self.started_at,
-            "ended_at": self.ended_at,
-            "status": self.status,
-            "dry_run": self.dry_run,
-            "verdict": self.verdict if self.status != "running" else None,
-            "exit_code": self.exit_code if self.status != "running" else None,
-            **self.facts,
-            "stages": [part.to_json() for part in self.parts],
-        }
+        return self.stored().to_json()
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -99,38 +105,35 @@ class ScenarioResult:
         Raises:
             ConfigError: there is none, or it is not whole.
         """
-        path = folder / RESULT_FILE
-        found = read_json(path)
-        try:
-            parts = [
-                StagePart(
-                    one["name"],
-                    StageStatus(one["status"]),
-                    one["message"] or "",
-                    one["exit_code"],
-                    one["started_at"] or "",
-                    one["seconds"],
-                    one["limit_seconds"],
-                    one["facts"],
-                    one["notes"],
-                )
-                for one in found["stages"]
-            ]
-            code = found["exit_code"] or 0
-            return cls(
-                found["scenario"],
-                found["run_type"],
-                found["run_id"],
-                found["started_at"],
-                {name: found[name] for name in ("file", "command", "labels", "target", "digest")},
-                found["status"],
-                found["ended_at"],
-                found["dry_run"],
-                code - 128 if code > 128 else 0,
-                parts,
+        found = read_result(folder / RESULT_FILE, Scenario)
+        parts = [
+            StagePart(
+                one.name,
+                StageStatus(one.status),
+                one.message or "",
+                one.exit_code,
+                one.started_at or "",
+                one.seconds,
+                one.limit_seconds,
+                dict(one.facts),
+                one.notes,
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"{path}: is not whole: {error}") from None
+            for one in found.stages
+        ]
+        code = found.exit_code or 0
+        whole = found.to_json()
+        return cls(
+            found.scenario,
+            found.run_type,
+            found.run_id,
+            found.started_at,
+            {name: whole.get(name) for name in ("file", "command", "labels", "target", "digest")},
+            found.status,
+            found.ended_at,
+            found.dry_run,
+            code - 128 if code > 128 else 0,
+            parts,
+        )
 
 
 MATRIX_SCHEMA_VERSION: Final = 1
@@ -177,26 +180,28 @@ class MatrixEntry:
             return "failed"
         return "running" if self.folder else "waiting"
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as an entry of `matrix.json`."""
+    def stored(self) -> MatrixScenario:
+        """Return it as `matrix.json` holds it."""
         parts = [] if self.result is None else self.result.parts
-        return {
-            "scenario": self.scenario,
-            "file": self.file,
-            "folder": self.folder or None,
-            "verdict": self.verdict,
-            "exit_code": self.exit_code,
-            "message": self.message or self.skipped or None,
-            "stages": [
-                {
-                    "name": part.name,
-                    "status": str(part.status),
-                    "seconds": round(part.seconds, 3),
-                    "message": part.message or None,
-                }
-                for part in parts
-            ],
-        }
+        return MatrixScenario.model_validate(
+            {
+                "scenario": self.scenario,
+                "file": self.file,
+                "folder": self.folder or None,
+                "verdict": self.verdict,
+                "exit_code": self.exit_code,
+                "message": self.message or self.skipped or None,
+                "stages": [
+                    {
+                        "name": part.name,
+                        "status": str(part.status),
+                        "seconds": round(part.seconds, 3),
+                        "message": part.message or None,
+                    }
+                    for part in parts
+                ],
+            }
+        )
 
 
 @dataclass(slots=True)
@@ -242,22 +247,28 @@ class MatrixResult:
                 return verdict
         return "passed"
 
+    def stored(self) -> Matrix:
+        """Return it as `matrix.json` holds it."""
+        over = self.status != "running"
+        return Matrix.model_validate(
+            {
+                "schema_version": MATRIX_SCHEMA_VERSION,
+                "name": self.name,
+                "file": self.file,
+                "run_type": self.run_type,
+                "started_at": self.started_at,
+                "ended_at": self.ended_at,
+                "status": self.status,
+                "dry_run": self.dry_run,
+                "verdict": self.verdict if over else None,
+                "exit_code": self.exit_code if over else None,
+                "scenarios": [entry.stored() for entry in self.entries],
+            }
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return it as `matrix.json`."""
-        over = self.status != "running"
-        return {
-            "schema_version": MATRIX_SCHEMA_VERSION,
-            "name": self.name,
-            "file": self.file,
-            "run_type": self.run_type,
-            "started_at": self.started_at,
-            "ended_at": self.ended_at,
-            "status": self.status,
-            "dry_run": self.dry_run,
-            "verdict": self.verdict if over else None,
-            "exit_code": self.exit_code if over else None,
-            "scenarios": [entry.to_json() for entry in self.entries],
-        }
+        return self.stored().to_json()
 
 
 def earlier(folder: Path) -> tuple[str, str, list[MatrixEntry]]:
@@ -269,28 +280,24 @@ def earlier(folder: Path) -> tuple[str, str, list[MatrixEntry]]:
     path = folder / MATRIX_FILE
     if not path.is_file():
         raise ConfigError(f"{folder}: has no {MATRIX_FILE}; name the folder of a matrix")
-    found = read_json(path)
-    try:
-        entries = [
-            MatrixEntry(
-                str(one["scenario"]),
-                str(one["file"]),
-                str(one["folder"] or ""),
-                exit_code=int(one["exit_code"]),
-                message=str(one["message"] or ""),
-            )
-            for one in found["scenarios"]
-        ]
-        name, run_type = str(found["name"]), str(found["run_type"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: is not of a matrix, or is damaged: {error!r}") from None
+    found = read_result(path, Matrix)
+    entries = [
+        MatrixEntry(
+            one.scenario,
+            one.file,
+            one.folder or "",
+            exit_code=one.exit_code,
+            message=one.message or "",
+        )
+        for one in found.scenarios
+    ]
     for entry in entries:
         if entry.folder:
             with suppress(ConfigError):  # a run that left nothing to read has failed
                 entry.result = ScenarioResult.read(folder.parent / entry.folder)
         else:
             entry.skipped, entry.message = entry.message or "did not run", ""
-    return name, run_type, entries
+    return found.name, found.run_type, entries
 
 
 def whole(folder: Path, digest: str = "") -> ScenarioResult:
@@ -314,10 +321,11 @@ def whole(folder: Path, digest: str = "") -> ScenarioResult:
         file = _HELD.get(part.name)
         if file is None or part.status not in (StageStatus.PASSED, StageStatus.WARNED):
             continue
+        run = RunFolder(folder)
         if part.name == "perf":
-            _check_climb(RunFolder(folder))
-        elif not isinstance(read_json(folder / file), dict):
-            raise ConfigError(f"{folder / file}: is not whole")
+            _check_climb(run)
+        elif (run.checks() if part.name == "functional" else run.eval()) is None:
+            raise ConfigError(f"{folder / file}: is not there")
     return result
 
 
@@ -328,6 +336,6 @@ def _check_climb(run: RunFolder) -> None:
         if not (run.path / name).is_file():
             raise ConfigError(f"{run.path / name}: is not there")
     for level in run.levels:
-        rows = run.requests(level["level"], level["repeat"])
-        if rows is None or int(rows.measured.sum()) != level["scheduled"]:
+        rows = run.requests(level.level, level.repeat)
+        if rows is None or int(rows.measured.sum()) != level.scheduled:
             raise ConfigError(f"{run.path / 'requests.csv'}: has not every request")

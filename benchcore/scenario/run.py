@@ -10,7 +10,7 @@ from typing import Any
 
 from benchcore.base.clock import utc_now
 from benchcore.base.errors import BenchcoreError, ConfigError, ResultsError
-from benchcore.base.files import GrowingFile, read_json, replace_file
+from benchcore.base.files import GrowingFile, replace_file
 from benchcore.base.secrets import hide, masked, masked_text
 from benchcore.metrics.accuracy import Status
 from benchcore.runs.reading import RunFolder
@@ -265,7 +265,7 @@ class ScenarioRun(StagesRun):
         path = self.context.folder / "run.json"
         if self.result.dry_run:
             return
-        if path.is_file() and read_json(path)["status"] != "running":
+        if path.is_file() and RunFolder(path.parent).run.status != "running":
             return
         context = self.context
         target = target_facts(context.target_at(context.base_url or NOWHERE), context.kind)

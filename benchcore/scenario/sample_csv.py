@@ -25,10 +25,10 @@ from benchcore.client.records import FAILED, Outcome, Record, Usage
 from benchcore.config.climb import Arrival
 from benchcore.config.limits import Slo, check_climbs
 from benchcore.load.open_loop import offsets_ns
-from benchcore.metrics.level import LevelResult, count_tokens, latencies, rates
+from benchcore.metrics.level import count_tokens, latencies, rates
 from benchcore.metrics.validity import Evidence, judge
 from benchcore.observe.server import SCRAPE_EVERY_SECONDS, Sample, columns, parse
-from benchcore.runs.run import RunResult
+from benchcore.runs.run import LevelResult, RunResult
 from benchcore.runs.sinks import SinkOptions
 from benchcore.runs.tables import SummaryCsvSink
 from benchcore.sim.answer import Answer, BabbleAnswerer, Kind, sequences_of

@@ -10,9 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchcore.base.text import printable
-from benchcore.config.titles import title
+from benchcore.config.catalogue import COMPARED, title
 from benchcore.judge.comparison import (
-    FIGURES_SHOWN,
     Change,
     Key,
     Side,
@@ -22,7 +21,7 @@ from benchcore.judge.comparison import (
 )
 from benchcore.judge.differences import noted
 from benchcore.judge.gate import GateResult
-from benchcore.judge.history import History, facts
+from benchcore.judge.history import History, listed
 from benchcore.runs.reading import RunFolder
 from benchcore.show.markdown import cell
 from benchcore.show.table import number, report_console
@@ -99,7 +98,7 @@ def _comparable(one: Side, other: Side) -> list[str]:
     )
     return [
         f"icl{figure.removeprefix('itl')}" if chunks and figure.startswith("itl.") else figure
-        for figure in FIGURES_SHOWN
+        for figure in COMPARED
     ]
 
 
@@ -246,7 +245,6 @@ _COLUMNS: Final = {
     "status": "status",
     "validity": "validity",
     "peak level": "level",
-    _RIGHT: "tokens",
 }
 _LEFT_OUT: Final = ("scenario", "status", "model", "peak level")
 
@@ -265,12 +263,12 @@ def render_history(history: History) -> str:
     console = report_console(out)
     rows = [
         {
-            head: printable(str(found[name] or "–")) if name != "tokens" else number(found[name])
-            for head, name in _COLUMNS.items()
+            **{head: printable(getattr(found, name) or "–") for head, name in _COLUMNS.items()},
+            _RIGHT: number(found.tokens),
         }
-        for found in map(facts, reversed(history.folders))
+        for found in map(listed, reversed(history.folders))
     ]
-    heads = list(_COLUMNS)
+    heads = [*_COLUMNS, _RIGHT]
     for missed_least in _LEFT_OUT:
         if _wide(heads, rows) <= console.width:
             break

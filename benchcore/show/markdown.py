@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from benchcore.base.text import printable
-from benchcore.config.titles import title
-from benchcore.judge.levels import Level, by_level, mean_level, spread
+from benchcore.config.catalogue import title
+from benchcore.judge.levels import by_level, mean_level, spread
+from benchcore.runs.checks import Checks, Verdict
+from benchcore.runs.results import Level, Run
+from benchcore.runs.samples import Eval
 from benchcore.show.table import (
-    level_name,
     number,
     percent,
     remarks,
@@ -24,32 +23,26 @@ def cell(text: str) -> str:
     return clean.replace("|", "\\|").replace("`", "'").replace("[", "\\[")
 
 
-def render_markdown(
-    run: Mapping[str, Any],
-    functional: Mapping[str, Any] | None = None,
-    accuracy: Mapping[str, Any] | None = None,
-) -> str:
+def render_markdown(run: Run, checks: Checks | None = None, evaluated: Eval | None = None) -> str:
     """Return a run as Markdown.
 
     Args:
-        run: what `run.json` holds, finished or not.
-        functional: what `functional.json` holds, where there is one.
-        accuracy: what `accuracy.json` holds, likewise.
+        run: finished or not.
+        checks: what they came to, where there were any.
+        evaluated: what the eval came to, likewise.
     """
-    target = run.get("target") or {}
     name, model = (
-        cell(str(one))
-        for one in (run.get("name") or run["run_id"], target.get("model") or "unknown model")
+        cell(str(one)) for one in (run.name or run.run_id, run.target.model or "unknown model")
     )
-    lines = [f"**{name}**: {model}, {run['status']}, {cell(str(run['started_at']))}", ""]
-    levels = run.get("levels") or []
+    lines = [f"**{name}**: {model}, {run.status}, {cell(str(run.started_at))}", ""]
+    levels = run.levels
     if levels:
         lines += _levels(levels)
         lines += ["", *(f"- {cell(line)}" for line in remarks(run))]
-    if functional is not None:
-        lines += ["", _functional(functional)]
-    if accuracy is not None and "score" in accuracy:
-        lines += ["", _accuracy(accuracy)]
+    if checks is not None:
+        lines += ["", _checks(checks)]
+    if evaluated is not None and evaluated.scored:
+        lines += ["", _score(evaluated)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -65,22 +58,22 @@ _HEADS = (
 
 
 def _levels(levels: list[Level]) -> list[str]:
-    scored = any(level.get("accuracy") for level in levels)
+    scored = any(level.accuracy for level in levels)
     heads = [*_HEADS, "score"] if scored else list(_HEADS)
     rules = ["---", *["--:"] * 7, "---", *(["--:"] if scored else [])]
     rows = [f"| {' | '.join(heads)} |", f"|{'|'.join(rules)}|"]
     for repeats in by_level(levels):
         level = mean_level(repeats)
         found = [
-            cell(level_name(level["level"], level["repeat"])),
-            number(level["request_throughput"]),
-            number(level["output_token_throughput"]),
+            cell(level.name),
+            number(level.request_throughput),
+            number(level.output_token_throughput),
             *(summary_milliseconds(level, *figure.split(".")) for figure in _LATENCIES),
-            percent(level["failure_rate"]),
-            level["validity"] or "not judged",
+            percent(level.failure_rate),
+            level.validity or "not judged",
         ]
         if scored:
-            score = (level.get("accuracy") or {}).get("score")
+            score = None if level.accuracy is None else level.accuracy.score
             found.append("–" if score is None else f"{score:.4f}")
         rows.append(f"| {' | '.join(found)} |")
     rows += _spreads(levels)
@@ -92,32 +85,30 @@ def _spreads(levels: list[Level]) -> list[str]:
     for repeats in by_level(levels):
         if len(repeats) == 1:
             continue
-        rate = spread(repeats, lambda level: level["output_token_throughput"])
-        tail = spread(repeats, lambda level: (level["metrics"].get("ttft") or {}).get("p99"))
+        rate = spread(repeats, lambda level: level.output_token_throughput)
+        tail = spread(repeats, lambda level: level.figure("ttft.p99"))
         found.append(
-            f"- {cell(mean_level(repeats)['level'])}: means; standard deviation between repeats: "
+            f"- {cell(mean_level(repeats).level)}: means; standard deviation between repeats: "
             f"tok/s {percent(rate)}, TTFT p99 {percent(tail)}"
         )
     return ["", *found] if found else []
 
 
-def _functional(found: Mapping[str, Any]) -> str:
-    summary = found["summary"]
-    failed = [one["case_id"] for one in found["results"] if one["verdict"] == "fail"]
+def _checks(checks: Checks) -> str:
+    failed = [one.case_id for one in checks.failures]
     more = f" and {len(failed) - 10} more" if len(failed) > 10 else ""
     which = f": {', '.join(map(cell, failed[:10]))}{more}" if failed else ""
-    ratio = percent(summary["pass_ratio"])
-    counts = f"{summary['pass']} passed, {summary['fail']} failed ({ratio})"
-    return "; ".join([f"checks: {counts}{which}", *unjudged(summary)])
+    ratio = percent(checks.summary.pass_ratio)
+    passed, count = checks.count(Verdict.PASS), checks.count(Verdict.FAIL)
+    counts = f"{passed} passed, {count} failed ({ratio})"
+    return "; ".join([f"checks: {counts}{which}", *unjudged(checks)])
 
 
-def _accuracy(found: Mapping[str, Any]) -> str:
-    name = f"{found['task']} {found.get('variant') or ''}".strip()
-    score, interval = found["score"], found.get("interval")
-    if score is None or interval is None:
-        return f"{cell(name)}: no score"
-    low, high = interval
+def _score(found: Eval) -> str:
+    if found.score is None or found.interval is None:
+        return f"{cell(found.name)}: no score"
+    low, high = found.interval
     return (
-        f"{cell(name)}: {score:.4f}, 95 % interval {low:.4f} to {high:.4f}, {found['n']} samples, "
-        f"{found['errors']} errors"
+        f"{cell(found.name)}: {found.score:.4f}, 95 % interval {low:.4f} to {high:.4f}, "
+        f"{found.n} samples, {found.errors} errors"
     )

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from benchcore.base.files import replace_file
-from benchcore.config.titles import title
-from benchcore.judge.levels import Level, by_level, knee, mean_level
+from benchcore.config.catalogue import DRAWN, title
+from benchcore.judge.levels import by_level, knee, mean_level
+from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.reading import RunFolder
+from benchcore.runs.results import Level, Run
+from benchcore.runs.samples import Eval
 from benchcore.show.drawing import can_draw
 from benchcore.show.frame import NO_PLOTS, document, table, text
 from benchcore.show.markdown import render_markdown
 from benchcore.show.plots import plots
 from benchcore.show.table import (
-    level_name,
     number,
     percent,
     remarks,
@@ -33,14 +34,13 @@ if TYPE_CHECKING:
 
 
 _KIND: Final = {"valid": "good", "suspect": "warn", "invalid": "bad"}
-_LATENCIES: Final = ("ttft", "itl", "e2e")
 _PERCENTILES: Final = ("p50", "p99")
 _HEADS: Final = (
     "level",
     "req/s",
     "tok/s",
     "tok/s/user",
-    *(title(f"{metric}.{name}") for metric in _LATENCIES for name in _PERCENTILES),
+    *(title(f"{metric}.{name}") for metric in DRAWN for name in _PERCENTILES),
     "failed",
     "validity",
 )
@@ -57,12 +57,11 @@ def render_page(folder: RunFolder, plots: Sequence[Plot] | None) -> str:
         plots: of it; `None`: none are drawn, and the page says how to get them.
     """
     run = folder.run
-    name = run.get("name") or run["run_id"]
-    target = run.get("target") or {}
+    name = run.name or run.run_id
     levels = folder.levels
     drawn = {plot.name: plot for plot in plots or ()}
     parts = [
-        f"<h1>{text(name)}: {text(target.get('model') or 'unknown model')}</h1>",
+        f"<h1>{text(name)}: {text(run.target.model or 'unknown model')}</h1>",
         f'<p class="dim">{" · ".join(map(text, _origin(run)))}</p>',
         _banner(folder),
         no_plots(plots) if levels else "",
@@ -77,41 +76,36 @@ def render_page(folder: RunFolder, plots: Sequence[Plot] | None) -> str:
             _server(levels),
         ]
     parts += [
-        _functional(folder.json("functional.json")),
-        _accuracy(folder.json("accuracy.json"), levels),
+        _checks(folder.checks()),
+        _accuracy(folder.eval(), levels),
         _remarks(run) if levels else "",
         _facts(run),
     ]
     return document(str(name), parts)
 
 
-def _origin(run: Mapping[str, Any]) -> list[str]:
-    target, versions = run.get("target") or {}, run.get("versions") or {}
-    version = versions.get("benchcore", "unknown")
-    return [str(target.get("base_url") or "no address"), run["started_at"], f"benchcore {version}"]
+def _origin(run: Run) -> list[str]:
+    version = (run.versions or {}).get("benchcore", "unknown")
+    return [run.target.base_url or "no address", str(run.started_at), f"benchcore {version}"]
 
 
 def _banner(folder: RunFolder) -> str:
     lines = []
-    if (folder.run.get("target") or {}).get("kind") == "simulator":
+    if folder.run.simulated:
         lines.append("SIMULATOR: these are the figures of the built-in simulated server")
     if folder.unfinished:
         lines.append(folder.unfinished)
     return "".join(f'<p class="banner">{text(line)}</p>' for line in lines)
 
 
-def _name(level: Level) -> str:
-    return level_name(level["level"], level["repeat"])
-
-
 def _valid(levels: Iterable[Level]) -> str:
     rows = []
     for level in levels:
-        verdict = level["validity"] or "not judged"
-        why = "; ".join(level["reasons"]) or "no reason to doubt it"
+        verdict = level.validity or "not judged"
+        why = "; ".join(level.reasons) or "no reason to doubt it"
         rows.append(
             [
-                text(_name(level)),
+                text(level.name),
                 f'<span class="verdict {_KIND.get(verdict, "dim")}">{text(verdict)}</span>',
                 f'<span class="left">{text(why)}</span>',
             ]
@@ -142,23 +136,23 @@ def _knee(levels: Sequence[Level], drawn: Mapping[str, Plot]) -> str:
 def _latency(levels: Iterable[Level], drawn: Mapping[str, Plot]) -> str:
     rows = []
     for level in map(mean_level, by_level(levels)):
-        verdict = level["validity"] or "not judged"
+        verdict = level.validity or "not judged"
         rows.append(
             [
-                text(_name(level)),
-                number(level["request_throughput"]),
-                number(level["output_token_throughput"]),
-                number(level["tokens_per_second_per_user"]),
+                text(level.name),
+                number(level.request_throughput),
+                number(level.output_token_throughput),
+                number(level.tokens_per_second_per_user),
                 *(
                     summary_milliseconds(level, metric, name)
-                    for metric in _LATENCIES
+                    for metric in DRAWN
                     for name in _PERCENTILES
                 ),
-                percent(level["failure_rate"]),
+                percent(level.failure_rate),
                 f'<span class="{_KIND.get(verdict, "dim")}">{text(verdict)}</span>',
             ]
         )
-    plots = "".join(figure(drawn.get(f"percentiles-{name}")) for name in _LATENCIES)
+    plots = "".join(figure(drawn.get(f"percentiles-{name}")) for name in DRAWN)
     said = "Latencies in milliseconds; ~ rests on too few requests. Of repeats (×n) the means."
     note = f'<p class="dim">{said}</p>'
     return f"<h2>What did it cost in latency?</h2>{table(_HEADS, rows)}{note}{plots}" + figure(
@@ -169,14 +163,13 @@ def _latency(levels: Iterable[Level], drawn: Mapping[str, Plot]) -> str:
 def _failed(levels: Iterable[Level]) -> str:
     rows = []
     for level in levels:
-        outcomes = Counter(level.get("outcomes") or {})
-        bad = {name: count for name, count in outcomes.items() if name != "ok"}
+        bad = {name: count for name, count in level.outcomes.items() if name != "ok"}
         said = ", ".join(f"{count} × {name}" for name, count in bad.items()) or "none"
-        findings = "; ".join(level["findings"])
+        findings = "; ".join(level.findings)
         rows.append(
             [
-                text(_name(level)),
-                percent(level["failure_rate"]),
+                text(level.name),
+                percent(level.failure_rate),
                 text(said),
                 text(findings or "–"),
             ]
@@ -197,79 +190,73 @@ def _over_time(plots: Sequence[Plot], drawn: Mapping[str, Plot]) -> str:
 def _server(levels: Sequence[Level]) -> str:
     names = [
         name
-        for name in (levels[0].get("server") or {})
-        if any((level.get("server") or {}).get(name, -1) >= 0 for level in levels)
+        for name in levels[0].server or {}
+        if any((level.server or {}).get(name, -1) >= 0 for level in levels)
     ]
     if not names:
         return ""
     rows = [
         [text(name.removeprefix("server_").replace("_", " "))]
         + [
-            number(value) if (value := (level.get("server") or {}).get(name, -1)) >= 0 else "–"
+            number(value) if (value := (level.server or {}).get(name, -1)) >= 0 else "–"
             for level in levels
         ]
         for name in names
     ]
-    heads = ["as the server says", *(_name(level) for level in levels)]
+    heads = ["as the server says", *(level.name for level in levels)]
     return f"<h2>Inside the server</h2>{table(heads, rows)}"
 
 
-def _functional(found: Mapping[str, Any] | None) -> str:
+def _checks(found: Checks | None) -> str:
     if found is None:
         return ""
-    summary = found["summary"]
-    ratio = percent(summary["pass_ratio"])
+    summary = found.summary
+    ratio = percent(summary.pass_ratio)
     rows = [
-        [text(one["case_id"]), text(one["title"]), text(f"{one['expected']}; got {one['got']}")]
-        for one in found["results"]
-        if one["verdict"] == "fail"
+        [text(one.case_id), text(one.title), text(f"{one.expected}; got {one.got}")]
+        for one in found.failures
     ]
     said = (
-        f"<p>{summary['pass']} passed, {summary['fail']} failed ({ratio}), "
-        f"{summary['unsupported']} unsupported, {summary['skip']} skipped, "
-        f"{''.join(f'{said}, ' for said in unjudged(summary))}"
-        f"{text(summary['mode'])} mode, engine {text(summary['engine'])}</p>"
+        f"<p>{found.count(Verdict.PASS)} passed, {found.count(Verdict.FAIL)} failed ({ratio}), "
+        f"{found.count(Verdict.UNSUPPORTED)} unsupported, {found.count(Verdict.SKIP)} skipped, "
+        f"{''.join(f'{said}, ' for said in unjudged(found))}"
+        f"{text(summary.mode)} mode, engine {text(summary.engine)}</p>"
     )
     more = table(["check", "what it asks", "expected and got"], rows, left=2) if rows else ""
     return f"<h2>Checks</h2>{said}{more}"
 
 
-def _accuracy(found: Mapping[str, Any] | None, levels: Sequence[Level]) -> str:
-    scored = [level for level in levels if level.get("accuracy")]
+def _accuracy(found: Eval | None, levels: Sequence[Level]) -> str:
+    scores = list(_scores(levels))
     parts = []
-    if scored:
+    if scores:
+        parts.append(table(["level", "score", "95 % interval", "samples", "errors"], scores))
+    if found is not None and found.score is not None and found.interval is not None:
+        low, high = found.interval
         parts.append(
-            table(["level", "score", "95 % interval", "samples", "errors"], _scores(scored))
+            f"<p>{text(found.name)}: <b>{found.score:.4f}</b>, "
+            f"95 % interval {low:.4f} to {high:.4f}, {found.n} samples, {found.errors} errors</p>"
         )
-    if found is not None and found.get("score") is not None:
-        low, high = found["interval"]
-        name = f"{found['task']} {found.get('variant') or ''}".strip()
-        parts.append(
-            f"<p>{text(name)}: <b>{found['score']:.4f}</b>, 95 % interval {low:.4f} to {high:.4f}, "
-            f"{found['n']} samples, {found['errors']} errors</p>"
-        )
-        parts += [f"<p>{text(line)}</p>" for line in found.get("remarks") or ()]
+        parts += [f"<p>{text(line)}</p>" for line in found.remarks]
     return f"<h2>Accuracy</h2>{''.join(parts)}" if parts else ""
 
 
-def _scores(levels: Iterable[Level]) -> list[list[str]]:
-    rows = []
+def _scores(levels: Iterable[Level]) -> Iterator[list[str]]:
     for level in levels:
-        one = level["accuracy"]
-        interval = one.get("interval")
-        rows.append(
-            [
-                text(_name(level)),
-                "–" if one["score"] is None else f"{one['score']:.4f}",
-                "–" if not interval else f"{interval[0]:.4f} – {interval[1]:.4f}",
-                str(one["n"]),
-                str(one["errors"]),
-            ]
-        )
-    return rows
+        one = level.accuracy
+        if one is None:
+            continue
+        interval = one.interval
+        yield [
+            text(level.name),
+            "–" if one.score is None else f"{one.score:.4f}",
+            "–" if interval is None else f"{interval[0]:.4f} – {interval[1]:.4f}",
+            str(one.n),
+            str(one.errors),
+        ]
 
 
-def _remarks(run: Mapping[str, Any]) -> str:
+def _remarks(run: Run) -> str:
     lines = remarks(run)
     if not lines:
         return ""
@@ -277,15 +264,15 @@ def _remarks(run: Mapping[str, Any]) -> str:
     return f"<h2>What else must be known</h2><ul>{items}</ul>"
 
 
-def _facts(run: Mapping[str, Any]) -> str:
-    command = run.get("command")
+def _facts(run: Run) -> str:
     again = ""
-    if command:
-        again = f"<h2>How to repeat it</h2><pre>{text(shlex.join(map(str, command)))}</pre>"
+    if run.command:
+        again = f"<h2>How to repeat it</h2><pre>{text(shlex.join(run.command))}</pre>"
     names = ("target", "workload", "load", "seeds", "labels", "versions", "host")
-    facts = {name: run[name] for name in names if run.get(name)}
+    whole = run.whole()
+    facts = {name: whole[name] for name in names if whole[name]}
     shown = orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
-    data = orjson.dumps(run).decode()
+    data = orjson.dumps(whole).decode()
     # `</script>` in a server's text would end the element; the JSON stays the same.
     safe = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return (
@@ -307,8 +294,7 @@ def write_reports(path: Path, *, draw: bool) -> None:
         OSError: they cannot be written.
     """
     folder = RunFolder(path)
-    functional, accuracy = folder.json("functional.json"), folder.json("accuracy.json")
-    markdown = path / "report.md"
-    replace_file(markdown, render_markdown(folder.run, functional, accuracy).encode())
+    markdown = render_markdown(folder.run, folder.checks(), folder.eval())
+    replace_file(path / "report.md", markdown.encode())
     page = path / "report.html"
     replace_file(page, render_page(folder, plots(folder) if draw and can_draw() else None).encode())

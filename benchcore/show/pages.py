@@ -9,12 +9,13 @@ from urllib.parse import quote
 
 import orjson
 
-from benchcore.config.titles import title
+from benchcore.config.catalogue import DRAWN, title
 from benchcore.judge.comparison import Change
 from benchcore.judge.differences import noted
-from benchcore.judge.history import History, Series, facts
-from benchcore.metrics.accuracy import AccuracyReport, Sample, over_completed, tally
+from benchcore.judge.history import History, Series, listed
+from benchcore.metrics.accuracy import Sample, over_completed, tally
 from benchcore.runs.reading import RunFolder
+from benchcore.runs.samples import AccuracyReport
 from benchcore.show.drawing import Plot, can_draw
 from benchcore.show.frame import document, table, text
 from benchcore.show.lines import figure_text, pairs, relative, verdict
@@ -54,7 +55,7 @@ def comparison_page(first: RunFolder, others: Sequence[RunFolder], notes: Sequen
     if not can_draw():
         parts.append(no_plots(None))
         return document(title, parts)
-    for metric in ("ttft", "itl", "e2e"):
+    for metric in DRAWN:
         parts += [figure(plot) for plot in overlay([first, *others], metric)]
     return document(title, parts)
 
@@ -92,19 +93,19 @@ def history_page(history: History) -> str:
 def _runs(history: History) -> str:
     rows = []
     for folder in reversed(history.folders):
-        found = facts(folder)
-        name = text(found["name"])
+        found = listed(folder)
+        name = text(found.name)
         if (folder.path / "report.html").is_file():
             name = f'<a href="{quote(folder.name)}/report.html">{name}</a>'
         rows.append(
             [
                 name,
-                text(found["scenario"]),
-                text(found["model"] or "–"),
-                text(found["status"]),
-                text(found["validity"]),
-                text(found["level"] or "–"),
-                number(found["tokens"]),
+                text(found.scenario),
+                text(found.model or "–"),
+                text(found.status),
+                text(found.validity),
+                text(found.level or "–"),
+                number(found.tokens),
             ]
         )
     heads = ["run", "scenario", "model", "status", "validity", "peak level", "peak tok/s"]

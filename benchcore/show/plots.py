@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from benchcore.config.titles import TITLES, title
-from benchcore.runs.reading import RunFolder
+from benchcore.config.catalogue import DRAWN, LATENCIES, title
+from benchcore.runs.reading import Floats, RunFolder
+from benchcore.runs.results import Level
 from benchcore.show.drawing import (
     COLORS,
     INK,
@@ -41,7 +40,7 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
     with styled():
         found = [
             _curve(folder),
-            *(_percentiles(folder, metric) for metric in _LATENCIES),
+            *(_percentiles(folder, metric) for metric in DRAWN),
             *(_timeline(folder, level) for level in folder.levels),
             _scatter(folder),
             _goodput(folder),
@@ -53,38 +52,30 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
 _POINTS: Final = 1500
 
 
-_LATENCIES: Final = ("ttft", "itl", "e2e")
-
-
-def _name(level: Mapping[str, Any]) -> str:
-    return str(level["level"]) if level["repeat"] == 1 else f"{level['level']} #{level['repeat']}"
-
-
 def _curve(folder: RunFolder) -> Plot | None:
-    levels = [one for one in folder.levels if one.get("output_token_throughput")]
     name, unit = "output_token_throughput", "output tokens per second"
-    if not levels:
-        levels = [one for one in folder.levels if one.get("request_throughput")]
+    if not any(one.output_token_throughput for one in folder.levels):
         name, unit = "request_throughput", "requests per second"
+    levels = [(one, rate) for one in folder.levels if (rate := one.figure(name))]
     if not levels:
         return None
     figure, axes = new_figure()
     for place, (metric, statistic) in enumerate((("ttft", "p50"), ("ttft", "p99"), ("e2e", "p99"))):
         points = [
-            (one[name], value * 1e3)
-            for one in levels
-            if (value := (one["metrics"].get(metric) or {}).get(statistic)) is not None
+            (rate, value * 1e3)
+            for one, rate in levels
+            if (value := one.figure(f"{metric}.{statistic}")) is not None
         ]
         if points:
             label = title(f"{metric}.{statistic}")
             axes.plot(
                 *zip(*points, strict=True), marker=MARKS[place], label=label, **line_style(place)
             )
-    top = [(one[name], (one["metrics"].get("e2e") or {}).get("p99")) for one in levels]
-    for one, (x, y) in zip(levels, top, strict=True):
-        if y is not None:
+    for one, rate in levels:
+        top = one.figure("e2e.p99")
+        if top is not None:
             axes.annotate(
-                _name(one), (x, y * 1e3), xytext=(0, 6), textcoords="offset points", ha="center"
+                one.name, (rate, top * 1e3), xytext=(0, 6), textcoords="offset points", ha="center"
             )
     axes.set(xlabel=unit, ylabel="milliseconds")
     log_axes(axes, "y")
@@ -98,7 +89,7 @@ def _percentiles(folder: RunFolder, metric: str) -> Plot | None:
     figure, axes = new_figure()
     drawn = 0
     for place, level in enumerate(folder.levels):
-        name = level["level"] if level["repeat"] == 1 else f"{level['level']}.{level['repeat']}"
+        name = level.level if level.repeat == 1 else f"{level.level}.{level.repeat}"
         hdr = found.get(f"{name}/{metric}")
         if hdr is None or not hdr.total_count:
             continue
@@ -106,12 +97,12 @@ def _percentiles(folder: RunFolder, metric: str) -> Plot | None:
         most = max(1.0, math.log10(hdr.total_count))
         nines = np.linspace(0, most, 120)
         values = [hdr.get_value_at_percentile(100 * (1 - 10**-nine)) / 1e6 for nine in nines]
-        axes.plot(nines, values, label=_name(level), **line_style(place))
+        axes.plot(nines, values, label=level.name, **line_style(place))
         drawn += 1
     if not drawn:
         return None
     by_nines(axes)
-    found_title = TITLES[metric]
+    found_title = LATENCIES[metric]
     words = f"Percentiles of the {found_title.long} by level"
     return Plot(f"percentiles-{metric}", found_title.full, words, figure)
 
@@ -131,24 +122,24 @@ def histograms(folder: RunFolder) -> dict[str, Any]:
     return found
 
 
-def _timeline(folder: RunFolder, level: Mapping[str, Any]) -> Plot | None:
-    rows = _seconds(folder, level)
-    if len(rows) < 2:
+def _timeline(folder: RunFolder, level: Level) -> Plot | None:
+    rows = folder.timeline(level)
+    if rows is None or len(rows) < 2:
         return None
-    seconds = [float(row["second"]) + 0.5 for row in rows]
+    seconds = rows.column("second") + 0.5
 
-    def column(name: str, scale: float = 1.0) -> list[float]:
-        return [float(row[name]) * scale if row.get(name) else math.nan for row in rows]
+    def column(name: str, scale: float = 1.0) -> Floats:
+        return rows.column(name) * scale
 
     figure, (load, tokens, first) = new_figure(3, 1, height=1.4, sharex=True)
     load.plot(seconds, column("in_flight"), label="in flight", **line_style(0))
     failed = column("failed")
-    if any(failed):
+    if failed.any():
         load.bar(seconds, failed, color=COLORS[1], alpha=0.7, label="failed")
     tokens.plot(seconds, column("tokens"), label="tokens/s", **line_style(2))
     first.plot(seconds, column("ttft_p50_seconds", 1e3), label="TTFT p50", **line_style(0))
     first.plot(seconds, column("ttft_p99_seconds", 1e3), label="TTFT p99", **line_style(1))
-    warmup, window = level.get("warmup_seconds") or 0.0, level.get("window_seconds") or 0.0
+    warmup, window = level.warmup_seconds or 0.0, level.window_seconds or 0.0
     for axes, name in ((load, "requests"), (tokens, "tokens/s"), (first, "ms")):
         if warmup:
             axes.axvspan(0, warmup, color=COLORS[6], alpha=0.25, linewidth=0)
@@ -158,7 +149,7 @@ def _timeline(folder: RunFolder, level: Mapping[str, Any]) -> Plot | None:
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper left", ncols=2)
     first.set_xlabel("seconds; grey: warm-up, green: steady state, dotted: the window's end")
-    name = _name(level)
+    name = level.name
     return Plot(
         f"timeline-{name.replace(' #', '-')}",
         f"{name} second by second",
@@ -167,25 +158,13 @@ def _timeline(folder: RunFolder, level: Mapping[str, Any]) -> Plot | None:
     )
 
 
-def _steady(axes: Axes, level: Mapping[str, Any]) -> None:
-    steady = level.get("steady_state") or {}
-    if steady.get("found"):
-        begin, end = steady["start_seconds"], steady["end_seconds"]
+def _steady(axes: Axes, level: Level) -> None:
+    steady = level.steady_state
+    if steady is None or not steady.found:
+        return
+    if steady.start_seconds is not None and steady.end_seconds is not None:
+        begin, end = steady.start_seconds, steady.end_seconds
         axes.axvspan(begin, end, color=COLORS[2], alpha=0.12, linewidth=0)
-
-
-def _seconds(folder: RunFolder, level: Mapping[str, Any]) -> list[dict[str, str]]:
-    path = folder.path / "timeline.csv"
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return [
-            row
-            for row in csv.DictReader(file)
-            if row["level"] == level["level"]
-            and row["repeat"] == str(level["repeat"])
-            and None not in row.values()
-        ]
 
 
 def thinned(x: np.ndarray, y: np.ndarray, most: int = _POINTS) -> tuple[np.ndarray, np.ndarray]:
@@ -211,7 +190,7 @@ def _scatter(folder: RunFolder) -> Plot | None:
     figure, axes = new_figure()
     total = shown = 0
     for place, level in enumerate(folder.levels):
-        requests = folder.requests(level["level"], level["repeat"])
+        requests = folder.requests(level.level, level.repeat)
         if requests is None:
             continue
         sent = requests.seconds["sent_seconds"]
@@ -229,7 +208,7 @@ def _scatter(folder: RunFolder) -> Plot | None:
             color=COLORS[place % len(COLORS)],
             alpha=0.6,
             linewidths=0,
-            label=_name(level),
+            label=level.name,
         )
     if not shown:
         return None
@@ -245,9 +224,9 @@ def _goodput(folder: RunFolder) -> Plot | None:
     figure, axes = new_figure()
     drawn = 0
     for place, level in enumerate(folder.levels):
-        requests = folder.requests(level["level"], level["repeat"])
-        rate = level.get("request_throughput")
-        if requests is None or not rate or not level.get("ok"):
+        requests = folder.requests(level.level, level.repeat)
+        rate = level.request_throughput
+        if requests is None or not rate or not level.ok:
             continue
         ttft = np.sort(requests.figure("ttft")) * 1e3
         if not len(ttft):
@@ -255,7 +234,7 @@ def _goodput(folder: RunFolder) -> Plot | None:
         shares = np.arange(1, len(ttft) + 1) / len(ttft)
         keep = np.unique(np.linspace(0, len(ttft) - 1, 150).astype(int))
         axes.step(
-            ttft[keep], shares[keep] * rate, where="post", label=_name(level), **line_style(place)
+            ttft[keep], shares[keep] * rate, where="post", label=level.name, **line_style(place)
         )
         drawn += 1
     if not drawn:
@@ -270,20 +249,16 @@ def _goodput(folder: RunFolder) -> Plot | None:
 
 
 def _gpus(folder: RunFolder) -> int | None:
-    said = str((folder.run.get("labels") or {}).get("gpus") or "")
+    said = folder.run.label("gpus")
     return int(said) if said.isdecimal() and int(said) else None
 
 
 def _pareto(folder: RunFolder, gpus: int | None) -> Plot | None:
     count = gpus or 1
     points = [
-        (
-            level["tokens_per_second_per_user"],
-            level["output_token_throughput"] / count,
-            _name(level),
-        )
+        (level.tokens_per_second_per_user, level.output_token_throughput / count, level.name)
         for level in folder.levels
-        if level.get("tokens_per_second_per_user") and level.get("output_token_throughput")
+        if level.tokens_per_second_per_user and level.output_token_throughput
     ]
     if len(points) < 2:
         return None

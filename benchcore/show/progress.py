@@ -10,9 +10,9 @@ from typing import Protocol, TextIO
 from benchcore.base.logs import LOGGER
 from benchcore.base.text import WIDTH, columns, printable
 from benchcore.client.records import Record
-from benchcore.metrics.level import LevelResult
-from benchcore.runs.run import RunResult
-from benchcore.show.table import level_name, milliseconds, number, percent
+from benchcore.runs.results import level_name
+from benchcore.runs.run import LevelResult, RunResult
+from benchcore.show.table import milliseconds, number, percent
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from benchcore.base.text import WIDTH, columns, printable
-from benchcore.config.titles import TITLES
-from benchcore.judge.levels import Level, by_level, mean_level, spread
+from benchcore.config.catalogue import LATENCIES
+from benchcore.judge.levels import by_level, mean_level, spread
 from benchcore.metrics.summary import Summary
+from benchcore.runs.checks import Checks, Verdict
+from benchcore.runs.results import Level, Run
 
 _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "bold red"}
 
@@ -43,21 +45,22 @@ def milliseconds(summary: Summary | None, name: str) -> str:
 
 def summary_milliseconds(level: Level, metric: str, name: str) -> str:
     """Return a percentile of a level of `run.json` in ms, with a `~` as above."""
-    summary = level["metrics"].get(metric)
-    if summary is None or summary.get(name) is None:
+    summary = level.metrics.get(metric)
+    value = None if summary is None else summary.value(name)
+    if summary is None or value is None:
         return "–"
-    mark = "~" if name in summary.get("low_confidence", ()) else ""
-    return mark + number(summary[name] * 1e3)
+    mark = "~" if name in summary.low_confidence else ""
+    return mark + number(value * 1e3)
 
 
-def unjudged(summary: Mapping[str, Any]) -> list[str]:
-    """Return what must be said of checks that the server did not let be judged; empty: of none.
-
-    Args:
-        summary: that of `functional.json`.
-    """
-    said = {"unsettled": "unsettled (429 each time)", "error": "not judged (the server had gone)"}
-    return [f"{summary[name]} {words}" for name, words in said.items() if summary[name]]
+def unjudged(checks: Checks) -> list[str]:
+    """Return what must be said of checks that the server did not let be judged; empty: of none."""
+    said = {
+        Verdict.UNSETTLED: "unsettled (429 each time)",
+        Verdict.ERROR: "not judged (the server had gone)",
+    }
+    counts = [(checks.count(verdict), words) for verdict, words in said.items()]
+    return [f"{count} {words}" for count, words in counts if count]
 
 
 def percent(value: float | None) -> str:
@@ -67,15 +70,6 @@ def percent(value: float | None) -> str:
     if value == 0:
         return "0 %"
     return f"{value:.1%}".replace("%", " %")
-
-
-def level_name(level: str, repeat: int) -> str:
-    """Return what a level is called, with its repeat where it is not the first."""
-    return level if repeat == 1 else f"{level} #{repeat}"
-
-
-def _name(level: Level) -> str:
-    return level_name(level["level"], level["repeat"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +90,22 @@ class _Column:
 
 
 def _rate(head: str, name: str, *, narrow: bool = True) -> _Column:
-    return _Column(head, lambda level: number(level[name]), lambda level: level[name], narrow)
+    return _Column(
+        head, lambda level: number(level.figure(name)), lambda level: level.figure(name), narrow
+    )
 
 
 def _latency(metric: str, name: str, *, narrow: bool = True) -> _Column:
     return _Column(
-        f"{TITLES[metric].short} ms\n{name}",
+        f"{LATENCIES[metric].short} ms\n{name}",
         lambda level: summary_milliseconds(level, metric, name),
-        lambda level: (level["metrics"].get(metric) or {}).get(name),
+        lambda level: level.figure(f"{metric}.{name}"),
         narrow,
     )
 
 
 _COLUMNS: Final = (
-    _Column("level", _name),
+    _Column("level", lambda level: level.name),
     _rate("req/s", "request_throughput"),
     _rate("tok/s", "output_token_throughput"),
     _rate("tok/s\nper user", "tokens_per_second_per_user", narrow=False),
@@ -118,9 +114,9 @@ _COLUMNS: Final = (
     _latency("itl", "p50", narrow=False),
     _latency("itl", "p99"),
     _latency("e2e", "p99"),
-    _Column("failed", lambda level: percent(level["failure_rate"])),
+    _Column("failed", lambda level: percent(level.failure_rate)),
     _rate("goodput\nreq/s", "goodput", narrow=False),
-    _Column("validity", lambda level: level["validity"] or "not judged"),
+    _Column("validity", lambda level: level.validity or "not judged"),
 )
 
 
@@ -141,8 +137,8 @@ def level_table(levels: Iterable[Level], width: int = WIDTH) -> Table:
     for repeats in by_level(levels):
         level = mean_level(repeats)
         cells = [Text(column.cell(level)) for column in columns]
-        cells[-1].stylize(_STYLES.get(level["validity"], ""))
-        if level["failure_rate"]:
+        cells[-1].stylize(_STYLES.get(level.validity or "", ""))
+        if level.failure_rate:
             place = [column.head for column in columns].index("failed")
             cells[place].stylize("red")
         table.add_row(*cells)
@@ -160,7 +156,7 @@ def spread_table(levels: Iterable[Level], width: int = WIDTH) -> Table | None:
     columns = [one for one in columns_for(width) if one.figure is not None]
     table = _table([_COLUMNS[0], *columns])
     for repeats in repeated:
-        cells = [mean_level(repeats)["level"]]
+        cells = [mean_level(repeats).level]
         cells += [percent(spread(repeats, one.figure)) for one in columns if one.figure]
         table.add_row(*map(Text, cells))
     return table
@@ -192,22 +188,22 @@ def accuracy_table(levels: Iterable[Level]) -> Table:
     table.add_column("errors", justify="right")
     table.add_column("against the first", justify="right", no_wrap=True)
     for level in levels:
-        found = level.get("accuracy")
+        found = level.accuracy
         if found is None:
             continue
-        score, stderr, difference = found["score"], found.get("stderr"), found["against_first"]
+        score, stderr, difference = found.score, found.stderr, found.against_first
         against = Text("–")
         if difference is not None:
-            falls = difference["significant"] and difference["difference"] < 0
-            low, high = difference["interval"]
-            text = f"{difference['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
+            falls = difference.significant and difference.difference < 0
+            low, high = difference.interval
+            text = f"{difference.difference:+.3f} ({low:+.3f} to {high:+.3f})"
             against = Text(text, "bold red" if falls else "")
         table.add_row(
-            _name(level),
+            level.name,
             "–" if score is None else f"{score:.4f}",
             "–" if stderr is None else f"{stderr:.4f}",
-            "–" if score is None else "{:.3f}–{:.3f}".format(*found["interval"]),
-            *(str(found[name]) for name in ("n", "no_answer", "truncated", "errors")),
+            "–" if found.interval is None else "{:.3f}–{:.3f}".format(*found.interval),
+            *map(str, (found.n, found.no_answer, found.truncated, found.errors)),
             against,
         )
     return table
@@ -215,61 +211,62 @@ def accuracy_table(levels: Iterable[Level]) -> Table:
 
 def _worse(level: Level) -> list[str]:
     """Return that answers are worse than at the first level, where that is more than chance."""
-    one = (level.get("accuracy") or {}).get("against_first")
-    if one is None or not one["significant"] or one["difference"] >= 0:
+    one = None if level.accuracy is None else level.accuracy.against_first
+    if one is None or not one.significant or one.difference >= 0:
         return []
-    lost = f"{-one['difference']:.4f} ({one['worse']} questions lost, {one['better']} won)"
-    return [f"{_name(level)}: answers are worse than at the first level by {lost}"]
+    lost = f"{-one.difference:.4f} ({one.worse} questions lost, {one.better} won)"
+    return [f"{level.name}: answers are worse than at the first level by {lost}"]
 
 
-def _repeated(run: Mapping[str, Any]) -> list[str]:
+def _repeated(run: Run) -> list[str]:
     """Return which workloads asked the same prompts again, which a prefix cache serves."""
-    asked = run.get("workload") or {}
+    if run.workload is None:
+        return []
     lines = []
-    for one in asked.get("parts") or [asked]:
-        distinct, total = one.get("distinct"), one.get("asked")
+    for one in run.workload.parts or [run.workload]:
+        distinct, total = one.distinct, one.asked
         if distinct and total and total > distinct:
             lines.append(
-                f"{one.get('name')}: its {distinct} different prompt(s) were asked {total} times, "
+                f"{one.name}: its {distinct} different prompt(s) were asked {total} times, "
                 f"{total / distinct:.0f} times each: a server with a prefix cache answers repeated "
                 "prompts faster than new ones; give more prompts, or --reset-prefix-cache"
             )
     return lines
 
 
-def remarks(run: Mapping[str, Any]) -> list[str]:
+def remarks(run: Run) -> list[str]:
     """Return what must be said below the table of a run of `run.json`, a line each."""
     lines = []
-    levels = run["levels"]
-    if run["target"].get("kind") == "simulator":
+    levels = run.levels
+    if run.simulated:
         lines.append("SIMULATOR: these are the figures of the built-in simulated server")
     lines += _repeated(run)
     low = False
     for level in levels:
-        name = _name(level)
-        lines += [f"{name}: {level['validity']}: {why}" for why in level["reasons"]]
-        lines += [f"{name}: {what}" for what in level["findings"]]
+        name = level.name
+        lines += [f"{name}: {level.validity}: {why}" for why in level.reasons]
+        lines += [f"{name}: {what}" for what in level.findings]
         lines += _worse(level)
-        lines += [f"{name}: {note}" for note in level["notes"] if "p99 rests" not in note]
-        if level["dropped"]:
-            lines.append(f"{name}: {level['dropped']} request(s) dropped at the cap on in-flight")
-        summaries = level["metrics"].values()
-        low = low or any("p99" in one["low_confidence"] for one in summaries if one["count"])
+        lines += [f"{name}: {note}" for note in level.notes if "p99 rests" not in note]
+        if level.dropped:
+            lines.append(f"{name}: {level.dropped} request(s) dropped at the cap on in-flight")
+        summaries = level.metrics.values()
+        low = low or any("p99" in one.low_confidence for one in summaries if one.count)
     if low:
         lines.append("~ rests on fewer than 459 requests, too few for a p99 at 99 % confidence")
     sources = {
         source
         for level in levels
-        for source in level["tokens"]["token_count_source"]
+        for source in level.tokens.token_count_source
         if source != "usage"
     }
-    contradicted = any("usage_contradicted" in what for one in levels for what in one["findings"])
-    if sources and not contradicted and any(level["itl"] == "estimated" for level in levels):
+    contradicted = any("usage_contradicted" in what for one in levels for what in one.findings)
+    if sources and not contradicted and any(level.itl == "estimated" for level in levels):
         lines.append(
             f"tokens are counted by {', '.join(sorted(sources))}: no usage from the server"
         )
-    if run["stopped"]:
-        lines.append(f"no higher level was run: {run['stopped']}")
+    if run.stopped:
+        lines.append(f"no higher level was run: {run.stopped}")
     return lines
 
 
@@ -292,18 +289,18 @@ def report_console(out: TextIO, *, color: bool = False, width: int | None = None
     )
 
 
-def render(run: Mapping[str, Any], *, color: bool, width: int | None = None) -> str:
+def render(run: Run, *, color: bool, width: int | None = None) -> str:
     """Return the whole result as text for a terminal.
 
     Args:
-        run: what `run.json` holds, finished or not.
+        run: finished or not.
         color: use ANSI colours.
         width: columns; `None`: as many as stdout has.
     """
     width = width or columns(sys.stdout)
     out = io.StringIO()
     console = report_console(out, color=color, width=width)
-    levels = run["levels"]
+    levels = run.levels
     if levels:
         console.print(level_table(levels, width))
         apart = spread_table(levels, width)
@@ -312,7 +309,7 @@ def render(run: Mapping[str, Any], *, color: bool, width: int | None = None) -> 
             console.print(apart)
     else:
         console.print("nothing was measured")
-    if any(level.get("accuracy") is not None for level in levels):
+    if any(level.accuracy is not None for level in levels):
         console.print()
         console.print(accuracy_table(levels))
     found = remarks(run)

@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from benchcore.base.text import printable
-from benchcore.metrics.accuracy import AccuracyReport, Sample, SampleOutcome, over_completed, tally
-from benchcore.runs.checks import CheckResult, FunctionalReport, Verdict
+from benchcore.metrics.accuracy import Sample, SampleOutcome, over_completed, tally
+from benchcore.runs.checks import Check, CheckResult, Checks, FunctionalReport, Verdict
+from benchcore.runs.samples import AccuracyReport
 from benchcore.show.table import percent, report_console
 
 if TYPE_CHECKING:
@@ -34,27 +35,27 @@ _SELDOM = (Verdict.UNSETTLED, Verdict.ERROR)
 """They have a column only where there is one of them."""
 
 
-def render_functional(report: FunctionalReport, *, color: bool) -> str:
+def render_functional(report: FunctionalReport | Checks, *, color: bool) -> str:
     """Return a report as text of 100 columns.
 
     Args:
         report: what the checks came to.
         color: with colours for a terminal.
     """
+    checks = report if isinstance(report, Checks) else report.stored()
     out = io.StringIO()
     console = report_console(out, color=color)
-    console.print(_checks_table(report))
-    console.print(_summary(report))
-    _print_capabilities(console, report)
-    for result in report.results:
-        if result.verdict is Verdict.FAIL:
-            _print_failure(console, result)
-    _print_group(console, "error", _reasons(report.results, Verdict.ERROR))
-    _print_group(console, "unsettled", _reasons(report.results, Verdict.UNSETTLED))
-    _print_group(console, "flaky", _reasons(report.results, Verdict.FLAKY))
-    _print_group(console, "tolerated", _tolerated(report.results))
-    _print_group(console, "unsupported", _reasons(report.results, Verdict.UNSUPPORTED))
-    _print_group(console, "skipped", _reasons(report.results, Verdict.SKIP))
+    console.print(_checks_table(checks))
+    console.print(_summary(checks))
+    _print_capabilities(console, checks)
+    for failure in checks.failures:
+        _print_failure(console, failure)
+    _print_group(console, "error", _reasons(checks.results, Verdict.ERROR))
+    _print_group(console, "unsettled", _reasons(checks.results, Verdict.UNSETTLED))
+    _print_group(console, "flaky", _reasons(checks.results, Verdict.FLAKY))
+    _print_group(console, "tolerated", _tolerated(checks.results))
+    _print_group(console, "unsupported", _reasons(checks.results, Verdict.UNSUPPORTED))
+    _print_group(console, "skipped", _reasons(checks.results, Verdict.SKIP))
     return out.getvalue()
 
 
@@ -67,19 +68,20 @@ def result_line(result: CheckResult) -> str:
     return printable(f"{text}: {why}" if why else text)
 
 
-def _checks_table(report: FunctionalReport) -> Table:
+def _checks_table(checks: Checks) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("suite", min_width=18)
-    verdicts = [one for one in Verdict if one not in _SELDOM or report.count(one)]
+    verdicts = [one for one in Verdict if one not in _SELDOM or checks.count(one)]
     for verdict in verdicts:
         table.add_column(verdict.value, justify="right")
     table.add_column("checks", justify="right")
     table.add_column("seconds", justify="right")
-    suites = list(dict.fromkeys(result.suite for result in report.results))
+    suites = list(dict.fromkeys(result.suite for result in checks.results))
     for suite in suites:
-        _add_row(table, verdicts, suite, [one for one in report.results if one.suite == suite])
+        results = [one for one in checks.results if one.suite == suite]
+        _add_row(table, verdicts, suite or "unknown", results)
     if len(suites) > 1:
-        _add_row(table, verdicts, "all", report.results, style="bold")
+        _add_row(table, verdicts, "all", checks.results, style="bold")
     return table
 
 
@@ -87,7 +89,7 @@ def _add_row(
     table: Table,
     verdicts: Sequence[Verdict],
     name: str,
-    results: Sequence[CheckResult],
+    results: Sequence[Check],
     style: str = "",
 ) -> None:
     cells = [Text(name)]
@@ -95,31 +97,31 @@ def _add_row(
         count = sum(1 for result in results if result.verdict is verdict)
         cells.append(Text(str(count) if count else "–", _STYLES[verdict] if count else "dim"))
     cells.append(Text(str(len(results))))
-    cells.append(Text(f"{sum(result.seconds for result in results):.1f}"))
+    cells.append(Text(f"{sum(result.seconds or 0.0 for result in results):.1f}"))
     table.add_row(*cells, style=style)
 
 
-def _summary(report: FunctionalReport) -> Text:
-    ratio = percent(report.pass_ratio)
+def _summary(checks: Checks) -> Text:
+    summary = checks.summary
+    ratio = percent(summary.pass_ratio)
+    seconds = "–" if summary.seconds is None else f"{summary.seconds:.1f}"
     text = Text("\n")
     text.append(
-        f"{report.passed} of {report.judged} judged checks passed ({ratio})",
-        "bold green" if report.ok else "bold red",
+        f"{checks.passed} of {checks.judged} judged checks passed ({ratio})",
+        "bold green" if checks.ok else "bold red",
     )
-    text.append(
-        f", {report.mode} mode, engine {report.engine}, {report.seconds:.1f} s, {report.status}"
-    )
+    text.append(f", {summary.mode} mode, engine {summary.engine}, {seconds} s, {summary.status}")
     return text
 
 
-def _print_capabilities(console: Console, report: FunctionalReport) -> None:
+def _print_capabilities(console: Console, checks: Checks) -> None:
     words = {True: "yes", False: "no", None: "unknown"}
-    found = [f"{name} {words[one['available']]}" for name, one in report.capabilities.items()]
+    found = [f"{name} {words[one.available]}" for name, one in checks.capabilities.items()]
     if found:
         console.print(Text(f"capabilities: {', '.join(found)}"))
 
 
-def _print_failure(console: Console, result: CheckResult) -> None:
+def _print_failure(console: Console, result: Check) -> None:
     console.print()
     console.print(Text(f"FAIL {result.case_id}", "bold red"), Text(f"— {result.title}"))
     console.print(Text(printable(f"  expected  {result.expected}")))
@@ -127,19 +129,17 @@ def _print_failure(console: Console, result: CheckResult) -> None:
     if result.reason:
         console.print(Text(printable(f"  note      {result.reason}")))
     for exchange in result.evidence[-1:]:
-        answer = exchange["response"]
-        status = answer.get("status") or answer["outcome"]
-        body = " ".join(str(answer.get("body", "")).split())
+        body = " ".join(exchange.body.split())
         cut = body if len(body) <= _SHOWN_BODY else f"{body[:_SHOWN_BODY]}…"
-        console.print(Text(printable(f"  answer    {status}  {cut}")))
-        console.print(Text(printable(f"  repeat    {exchange['curl']}")), soft_wrap=True)
+        console.print(Text(printable(f"  answer    {exchange.answered}  {cut}")))
+        console.print(Text(printable(f"  repeat    {exchange.curl}")), soft_wrap=True)
 
 
-def _reasons(results: Iterable[CheckResult], verdict: Verdict) -> list[tuple[str, str]]:
-    return [(one.case_id, one.reason) for one in results if one.verdict is verdict]
+def _reasons(results: Iterable[Check], verdict: Verdict) -> list[tuple[str, str]]:
+    return [(one.case_id, one.reason or "") for one in results if one.verdict is verdict]
 
 
-def _tolerated(results: Iterable[CheckResult]) -> list[tuple[str, str]]:
+def _tolerated(results: Iterable[Check]) -> list[tuple[str, str]]:
     return [(one.case_id, text) for one in results for text in one.tolerated]
 
 

@@ -29,13 +29,14 @@ from typing import Any
 import numpy as np
 
 from benchcore.client.records import Outcome, Record, Usage
+from benchcore.config.catalogue import title
 from benchcore.config.gate import DEFAULT
-from benchcore.config.titles import title
 from benchcore.judge.gate import gate
 from benchcore.judge.history import change_points
 from benchcore.load.steady import Flow, open_steady
 from benchcore.metrics.level import latencies, rates
 from benchcore.runs.reading import Requests, RunFolder
+from benchcore.runs.results import Level, Run, Statistics
 from benchcore.sim import SimProfile
 from benchcore.sim.batching import Batch, Sequence, State
 
@@ -103,7 +104,7 @@ class Memory(RunFolder):
 
     def __init__(self, name: str, repeats: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]):
         self.path = Path(name)
-        self.run = {"status": "complete", "schema_version": 1, "labels": {}, "levels": []}
+        self.run = Run(status="complete", schema_version=1)
         self._requests = {}
         for number, (sent, ttft, e2e) in enumerate(repeats, 1):
             self._requests["c8", number] = Requests(
@@ -120,26 +121,30 @@ class Memory(RunFolder):
             )
             window = float(sent[-1])
             ended = int(np.count_nonzero(sent + e2e <= window))
-            self.run["levels"].append(
-                {
-                    "level": "c8",
-                    "workload": "w",
-                    "mode": "closed",
-                    "concurrency": 8,
-                    "rate": None,
-                    "repeat": number,
-                    "window_seconds": window,
-                    "warmup_seconds": 0.0,
-                    "ok": len(sent),
-                    "failure_rate": 0.0,
-                    "request_throughput": ended / window,
-                    "validity": "valid",
-                    "reasons": [],
-                    "metrics": {"ttft": {"p99": rank(ttft)}, "e2e": {"p99": rank(e2e)}},
-                }
+            self.run.levels.append(
+                Level(
+                    level="c8",
+                    workload="w",
+                    mode="closed",
+                    concurrency=8,
+                    repeat=number,
+                    window_seconds=window,
+                    warmup_seconds=0.0,
+                    ok=len(sent),
+                    failure_rate=0.0,
+                    request_throughput=ended / window,
+                    validity="valid",
+                    metrics={
+                        "ttft": Statistics(p99=rank(ttft)),
+                        "e2e": Statistics(p99=rank(e2e)),
+                    },
+                )
             )
 
-    def json(self, name: str) -> None:
+    def checks(self) -> None:
+        return None
+
+    def eval(self) -> None:
         return None
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from benchcore.cli.sim import sim
 from benchcore.metrics.figures import METRICS
 from benchcore.observe.server import COLUMNS as SERVER_COLUMNS
-from benchcore.runs.tables import SUMMARY_COLUMNS
+from benchcore.runs.tables import SUMMARY
 
 PERCENTILES = ("min", "p50", "p75", "p90", "p95", "p99", "p999", "max")
 
@@ -25,7 +25,7 @@ def written(*args):
 
 def read(text):
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert tuple(rows[0]) == SUMMARY_COLUMNS
+    assert tuple(rows[0]) == SUMMARY.names
     return rows
 
 

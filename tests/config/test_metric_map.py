@@ -13,7 +13,9 @@ from benchcore.config.document import read_model
 from benchcore.config.metric_map import METRICS, QUANTILES, MappedColumn, MetricMap, labels_of
 from benchcore.publish.prometheus import run_metrics
 from benchcore.publish.pushgateway import shown
-from tests.publish.test_push import CHECKS, RUN, SCORE, SUMMARY
+from benchcore.runs.checks import Checks
+from benchcore.runs.samples import Eval
+from tests.publish.test_push import CHECKS, RUN, SCORE, SUMMARY, run_of
 
 VLLM = Path(__file__).parent.parent / "publish" / "maps" / "vllm.yaml"
 
@@ -216,7 +218,9 @@ def test_the_names_and_helps_are_those_of_a_run():
     (level,) = RUN["levels"]
     level = {**level, "goodput": 3.0}
     level["metrics"] = dict.fromkeys(("ttft", "ttft_from_schedule", "itl", "tpot", "e2e"), SUMMARY)
-    registry = run_metrics({**RUN, "levels": [level]}, CHECKS, {**SCORE, "stderr": 0.1}, prefix="")
+    score = Eval.model_validate({**SCORE, "stderr": 0.1})
+    run, checks = run_of({**RUN, "levels": [level]}), Checks.model_validate(CHECKS)
+    registry = run_metrics(run, checks, score, prefix="")
     families = list(text_string_to_metric_families(shown(registry)))
     assert {one.name: one.documentation for one in families} == METRICS
     for family in families:

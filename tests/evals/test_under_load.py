@@ -68,7 +68,7 @@ async def test_a_level_says_in_the_table_what_its_answers_were_worth(climbed):
     from benchcore.show.table import render
 
     run = await climbed(ability=0.9, ability_batch=2, ability_beyond=0.4)
-    text = render(run.to_json(), color=False)
+    text = render(run.stored(), color=False)
     assert max(map(len, text.splitlines())) <= 100
     assert "c24: answers are worse than at the first level by 0." in text
     rows = [line.split() for line in text.splitlines() if line.startswith(("c1 ", "c24 "))]

@@ -42,9 +42,9 @@ def write(folder, content):
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_is_known_by_what_it_holds(tmp_path, kind):
     path = write(tmp_path, SMALLEST[kind])
-    run = read_foreign(path)
+    run = read_foreign(path).to_json()
     assert kind in run["origin"]["tool"]
-    assert run == read_foreign(path, kind)
+    assert run == read_foreign(path, kind).to_json()
     (level,) = run["levels"]
     assert level["ok"] == 2
     assert level["metrics"] == {}
@@ -109,7 +109,7 @@ def test_runs_of_several_files_are_one(tmp_path):
         path = tmp_path / f"{users}-{len(runs)}.json"
         path.write_text(json.dumps(SMALLEST["vllm"] | {"max_concurrency": users, "n": len(runs)}))
         runs.append((str(path), read_foreign(path)))
-    run = combine(runs)
+    run = combine(runs).to_json()
     assert [(one["level"], one["repeat"], one["origin_file"]) for one in run["levels"]] == [
         ("c4", 1, "4-0.json"),
         ("c8", 1, "8-1.json"),
@@ -166,7 +166,7 @@ def test_any_json_gives_a_run_that_can_be_written_or_one_line(kind, data):
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder), SMALLEST[kind] | fields)
         try:
-            run = read_foreign(path)
+            run = read_foreign(path).to_json()
         except ConfigError as error:
             assert "\n" not in str(error)  # noqa: PT017
             return
@@ -175,7 +175,7 @@ def test_any_json_gives_a_run_that_can_be_written_or_one_line(kind, data):
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50))
 def test_a_summary_is_in_order_and_of_the_samples(samples):
-    found = summary_of(samples, len(samples))
+    found = summary_of(samples, len(samples)).to_json()
     ranks = [found[name] for name in ("min", "p50", "p75", "p90", "p95", "p99", "p999", "max")]
     assert ranks == sorted(ranks)
     assert set(ranks) <= set(samples)

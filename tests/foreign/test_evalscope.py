@@ -79,7 +79,7 @@ def level(tmp_path):
 
 @pytest.mark.parametrize("summary", [SUMMARY, OLD], ids=["new", "old"])
 def test_a_summary_alone_has_the_averages(level, summary):
-    run = read_foreign(level(summary=summary))
+    run = read_foreign(level(summary=summary)).to_json()
     (found,) = run["levels"]
     assert found["level"] == "c4"
     counts = {name: found[name] for name in ("scheduled", "ok", "failed", "window_seconds")}
@@ -100,7 +100,7 @@ def test_percentiles_beside_it_are_read(level):
         {"Percentiles": name, "TTFT (ms)": value, "ITL (ms)": 1.0, "Latency (s)": value}
         for name, value in (("min", 1.0), ("50%", 2.0), ("99%", 4.0), ("max", 8.0))
     ]
-    (found,) = read_foreign(level(percentile=rows))["levels"]
+    (found,) = read_foreign(level(percentile=rows)).to_json()["levels"]
     ttft = {name: found["metrics"]["ttft"][name] for name in ("min", "p50", "p90", "p99", "max")}
     assert ttft == {"min": 0.001, "p50": 0.002, "p90": None, "p99": 0.004, "max": 0.008}
     assert found["metrics"]["e2e"]["p99"] == 4.0
@@ -108,7 +108,7 @@ def test_percentiles_beside_it_are_read(level):
 
 
 def test_the_database_beside_it_is_exact_and_plain_answers_have_no_ttft(level):
-    (found,) = read_foreign(level(rows=ROWS))["levels"]
+    (found,) = read_foreign(level(rows=ROWS)).to_json()["levels"]
     metrics = found["metrics"]
     assert [metrics["ttft"][name] for name in ("count", "avg", "p50", "max")] == [3, 0.5, 0.5, 0.75]
     # A stream of one token has no time per token.
@@ -120,17 +120,17 @@ def test_the_database_beside_it_is_exact_and_plain_answers_have_no_ttft(level):
 
 
 def test_a_database_that_lacks_requests_gives_way_to_the_summary(level):
-    (found,) = read_foreign(level(rows=ROWS[1:]))["levels"]
+    (found,) = read_foreign(level(rows=ROWS[1:])).to_json()["levels"]
     assert found["metrics"]["ttft"]["avg"] == 0.25
     assert found["tokens"]["output"] is None
 
 
 def test_a_start_of_the_calendar_is_the_runs_and_one_since_boot_is_not(level):
     calendar = [(row[0], row[1] + 1795824872.0, *row[2:]) for row in ROWS]
-    run = read_foreign(level("parallel_1_number_5", rows=calendar))
+    run = read_foreign(level("parallel_1_number_5", rows=calendar)).to_json()
     assert run["started_at"] == "2026-11-28T00:16:12Z"
     assert run["levels"][0]["notes"] == []
-    notes = read_foreign(level(rows=ROWS))["levels"][0]["notes"]
+    notes = read_foreign(level(rows=ROWS)).to_json()["levels"][0]["notes"]
     assert notes == [
         "the file does not say when the run began: when it was written, less the duration"
     ]
@@ -144,7 +144,7 @@ def test_the_arguments_say_the_target_and_no_key_is_kept(level):
         "dataset": "random",
         "max_tokens": 24,
     }
-    run = read_foreign(level(args=arguments))
+    run = read_foreign(level(args=arguments)).to_json()
     assert run["target"] == {
         "kind": "import",
         "base_url": "http://host:8000/v1",
@@ -169,7 +169,7 @@ def test_the_arguments_say_the_target_and_no_key_is_kept(level):
     ],
 )
 def test_how_it_was_loaded(level, facts, arguments, expected):
-    (found,) = read_foreign(level(summary=SUMMARY | facts, args=arguments))["levels"]
+    (found,) = read_foreign(level(summary=SUMMARY | facts, args=arguments)).to_json()["levels"]
     names = ("level", "mode", "concurrency", "rate", "max_inflight")
     assert tuple(found[name] for name in names) == expected
 
@@ -178,7 +178,7 @@ def test_a_folder_stands_for_its_levels_in_the_order_of_their_load(level, tmp_pa
     for users in (16, 2, 4):
         level(f"parallel_{users}_number_5", SUMMARY | {"Concurrency": users})
     paths = results_in(tmp_path / "run")
-    run = combine([(str(path), read_foreign(path)) for path in paths])
+    run = combine([(str(path), read_foreign(path)) for path in paths]).to_json()
     assert [(one["level"], one["origin_file"]) for one in run["levels"]] == [
         (f"c{users}", f"parallel_{users}_number_5/benchmark_summary.json") for users in (2, 4, 16)
     ]
@@ -227,5 +227,5 @@ def test_the_texts_of_answers_are_never_unpickled(level):
         opened.execute("ALTER TABLE result ADD COLUMN response_messages TEXT")
         opened.execute("UPDATE result SET response_messages = 'gASVnotapickle'")
     opened.close()
-    (found,) = read_foreign(path)["levels"]
+    (found,) = read_foreign(path).to_json()["levels"]
     assert found["metrics"]["e2e"]["count"] == 4

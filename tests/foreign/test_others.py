@@ -145,7 +145,7 @@ def read(tmp_path):
     def read(*entries):
         path = tmp_path / "result.json"
         path.write_text("\n".join(map(json.dumps, entries)))
-        return read_foreign(path)
+        return read_foreign(path).to_json()
 
     return read
 
@@ -232,7 +232,7 @@ def test_sglang_start_is_its_duration_before_the_time_of_the_file(tmp_path):
     path.write_text(json.dumps(SGLANG))
     written = 1795226107 + SGLANG["duration"]
     os.utime(path, (written, written))
-    assert read_foreign(path)["started_at"] == "2026-11-21T01:55:07Z"
+    assert read_foreign(path).to_json()["started_at"] == "2026-11-21T01:55:07Z"
 
 
 def test_sglang_line_with_no_duration_is_named(read):

@@ -39,7 +39,7 @@ LOAD = ("level", "mode", "concurrency", "rate", "arrival", "max_inflight")
 
 def imported(path):
     paths = results_in(FIXTURES / path)
-    run = combine([(str(one), read_foreign(one)) for one in paths])
+    run = combine([(str(one), read_foreign(one)) for one in paths]).to_json()
     dump(run)
     return run
 
@@ -158,7 +158,7 @@ def test_the_start_of_vllm_is_its_end_less_the_duration(tmp_path):
     for tool in ("vllm", "vllm-rs"):
         copy = tmp_path / f"{tool}.json"
         copy.write_bytes((FIXTURES / tool / "closed.json").read_bytes())
-        run = read_foreign(copy)
+        run = read_foreign(copy).to_json()
         starts[tool] = (run["started_at"], run["origin"]["tool"], run["levels"][0]["notes"])
     zone = "date has no time zone: read as UTC"
     assert starts == {
@@ -399,7 +399,7 @@ def test_a_level_of_evalscope(tmp_path, folder, expected_load, database):
         if database or path.suffix == ".json":
             (copy / path.name).write_bytes(path.read_bytes())
     (result,) = results_in(copy)
-    run = read_foreign(result)
+    run = read_foreign(result).to_json()
     (level,) = run["levels"]
     found = given(level)
     ok, everything = summary["Success Requests"], summary["Total Requests"]

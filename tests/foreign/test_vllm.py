@@ -7,6 +7,7 @@ import pytest
 from benchcore.base.errors import ConfigError
 from benchcore.foreign.detect import read_foreign
 from benchcore.foreign.vllm import vllm_result
+from benchcore.runs.results import Level, Run
 
 SUMMARY = {
     "date": "20261121-015600",
@@ -70,7 +71,7 @@ def level_of(tmp_path):
     def read(**fields):
         path = tmp_path / "result.json"
         path.write_text(json.dumps(SUMMARY | fields))
-        (level,) = read_foreign(path)["levels"]
+        (level,) = read_foreign(path).to_json()["levels"]
         return level
 
     return read
@@ -218,7 +219,7 @@ def test_zeros_of_what_was_not_measured_are_absent(level_of):
 def test_without_failed_the_prompts_tell(tmp_path):
     path = tmp_path / "old.json"
     path.write_text(json.dumps({key: SUMMARY[key] for key in SUMMARY if key != "failed"}))
-    (level,) = read_foreign(path)["levels"]
+    (level,) = read_foreign(path).to_json()["levels"]
     assert (level["failed"], level["scheduled"]) == (2, 100)
     assert "failed is not in the file: num_prompts − completed" in level["notes"]
 
@@ -226,7 +227,7 @@ def test_without_failed_the_prompts_tell(tmp_path):
 def test_the_run_says_when_of_what_and_from_where(tmp_path):
     path = tmp_path / "result.json"
     path.write_text(json.dumps(SUMMARY))
-    run = read_foreign(path, "vllm")
+    run = read_foreign(path, "vllm").to_json()
     assert run["started_at"] == "2026-11-21T01:55:00Z"
     assert run["target"] == {
         "kind": "import",
@@ -245,7 +246,7 @@ def test_appended_results_are_levels_and_repeats(tmp_path):
     path = tmp_path / "appended.json"
     entries = [SUMMARY, SUMMARY | {"max_concurrency": 8}, SUMMARY]
     path.write_text("\n".join(map(json.dumps, entries)))
-    run = read_foreign(path)
+    run = read_foreign(path).to_json()
     assert [(one["level"], one["repeat"]) for one in run["levels"]] == [
         ("c4", 1),
         ("c8", 1),
@@ -276,8 +277,9 @@ def test_several_models_are_refused(tmp_path):
         read_foreign(path)
 
 
+LEVEL = {"level": "c8", "repeat": 1, "validity": None, "failure_rate": None}
 OURS = {
-    "level": "c8",
+    **LEVEL,
     "mode": "closed",
     "concurrency": 8,
     "rate": None,
@@ -299,13 +301,17 @@ OURS = {
 }
 
 
+def run_of(said):
+    return Run.model_validate({"schema_version": 1, "status": "complete", **said})
+
+
 def test_ours_under_the_keys_of_vllm():
     run = {
         "started_at": "2026-11-21T01:55:07Z",
         "name": "mine",
         "target": {"model": "tiny-llama", "endpoint": "chat"},
     }
-    found = vllm_result(run, OURS)
+    found = vllm_result(run_of(run), Level.model_validate(OURS))
     definitions = found.pop("benchcore_definitions")
     assert found == {
         "date": "20261121-015537",  # vLLM's date is of the end
@@ -341,8 +347,10 @@ def test_what_we_write_for_vllm_is_read_again(tmp_path):
     }
     path = tmp_path / "levels.json"
     levels = [OURS, {**OURS, "level": "c16", "concurrency": 16}]
-    path.write_text(json.dumps([vllm_result(run, level) for level in levels]))
-    found = read_foreign(path)
+    path.write_text(
+        json.dumps([vllm_result(run_of(run), Level.model_validate(one)) for one in levels])
+    )
+    found = read_foreign(path).to_json()
     assert [level["level"] for level in found["levels"]] == ["c8", "c16"]
     assert found["started_at"] == run["started_at"]
     for level in found["levels"]:
@@ -354,7 +362,7 @@ def test_what_failed_is_told_in_the_tools_own_words(tmp_path):
     path = tmp_path / "result.json"
     trace = "Traceback (most recent call last):\n  File x\nConnectionError: \x1b[2Jrefused"
     path.write_text(json.dumps({**SUMMARY, "errors": ["", trace, trace, "Bad Request"]}))
-    notes = read_foreign(path)["levels"][0]["notes"]
+    notes = read_foreign(path).to_json()["levels"][0]["notes"]
     assert notes[1:3] == ["2 × ConnectionError: �[2Jrefused", "1 × Bad Request"]
 
 
@@ -362,7 +370,8 @@ def test_what_failed_is_told_in_the_tools_own_words(tmp_path):
     ("arrival", "shape"), [("poisson", 1.0), ("constant", "inf"), ("gamma:0.5", 0.5)]
 )
 def test_an_open_loop_has_a_rate_and_a_shape(arrival, shape):
-    found = vllm_result({}, {"mode": "open", "rate": 2.0, "arrival": arrival})
+    level = {**LEVEL, "mode": "open", "rate": 2.0, "arrival": arrival, "metrics": {}}
+    found = vllm_result(run_of({}), Level.model_validate(level))
     del found["benchcore_definitions"]
     assert found == {"request_rate": 2.0, "burstiness": shape}
 
@@ -371,7 +380,7 @@ def test_there_and_back_again(tmp_path):
     path = tmp_path / "result.json"
     path.write_text(json.dumps(SUMMARY))
     run = read_foreign(path)
-    found = vllm_result(run, run["levels"][0])
+    found = vllm_result(run, run.levels[0])
     assert found.pop("benchcore_definitions")["itl"].startswith("vLLM's itl")
     kept = {key: SUMMARY[key] for key in found if key in SUMMARY and key != "date"}
     assert {key: found[key] for key in kept} == pytest.approx(kept)

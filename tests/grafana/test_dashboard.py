@@ -16,6 +16,9 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import units
 
 from benchcore.publish.prometheus import run_metrics
+from benchcore.runs.checks import Checks
+from benchcore.runs.results import Run
+from benchcore.runs.samples import Eval
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "grafana"
@@ -54,8 +57,10 @@ def test_the_names_are_those_that_a_run_is_pushed_with():
         "results": [{"suite": "sse", "case_id": "sse.framing", "verdict": "pass"}],
     }
     score = {"task": "gpqa", "score": 0.5, "stderr": 0.1, "n": 198}
-    run = {"started_at": "2026-11-21T00:00:00Z", "levels": [level]}
-    families = list(run_metrics(run, checks, score, prefix="").collect())
+    head = {"schema_version": 1, "status": "complete", "started_at": "2026-11-21T00:00:00Z"}
+    run = Run.model_validate({**head, "levels": [level]})
+    told = Checks.model_validate(checks), Eval.model_validate(score)
+    families = list(run_metrics(run, *told, prefix="").collect())
     assert {family.name for family in families} == CONTRACT
     assert {name for one in families for sample in one.samples for name in sample.labels} == LABELS
 

@@ -10,6 +10,7 @@ import pytest
 
 from benchcore.base.errors import ConfigError
 from benchcore.cli.main import run as main
+from benchcore.config.catalogue import RATES
 from benchcore.config.document import read_model
 from benchcore.config.gate import DEFAULT, GateFile
 from benchcore.judge.baselines import earlier_like, find_baseline, set_baseline
@@ -92,6 +93,15 @@ def test_repeats_judge_by_what_differs_from_run_to_run(make_run):
     slow = make_run("slow", seed=3, count=100, repeats=5, slow=1.3)
     assert judged(same, base).passed
     assert failures(judged(slow, base)) == [("c8", metric) for metric in RULES[:3]]
+
+
+@pytest.mark.parametrize("figure", [one.key for one in RATES.values() if one.key != "failure_rate"])
+def test_less_of_every_rate_is_worse_and_more_is_not(make_run, figure):
+    base = make_run("base", count=20, level={figure: 100.0})
+    less = make_run("less", count=20, level={figure: 80.0})
+    rule = rules({"metric": figure, "worse_by": "10%"})
+    assert failures(judged(less, base, rule)) == [("c8", figure)]
+    assert judged(base, less, rule).passed
 
 
 def test_an_invalid_run_fails(make_run):
@@ -427,7 +437,7 @@ def waves(folder, level, factor):
 def worse(run, figure, by):
     level = RunFolder(run).levels[0]
     metric, _, name = figure.partition(".")
-    metrics = {**level["metrics"], metric: {**level["metrics"][metric]}}
+    metrics = level.to_json()["metrics"]
     metrics[metric][name] *= by
     return {"metrics": metrics}
 
@@ -500,9 +510,9 @@ def test_against_nights_that_are_alike_the_same_change_fails(make_run):
     assert verdicts(gate(RunFolder(run), RunFolder(last), rule, nights))["e2e.p99"] == "fail"
     # A named baseline is held against by itself, with the variance of the nights.
     kept = make_run("kept", count=100)
-    level = RunFolder(kept).levels[0]
-    level["metrics"]["e2e"]["p99"] = 0.124
-    (kept / "run.json").write_text(json.dumps(RunFolder(kept).run | {"levels": [level]}))
+    found = RunFolder(kept).run
+    found.levels[0].metrics["e2e"].p99 = 0.124
+    (kept / "run.json").write_text(json.dumps(found.to_json()))
     assert verdicts(gate(RunFolder(run), RunFolder(kept), rule, nights))["e2e.p99"] == "pass"
 
 

@@ -1,19 +1,24 @@
 import pytest
 
 from benchcore.judge.levels import knee
+from benchcore.runs.results import Level
 
 
 def levels(*rates, ttft=None, **fields):
     return [
-        {
-            "level": f"c{2**place}",
-            "repeat": 1,
-            "validity": "valid",
-            "output_token_throughput": rate,
-            "request_throughput": rate,
-            "metrics": {"ttft": {"p99": (ttft or [0.1] * 9)[place]}},
-            **fields,
-        }
+        Level.model_validate(
+            {
+                "level": f"c{2**place}",
+                "repeat": 1,
+                "mode": "closed",
+                "validity": "valid",
+                "failure_rate": 0.0,
+                "output_token_throughput": rate,
+                "request_throughput": rate,
+                "metrics": {"ttft": {"p99": (ttft or [0.1] * 9)[place]}},
+                **fields,
+            }
+        )
         for place, rate in enumerate(rates)
     ]
 

@@ -6,17 +6,10 @@ import pytest
 from benchcore.client.records import FAILED, Outcome
 from benchcore.config.limits import Slo
 from benchcore.metrics.figures import METRICS
-from benchcore.metrics.level import (
-    LevelResult,
-    TokenCounts,
-    count_tokens,
-    infinite_figures,
-    latencies,
-    rates,
-)
+from benchcore.metrics.level import TokenCounts, count_tokens, infinite_figures, latencies, rates
 from benchcore.metrics.throughput import RateIntervals, Throughput
 from benchcore.metrics.validity import Evidence, Validity
-from benchcore.runs.run import SCHEMA_VERSION, RunResult
+from benchcore.runs.run import SCHEMA_VERSION, LevelResult, RunResult
 
 MS = 1_000_000
 SECOND = 1_000 * MS

@@ -37,6 +37,7 @@ from benchcore.metrics.pieces import Buffering, buffering, pieces_of
 from benchcore.metrics.spool import Spool, chosen, joined, packed, unpacked
 from benchcore.metrics.summary import summarize, summarize_pool
 from benchcore.metrics.throughput import overlap_ns, throughput
+from benchcore.runs.run import statistics
 
 NS = 1_000_000_000
 COUNTS = st.none() | st.integers(0, 40)
@@ -224,7 +225,7 @@ def figures(measured, others, end_ns):
     ok = chosen(measured, lambda one: one.outcome is Outcome.OK)
     return repr(
         [
-            {name: one.to_json() for name, one in found.items()},
+            {name: statistics(one).to_json() for name, one in found.items()},
             {name: one.histogram.hdr.encode() for name, one in found.items()},
             rates(measured, others, 1, end_ns, SLOS),
             count_tokens(ok),
@@ -262,8 +263,8 @@ def test_figures_in_one_go_are_those_of_lists(tmp_path_factory, measured, others
     end_ns = max((one.done_ns for one in measured), default=NS) + 1
     ok = [one for one in measured if one.outcome is Outcome.OK]
     found, expected = latencies(spool, open_loop=True, failures=3), listed_latencies(measured, 3)
-    assert [(name, one.to_json()) for name, one in found.items()] == [
-        (name, one.to_json()) for name, one in expected.items()
+    assert [(name, statistics(one).to_json()) for name, one in found.items()] == [
+        (name, statistics(one).to_json()) for name, one in expected.items()
     ]
     said = rates(spool, others, 1, end_ns, SLOS)
     assert {name: said[name] for name in said if name != "rate_intervals"} == listed_rates(

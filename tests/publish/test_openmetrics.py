@@ -12,8 +12,9 @@ from prometheus_client.parser import text_string_to_metric_families
 import benchcore
 from benchcore.base.errors import ConfigError
 from benchcore.publish.prometheus import DIRECTORY, OpenMetricsSink, textfile_name
+from benchcore.runs import results
 from benchcore.runs.sinks import SinkOptions
-from tests.publish.test_push import RUN
+from tests.publish.test_push import RUN, run_of
 
 PROMTOOL = shutil.which("promtool")
 
@@ -26,8 +27,8 @@ class Run(SimpleNamespace):
         self.json = {**RUN, "target": target, "levels": [], **changes}
         super().__init__(facts={"target": target})
 
-    def to_json(self):
-        return self.json
+    def stored(self):
+        return results.Run.model_validate(self.json)
 
 
 def written(text):
@@ -96,7 +97,7 @@ def test_a_copy_lies_where_the_variable_says(tmp_path, monkeypatch):
     monkeypatch.setenv(DIRECTORY, str(textfiles))
     text = closed(folder)
     (copy,) = textfiles.iterdir()
-    assert copy.name == textfile_name(RUN) == "benchcore-chat-org-model-9c5b2362.prom"
+    assert copy.name == textfile_name(run_of(RUN)) == "benchcore-chat-org-model-9c5b2362.prom"
     assert copy.read_text() == text
     # The next run of the same takes its place: two files with one series fail the scrape.
     closed(folder, Run(levels=[]))
@@ -108,7 +109,9 @@ def test_a_copy_lies_where_the_variable_says(tmp_path, monkeypatch):
 
 def test_names_of_files_are_plain_and_differ_where_the_labels_do():
     def name(**labels):
-        return textfile_name({"target": {}, "host": {}, "labels": labels})
+        return textfile_name(
+            run_of({**RUN, "name": None, "target": {}, "host": {}, "labels": labels})
+        )
 
     assert re.fullmatch(r"benchcore-run-[0-9a-f]{8}\.prom", name())
     assert re.fullmatch(r"benchcore-a--b-[0-9a-f]{8}\.prom", name(scenario="../a/", model="b"))

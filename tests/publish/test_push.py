@@ -16,8 +16,11 @@ from benchcore.base.errors import ConfigError, TargetError
 from benchcore.observe.machine import host_facts
 from benchcore.publish.prometheus import run_labels, run_metrics
 from benchcore.publish.pushgateway import Pushgateway, shown
+from benchcore.runs.checks import Checks
+from benchcore.runs.results import Run
 from benchcore.runs.run import RunResult
 from benchcore.runs.run_json import write_head
+from benchcore.runs.samples import Eval
 
 PUSHGATEWAY = shutil.which("prometheus-pushgateway") or shutil.which("pushgateway")
 SUMMARY = {"p50": 0.05, "p75": 0.06, "p90": 0.07, "p95": 0.08, "p99": 0.09, "p999": None}
@@ -56,6 +59,10 @@ CHECKS = {
 SCORE = {"task": "gpqa", "score": 0.5, "stderr": None, "n": 198}
 
 
+def run_of(found):
+    return Run.model_validate(found)
+
+
 def samples(registry):
     return {
         (sample.name, *sorted((k, v) for k, v in sample.labels.items() if k in OWN)): sample.value
@@ -68,7 +75,9 @@ OWN = ("quantile", "level", "case_id", "task")
 
 
 def test_every_name_of_the_contract_with_its_value():
-    found = samples(run_metrics(RUN, CHECKS, SCORE))
+    found = samples(
+        run_metrics(run_of(RUN), Checks.model_validate(CHECKS), Eval.model_validate(SCORE))
+    )
     c64 = ("level", "c64")
     assert found == {
         **{
@@ -100,40 +109,40 @@ def test_every_name_of_the_contract_with_its_value():
 
 
 def test_each_has_the_labels_of_the_run():
-    assert run_labels(RUN) == {
+    assert run_labels(run_of(RUN)) == {
         "model": "org/model",
         "quant": "fp8",
         "scenario": "chat",
         "run_type": "daily",
         "instance": "gpu0",
     }
-    for family in text_string_to_metric_families(shown(run_metrics(RUN))):
+    for family in text_string_to_metric_families(shown(run_metrics(run_of(RUN)))):
         for sample in family.samples:
-            assert sample.labels.items() >= run_labels(RUN).items()
+            assert sample.labels.items() >= run_labels(run_of(RUN)).items()
 
 
 def test_a_run_without_labels_has_the_machine_as_its_instance(tmp_path):
     """Two machines would else overwrite each other's figures."""
     climbed = RunResult("id", "2026-01-01T00:00:00Z", {"target": {}, "host": host_facts()})
-    assert run_labels(climbed.to_json())["instance"] == socket.gethostname()
+    assert run_labels(climbed.stored())["instance"] == socket.gethostname()
     head = {"name": "check", "command": [], "target": {}, "labels": {}}
     write_head(tmp_path, "2026-01-01T00:00:00Z", "complete", **head)
     written = json.loads((tmp_path / "run.json").read_text())
-    assert run_labels(written)["instance"] == socket.gethostname()
+    assert run_labels(run_of(written))["instance"] == socket.gethostname()
 
 
 def test_what_is_not_known_is_no_label_none():
     imported = {**RUN, "levels": [{**RUN["levels"][0], "workload": None, "mode": None}]}
-    text = shown(run_metrics(imported))
+    text = shown(run_metrics(run_of(imported)))
     assert 'workload=""' in text
     assert "None" not in text
 
 
 def test_a_prefix_of_ones_own_or_none():
-    assert "\nvalid{" in shown(run_metrics(RUN, prefix=""))
-    assert "\nllm_valid{" in shown(run_metrics(RUN, prefix="llm_"))
+    assert "\nvalid{" in shown(run_metrics(run_of(RUN), prefix=""))
+    assert "\nllm_valid{" in shown(run_metrics(run_of(RUN), prefix="llm_"))
     with pytest.raises(ConfigError, match="cannot begin the name of a metric"):
-        run_metrics(RUN, prefix="9-")
+        run_metrics(run_of(RUN), prefix="9-")
 
 
 @pytest.fixture
@@ -167,9 +176,11 @@ def gateway(tmp_path):
 
 @pytest.mark.integration
 def test_a_real_gateway_holds_what_was_pushed_under_its_key(gateway):
-    labels = run_labels(RUN)
+    labels = run_labels(run_of(RUN))
     key = {name: labels[name] for name in ("scenario", "model", "quant", "instance")}
-    Pushgateway(gateway).push(run_metrics(RUN, CHECKS, SCORE), key)
+    Pushgateway(gateway).push(
+        run_metrics(run_of(RUN), Checks.model_validate(CHECKS), Eval.model_validate(SCORE)), key
+    )
     text = urllib.request.urlopen(f"{gateway}/metrics", timeout=600).read().decode()
     found = {
         sample.name: sample
@@ -182,7 +193,7 @@ def test_a_real_gateway_holds_what_was_pushed_under_its_key(gateway):
     assert rate.labels["job"] == "benchcore"
     assert rate.labels["model"] == "org/model"
     # A second run of the same replaces the first: a check that is gone leaves no series.
-    Pushgateway(gateway).push(run_metrics(RUN), key)
+    Pushgateway(gateway).push(run_metrics(run_of(RUN)), key)
     text = urllib.request.urlopen(f"{gateway}/metrics", timeout=600).read().decode()
     assert "benchcore_functional_case_pass" not in text
     assert "benchcore_request_throughput" in text
@@ -192,7 +203,7 @@ def test_an_outage_is_tried_again_and_said():
     waits = []
     gateway = Pushgateway("http://127.0.0.1:1")
     with pytest.raises(TargetError, match="refused, 4 times; the run is on disk: push it later"):
-        gateway.push(run_metrics(RUN), {}, waits.append)
+        gateway.push(run_metrics(run_of(RUN)), {}, waits.append)
     assert waits == [1.0, 2.0, 4.0]
 
 
@@ -205,7 +216,9 @@ def test_an_outage_is_tried_again_and_said():
 )
 def test_what_is_wrong_with_the_address_is_said_at_once(fields, error, says):
     with pytest.raises(error, match=says):
-        Pushgateway(**fields).push(run_metrics(RUN), {}, lambda _seconds: pytest.fail("waited"))
+        Pushgateway(**fields).push(
+            run_metrics(run_of(RUN)), {}, lambda _seconds: pytest.fail("waited")
+        )
 
 
 def test_the_password_is_sent_and_shown_nowhere():

@@ -10,7 +10,7 @@ import benchcore
 from benchcore.client.records import Outcome, Phase, Record, Usage
 from benchcore.runs.run import RunResult
 from benchcore.runs.sinks import LevelHead, RequestRow, SinkOptions
-from benchcore.runs.tables import REQUEST_COLUMNS, JsonLinesSink, request_object
+from benchcore.runs.tables import REQUESTS, JsonLinesSink
 
 HEAD = LevelHead("c8", 2, 1_000_000_000)
 RUN = RunResult("r1", "2026-11-21T00:00:00Z", {})
@@ -44,8 +44,7 @@ def ok():
 
 
 def test_every_key_of_a_request_that_went_well():
-    assert request_object("r1", ok()) == {
-        "run_id": "r1",
+    assert REQUESTS.values(ok()) == {
         "level": "c8",
         "repeat": 2,
         "stage": "window",
@@ -90,7 +89,7 @@ def test_every_key_of_a_request_that_went_well():
 
 
 def test_it_has_every_column_of_the_csv():
-    assert set(REQUEST_COLUMNS) <= set(request_object("r1", ok()))
+    assert set(REQUESTS.names) <= set(REQUESTS.values(ok()))
 
 
 def test_what_a_failed_request_has_not_is_null():
@@ -102,9 +101,9 @@ def test_what_a_failed_request_has_not_is_null():
         scheduled_ns=1_500_000_000,
         done_ns=1_600_000_000,
     )
-    found = request_object("r1", failed)
+    found = REQUESTS.values(failed)
     assert {name for name, value in found.items() if value is not None} == {
-        *("run_id", "level", "repeat", "stage", "index", "request_id", "outcome", "phase"),
+        *("level", "repeat", "stage", "index", "request_id", "outcome", "phase"),
         *("error", "retry_after", "scheduled_seconds", "done_seconds"),
         *("reused", "retried", "streamed", "output_tokens", "token_count_source"),
         *("token_events", "arrivals"),
@@ -145,7 +144,7 @@ async def test_a_climb_writes_the_same_as_the_csv(simulator, tmp_path):
     assert len(lines) == len(rows) > 20
     for line, row in zip(lines, rows, strict=True):
         assert line["run_id"] == run.run_id
-        for name in REQUEST_COLUMNS:
+        for name in REQUESTS.names:
             value = line[name]
             if name.endswith("_seconds") and value is not None:
                 assert row[name] == f"{value:.9f}"

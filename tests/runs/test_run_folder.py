@@ -9,15 +9,15 @@ from benchcore.runs.reading import RunFolder, newest
 
 def test_a_run_is_read_with_its_requests(make_run):
     folder = RunFolder(make_run("a", levels=(1, 8)))
-    assert [level["level"] for level in folder.levels] == ["c1", "c8"]
+    assert [level.level for level in folder.levels] == ["c1", "c8"]
     assert folder.unfinished == ""
     requests = folder.requests("c8", 1)
     assert requests.measured.all()
     assert requests.ok.all()
     ttft = requests.figure("ttft")
-    found = folder.levels[1]["metrics"]["ttft"]
+    found = folder.levels[1].metrics["ttft"]
     assert len(ttft) == 500
-    assert float(np.sort(ttft)[494]) == pytest.approx(found["p99"], abs=1e-8)
+    assert float(np.sort(ttft)[494]) == pytest.approx(found.p99, abs=1e-8)
     assert folder.requests("c99", 1) is None
     with pytest.raises(KeyError):
         requests.figure("itl")
@@ -90,7 +90,7 @@ def test_a_file_that_is_cut_short_is_named(make_run):
     path = make_run("a")
     (path / "accuracy.json").write_text("{")
     with pytest.raises(ConfigError, match=r"accuracy\.json: is not JSON"):
-        RunFolder(path).json("accuracy.json")
+        RunFolder(path).eval()
 
 
 def test_the_newest_run(make_run, tmp_path):
@@ -107,4 +107,4 @@ def test_an_older_run_that_knew_less_is_read(make_run):
     run = json.loads((path / "run.json").read_text())
     del run["host"], run["labels"]
     (path / "run.json").write_text(json.dumps(run))
-    assert RunFolder(path).run["status"] == "complete"
+    assert RunFolder(path).run.status == "complete"

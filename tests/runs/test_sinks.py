@@ -24,7 +24,7 @@ from benchcore.runs.sinks import (
     SinkOptions,
     installed_sinks,
 )
-from benchcore.runs.tables import SUMMARY_COLUMNS, SummaryCsvSink
+from benchcore.runs.tables import SUMMARY, SummaryCsvSink
 
 pytestmark = pytest.mark.integration
 
@@ -68,7 +68,7 @@ def test_a_run_is_saved_after_the_fact(run, tmp_path):
         assert float(row["first_token_seconds"]) <= float(row["last_token_seconds"])
     with (folder / "summary.csv").open() as file:
         summary = list(csv.DictReader(file))
-    assert tuple(summary[0]) == SUMMARY_COLUMNS
+    assert tuple(summary[0]) == SUMMARY.names
     assert summary[0]["level"] == "c1"
     assert summary[0]["rate"] == ""
     for row, level in zip(summary, run.levels, strict=True):

@@ -1,4 +1,5 @@
-from benchcore.metrics.accuracy import AccuracyReport, Sample, SampleOutcome
+from benchcore.metrics.accuracy import Sample, SampleOutcome
+from benchcore.runs.samples import AccuracyReport
 from benchcore.show.pages import accuracy_page
 from tests.show.test_page import Read
 

@@ -80,7 +80,7 @@ def test_the_whole_run_stands_in_the_page(make_run, page_of):
     path = make_run("a", labels={"x": "</script><script>alert(1)</script>"})
     page = page_of(path)
     data = re.search(r'<script type="application/json" id="run">(.*?)</script>', page)[1]
-    assert json.loads(data) == RunFolder(path).run
+    assert json.loads(data) == RunFolder(path).run.whole()
     assert json.loads(data)["labels"] == {"x": "</script><script>alert(1)</script>"}
 
 
@@ -161,7 +161,7 @@ def test_checks_and_scores_have_sections_of_their_own(make_run, page_of):
 
 def markdown_of(path):
     folder = RunFolder(path)
-    return render_markdown(folder.run, folder.json("functional.json"))
+    return render_markdown(folder.run, folder.checks())
 
 
 def test_checks_that_were_not_judged_are_told_on_the_page_and_in_markdown(make_run, page_of):

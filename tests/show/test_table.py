@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 
 from benchcore.base.text import columns
-from benchcore.metrics.level import LevelResult, TokenCounts
+from benchcore.metrics.level import TokenCounts
 from benchcore.metrics.summary import summarize
 from benchcore.metrics.throughput import Throughput
 from benchcore.metrics.validity import Evidence, Validity
-from benchcore.runs.run import RunResult
+from benchcore.runs.run import LevelResult, RunResult
 from benchcore.show.progress import LOGGER, Live, TerminalProgress, level_line, live_line
 from benchcore.show.table import number, percent, render
 
@@ -60,7 +60,7 @@ def level(name="c64", **changes):
 
 def run(*levels, **changes):
     facts = {"target": {}}
-    return RunResult("id", "2026-01-01T00:00:00Z", facts, list(levels), **changes).to_json()
+    return RunResult("id", "2026-01-01T00:00:00Z", facts, list(levels), **changes).stored()
 
 
 def test_the_table_reads_exactly_so_and_fits_a_hundred_columns():

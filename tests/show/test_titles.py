@@ -10,10 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from benchcore.cli.main import cli
+from benchcore.config.catalogue import LATENCIES as TITLES
+from benchcore.config.catalogue import title
 from benchcore.config.metric_map import LATENCIES
-from benchcore.config.titles import TITLES, title
 from benchcore.metrics.figures import METRICS
 from benchcore.publish.prometheus import run_metrics
+from benchcore.runs.results import Run
 from tests.show.test_page import Read
 from tests.test_documentation import PAGES, READMES, prose
 
@@ -102,7 +104,11 @@ def test_prometheus_has_the_names():
     from prometheus_client import generate_latest
 
     run = json.loads((EXAMPLE / "run.json").read_text())
-    told = dict(re.findall(r"# HELP (\S+) (.*)", generate_latest(run_metrics(run)).decode()))
+    told = dict(
+        re.findall(
+            r"# HELP (\S+) (.*)", generate_latest(run_metrics(Run.model_validate(run))).decode()
+        )
+    )
     latencies = {name: told[f"benchcore_{name}"] for name in LATENCIES}
     assert latencies == LATENCIES
     assert latencies["itl_seconds"] == "Inter-token latency (ITL)."
@@ -131,7 +137,7 @@ def test_one_page_explains_both_and_the_readmes_lead_to_it():
 
 def test_every_latency_has_a_title_and_no_two_have_the_same():
     assert set(TITLES) == set(METRICS)
-    names = [TITLES[key] for key in ("itl", "icl")]
+    names = [(TITLES[key].short, TITLES[key].long) for key in ("itl", "icl")]
     assert names == [(NAMES["itl"], NAMES["token"]), (NAMES["icl"], NAMES["chunk"])]
     assert len({one.short for one in TITLES.values()}) == len(TITLES)
 
