@@ -24,6 +24,8 @@ MOST_BYTES: Final = 8 << 20
 """What the requests in memory may weigh; older ones are in the file."""
 WEIGHT: Final = 3072
 """Of a request without its arrivals, in bytes."""
+MOST_PLACES: Final = 8192
+"""So many numbers of where requests are in the file wait in memory, before they are filed, too."""
 CHUNK: Final = 1 << 18
 """Bytes read at a time."""
 
@@ -100,8 +102,11 @@ class Spool(Sequence[Record]):
         self._weights: deque[int] = deque()
         self._weight = 0
         self._file: int | None = None
-        self._indices = array("q")
-        self._ends = array("q", [0])
+        self._written = 0
+        self._end = 0
+        self._places_file: int | None = None
+        # Of each in the file its index and its end there, in turn; the oldest are in a file, too.
+        self._places = array("q")
         self._sorted: NDArray[np.int64] | None = None
 
     def append(self, record: Record) -> None:
@@ -120,22 +125,26 @@ class Spool(Sequence[Record]):
     def _write(self, folder: Path) -> None:
         oldest = self._fresh[0]
         data = packed(oldest)
-        end = self._ends[-1]
+        end = self._end
         try:
-            if self._file is None:
-                self._file = _unnamed(folder)
+            if self._file is None or self._places_file is None:
+                self._file, self._places_file = _unnamed(folder), _unnamed(folder)
                 weakref.finalize(self, os.close, self._file)
-            done = 0
-            while done < len(data):
-                done += os.pwrite(self._file, data[done:], end + done)
+                weakref.finalize(self, os.close, self._places_file)
+            if len(self._places) >= MOST_PLACES:
+                at = (2 * self._written - len(self._places)) * self._places.itemsize
+                _write_at(self._places_file, self._places.tobytes(), at)
+                del self._places[:]
+            _write_at(self._file, data, end)
         except OSError as error:
             self._folder = None
             self._on_problem(
                 f"requests that have ended stay in memory: {error.strerror or error} in {folder}"
             )
             return
-        self._indices.append(oldest.index)
-        self._ends.append(end + len(data))
+        self._written += 1
+        self._end = end + len(data)
+        self._places.extend((oldest.index, self._end))
         self._weight -= self._weights.popleft()
         self._fresh.popleft()
 
@@ -146,21 +155,31 @@ class Spool(Sequence[Record]):
 
     def held(self) -> Sequence[Record]:
         """Return them all: as a list, where none is in the file."""
-        return self if self._indices else list(self)
+        return self if self._written else list(self)
 
     def __len__(self) -> int:
-        return len(self._indices) + len(self._fresh)
+        return self._written + len(self._fresh)
+
+    def _table(self) -> NDArray[np.int64]:
+        """Return the index and the end of each that is in the file, a row each."""
+        places = np.array(self._places, dtype=np.int64)
+        filed = 2 * self._written - len(places)
+        if filed:
+            assert self._places_file is not None
+            begin = os.pread(self._places_file, filed * self._places.itemsize, 0)
+            places = np.concatenate([np.frombuffer(begin, dtype=np.int64), places])
+        return places.reshape(-1, 2)
 
     def _order(self) -> NDArray[np.int64]:
         if self._sorted is None:
-            indices = np.fromiter(
-                chain(self._indices, (record.index for record in self._fresh)), np.int64, len(self)
-            )
+            fresh = np.array([record.index for record in self._fresh], dtype=np.int64)
+            indices = np.concatenate([self._table()[:, 0], fresh])
             self._sorted = np.argsort(indices, kind="stable")
         return self._sorted
 
     def _at(self, places: Iterable[int]) -> Iterator[Record]:
-        written = len(self._indices)
+        written = self._written
+        ends = self._table()[:, 1]
         fresh = list(self._fresh)
         begin, chunk = 0, b""
         for place in places:
@@ -168,7 +187,7 @@ class Spool(Sequence[Record]):
                 yield fresh[place - written]
                 continue
             assert self._file is not None
-            first, end = self._ends[place], self._ends[place + 1]
+            first, end = int(ends[place - 1]) if place else 0, int(ends[place])
             if not begin <= first <= end <= begin + len(chunk):
                 begin = first
                 chunk = os.pread(self._file, max(CHUNK, end - first), first)
@@ -185,6 +204,12 @@ class Spool(Sequence[Record]):
         if isinstance(place, slice):
             return list(self._at(map(int, self._order()[place])))
         return next(self._at([int(self._order()[place])]))
+
+
+def _write_at(file: int, data: bytes, at: int) -> None:
+    done = 0
+    while done < len(data):
+        done += os.pwrite(file, data[done:], at + done)
 
 
 def _unnamed(folder: Path) -> int:

@@ -15,6 +15,7 @@ from benchcore.climbs import findings
 from benchcore.config.limits import Slo
 from benchcore.load.level import LevelRecords
 from benchcore.load.steady import SteadyState
+from benchcore.metrics import spool as spool_module
 from benchcore.metrics.figures import (
     PER_REQUEST,
     dispatch_lag_ns,
@@ -296,6 +297,17 @@ def test_memory_holds_the_latest_and_the_file_the_others(tmp_path):
     assert [one.index for one in spool[38:42]] == [38, 39, 40, 41]
     with pytest.raises(IndexError):
         spool[50]
+
+
+def test_where_requests_are_in_the_file_is_filed_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(spool_module, "MOST_PLACES", 8)
+    spool = Spool(tmp_path, most_bytes=0)
+    count = 23
+    for index in reversed(range(count)):
+        spool.append(Record(str(index), index=index))
+        assert len(spool._places) <= 8
+    assert [record.index for record in spool] == list(range(count))
+    assert [spool[place].request_id for place in (0, 5, 22)] == ["0", "5", "22"]
 
 
 def test_a_request_larger_than_what_is_read_at_a_time_is_whole(tmp_path):
