@@ -34,7 +34,8 @@ def _unguarded(text: str) -> str:
 
 
 def _number(text: str) -> float:
-    return int(text) if text.lstrip("-").isdigit() else float(text)
+    # An integer has no negative zero, and a float may be one.
+    return int(text) if text.lstrip("-").isdigit() and text != "-0" else float(text)
 
 
 def _shown(value: float) -> object:

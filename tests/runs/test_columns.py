@@ -45,6 +45,7 @@ def test_what_is_read_is_written_again_byte_for_byte(tmp_path_factory, rows):
         ("=1+1", 7, True, 0.123456789, 0.25),
         ("'quoted'", 0, False, 0.0, -3),
         ("a,b", -1, None, 12.5, 1e21),
+        ("-0", 0, False, 0.5, -0.0),
         (None, None, None, None, None),
     ],
 )
