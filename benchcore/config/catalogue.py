@@ -26,6 +26,8 @@ class Latency:
         compared: percentiles that a comparison shows.
         tracked: percentiles of which a history tells changes.
         drawn: whether a page has its percentiles.
+        appended: whether its columns stand at the end of `summary.csv`: it came after the others,
+            which keep their places.
     """
 
     key: str
@@ -38,6 +40,7 @@ class Latency:
     compared: tuple[str, ...] = ()
     tracked: tuple[str, ...] = ()
     drawn: bool = False
+    appended: bool = False
 
     @property
     def full(self) -> str:
@@ -93,6 +96,12 @@ _LATENCIES: Final = (
     ),
     Latency("ttfo", "TTFO", "time to first output that is not reasoning"),
     Latency("first_byte", "first byte", "time to first byte"),
+    Latency(
+        "first_byte_from_schedule",
+        "first byte from schedule",
+        "time to first byte from the planned time",
+        appended=True,
+    ),
     Latency("icl", "ICL", "inter-chunk latency", pooled=True, slo=True),
     Latency(
         "itl",

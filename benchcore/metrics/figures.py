@@ -317,6 +317,11 @@ def first_byte_ns(record: Record) -> int | None:
     return record.first_byte_ns - record.sent_ns if record.first_byte_ns else None
 
 
+def first_byte_from_schedule_ns(record: Record) -> int | None:
+    """Time to the first byte from the planned instant, safe from coordinated omission."""
+    return record.first_byte_ns - record.scheduled_ns if record.first_byte_ns else None
+
+
 def end_ns(record: Record) -> int:
     """The last token; of a plain answer its end."""
     return record.last_token_ns if record.streamed else record.done_ns
@@ -374,6 +379,7 @@ PER_REQUEST = {
     "ttft_from_schedule": ttft_from_schedule_ns,
     "ttfo": ttfo_ns,
     "first_byte": first_byte_ns,
+    "first_byte_from_schedule": first_byte_from_schedule_ns,
     "tpot": tpot_ns,
     "e2e": e2e_ns,
     "e2e_from_schedule": e2e_from_schedule_ns,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import ClassVar, Final
@@ -12,6 +12,7 @@ import orjson
 from benchcore.base.clock import NS
 from benchcore.base.files import GrowingFile, each_file, replace_file
 from benchcore.client.records import Record, Usage
+from benchcore.config.catalogue import LATENCIES
 from benchcore.metrics.figures import (
     METRICS,
     dispatch_lag_ns,
@@ -166,12 +167,19 @@ _PLAIN: Final = (
     "validity",
 )
 _STATISTICS: Final = ("avg", "min", *QUANTILES, "max", "std", "count")
+def _of_metrics(*, appended: bool) -> Iterator[Column[LevelRow]]:
+    for metric in METRICS:
+        if LATENCIES[metric].appended is appended:
+            yield from (_of_metric(metric, statistic) for statistic in _STATISTICS)
+
+
 SUMMARY: Final = Table[LevelRow](
     (
         *map(_of_level, _PLAIN),
-        *(_of_metric(metric, statistic) for metric in METRICS for statistic in _STATISTICS),
+        *_of_metrics(appended=False),
         *map(_of_server, SERVER_COLUMNS),
         Column("target_kind", TEXT, lambda row: row[1]),
+        *_of_metrics(appended=True),
     )
 )
 """`summary.csv`."""

@@ -1,5 +1,6 @@
 """Run folders of an earlier version are read as they were read then."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -71,7 +72,10 @@ def test_a_table_is_read_and_written_again_byte_for_byte(path):
 def test_the_summary_says_what_the_run_says(path):
     run = RunFolder(path.parent).run
     rows = [(level, run.target.kind) for level in run.levels]
-    assert SUMMARY.head() + SUMMARY.lines(rows) == path.read_bytes()
+    written = list(csv.reader((SUMMARY.head() + SUMMARY.lines(rows)).decode().splitlines()))
+    before = list(csv.reader(path.read_text().splitlines()))
+    # Figures that came later stand behind those that there were.
+    assert [row[: len(before[0])] for row in written] == before
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -40,6 +40,7 @@ def test_every_figure_runs_between_the_instants_of_its_definition(record):
         "ttft_from_schedule": 50,
         "ttfo": 60,
         "first_byte": 30,
+        "first_byte_from_schedule": 40,
         "tpot": 50 / 4,
         "e2e": 90,
         "e2e_from_schedule": 100,
@@ -55,6 +56,7 @@ def test_a_plain_answer_has_its_end_and_its_first_byte_and_nothing_else(record):
     values = {name: figure(one) for name, figure in PER_REQUEST.items()}
     assert {name: value for name, value in values.items() if value is not None} == {
         "first_byte": 290,
+        "first_byte_from_schedule": 300,
         "e2e": 390,
         "e2e_from_schedule": 400,
     }
@@ -63,9 +65,12 @@ def test_a_plain_answer_has_its_end_and_its_first_byte_and_nothing_else(record):
 
 
 def test_a_stream_without_a_token_has_no_latency(record):
-    one = record(sent=110, done=500, first_byte_ns=400)
+    one = record(scheduled=100, sent=110, done=500, first_byte_ns=400)
     values = {name: figure(one) for name, figure in PER_REQUEST.items()}
-    assert {name for name, value in values.items() if value is not None} == {"first_byte"}
+    assert {name for name, value in values.items() if value is not None} == {
+        "first_byte",
+        "first_byte_from_schedule",
+    }
 
 
 def test_a_request_that_never_left_has_no_figure(record):

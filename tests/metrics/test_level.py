@@ -107,6 +107,7 @@ def test_only_ok_requests_enter_latencies(record):
     found = latencies(measured, open_loop=False, failures=None)
     assert set(found) == {
         *("ttft", "ttft_from_schedule", "ttfo", "first_byte", "tpot", "e2e"),
+        "first_byte_from_schedule",
         *("e2e_from_schedule", "icl", "itl"),
     }
     assert {summary.count for summary in found.values()} == {2}
@@ -133,10 +134,11 @@ def test_failures_count_as_infinite_where_they_are_asked_to(record):
             True,
             {
                 *("ttft", "ttft_from_schedule", "ttfo", "first_byte", "tpot", "e2e"),
+                "first_byte_from_schedule",
                 "e2e_from_schedule",
             },
         ),
-        (False, {"first_byte", "e2e", "e2e_from_schedule"}),
+        (False, {"first_byte", "first_byte_from_schedule", "e2e", "e2e_from_schedule"}),
     ],
 )
 def test_where_not_one_request_was_ok_every_percentile_is_infinite(record, stream, expected):
@@ -189,6 +191,7 @@ def test_plain_answers_have_no_figures_of_tokens(record):
     plain = record(streamed=False, done=2 * SECOND, first_byte_ns=SECOND + 5 * MS)
     assert set(latencies([plain], open_loop=False, failures=None)) == {
         "first_byte",
+        "first_byte_from_schedule",
         "e2e",
         "e2e_from_schedule",
     }
