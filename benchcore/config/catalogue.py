@@ -20,6 +20,7 @@ class Latency:
         short: in tables, such as `ITL`.
         long: in a sentence, such as `inter-token latency`.
         pooled: whether a request has many of it; its percentiles are of all together.
+        plain: whether an answer that is not streamed has it.
         slo: whether an SLO may hold it.
         gate: whether a gate may: what the load generator itself took is no server's.
         exported: whether Prometheus gets it.
@@ -34,6 +35,7 @@ class Latency:
     short: str
     long: str
     pooled: bool = False
+    plain: bool = False
     slo: bool = False
     gate: bool = True
     exported: bool = False
@@ -95,11 +97,12 @@ _LATENCIES: Final = (
         exported=True,
     ),
     Latency("ttfo", "TTFO", "time to first output that is not reasoning"),
-    Latency("first_byte", "first byte", "time to first byte"),
+    Latency("first_byte", "first byte", "time to first byte", plain=True),
     Latency(
         "first_byte_from_schedule",
         "first byte from schedule",
         "time to first byte from the planned time",
+        plain=True,
         appended=True,
     ),
     Latency("icl", "ICL", "inter-chunk latency", pooled=True, slo=True),
@@ -125,6 +128,7 @@ _LATENCIES: Final = (
         "e2e",
         "e2e",
         "end-to-end latency",
+        plain=True,
         slo=True,
         exported=True,
         compared=("p50", "p99"),
@@ -135,6 +139,7 @@ _LATENCIES: Final = (
         "e2e_from_schedule",
         "e2e from schedule",
         "end-to-end latency from the planned time",
+        plain=True,
         slo=True,
     ),
     Latency("dispatch_lag", "dispatch lag", "lateness of the load generator"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchcore.base.clock import NS
 from benchcore.client.records import Outcome, Record, Usage
+from benchcore.config.catalogue import LATENCIES
 from benchcore.config.limits import Slo
 from benchcore.metrics.figures import (
     PER_REQUEST,
@@ -29,11 +30,11 @@ from benchcore.metrics.summary import (
 )
 from benchcore.metrics.throughput import rate_intervals, throughput
 
-FAILURES_COUNT_IN = tuple(name for name in PER_REQUEST if name not in ("send", "connect"))
+FAILURES_COUNT_IN = tuple(name for name in PER_REQUEST if LATENCIES[name].gate)
 """The figures in which a failure may count as infinite: not what sending and connecting took."""
 FRAGMENT = 0.5
 """Share of the streams below which a figure that they divide by is not shown."""
-OF_PLAIN_ANSWERS = ("first_byte", "e2e", "e2e_from_schedule")
+OF_PLAIN_ANSWERS = tuple(name for name in FAILURES_COUNT_IN if LATENCIES[name].plain)
 """Those of them that an answer has which is not streamed."""
 
 

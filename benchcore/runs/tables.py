@@ -167,6 +167,8 @@ _PLAIN: Final = (
     "validity",
 )
 _STATISTICS: Final = ("avg", "min", *QUANTILES, "max", "std", "count")
+
+
 def _of_metrics(*, appended: bool) -> Iterator[Column[LevelRow]]:
     for metric in METRICS:
         if LATENCIES[metric].appended is appended:

@@ -65,7 +65,12 @@ def test_a_file_of_json_is_read_and_written_again_byte_for_byte(path):
 def test_a_table_is_read_and_written_again_byte_for_byte(path):
     table = TABLES[path.name]
     rows = [[table.read(*cell) for cell in row.items()] for row in table.cells(path)]
-    assert table.head() + table.written(rows) == path.read_bytes()
+    head, _, lines = path.read_bytes().partition(b"\n")
+    # Columns that came later stand behind those that there were.
+    assert f"{table.head().decode().rstrip()},".startswith(f"{head.decode()},")
+    later = len(table.names) - len(head.split(b","))
+    padded = [[*row, *[None] * later] for row in rows]
+    assert table.written(padded).replace(b"," * later + b"\n", b"\n") == lines
 
 
 @pytest.mark.parametrize("path", files(["summary.csv"]), ids=relative)
