@@ -23,7 +23,13 @@ from benchcore.judge.differences import forbidding
 from benchcore.judge.gate import gate
 from benchcore.publish.pushgateway import URL, Pushgateway, RunPush
 from benchcore.runs.reading import RunFolder
-from benchcore.scenario.stage import BaseStage, StageContext, StagePlan, StageSkippedError
+from benchcore.scenario.stage import (
+    BaseStage,
+    StageContext,
+    StagePhase,
+    StagePlan,
+    StageSkippedError,
+)
 from benchcore.servers.health import Launcher, Served, wait_until_up
 from benchcore.servers.kubernetes.resources import RUN, SCENARIO
 from benchcore.servers.local import LocalServer
@@ -136,7 +142,7 @@ class LaunchStage(BaseStage[StageSettings]):
     """Starts the server, where the scenario says how."""
 
     name = "launch"
-    position = 0
+    phase = StagePhase.LAUNCH
     limit_seconds = _OWN_LIMIT
     wanted = True
     essential = True
@@ -203,7 +209,7 @@ class HealthStage(BaseStage[StageSettings]):
     """Waits until the server is up: its health endpoint answers, and then one real request."""
 
     name = "health"
-    position = 10
+    phase = StagePhase.HEALTH
     limit_seconds = _OWN_LIMIT
     wanted = True
     essential = True
@@ -259,7 +265,7 @@ class CleanUpStage(BaseStage[StageSettings]):
     """Takes down what was launched, whatever happened before."""
 
     name = "cleanup"
-    position = 100
+    phase = StagePhase.CLEAN_UP
     wanted = True
     always = True
     warnable = frozenset()
@@ -291,7 +297,7 @@ class GateStage(BaseStage[GateSettings]):
     """Holds the run against a baseline, rule by rule."""
 
     name = "gate"
-    position = 50
+    phase = StagePhase.JUDGE
     settings_model = GateSettings
     wanted = True
 
@@ -350,7 +356,7 @@ class SinksStage(BaseStage[SinksSettings]):
     """Pushes the run to the Pushgateway, where the run type does."""
 
     name = "sinks"
-    position = 60
+    phase = StagePhase.PUBLISH
     settings_model = SinksSettings
     wanted = True
     # An outage of the gateway loses nothing: the run is on disk.

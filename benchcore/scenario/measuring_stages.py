@@ -35,7 +35,7 @@ from benchcore.metrics.accuracy import Sample
 from benchcore.publish.junit import write_functional
 from benchcore.runs.checks import FunctionalReport, Verdict
 from benchcore.runs.run import RunResult
-from benchcore.scenario.stage import BaseStage, StageContext, StagePlan
+from benchcore.scenario.stage import BaseStage, StageContext, StagePhase, StagePlan
 from benchcore.show.text import result_line, sample_line
 
 _YAML = (".yaml", ".yml", ".jsonl")
@@ -46,7 +46,7 @@ class PerfStage(BaseStage[PerfSettings]):
     """Climbs the levels that the scenario or the matrix names."""
 
     name = "perf"
-    position = 30
+    phase = StagePhase.LOAD
     settings_model = PerfSettings
     limit_seconds = 4 * 3600.0
     warnable: ClassVar[frozenset[int]] = frozenset({4, 5})
@@ -207,7 +207,7 @@ class FunctionalStage(BaseStage[FunctionalSettings]):
     """Makes the smoke checks, or the suites that the scenario names."""
 
     name = "functional"
-    position = 20
+    phase = StagePhase.CHECK
     settings_model = FunctionalSettings
     limit_seconds = 1800.0
 
@@ -321,7 +321,7 @@ class AccuracyStage(BaseStage[AccuracySettings]):
     """Asks a task's questions and scores the answers."""
 
     name = "accuracy"
-    position = 40
+    phase = StagePhase.SCORE
     settings_model = AccuracySettings
     limit_seconds = 12 * 3600.0
 

@@ -17,7 +17,7 @@ from benchcore.runs.reading import RunFolder
 from benchcore.runs.run_json import dump, target_facts, write_head
 from benchcore.scenario.result import RESULT_FILE, ScenarioResult
 from benchcore.scenario.scenario_file import LoadedScenario
-from benchcore.scenario.stage import Stage, StageContext, StagePart, StageStatus
+from benchcore.scenario.stage import Stage, StageContext, StagePart, StagePhase, StageStatus
 from benchcore.scenario.stages import StageRun, plan_stage
 from benchcore.show.page import write_reports
 from benchcore.show.progress import Progress, Silent
@@ -89,10 +89,6 @@ def _last_time(scenario: str, run_type: str, results: Path) -> dict[str, float]:
 
 _NOWHERE: Final = "http://127.0.0.1"
 """Stands for the address of a server that has not been launched, where only the rest counts."""
-_MEASURED_FROM: Final = 20
-"""The first position that asks a server which is up."""
-_JUDGED_FROM: Final = 50
-"""The first position that reads what the stages before have written."""
 
 
 class ScenarioRun:
@@ -193,7 +189,7 @@ class ScenarioRun:
             self._head("running")
             measured = False
             for stage in self._loaded.stages:
-                if stage.position >= _JUDGED_FROM and not measured:
+                if stage.phase.place >= StagePhase.JUDGE.place and not measured:
                     measured = True
                     self._head(self._measured())
                     self._reports()
@@ -269,7 +265,7 @@ class ScenarioRun:
         if self._interrupts and not stage.always and part.exit_code != 1:
             # What it makes of the little that it has is no judgement of the server.
             part.status, part.exit_code, part.message = StageStatus.INTERRUPTED, 0, "interrupted"
-        elif _MEASURED_FROM <= stage.position < _JUDGED_FROM:
+        elif stage.phase.measures:
             self._see_whether_it_is_gone(part)
         part.message = masked_text(part.message, self._secrets)
         part.facts, part.notes = (

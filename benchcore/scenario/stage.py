@@ -24,6 +24,33 @@ from benchcore.show.progress import Progress, Silent
 S = TypeVar("S", bound=StageSettings)
 
 
+class StagePhase(StrEnum):
+    """When a stage runs: the phases of a scenario, in their order.
+
+    Of several stages of one phase, benchcore's own goes first, then the others by their names.
+    """
+
+    LAUNCH = "launch"
+    HEALTH = "health"
+    CHECK = "check"
+    LOAD = "load"
+    SCORE = "score"
+    JUDGE = "judge"
+    """From here on, what the phases before have written is read."""
+    PUBLISH = "publish"
+    CLEAN_UP = "clean-up"
+
+    @property
+    def place(self) -> int:
+        """Where it stands among the others."""
+        return list(StagePhase).index(self)
+
+    @property
+    def measures(self) -> bool:
+        """Whether its stages ask a server that is up."""
+        return self in (StagePhase.CHECK, StagePhase.LOAD, StagePhase.SCORE)
+
+
 class StageStatus(StrEnum):
     """What became of a stage."""
 
@@ -255,8 +282,7 @@ class Stage(Protocol):
 
     Attributes:
         name: of its entry point.
-        position: where it stands among the others: launch 0, health 10, functional 20, perf 30,
-            accuracy 40, gate 50, sinks 60, clean-up 100.
+        phase: when it runs.
         settings_model: what a scenario may say of it.
         limit_seconds: its limit where the scenario has none.
         wanted: whether it runs where the scenario does not name it.
@@ -268,7 +294,7 @@ class Stage(Protocol):
     """
 
     name: ClassVar[str]
-    position: ClassVar[int]
+    phase: ClassVar[StagePhase]
     settings_model: ClassVar[type[StageSettings]]
     limit_seconds: ClassVar[float]
     wanted: ClassVar[bool]
@@ -308,7 +334,7 @@ class BaseStage(Generic[S]):
     """A stage that is nothing yet; the base of those that come with benchcore."""
 
     name: ClassVar[str]
-    position: ClassVar[int]
+    phase: ClassVar[StagePhase]
     settings_model: ClassVar[type[StageSettings]] = StageSettings
     limit_seconds: ClassVar[float] = 600.0
     wanted: ClassVar[bool] = False

@@ -16,6 +16,7 @@ from benchcore.scenario.stage import (
     StageContext,
     StageFaultError,
     StagePart,
+    StagePhase,
     StagePlan,
     StageSkippedError,
     StageStatus,
@@ -24,7 +25,7 @@ from benchcore.scenario.stage import (
 GROUP: Final = "benchcore.stages"
 _NEEDED: Final = (
     "name",
-    "position",
+    "phase",
     "settings_model",
     "limit_seconds",
     "wanted",
@@ -52,7 +53,11 @@ def installed_stages() -> dict[str, Any]:
                 f"stage {point.name}: is both {other} and {point.value}; uninstall one of them"
             )
         found[point.name] = _loaded(point)
-    return dict(sorted(found.items(), key=lambda item: (item[1].position, item[0])))
+
+    def place(name: str) -> tuple[int, bool, str]:
+        return found[name].phase.place, not values[name].startswith("benchcore."), name
+
+    return {name: found[name] for name in sorted(found, key=place)}
 
 
 def _loaded(point: EntryPoint) -> Any:
@@ -76,8 +81,8 @@ def _loading_fault(stage: Any, name: str) -> str:
         return f"has no {missing[0]}"
     if stage.name != name:
         return f"calls itself {stage.name}"
-    if type(stage.position) is not int:
-        return f"its position is {stage.position!r}, which is no whole number"
+    if not isinstance(stage.phase, StagePhase):
+        return f"its phase is {stage.phase!r}, which is no StagePhase"
     model = stage.settings_model
     if not (isinstance(model, type) and issubclass(model, StageSettings)):
         return f"its settings_model is {model!r}, which is no subclass of StageSettings"

@@ -7,14 +7,15 @@ import pytest
 
 from benchcore.base.errors import ConfigError
 from benchcore.scenario import stages as installed
+from benchcore.scenario.stage import StagePhase
 from benchcore.scenario.stages import GROUP, installed_stages
 
 STAGE = """
-from benchcore.scenario.stage import BaseStage, StagePlan
+from benchcore.scenario.stage import BaseStage, StagePhase, StagePlan
 
 class Mine(BaseStage):
     name = "mine"
-    position = 25
+    phase = StagePhase.CHECK
 
     def plan(self, context):
         return StagePlan()
@@ -45,6 +46,21 @@ def test_a_stage_of_somebody_else_stands_where_it_says(install):
     assert names[names.index("functional") + 1] == "mine"
 
 
+def test_the_stages_of_benchcore_run_in_the_order_of_their_phases():
+    stages = installed_stages()
+    assert [*stages] == [
+        *("launch", "health", "functional", "perf", "accuracy", "gate", "sinks", "cleanup")
+    ]
+    assert [stage.phase for stage in stages.values()] == list(StagePhase)
+
+
+def test_the_stage_of_benchcore_goes_first_in_its_phase_and_the_others_by_name(install):
+    stage = STAGE.replace("CHECK", "SCORE").replace('"mine"', '"a"')
+    install(stage, "somebody:Mine", name="a")
+    names = list(installed_stages())
+    assert names[names.index("accuracy") + 1] == "a"
+
+
 def test_one_that_is_found_twice_is_one(install):
     install(STAGE, "somebody:Mine", "somebody:Mine")
     assert list(installed_stages()).count("mine") == 1
@@ -70,27 +86,27 @@ def test_two_of_one_name_are_told_by_where_they_are(install):
         ("", "cannot be loaded: AttributeError: "),
         ("Mine = 5", "has no name"),
         (STAGE.replace('"mine"', '"other"'), "calls itself other"),
-        (STAGE.replace("25", "'25'"), "its position is '25', which is no whole number"),
-        (STAGE.replace("25", "None"), "its position is None, which is no whole number"),
-        (STAGE.replace("25", "True"), "its position is True, which is no whole number"),
+        (STAGE.replace("    phase = StagePhase.CHECK", ""), "has no phase"),
+        (STAGE.replace("StagePhase.CHECK", "25"), "its phase is 25, which is no StagePhase"),
+        (STAGE.replace("StagePhase.CHECK", "None"), "its phase is None, which is no StagePhase"),
         (
-            STAGE.replace("25", "25\n    settings_model = dict"),
+            STAGE.replace("CHECK", "CHECK\n    settings_model = dict"),
             "its settings_model is <class 'dict'>, which is no subclass of StageSettings",
         ),
         (
-            STAGE.replace("25", "25\n    settings_model = None"),
+            STAGE.replace("CHECK", "CHECK\n    settings_model = None"),
             "its settings_model is None, which is no subclass of StageSettings",
         ),
         (
-            STAGE.replace("25", "25\n    limit_seconds = '10m'"),
+            STAGE.replace("CHECK", "CHECK\n    limit_seconds = '10m'"),
             "its limit_seconds is '10m', which is no number above 0",
         ),
         (
-            STAGE.replace("25", "25\n    limit_seconds = None"),
+            STAGE.replace("CHECK", "CHECK\n    limit_seconds = None"),
             "its limit_seconds is None, which is no number above 0",
         ),
         (
-            STAGE.replace("25", "25\n    limit_seconds = float('nan')"),
+            STAGE.replace("CHECK", "CHECK\n    limit_seconds = float('nan')"),
             "its limit_seconds is nan, which is no number above 0",
         ),
     ],

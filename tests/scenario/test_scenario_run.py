@@ -17,7 +17,7 @@ from benchcore.config.servers import Asking
 from benchcore.scenario.result import ScenarioResult
 from benchcore.scenario.run import ScenarioRun
 from benchcore.scenario.scenario_file import LoadedScenario
-from benchcore.scenario.stage import BaseStage, StagePlan, StageSkippedError
+from benchcore.scenario.stage import BaseStage, StagePhase, StagePlan, StageSkippedError
 
 SCENARIO = Scenario.model_validate({"id": "a", "target": {"base_url": "http://127.0.0.1:1"}})
 
@@ -25,9 +25,9 @@ SCENARIO = Scenario.model_validate({"id": "a", "target": {"base_url": "http://12
 class Step(BaseStage):
     """A stage that does what it is told."""
 
-    def __init__(self, name, position, does=None, settings=None, **marks):
+    def __init__(self, name, phase, does=None, settings=None, **marks):
         super().__init__(StageSettings.model_validate(settings or {}))
-        self.name, self.position, self.does = name, position, does
+        self.name, self.phase, self.does = name, phase, does
         self.interrupts = 0
         for mark, value in marks.items():
             setattr(self, mark, value)
@@ -80,9 +80,9 @@ def statuses(result):
 
 def frame(*between):
     return [
-        Step("launch", 0, essential=True, warnable=frozenset()),
+        Step("launch", StagePhase.LAUNCH, essential=True, warnable=frozenset()),
         *between,
-        Step("cleanup", 100, always=True, warnable=frozenset()),
+        Step("cleanup", StagePhase.CLEAN_UP, always=True, warnable=frozenset()),
     ]
 
 
@@ -96,7 +96,7 @@ async def test_stages_run_one_after_the_other_and_the_result_is_on_disk_after_ea
         assert found["verdict"] is None
         assert len(found["stages"]) == len(order) - 1
 
-    machine = run(*(Step(name, place, note) for place, name in enumerate("abc")))
+    machine = run(*(Step(name, StagePhase.CHECK, note) for name in "abc"))
     result = await machine()
     assert order == ["a", "b", "c"]
     assert (result.verdict, result.exit_code, result.status) == ("passed", 0, "complete")
@@ -122,7 +122,7 @@ async def test_stages_run_one_after_the_other_and_the_result_is_on_disk_after_ea
 async def test_a_failure_of_the_load_fails_a_pr_and_warns_a_daily_run(
     run, error, code, pr, daily, tmp_path
 ):
-    steps = frame(Step("perf", 30, error), Step("accuracy", 40))
+    steps = frame(Step("perf", StagePhase.LOAD, error), Step("accuracy", StagePhase.SCORE))
     result = await run(*steps)()
     assert statuses(result) == {
         "launch": "passed",
@@ -133,7 +133,10 @@ async def test_a_failure_of_the_load_fails_a_pr_and_warns_a_daily_run(
     assert (result.verdict, result.exit_code) == ("failed", code)
     assert result.parts[2].message == "perf failed"
     (tmp_path / "20260101T000000Z-a").rename(tmp_path / "before")
-    result = await run(*frame(Step("perf", 30, error), Step("accuracy", 40)), run_type="daily")()
+    result = await run(
+        *frame(Step("perf", StagePhase.LOAD, error), Step("accuracy", StagePhase.SCORE)),
+        run_type="daily",
+    )()
     assert statuses(result) == {
         "launch": "passed",
         "perf": daily,
@@ -145,7 +148,9 @@ async def test_a_failure_of_the_load_fails_a_pr_and_warns_a_daily_run(
 
 
 async def test_a_failed_check_fails_a_daily_run_and_what_follows_is_measured(run):
-    steps = frame(Step("functional", 20, VerdictError("1 of 4")), Step("perf", 30))
+    steps = frame(
+        Step("functional", StagePhase.CHECK, VerdictError("1 of 4")), Step("perf", StagePhase.LOAD)
+    )
     result = await run(*steps, run_type="daily")()
     assert statuses(result) == {
         "launch": "passed",
@@ -159,10 +164,18 @@ async def test_a_failed_check_fails_a_daily_run_and_what_follows_is_measured(run
 async def test_what_a_stage_says_of_itself_counts_more_than_the_run_type(run):
     steps = frame(
         Step(
-            "functional", 20, VerdictError("x"), {"on_failure": "warn", "continue_on_error": False}
+            "functional",
+            StagePhase.CHECK,
+            VerdictError("x"),
+            {"on_failure": "warn", "continue_on_error": False},
         ),
-        Step("perf", 30, VerdictError("x"), {"on_failure": "fail", "continue_on_error": True}),
-        Step("accuracy", 40),
+        Step(
+            "perf",
+            StagePhase.LOAD,
+            VerdictError("x"),
+            {"on_failure": "fail", "continue_on_error": True},
+        ),
+        Step("accuracy", StagePhase.SCORE),
     )
     result = await run(*steps)()
     assert statuses(result) == {
@@ -178,9 +191,14 @@ async def test_what_a_stage_says_of_itself_counts_more_than_the_run_type(run):
 async def test_nothing_runs_on_a_server_that_did_not_come_up_and_clean_up_does(run):
     steps = frame(
         Step(
-            "health", 10, TargetError("not up"), {"on_failure": "warn"}, essential=True, warnable=()
+            "health",
+            StagePhase.HEALTH,
+            TargetError("not up"),
+            {"on_failure": "warn"},
+            essential=True,
+            warnable=(),
         ),
-        Step("perf", 30),
+        Step("perf", StagePhase.LOAD),
     )
     result = await run(*steps, run_type="daily")()
     assert statuses(result) == {
@@ -193,7 +211,7 @@ async def test_nothing_runs_on_a_server_that_did_not_come_up_and_clean_up_does(r
 
 
 async def test_a_stage_that_has_nothing_to_do_is_skipped_and_fails_nothing(run):
-    result = await run(*frame(Step("gate", 50, StageSkippedError("no baseline"))))()
+    result = await run(*frame(Step("gate", StagePhase.JUDGE, StageSkippedError("no baseline"))))()
     assert statuses(result)["gate"] == "skipped"
     assert result.parts[1].message == "no baseline"
     assert (result.verdict, result.exit_code) == ("passed", 0)
@@ -203,7 +221,10 @@ async def test_a_stage_that_takes_too_long_is_stopped_and_fails(run):
     async def forever(_step):
         await asyncio.Event().wait()
 
-    steps = frame(Step("perf", 30, forever, {"limit_seconds": 0.01}), Step("accuracy", 40))
+    steps = frame(
+        Step("perf", StagePhase.LOAD, forever, {"limit_seconds": 0.01}),
+        Step("accuracy", StagePhase.SCORE),
+    )
     result = await run(*steps)()
     part = result.parts[1]
     assert (str(part.status), part.exit_code) == ("failed", 5)
@@ -223,7 +244,7 @@ async def test_a_stage_that_ends_by_itself_when_it_is_stopped_keeps_what_it_foun
             self.stop.set()
             return True
 
-    result = await run(*frame(Saver("perf", 30, settings={"limit_seconds": 0.01})))()
+    result = await run(*frame(Saver("perf", StagePhase.LOAD, settings={"limit_seconds": 0.01})))()
     assert result.parts[1].facts == {"levels": 1}
     assert str(result.parts[1].status) == "failed"
 
@@ -233,7 +254,9 @@ async def test_an_interrupt_ends_the_stage_leaves_out_the_rest_and_cleans_up(run
         asyncio.get_running_loop().call_soon(machine.interrupt, 15)
         await asyncio.Event().wait()
 
-    machine = run(*frame(Step("perf", 30, interrupted), Step("accuracy", 40)))
+    machine = run(
+        *frame(Step("perf", StagePhase.LOAD, interrupted), Step("accuracy", StagePhase.SCORE))
+    )
     result = await machine()
     assert statuses(result) == {
         "launch": "passed",
@@ -256,7 +279,9 @@ async def test_clean_up_goes_on_through_interrupts(run):
         def interrupt(self):
             return True
 
-    machine = run(Step("launch", 0), CleanUp("cleanup", 100, always=True))
+    machine = run(
+        Step("launch", StagePhase.LAUNCH), CleanUp("cleanup", StagePhase.CLEAN_UP, always=True)
+    )
     result = await machine()
     assert result.parts[1].facts == {"left": []}
     assert str(result.parts[1].status) == "passed"
@@ -272,7 +297,7 @@ async def test_what_is_found_of_a_stage_that_was_interrupted_is_no_judgement(run
         def interrupt(self):
             return True
 
-    machine = run(*frame(Keeps("functional", 20, interrupted)))
+    machine = run(*frame(Keeps("functional", StagePhase.CHECK, interrupted)))
     result = await machine()
     assert statuses(result)["functional"] == "interrupted"
     assert (result.verdict, result.exit_code) == ("interrupted", 143)
@@ -299,7 +324,11 @@ async def test_a_server_that_ends_under_a_stage_fails_it(run):
         machine.context.launcher = launcher
         launcher.why = "it was ended by signal 9"
 
-    steps = frame(Step("perf", 30, dies), Step("accuracy", 40), Step("gate", 50))
+    steps = frame(
+        Step("perf", StagePhase.LOAD, dies),
+        Step("accuracy", StagePhase.SCORE),
+        Step("gate", StagePhase.JUDGE),
+    )
     machine = run(*steps, run_type="daily")
     result = await machine()
     assert statuses(result) == {
@@ -314,7 +343,10 @@ async def test_a_server_that_ends_under_a_stage_fails_it(run):
 
 
 async def test_what_cannot_be_done_is_said_before_anything_is_begun(run):
-    steps = frame(Step("perf", 30, ConfigError("no such workload")), Step("accuracy", 40))
+    steps = frame(
+        Step("perf", StagePhase.LOAD, ConfigError("no such workload")),
+        Step("accuracy", StagePhase.SCORE),
+    )
     machine = run(*steps)
     result = await machine()
     assert statuses(result) == {
@@ -341,7 +373,10 @@ async def test_what_cannot_be_done_is_said_before_anything_is_begun(run):
     ],
 )
 async def test_a_stage_that_misbehaves_fails_alone(run, does, says):
-    machine = run(*frame(Step("other", 25, does), Step("perf", 30)), run_type="daily")
+    machine = run(
+        *frame(Step("other", StagePhase.CHECK, does), Step("perf", StagePhase.LOAD)),
+        run_type="daily",
+    )
     result = await machine()
     assert statuses(result) == {
         "launch": "passed",
@@ -372,7 +407,7 @@ async def found(step, facts):
 
 
 async def test_the_trace_of_a_bug_is_in_the_log(run):
-    machine = run(*frame(Step("other", 25, lambda _step: broken())))
+    machine = run(*frame(Step("other", StagePhase.CHECK, lambda _step: broken())))
     await machine()
     log = (machine.context.folder / "logs" / "benchcore.log").read_text()
     assert "Traceback (most recent call last)" in log
@@ -384,7 +419,7 @@ async def test_a_plan_that_raises_or_returns_rubbish_fails_before_anything_is_be
         def plan(self, context):
             return "something"
 
-    result = await run(*frame(Rubbish("other", 25)))()
+    result = await run(*frame(Rubbish("other", StagePhase.CHECK)))()
     assert statuses(result)["launch"] == "skipped"
     assert result.parts[1].message == "internal fault: plan returns str"
     assert result.exit_code == 1
@@ -400,7 +435,7 @@ async def test_a_stage_that_blocks_the_loop_past_its_limit_fails(run, monkeypatc
     async def blocks(_step):
         time.sleep(0.05)
 
-    result = await run(*frame(Step("other", 25, blocks, {"limit_seconds": 0.02})))()
+    result = await run(*frame(Step("other", StagePhase.CHECK, blocks, {"limit_seconds": 0.02})))()
     assert result.parts[1].message == "stopped after its limit of 0.02 s"
 
 
@@ -417,7 +452,7 @@ async def test_a_stage_that_swallows_its_cancellation_is_left_behind(run, monkey
             except asyncio.CancelledError:
                 continue
 
-    machine = run(*frame(Step("other", 25, swallows, {"limit_seconds": 0.01})))
+    machine = run(*frame(Step("other", StagePhase.CHECK, swallows, {"limit_seconds": 0.01})))
     result = await machine()
     free.set()
     assert machine.stuck
@@ -444,7 +479,7 @@ async def test_what_is_secret_stands_in_no_file_and_no_line(run, tmp_path):
         step.notes = [f"note {secret[1]}"]
         raise VerdictError(f"refused: {secret[2]} and {secret[4]}")
 
-    machine = run(*frame(Step("other", 25, tells)), tell=said.append)
+    machine = run(*frame(Step("other", StagePhase.CHECK, tells)), tell=said.append)
     asked = {"api_key_file": "key", "header_envs": {"x-a": "OTHER", "x-b": "MY_PAT_NAME"}}
     values["OLD_ONE"] = "key-that-has-expired"
     secret.append(values["OLD_ONE"])
@@ -462,7 +497,9 @@ async def test_what_is_secret_stands_in_no_file_and_no_line(run, tmp_path):
 
 
 async def test_a_dry_run_does_nothing_and_shows_each_part(run):
-    steps = frame(Step("perf", 30), Step("accuracy", 40, ConfigError("no data")))
+    steps = frame(
+        Step("perf", StagePhase.LOAD), Step("accuracy", StagePhase.SCORE, ConfigError("no data"))
+    )
     machine = run(*steps, dry_run=True)
     result = await machine()
     assert statuses(result) == {
@@ -483,7 +520,10 @@ async def test_without_a_climb_the_folder_is_a_runs_all_the_same(run):
     async def look(_step):
         seen.append(json.loads((machine.context.folder / "run.json").read_bytes()))
 
-    machine = run(*frame(Step("functional", 20), Step("gate", 50, look)), run_type="daily")
+    machine = run(
+        *frame(Step("functional", StagePhase.CHECK), Step("gate", StagePhase.JUDGE, look)),
+        run_type="daily",
+    )
     await machine()
     assert seen[0]["status"] == "complete"
     assert seen[0]["levels"] == []
@@ -501,7 +541,7 @@ async def test_results_that_cannot_be_written_leave_no_server_behind(run):
         result.unlink()
         result.mkdir()  # what is written cannot take its place
 
-    machine = run(*frame(Step("perf", 30, full_disk)))
+    machine = run(*frame(Step("perf", StagePhase.LOAD, full_disk)))
     with pytest.raises(ResultsError, match=r"result.json: cannot be written"):
         await machine()
     assert launcher.stopped == 1
