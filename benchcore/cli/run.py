@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from benchcore.scenario.matrix import LoadedMatrix
     from benchcore.scenario.result import MatrixEntry, MatrixResult, ScenarioResult
     from benchcore.scenario.run import ScenarioRun
-    from benchcore.scenario.scenario_file import LoadedScenario
+    from benchcore.scenario.stage import LoadedScenario
 
 
 RUN_TYPE = click.option(

@@ -1,14 +1,10 @@
-"""Built-in stages around the measuring ones: launch, health, gate, sinks, clean-up."""
+"""Built-in stages around the measuring ones: launch, health, gate and sinks."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import Any
-
-from pydantic import ValidationError
 
 from benchcore.base.errors import ConfigError, ResultsError, TargetError, VerdictError
 from benchcore.base.files import replace_file
@@ -17,12 +13,12 @@ from benchcore.client.request import Prompt
 from benchcore.climbs.probe import RefusedError, find_model, try_prompt
 from benchcore.config.gate import GateFile
 from benchcore.config.scenario import GateSettings, SinksSettings, StageSettings
-from benchcore.config.servers import SimulatorLaunch
 from benchcore.judge.baselines import earlier_like, find_baseline
 from benchcore.judge.differences import forbidding
 from benchcore.judge.gate import gate
 from benchcore.publish.pushgateway import URL, Pushgateway, RunPush
 from benchcore.runs.reading import RunFolder
+from benchcore.scenario.simulator import SimulatorServer
 from benchcore.scenario.stage import (
     BaseStage,
     StageContext,
@@ -30,77 +26,9 @@ from benchcore.scenario.stage import (
     StagePlan,
     StageSkippedError,
 )
-from benchcore.servers.health import Launcher, Served, wait_until_up
+from benchcore.servers.health import Launcher, wait_until_up
 from benchcore.servers.kubernetes.resources import RUN, SCENARIO
 from benchcore.servers.local import LocalServer
-from benchcore.sim.options import PROFILES, SimOptions, SimProfile
-from benchcore.sim.process import SimulatorProcess
-
-
-class SimulatorServer:
-    """The built-in simulator, in a process of its own.
-
-    Args:
-        config: what the scenario says of it.
-
-    Raises:
-        ConfigError: there is no such profile or setting.
-    """
-
-    def __init__(self, config: SimulatorLaunch) -> None:
-        self._config = config
-        _require(config.profile, PROFILES, "launch.simulator.profile")
-        for name in config.settings:
-            _require(name, SimProfile.model_fields, "launch.simulator.settings")
-        try:
-            self._options = SimOptions(profile=SimProfile.named(config.profile, **config.settings))
-        except ValidationError as error:
-            faults = [
-                f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-                for fault in error.errors(include_url=False)
-            ]
-            raise ConfigError(f"launch.simulator.settings: {'; '.join(faults)}") from None
-        self._process: SimulatorProcess | None = None
-
-    def kept(self) -> Mapping[str, bytes]:
-        """Return the profile with all its settings."""
-        profile = self._options.profile.model_dump(mode="json")
-        return {"launch.json": json.dumps({"simulator": profile}, indent=2).encode() + b"\n"}
-
-    async def start(self) -> Served:
-        """Start it.
-
-        Raises:
-            TargetError: it did not come up.
-        """
-        self._process = SimulatorProcess(self._options)
-        await asyncio.to_thread(self._process.start)
-        facts: dict[str, Any] = {"pid": self._process.pid}
-        return Served(self._process.base_url, facts)
-
-    def ended(self) -> str | None:
-        """Return nothing: whoever asks it next finds out."""
-        return None
-
-    def last_lines(self, count: int = 20) -> list[str]:  # noqa: ARG002
-        """Return nothing: it keeps no log."""
-        return []
-
-    async def stop(self) -> list[str]:
-        """End it."""
-        if self._process is not None:
-            await asyncio.to_thread(self._process.stop)
-        return []
-
-
-def _require(name: str, known: Iterable[str], where: str) -> None:
-    names = list(known)
-    if name in names:
-        return
-    close = get_close_matches(name, names)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"
-    raise ConfigError(f"{where}: {name!r} is not known; {hint}")
-
 
 LOGS = "logs"
 KEPT = "launch"
@@ -259,38 +187,6 @@ class HealthStage(BaseStage[StageSettings]):
                 for line in self.facts["last_lines"]:
                     context.tell(f"| {line}")
             raise
-
-
-class CleanUpStage(BaseStage[StageSettings]):
-    """Takes down what was launched, whatever happened before."""
-
-    name = "cleanup"
-    phase = StagePhase.CLEAN_UP
-    wanted = True
-    always = True
-    warnable = frozenset()
-
-    def plan(self, context: StageContext) -> StagePlan:
-        """Return whether there would be anything to take down."""
-        line = "nothing: the server was running before"
-        return StagePlan(["what was launched" if context.scenario.launch else line], 0.0)
-
-    async def run(self, context: StageContext) -> None:
-        """Take it down.
-
-        Raises:
-            TargetError: something of it is left.
-        """
-        if context.launcher is None:
-            return
-        left = await context.launcher.stop()
-        self.facts = {"left": left}
-        if left:
-            raise TargetError(f"not everything could be taken down: {'; '.join(left)}")
-
-    def interrupt(self) -> bool:
-        """Go on: what is not taken down now stays."""
-        return True
 
 
 class GateStage(BaseStage[GateSettings]):

@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -20,15 +19,13 @@ from benchcore.base.secrets import is_secret
 from benchcore.config.scenario import (
     RUN_TYPES,
     Choice,
-    FunctionalSettings,
     RunType,
     Scenario,
-    SinksSettings,
     StageSettings,
 )
 from benchcore.config.servers import Asking, ProvidersFile
 from benchcore.config.tree import Tree
-from benchcore.scenario.stage import Stage
+from benchcore.scenario.stage import LoadedScenario, Stage
 from benchcore.scenario.stages import installed_stages
 
 _INSTEAD: Final = (
@@ -44,44 +41,6 @@ PROVIDERS: Final = "providers.yaml"
 _YAML: Final = (".yaml", ".yml")
 _PLACE: Final = re.compile(r"(.*?):(\d+): ")
 _RESERVED: Final = (PROVIDERS, "matrix.yaml")
-
-
-@dataclass(slots=True)
-class LoadedScenario:
-    """A scenario, ready to be run once.
-
-    Args:
-        scenario: it.
-        path: its file.
-        run_type: for which it was read.
-        stages: that run, in order, made anew.
-        settings: of them, by name.
-        asking: how the server may be asked, the provider's part put in.
-        base_url: where it is; `None`: it is launched.
-        environ: the variables that it was read with.
-        digest: of all that it says for this run type.
-    """
-
-    scenario: Scenario
-    path: Path
-    run_type: RunType
-    stages: list[Stage]
-    settings: dict[str, StageSettings]
-    asking: Asking
-    base_url: str | None
-    environ: Mapping[str, str]
-    digest: str = ""
-
-    @property
-    def secret_names(self) -> list[str]:
-        """The variables that stages name for keys of their own."""
-        found = []
-        for settings in self.settings.values():
-            if isinstance(settings, FunctionalSettings) and settings.expired_key_env is not None:
-                found.append(settings.expired_key_env)
-            if isinstance(settings, SinksSettings):
-                found.append(settings.password_env)
-        return found
 
 
 def scenarios_folder() -> Path:

@@ -9,17 +9,27 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from benchcore.base.errors import BenchcoreError, ConfigError
-from benchcore.base.secrets import secret_values
-from benchcore.config.scenario import RunType, Scenario, StageSettings
+from benchcore.base.errors import BenchcoreError, ConfigError, ResultsError
+from benchcore.base.secrets import hide, secret_values
+from benchcore.config.scenario import (
+    FunctionalSettings,
+    RunType,
+    Scenario,
+    SinksSettings,
+    StageSettings,
+)
 from benchcore.config.servers import Asking
 from benchcore.config.target import Target
-from benchcore.servers.health import Launcher
+from benchcore.runs.run_json import write_head
 from benchcore.show.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from benchcore.metrics.accuracy import Status
+    from benchcore.servers.health import Launcher
 
 S = TypeVar("S", bound=StageSettings)
 
@@ -49,6 +59,10 @@ class StagePhase(StrEnum):
     def measures(self) -> bool:
         """Whether its stages ask a server that is up."""
         return self in (StagePhase.CHECK, StagePhase.LOAD, StagePhase.SCORE)
+
+
+NOWHERE: Final = "http://127.0.0.1"
+"""Stands for the address of a server that has not been launched, where only the rest counts."""
 
 
 class StageStatus(StrEnum):
@@ -86,6 +100,7 @@ class StagePart:
         limit_seconds: it was allowed.
         facts: what it found.
         notes: what must be known besides.
+        error: that ended it, for whoever runs this stage alone; not in the file.
     """
 
     name: str
@@ -97,6 +112,7 @@ class StagePart:
     limit_seconds: float | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    error: BaseException | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as an object of JSON."""
@@ -151,6 +167,10 @@ class StageContext:
         progress: told how the climb goes.
         launcher: what has started the server.
         parts: of the stages before, by name.
+        alone: the scenario is one stage that a command was given as options: what the stage writes
+            is all that the folder holds, and the labels are the user's alone.
+        option_fault: says what is wrong with such options; `None`: a file said them.
+        launched_key: the key of a server that benchcore has started for itself.
     """
 
     scenario: Scenario
@@ -171,11 +191,16 @@ class StageContext:
     progress: Progress = field(default_factory=Silent)
     launcher: Launcher | None = None
     parts: dict[str, StagePart] = field(default_factory=dict)
+    alone: bool = False
+    option_fault: Callable[[ValidationError], Exception] | None = None
+    launched_key: str | None = None
 
     @property
     def labels(self) -> dict[str, str]:
         """The labels of the run: those of the scenario, and what it is."""
         scenario = self.scenario
+        if self.alone:
+            return scenario.labels
         own = {
             "scenario": scenario.id,
             "run_type": self.run_type.name,
@@ -206,6 +231,8 @@ class StageContext:
             ConfigError: a variable or file that the scenario names holds none.
         """
         asking = self.asking
+        if self.launched_key is not None:
+            return self.launched_key
         if asking.api_key_file is not None:
             path = self.base / asking.api_key_file
             try:
@@ -228,6 +255,35 @@ class StageContext:
         if not value:
             raise ConfigError(f"{where}: the variable {name} is not set")
         return value
+
+    def beside(self, name: str) -> str:
+        """Return the path of a file that is named relative to the scenario's own."""
+        return name if self.alone else str(self.base / name)
+
+    def write_head(self, status: Status, target: Mapping[str, Any]) -> None:
+        """Write `run.json` as it is of every run, without levels.
+
+        Args:
+            status: how far the run has come.
+            target: whom it asks, as `target_facts` has it.
+
+        Raises:
+            ResultsError: it cannot be written.
+        """
+        try:
+            write_head(
+                self.folder,
+                self.started_at,
+                status,
+                name=self.scenario.id,
+                command=self.command,
+                target=target,
+                labels=self.labels,
+            )
+        except OSError as error:
+            raise ResultsError(
+                f"{self.folder / 'run.json'}: cannot be written ({error.strerror})"
+            ) from None
 
     def target(self, extra_body: Mapping[str, Any] | None = None, **fields: Any) -> Target:
         """Return the server as a target.
@@ -255,7 +311,7 @@ class StageContext:
             for name, variable in asking.header_envs.items()
         }
         try:
-            return Target(
+            target = Target(
                 base_url,
                 model=self.scenario.model,
                 api_key=self.key(),  # pydantic makes it a secret
@@ -265,16 +321,20 @@ class StageContext:
                 rename=asking.rename,
                 path=asking.path,
                 verify=not asking.insecure,
-                ca_file=None if asking.ca_file is None else str(self.base / asking.ca_file),
+                ca_file=None if asking.ca_file is None else self.beside(asking.ca_file),
                 **fields,
             )
         except ValidationError as error:
+            if self.option_fault is not None:
+                raise self.option_fault(error) from None
             faults = [
                 f"target.{fault['loc'][0] if fault['loc'] else ''}: "
                 + fault["msg"].removeprefix("Value error, ")
                 for fault in error.errors(include_url=False, include_input=False)
             ]
             raise ConfigError("; ".join(faults)) from None
+        hide(target.credentials)
+        return target
 
 
 class Stage(Protocol):
@@ -350,3 +410,41 @@ class BaseStage(Generic[S]):
     def interrupt(self) -> bool:
         """Let it be cancelled."""
         return False
+
+
+@dataclass(slots=True)
+class LoadedScenario:
+    """A scenario, ready to be run once.
+
+    Args:
+        scenario: it.
+        path: its file.
+        run_type: for which it was read.
+        stages: that run, in order, made anew.
+        settings: of them, by name.
+        asking: how the server may be asked, the provider's part put in.
+        base_url: where it is; `None`: it is launched.
+        environ: the variables that it was read with.
+        digest: of all that it says for this run type.
+    """
+
+    scenario: Scenario
+    path: Path
+    run_type: RunType
+    stages: list[Stage]
+    settings: dict[str, StageSettings]
+    asking: Asking
+    base_url: str | None
+    environ: Mapping[str, str]
+    digest: str = ""
+
+    @property
+    def secret_names(self) -> list[str]:
+        """The variables that stages name for keys of their own."""
+        found = []
+        for settings in self.settings.values():
+            if isinstance(settings, FunctionalSettings) and settings.expired_key_env is not None:
+                found.append(settings.expired_key_env)
+            if isinstance(settings, SinksSettings):
+                found.append(settings.password_env)
+        return found

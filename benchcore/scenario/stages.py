@@ -1,4 +1,4 @@
-"""Stages: those that are installed, and one of them planned or done."""
+"""Stages: those that are installed, and how they are run, one after the other."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import traceback
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
-from benchcore.base.errors import BenchcoreError, ConfigError
+from benchcore.base.clock import utc_now
+from benchcore.base.errors import BenchcoreError, ConfigError, TargetError
+from benchcore.base.secrets import masked, masked_text
 from benchcore.config.scenario import StageSettings
 from benchcore.runs.run_json import dump
 from benchcore.scenario.stage import (
+    BaseStage,
+    LoadedScenario,
     Stage,
     StageContext,
     StageFaultError,
@@ -198,7 +202,7 @@ class StageRun:
                 part.status, part.exit_code = StageStatus.FAILED, 1
                 part.message = "internal fault: it was cancelled from inside"
             return
-        error = task.exception()
+        part.error = error = task.exception()
         if error is None:
             part.status = StageStatus.PASSED
         elif isinstance(error, StageSkippedError):
@@ -233,3 +237,152 @@ class StageRun:
 def _fault(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"internal fault: {type(error).__name__}: {text}"
+
+
+class CleanUpStage(BaseStage[StageSettings]):
+    """Takes down what was launched, whatever happened before."""
+
+    name = "cleanup"
+    phase = StagePhase.CLEAN_UP
+    wanted = True
+    always = True
+    warnable = frozenset()
+
+    def plan(self, context: StageContext) -> StagePlan:
+        """Return whether there would be anything to take down."""
+        line = "nothing: the server was running before"
+        return StagePlan(["what was launched" if context.scenario.launch else line], 0.0)
+
+    async def run(self, context: StageContext) -> None:
+        """Take it down.
+
+        Raises:
+            TargetError: something of it is left.
+        """
+        if context.launcher is None:
+            return
+        left = await context.launcher.stop()
+        self.facts = {"left": left}
+        if left:
+            raise TargetError(f"not everything could be taken down: {'; '.join(left)}")
+
+    def interrupt(self) -> bool:
+        """Go on: what is not taken down now stays."""
+        return True
+
+
+class StagesRun:
+    """Runs stages one after the other; whatever happens, what was launched is taken down.
+
+    Args:
+        loaded: the scenario that they are of.
+        context: what they share.
+    """
+
+    def __init__(self, loaded: LoadedScenario, context: StageContext) -> None:
+        self.loaded = loaded
+        self.context = context
+        self.signal = 0
+        """That interrupted it; 0: none."""
+        self.stuck = False
+        """Whether a stage goes on although it was cancelled: it ends with the process only."""
+        self._secrets: list[str] = []
+        self._current: StageRun | None = None
+        self._blocked = ""
+
+    def interrupt(self, number: int = 15) -> None:
+        """End soon, by this signal: the stage that runs is asked to, and later ones are left out.
+
+        A second time the stage ends at once. What was launched is taken down all the same.
+        """
+        self.signal = self.signal or number
+        self._blocked = self._blocked or "interrupted"
+        if self._current is not None:
+            self._current.interrupt()
+
+    async def run_stages(self) -> None:
+        """Run them all, each as far as those before it let it."""
+        try:
+            for stage in self.loaded.stages:
+                self._before(stage)
+                self._ended(await self._recorded(stage))
+        except BaseException:
+            # A full disk, or a loop that is torn down, is no reason to leave a server running.
+            if self.context.launcher is not None and "cleanup" not in self.context.parts:
+                await self.context.launcher.stop()
+            raise
+
+    async def stage(self, name: str) -> StagePart:
+        """Run one of them alone, and return what became of it."""
+        return await self._recorded(next(one for one in self.loaded.stages if one.name == name))
+
+    async def _recorded(self, stage: Stage) -> StagePart:
+        self.context.parts[stage.name] = part = await self._part(stage)
+        return part
+
+    def _before(self, stage: Stage) -> None:
+        """Do what is to be done before a stage, also where it will not run."""
+
+    def _begins(self, stage: Stage) -> None:
+        """Do what is to be done as a stage begins."""
+
+    def _ended(self, part: StagePart) -> None:
+        """Take what became of a stage, also where it did not run."""
+
+    async def _part(self, stage: Stage) -> StagePart:
+        loaded = self.loaded
+        settings = loaded.settings[stage.name]
+        limit = settings.limit_seconds or (None if self.context.alone else stage.limit_seconds)
+        part = StagePart(stage.name, limit_seconds=limit)
+        if self._blocked and not stage.always:
+            part.message = self._blocked
+            part.status = StageStatus.INTERRUPTED if self.signal else StageStatus.SKIPPED
+            return part
+        part.started_at = utc_now()
+        self._begins(stage)
+        await self._run(stage, part)
+        warns = settings.on_failure == "warn" or (
+            settings.on_failure is None and stage.name in loaded.run_type.warns
+        )
+        if part.status is StageStatus.FAILED:
+            if warns and part.exit_code in stage.warnable:
+                part.status, part.exit_code = StageStatus.WARNED, 0
+            goes_on = settings.continue_on_error
+            if goes_on is None:
+                goes_on = loaded.run_type.continues
+            if stage.essential or (part.status is StageStatus.FAILED and not goes_on):
+                self._blocked = self._blocked or f"{stage.name} failed"
+        return part
+
+    async def _run(self, stage: Stage, part: StagePart) -> None:
+        self._current = run = StageRun(stage, self.context, part)
+        try:
+            await run()
+        finally:
+            self._current = None
+            self.stuck = self.stuck or run.stuck
+        if run.trace:
+            self._log(run.trace)
+        if self.signal and not stage.always and part.exit_code != 1:
+            # What it makes of the little that it has is no judgement of the server.
+            part.status, part.exit_code, part.message = StageStatus.INTERRUPTED, 0, "interrupted"
+        elif stage.phase.measures:
+            self._see_whether_it_is_gone(part)
+        part.message = masked_text(part.message, self._secrets)
+        part.facts, part.notes = (
+            masked(part.facts, self._secrets),
+            masked(part.notes, self._secrets),
+        )
+
+    def _log(self, text: str) -> None:
+        """Keep what only a log is told."""
+
+    def _see_whether_it_is_gone(self, part: StagePart) -> None:
+        """Fail a stage under which the server has ended: what it found is of a dying one."""
+        launcher = self.context.launcher
+        gone = None if launcher is None else launcher.ended()
+        if gone is None or part.status is StageStatus.FAILED:
+            return
+        part.status, part.exit_code = StageStatus.FAILED, TargetError.exit_code
+        part.message = f"the server is gone: {gone}"
+        self._blocked = self._blocked or part.message

@@ -10,8 +10,7 @@ from xml.etree import ElementTree as ET
 from benchcore.publish.junit import xml_text
 from benchcore.scenario.result import MatrixEntry, MatrixResult, ScenarioResult
 from benchcore.scenario.run import PlannedStage
-from benchcore.scenario.scenario_file import LoadedScenario
-from benchcore.scenario.stage import StagePart, StageStatus
+from benchcore.scenario.stage import LoadedScenario, StagePart, StageStatus
 
 _WIDTH = 100
 _INDENT = 25

@@ -13,8 +13,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-import aiohttp
-
 from benchcore.base.backoff import Backoff
 from benchcore.base.errors import TargetError
 from benchcore.client.connection import tls_context
@@ -204,6 +202,8 @@ class _Try:
 
 
 async def _status(target: Target, path: str) -> tuple[int | None, str]:
+    import aiohttp  # a tenth of a second, which a climb of the simulator need not wait for
+
     headers = dict(target.headers)
     if target.api_key is not None:
         headers["Authorization"] = f"Bearer {target.api_key.get_secret_value()}"
@@ -230,7 +230,8 @@ def _fault(error: Exception) -> str:
 
     aiohttp's own name the address again and, also for plain HTTP, TLS.
     """
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    # That of a failed connection is in `os_error`.
+    cause = getattr(error, "os_error", error)
     # The numbers of these two are not those of the system.
     if isinstance(cause, ssl.SSLError):
         return str(error)

@@ -16,8 +16,13 @@ from benchcore.config.scenario import RUN_TYPES, Scenario, StageSettings
 from benchcore.config.servers import Asking
 from benchcore.scenario.result import ScenarioResult
 from benchcore.scenario.run import ScenarioRun
-from benchcore.scenario.scenario_file import LoadedScenario
-from benchcore.scenario.stage import BaseStage, StagePhase, StagePlan, StageSkippedError
+from benchcore.scenario.stage import (
+    BaseStage,
+    LoadedScenario,
+    StagePhase,
+    StagePlan,
+    StageSkippedError,
+)
 
 SCENARIO = Scenario.model_validate({"id": "a", "target": {"base_url": "http://127.0.0.1:1"}})
 
