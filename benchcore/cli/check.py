@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from pydantic import SecretStr
 
-from benchcore.base.errors import ResultsError, TargetError
-from benchcore.cli import values
-from benchcore.cli.target import LABEL, SERVER, Sectioned, masked, read_target, warnings
+from benchcore.base.errors import TargetError, VerdictError
+from benchcore.cli.target import LABEL, SERVER, Sectioned
 from benchcore.cli.terminal import show
 
 if TYPE_CHECKING:
     from benchcore.checks.check import Check
     from benchcore.config.checks import FunctionalConfig
     from benchcore.runs.checks import FunctionalReport
+    from benchcore.scenario.one_stage import OneStageRun
+    from benchcore.sim.options import SimOptions
 
 _SIM_KEY = "key-of-the-simulator"
 _SIM_EXPIRED = "expired-key-of-the-simulator"
@@ -114,18 +113,63 @@ def check(**given: Any) -> int:
 
     Aims at --base-url; without one, starts the built-in simulator and says so.
     """
-    from benchcore.cli.terminal import QUIET, set_up
+    from benchcore.cli.driver import drive, is_simulated, one_stage, start_logs
+    from benchcore.config.scenario import FunctionalSettings
+    from benchcore.scenario.functional_stage import FunctionalStage
+    from benchcore.version import __version__
 
     checks, config = _wanted(given)
     if given["list_only"]:
         return _list(checks)
-    level = QUIET if given["quiet"] else "info"
-    set_up(sys.stderr, level, as_json=given["log_format"] == "json")
-    if given["base_url"] and given["simulator"]:
-        raise click.UsageError("--sim starts a server of its own: leave --base-url out")
-    if given["base_url"]:
-        return _on_server(given, checks, config, given["base_url"], "server")
-    return _on_simulator(given, checks, config)
+    start_logs(given)
+    simulator = None
+    if is_simulated(given, "this checks"):
+        simulator = _simulator()
+        config = config.model_copy(update={"burst": config.burst or _SIM_BURST})
+    stage = FunctionalStage(
+        FunctionalSettings(
+            expired_key_env=_expired_key_variable(given), fail_fast=given["fail_fast"]
+        ),
+        chosen=(checks, config),
+        expired_key=None if simulator is None else _SIM_EXPIRED,
+    )
+    machine = one_stage(
+        given,
+        stage,
+        lambda target: (
+            f"benchcore {__version__}: {target.base_url}: {len(checks)} checks, "
+            f"{config.concurrency} at a time"
+        ),
+        name=given["name"],
+        kind="server" if simulator is None else "simulator",
+        simulator=simulator,
+    )
+    drive(machine)
+    return _show(machine, stage.report, given)
+
+
+def _show(machine: OneStageRun, report: FunctionalReport | None, given: dict[str, Any]) -> int:
+    """Show what was found, and return the exit code."""
+    from benchcore.base.logs import LOGGER
+    from benchcore.cli.driver import tell_where
+    from benchcore.runs.checks import Verdict
+    from benchcore.show.text import render_functional
+
+    error = machine.error
+    judged = error is None or isinstance(error, VerdictError)
+    # The server may have gone in mid-run: what was found before is shown all the same.
+    tried = isinstance(error, TargetError) and report and any(one.tries for one in report.results)
+    if report is not None and machine.folder is not None and (judged or tried):
+        show(report, render_functional, as_json=given["as_json"])
+        tell_where(machine.folder)
+        unsettled = report.count(Verdict.UNSETTLED)
+        if unsettled and report.judged and judged and not machine.signal:
+            LOGGER.warning(
+                "%d checks are unsettled: the server put them off with 429 each time; ask it for "
+                "less with --concurrency 1, or raise its limit",
+                unsettled,
+            )
+    return machine.end()
 
 
 def _wanted(given: dict[str, Any]) -> tuple[list[Check], FunctionalConfig]:
@@ -168,133 +212,19 @@ def _list(checks: list[Check]) -> int:
     return 0
 
 
-def _on_simulator(given: dict[str, Any], checks: list[Check], config: FunctionalConfig) -> int:
-    from benchcore.base.logs import LOGGER
+def _simulator() -> SimOptions:
     from benchcore.sim.options import SimOptions, SimProfile
-    from benchcore.sim.process import SimulatorProcess
 
-    asked = "" if given["simulator"] else " (no --base-url was given)"
-    LOGGER.warning("SIMULATOR: this checks the built-in simulated server%s", asked)
-    options = SimOptions(
+    return SimOptions(
         profile=SimProfile.named("fast", max_running=16),
         api_key=SecretStr(_SIM_KEY),
         expired_key=SecretStr(_SIM_EXPIRED),
         max_waiting=24,
     )
-    config = config.model_copy(update={"burst": config.burst or _SIM_BURST})
-    process = SimulatorProcess(options).start()
-    try:
-        return _on_server(given, checks, config, process.base_url, "simulator")
-    finally:
-        process.stop()
 
 
-def _on_server(
-    given: dict[str, Any], checks: list[Check], config: FunctionalConfig, base_url: str, kind: str
-) -> int:
-    from benchcore.base.files import make_folder
-    from benchcore.base.logs import LOGGER, RESULT
-    from benchcore.base.text import printable
-    from benchcore.checks.run import Functional, check_verdicts
-    from benchcore.cli.loop import catch_signals, run_loop
-    from benchcore.runs.checks import Verdict
-    from benchcore.show.text import render_functional, result_line
-    from benchcore.version import __version__
-
-    target = read_target(given, base_url)
-    expired = _expired_key(given)
-    if kind == "simulator":
-        target = target.model_copy(update={"api_key": SecretStr(_SIM_KEY)})
-        expired = _SIM_EXPIRED
-    LOGGER.info(
-        "benchcore %s: %s: %d checks, %d at a time",
-        __version__,
-        target.base_url,
-        len(checks),
-        config.concurrency,
-    )
-    for warning in warnings(target):
-        LOGGER.warning("%s", warning)
-    started = dt.datetime.now(dt.UTC)
-    folder = make_folder(Path(given["output"]), started.strftime("%Y%m%dT%H%M%SZ"), given["name"])
-
-    reports: list[FunctionalReport] = []
-
-    async def go() -> tuple[FunctionalReport, list[int]]:
-        machine = Functional(
-            target,
-            checks,
-            config,
-            kind=kind,
-            expired_key=expired,
-            expired_variable=given["expired_key_env"] or "EXPIRED_KEY",
-            key_variable=given["api_key_env"] or "BENCHCORE_API_KEY",
-            fail_fast=given["fail_fast"],
-            on_result=lambda result: LOGGER.info("%s", result_line(result)),
-            on_note=lambda note: LOGGER.info("%s", printable(note)),
-        )
-        caught = catch_signals(machine.interrupt)
-        try:
-            await machine()
-        finally:
-            _save(folder, machine.report, started, given)
-            if any(result.tries for result in machine.report.results):
-                reports.append(machine.report)
-        return machine.report, caught
-
-    try:
-        report, caught = run_loop(go())
-    except TargetError:
-        if reports:  # the server went in mid-run: what was found before is shown all the same
-            show(reports[0], render_functional, as_json=given["as_json"])
-            LOGGER.log(RESULT, "results are in %s", folder)
-        raise
-    show(report, render_functional, as_json=given["as_json"])
-    LOGGER.log(RESULT, "results are in %s", folder)
-    if caught:
-        return 128 + caught[0]
-    unsettled = report.count(Verdict.UNSETTLED)
-    if unsettled and report.judged:
-        LOGGER.warning(
-            "%d checks are unsettled: the server put them off with 429 each time; ask it for less "
-            "with --concurrency 1, or raise its limit",
-            unsettled,
-        )
-    check_verdicts(report)
-    return 0
-
-
-def _expired_key(given: dict[str, Any]) -> str | None:
-    variable = given["expired_key_env"]
-    if variable is None:
-        return None
-    key = os.environ.get(variable)
-    if not key:
+def _expired_key_variable(given: dict[str, Any]) -> str | None:
+    variable: str | None = given["expired_key_env"]
+    if variable is not None and not os.environ.get(variable):
         raise click.UsageError(f"--expired-key-env: the variable {variable} is not set")
-    return key
-
-
-def _save(
-    folder: Path, report: FunctionalReport, started: dt.datetime, given: dict[str, Any]
-) -> None:
-    """Write the folder of the run.
-
-    Raises:
-        ResultsError: it cannot be written.
-    """
-    from benchcore.publish.junit import write_functional
-    from benchcore.runs.run_json import write_head
-
-    try:
-        write_functional(folder, report)
-        write_head(
-            folder,
-            started.isoformat(),
-            report.status,
-            name=given["name"],
-            command=["benchcore", *masked(sys.argv[1:])],
-            target=report.target,
-            labels=values.pairs(given["labels"]),
-        )
-    except OSError as error:
-        raise ResultsError(f"{folder}: cannot be written ({error.strerror})") from None
+    return variable

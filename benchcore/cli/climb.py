@@ -13,8 +13,8 @@ import click
 from benchcore.base.errors import InvalidRunError, ResultsError, TargetError
 from benchcore.cli import climb_options as options
 from benchcore.cli import values
+from benchcore.cli.driver import catch_signals
 from benchcore.cli.eval_options import SIM_ABILITY, Evaluation, read_evaluation
-from benchcore.cli.loop import catch_signals
 from benchcore.cli.target import SERVER, Sectioned, masked, read_target, validated, warnings
 from benchcore.cli.terminal import colored, show_json
 
@@ -95,7 +95,7 @@ def _on_simulator(given: dict[str, Any], progress: Any) -> int:
 
 def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -> int:
     from benchcore.base.logs import LOGGER, RESULT
-    from benchcore.cli.loop import run_loop
+    from benchcore.cli.driver import run_loop
     from benchcore.climbs.climb import TARGET_GONE, Climb
 
     target = read_target(

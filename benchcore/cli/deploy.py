@@ -58,7 +58,7 @@ def deploy(**given: Any) -> int:
     is reached on a cluster without one stays there until `undeploy`.
     """
     from benchcore.base.logs import LOGGER
-    from benchcore.cli.loop import run_loop
+    from benchcore.cli.driver import run_loop
     from benchcore.cli.terminal import QUIET, set_up
     from benchcore.config.scenario import Choice
     from benchcore.scenario.run import ScenarioRun
@@ -103,7 +103,7 @@ async def _deploy(machine: ScenarioRun, folder: Path, *, stays: bool, as_json: b
         ResultsError: `deployed.json` cannot be written.
     """
     from benchcore.base.logs import LOGGER
-    from benchcore.cli.loop import catch_signals
+    from benchcore.cli.driver import catch_signals
     from benchcore.scenario.stage import StageStatus
 
     ended = asyncio.Event()

@@ -322,7 +322,7 @@ def _on_simulator(given: dict[str, Any], plan: EvalPlan | None) -> int:
 def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind: str) -> int:
     from benchcore.base.files import make_folder
     from benchcore.base.logs import LOGGER, RESULT
-    from benchcore.cli.loop import catch_signals, run_loop
+    from benchcore.cli.driver import catch_signals, run_loop
     from benchcore.evals.run import Accuracy, check_score
     from benchcore.show.text import render_accuracy, sample_line
     from benchcore.version import __version__

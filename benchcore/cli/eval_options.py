@@ -13,17 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from benchcore.base.errors import ConfigError, ResultsError, TargetError
+from benchcore.base.errors import ConfigError, TargetError
 from benchcore.cli import values
 from benchcore.cli.target import read_target, validated, warnings
 
 if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
     from benchcore.config.target import Target
-    from benchcore.evals.under_load import Questions
-    from benchcore.metrics.accuracy import AccuracyReport, Sample
-    from benchcore.runs.run import RunResult
-    from benchcore.runs.samples import SampleFile
+    from benchcore.metrics.accuracy import AccuracyReport
 
 
 def read_result(given: dict[str, Any], config: EvalConfig) -> AccuracyReport:
@@ -126,74 +123,6 @@ def check_provider(given: dict[str, Any]) -> None:
 
 SIM_ABILITY: Final = 0.8
 """Of the simulator that a command starts, as a fraction of the questions that it knows."""
-
-
-class Evaluation:
-    """The questions of a climb, and what came of them.
-
-    Args:
-        questions: that are asked.
-    """
-
-    def __init__(self, questions: Questions) -> None:
-        from benchcore.evals.under_load import LoadGrader
-
-        self.questions = questions
-        self.grader = LoadGrader(questions, self._take)
-        self.run: RunResult | None = None
-        """The run that it is of, once there is one."""
-        self._file: SampleFile | None = None
-
-    def _take(self, level: str, repeat: int, sample: Sample) -> None:
-        from benchcore.runs.samples import SampleFile
-
-        assert self.run is not None
-        if self.run.folder is None:
-            return
-        try:
-            if self._file is None:
-                self._file = SampleFile(self.run.folder)
-            self._file.write(sample, level=level, climb_repeat=repeat)
-        except OSError as error:
-            raise ResultsError(
-                f"{self.run.folder}: samples cannot be written ({error.strerror}); free some room"
-            ) from None
-
-    def close(self) -> None:
-        """Write `accuracy.json` beside the samples.
-
-        Raises:
-            ResultsError: it cannot be written.
-        """
-        from benchcore.base.files import replace_file
-        from benchcore.runs.run_json import dump
-        from benchcore.runs.samples import ACCURACY
-
-        if self.run is None or self.run.folder is None or self._file is None:
-            return
-        facts = self.questions.describe()
-        levels = [
-            {"level": level.level, "climb_repeat": level.repeat, **level.accuracy.to_json()}
-            for level in self.run.levels
-            if level.accuracy is not None
-        ]
-        found = {
-            "schema_version": 1,
-            "task": facts["task"],
-            "variant": facts["variant"],
-            "status": self.run.status,
-            "levels": levels,
-            "config": facts["config"],
-            "data": facts["data"],
-            "target": self.run.facts["target"],
-        }
-        try:
-            self._file.close()
-            replace_file(self.run.folder / ACCURACY, dump(found))
-        except OSError as error:
-            raise ResultsError(
-                f"{self.run.folder}: {ACCURACY} cannot be written ({error.strerror})"
-            ) from None
 
 
 def read_evaluation(given: dict[str, Any]) -> Evaluation:

@@ -175,7 +175,7 @@ def _run_matrix(loaded: LoadedMatrix, given: dict[str, Any]) -> int:
     from benchcore.base.clock import stamp_of, utc_now
     from benchcore.base.files import make_folder
     from benchcore.base.logs import LOGGER, RESULT
-    from benchcore.cli.loop import catch_signals, run_loop
+    from benchcore.cli.driver import catch_signals, run_loop
     from benchcore.runs.run_json import dump
     from benchcore.scenario.matrix import MatrixOptions, MatrixRun
     from benchcore.scenario.summary import render_matrix
@@ -279,7 +279,7 @@ def _run(loaded: LoadedScenario, given: dict[str, Any], progress: Any) -> int:
     from benchcore.base.clock import stamp_of, utc_now
     from benchcore.base.files import make_folder
     from benchcore.base.logs import LOGGER
-    from benchcore.cli.loop import catch_signals, run_loop
+    from benchcore.cli.driver import catch_signals, run_loop
     from benchcore.scenario.run import ScenarioRun
 
     folder = given["folder"]

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from benchcore.base.secrets import MASK, hide, masked_fields
+from benchcore.base.secrets import MASK, masked_fields
 from benchcore.cli import values
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from benchcore.config.servers import Asking
     from benchcore.config.target import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 def group(*options: Callable[[F], F], section: str = "") -> Callable[[F], F]:
@@ -188,55 +192,65 @@ _OPTIONS = {
 """Fields whose option has another name."""
 
 
-def validated(build: Any) -> Any:
+def usage_error(error: ValidationError) -> click.UsageError:
+    """Return what pydantic finds wrong in a model of ours, in words of the options."""
+    faults = []
+    for fault in error.errors(include_url=False):
+        field = str(fault["loc"][0]) if fault["loc"] else ""
+        name = "--" + _OPTIONS.get(field, field).replace("_", "-")
+        message = fault["msg"].removeprefix("Value error, ")
+        faults.append(f"{name}: {message}" if fault["loc"] else message)
+    return click.UsageError("; ".join(faults))
+
+
+def validated(build: Callable[[], T]) -> T:
     """Build a model of ours; what pydantic finds wrong becomes one usage error."""
     from pydantic import ValidationError
 
     try:
         return build()
     except ValidationError as error:
-        faults = []
-        for fault in error.errors(include_url=False):
-            field = str(fault["loc"][0]) if fault["loc"] else ""
-            name = "--" + _OPTIONS.get(field, field).replace("_", "-")
-            message = fault["msg"].removeprefix("Value error, ")
-            faults.append(f"{name}: {message}" if fault["loc"] else message)
-        raise click.UsageError("; ".join(faults)) from None
+        raise usage_error(error) from None
+
+
+def read_asking(given: dict[str, Any]) -> Asking:
+    """Return how the options in `SERVER` let a server be asked; what they say is not yet judged.
+
+    Raises:
+        UsageError: the variable for the key is not set.
+    """
+    from benchcore.config.servers import Asking
+
+    variable = given["api_key_env"]
+    if variable and not os.environ.get(variable):
+        raise click.UsageError(f"--api-key-env: the variable {variable} is not set")
+    return Asking.model_construct(
+        api_key_env=variable or None,
+        headers=values.pairs(given["headers"]),
+        extra_body=given["extra_body"] or {},
+        path=given["path"],
+        omit=given["omit"],
+        rename=values.pairs(given["rename"]),
+        insecure=given["insecure"],
+        ca_file=given["ca_file"],
+    )
 
 
 def read_target(given: dict[str, Any], base_url: str, **fields: Any) -> Target:
-    """Make a target of the options in `SERVER`.
+    """Make a target of the options in `SERVER`, for a program that is not ours.
 
     Args:
         given: what the options of a command came to.
         base_url: its address.
         **fields: other fields of the target.
     """
-    from benchcore.config.target import Target
-
-    if fields.get("endpoint") is None:  # then it is that of the address, where one is in it
-        fields.pop("endpoint", None)
-    variable = given["api_key_env"] or "BENCHCORE_API_KEY"
-    key = os.environ.get(variable)
-    if given["api_key_env"] and not key:
-        raise click.UsageError(f"--api-key-env: the variable {variable} is not set")
-    target: Target = validated(
-        lambda: Target(
-            base_url,
-            model=given["model"],
-            api_key=key,
-            headers=values.pairs(given["headers"]),
-            extra_body=given["extra_body"] or {},
-            path=given["path"],
-            omit=given["omit"],
-            rename=values.pairs(given["rename"]),
-            verify=not given["insecure"],
-            ca_file=given["ca_file"],
-            **fields,
+    asking = read_asking(given)
+    key = os.environ.get(asking.api_key_env or "BENCHCORE_API_KEY")
+    return validated(
+        lambda: asking.target(
+            base_url, model=given["model"], key=key, ca_file=asking.ca_file, **fields
         )
     )
-    hide(target.credentials)
-    return target
 
 
 def warnings(target: Target) -> list[str]:

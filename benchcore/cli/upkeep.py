@@ -82,7 +82,7 @@ def new(kind: str, name: str, path: Path | None, *, as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def doctor(*, concurrency: int | None, tps: float | None, seconds: float, as_json: bool) -> int:
     """Tell what this machine can drive and how truly it can measure."""
-    from benchcore.cli.loop import run_loop
+    from benchcore.cli.driver import run_loop
     from benchcore.scenario.doctor import examine
 
     if (concurrency is None) != (tps is None):

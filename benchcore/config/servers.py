@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+
+from benchcore.base.secrets import hide
+from benchcore.config.target import Target
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -170,6 +175,49 @@ class Asking(BaseModel):
         if self.api_key_env is not None and self.api_key_file is not None:
             raise ValueError("give api_key_env or api_key_file, not both")
         return self
+
+    def target(
+        self,
+        base_url: str,
+        *,
+        model: str | None,
+        key: str | None,
+        ca_file: str | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        extra_body: Mapping[str, Any] = MappingProxyType({}),
+        **fields: Any,
+    ) -> Target:
+        """Return a server that is asked in this way; its credentials are hidden from then on.
+
+        Args:
+            base_url: where it is.
+            model: to ask for; `None`: the first that it lists.
+            key: that is in the variable or the file, if there is one.
+            ca_file: certificates to trust, its path as it is.
+            headers: those whose values are in variables.
+            extra_body: fields of every request body, besides its own.
+            **fields: other fields of the target.
+
+        Raises:
+            pydantic.ValidationError: something of it will not do.
+        """
+        if fields.get("endpoint") is None:  # then it is that of the address, where one is in it
+            fields.pop("endpoint", None)
+        target = Target(
+            base_url,
+            model=model,
+            api_key=key,  # pydantic makes it a secret
+            headers={**self.headers, **headers},
+            extra_body={**self.extra_body, **extra_body},
+            omit=self.omit,
+            rename=self.rename,
+            path=self.path,
+            verify=not self.insecure,
+            ca_file=ca_file,
+            **fields,
+        )
+        hide(target.credentials)
+        return target
 
 
 class Provider(Asking):

@@ -6,16 +6,21 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from benchcore.base.errors import ResultsError
+from benchcore.base.files import replace_file
 from benchcore.client.records import Outcome, Record
 from benchcore.client.request import Prompt
 from benchcore.evals.sampling import question_prompt, sample_of
 from benchcore.metrics.accuracy import LevelAccuracy, Sample, by_question, over_all, tally
 from benchcore.metrics.scores import paired_difference
+from benchcore.runs.run_json import dump
+from benchcore.runs.samples import ACCURACY, SampleFile
 
 if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
     from benchcore.config.target import Endpoint
     from benchcore.evals.task import Question, Task
+    from benchcore.runs.run import RunResult
     from benchcore.workload.kinds import TokenCounter
 
 
@@ -116,3 +121,63 @@ class LoadGrader:
         else:
             difference = paired_difference(self._first, scores)
         return LevelAccuracy(questions.task.name, over_all(samples), tally(samples), difference)
+
+
+class LoadEval:
+    """The questions of a climb, and the files of what their answers were worth.
+
+    Args:
+        questions: that are asked.
+    """
+
+    def __init__(self, questions: Questions) -> None:
+        self.questions = questions
+        self.grader = LoadGrader(questions, self._take)
+        self.run: RunResult | None = None
+        """The run that it is of, once there is one."""
+        self._file: SampleFile | None = None
+
+    def _take(self, level: str, repeat: int, sample: Sample) -> None:
+        assert self.run is not None
+        if self.run.folder is None:
+            return
+        try:
+            if self._file is None:
+                self._file = SampleFile(self.run.folder)
+            self._file.write(sample, level=level, climb_repeat=repeat)
+        except OSError as error:
+            raise ResultsError(
+                f"{self.run.folder}: samples cannot be written ({error.strerror}); free some room"
+            ) from None
+
+    def close(self) -> None:
+        """Write `accuracy.json` beside the samples.
+
+        Raises:
+            ResultsError: it cannot be written.
+        """
+        if self.run is None or self.run.folder is None or self._file is None:
+            return
+        facts = self.questions.describe()
+        levels = [
+            {"level": level.level, "climb_repeat": level.repeat, **level.accuracy.to_json()}
+            for level in self.run.levels
+            if level.accuracy is not None
+        ]
+        found = {
+            "schema_version": 1,
+            "task": facts["task"],
+            "variant": facts["variant"],
+            "status": self.run.status,
+            "levels": levels,
+            "config": facts["config"],
+            "data": facts["data"],
+            "target": self.run.facts["target"],
+        }
+        try:
+            self._file.close()
+            replace_file(self.run.folder / ACCURACY, dump(found))
+        except OSError as error:
+            raise ResultsError(
+                f"{self.run.folder}: {ACCURACY} cannot be written ({error.strerror})"
+            ) from None

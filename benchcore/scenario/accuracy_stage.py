@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from benchcore.config.evals import PRESETS, EvalConfig
@@ -10,10 +9,10 @@ from benchcore.config.scenario import AccuracySettings
 from benchcore.evals.custom import is_custom
 from benchcore.evals.data import BUILTIN
 from benchcore.evals.files import EvalFiles
-from benchcore.evals.run import Accuracy, check_score, plan_eval
+from benchcore.evals.run import Accuracy, EvalPlan, check_score, plan_eval
 from benchcore.evals.task import find_task
-from benchcore.metrics.accuracy import Sample
-from benchcore.scenario.stage import BaseStage, StageContext, StagePhase, StagePlan
+from benchcore.metrics.accuracy import AccuracyReport, Sample
+from benchcore.scenario.stage import ServerStage, StageContext, StagePhase, StagePlan
 from benchcore.show.text import sample_line
 
 _FACTS = (
@@ -31,17 +30,34 @@ _FACTS = (
 )
 
 
-class AccuracyStage(BaseStage[AccuracySettings]):
-    """Asks a task's questions and scores the answers."""
+class AccuracyStage(ServerStage[AccuracySettings]):
+    """Asks a task's questions and scores the answers.
+
+    Args:
+        settings: what the scenario says.
+        planned: the questions that a command was asked for, with the samples that are there already
+            where a run is gone on with.
+        show_text: let the page show questions and answers, where they are kept.
+    """
 
     name = "accuracy"
     phase = StagePhase.SCORE
     settings_model = AccuracySettings
     limit_seconds = 12 * 3600.0
 
-    def __init__(self, settings: AccuracySettings) -> None:
+    def __init__(
+        self,
+        settings: AccuracySettings,
+        *,
+        planned: EvalPlan | None = None,
+        show_text: bool = False,
+    ) -> None:
         super().__init__(settings)
-        self._machine: Accuracy | None = None
+        self._planned = planned
+        self._show_text = show_text
+        self.report: AccuracyReport | None = None
+        self.begun = False
+        """Whether anything was written."""
 
     def plan(self, context: StageContext) -> StagePlan:
         """Return the task and how it is asked; its questions are neither read nor fetched."""
@@ -66,15 +82,13 @@ class AccuracyStage(BaseStage[AccuracySettings]):
             TargetError: the server is not there.
             VerdictError: the score is below what it must be.
         """
-        settings = self.settings
-        config = self._config(context)
-        plan = await plan_eval(
-            self._task(context),
-            config,
-            _beside(context.base, settings.data) or context.environ.get("BENCHCORE_DATA"),
-            _beside(context.base, settings.few_shot_data),
+        plan = self._planned or await self._plan(context)
+        files = EvalFiles(
+            context.folder,
+            page="report.html" if context.alone else "accuracy.html",
+            show_text=self._show_text,
+            beside=lambda report: self._write_head(context, report),
         )
-        files = EvalFiles(context.folder, page="accuracy.html")
 
         def take(sample: Sample) -> None:
             files.write(sample)
@@ -82,35 +96,43 @@ class AccuracyStage(BaseStage[AccuracySettings]):
             context.tell(sample_line(sample, len(report.samples), report.planned))
 
         self._machine = machine = Accuracy(
-            context.target(
-                settings.extra_body,
-                endpoint=settings.asked_endpoint,
-                stream=settings.stream,
-                timeouts=settings.timeouts,
-            ),
+            self.target(context),
             plan.task,
             plan.questions,
             plan.config,
             data=plan.data,
             kind=context.kind,
+            done=plan.done,
             on_ready=files.begin,
             on_sample=take,
         )
+        self.report = machine.report
         try:
             await machine()
         finally:
             found: dict[str, Any] = machine.report.to_json()
             self.facts = {name: found[name] for name in _FACTS} | {"status": found["status"]}
             self.notes = list(machine.report.notes)
+            self.begun = files.begun
             files.finish(machine.report)
         check_score(machine.report)
 
-    def interrupt(self) -> bool:
-        """Ask no more."""
-        if self._machine is None:
-            return False
-        self._machine.interrupt()
-        return True
+    async def _plan(self, context: StageContext) -> EvalPlan:
+        settings = self.settings
+        data, shots = (
+            name if name is None or name == BUILTIN else context.beside(name)
+            for name in (settings.data, settings.few_shot_data)
+        )
+        return await plan_eval(
+            self._task(context),
+            self._config(context),
+            data or context.environ.get("BENCHCORE_DATA"),
+            shots,
+        )
+
+    def _write_head(self, context: StageContext, report: AccuracyReport) -> None:
+        if context.alone:
+            context.write_head(report.status, report.target)
 
     def _config(self, context: StageContext) -> EvalConfig:
         settings = self.settings
@@ -126,10 +148,4 @@ class AccuracyStage(BaseStage[AccuracySettings]):
 
     def _task(self, context: StageContext) -> str:
         task = self.settings.task
-        return str(context.base / task) if is_custom(task) else task
-
-
-def _beside(base: Path, data: str | None) -> str | None:
-    if data is None or data == BUILTIN:
-        return data
-    return str(base / data)
+        return context.beside(task) if is_custom(task) else task

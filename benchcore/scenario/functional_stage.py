@@ -8,6 +8,7 @@ from typing import Any
 from benchcore.base.errors import (
     ResultsError,
 )
+from benchcore.base.text import printable
 from benchcore.checks.catalogue import chosen_checks
 from benchcore.checks.check import Check
 from benchcore.checks.run import Functional, check_verdicts
@@ -15,21 +16,35 @@ from benchcore.config.checks import FunctionalConfig
 from benchcore.config.scenario import FunctionalSettings
 from benchcore.publish.junit import write_functional
 from benchcore.runs.checks import FunctionalReport, Verdict
-from benchcore.scenario.stage import BaseStage, StageContext, StagePhase, StagePlan
+from benchcore.scenario.stage import ServerStage, StageContext, StagePhase, StagePlan
 from benchcore.show.text import result_line
 
 
-class FunctionalStage(BaseStage[FunctionalSettings]):
-    """Makes the smoke checks, or the suites that the scenario names."""
+class FunctionalStage(ServerStage[FunctionalSettings]):
+    """Makes the smoke checks, or the suites that the scenario names.
+
+    Args:
+        settings: what the scenario says.
+        chosen: the checks that a command was asked for, and how they are made.
+        expired_key: the key that the simulator takes for an expired one.
+    """
 
     name = "functional"
     phase = StagePhase.CHECK
     settings_model = FunctionalSettings
     limit_seconds = 1800.0
 
-    def __init__(self, settings: FunctionalSettings) -> None:
+    def __init__(
+        self,
+        settings: FunctionalSettings,
+        *,
+        chosen: tuple[list[Check], FunctionalConfig] | None = None,
+        expired_key: str | None = None,
+    ) -> None:
         super().__init__(settings)
-        self._machine: Functional | None = None
+        self._chosen = chosen
+        self._expired_key = expired_key
+        self.report: FunctionalReport | None = None
 
     def plan(self, context: StageContext) -> StagePlan:
         """Return the suites, with how many checks each has."""
@@ -56,19 +71,22 @@ class FunctionalStage(BaseStage[FunctionalSettings]):
         """
         checks, config = self._checks(context)
         expired = self.settings.expired_key_env
+        key = self._expired_key
+        if expired is not None and key is None:
+            key = context.variable(expired, "stages.functional.expired_key_env")
         self._machine = machine = Functional(
-            context.target(),
+            self.target(context),
             checks,
             config,
             kind=context.kind,
-            expired_key=None
-            if expired is None
-            else context.variable(expired, "stages.functional.expired_key_env"),
+            expired_key=key,
+            expired_variable=expired or "EXPIRED_KEY",
             key_variable=context.asking.api_key_env or "BENCHCORE_API_KEY",
             fail_fast=self.settings.fail_fast,
             on_result=lambda result: context.tell(result_line(result)),
-            on_note=context.tell,
+            on_note=lambda note: context.tell(printable(note)),
         )
+        self.report = machine.report
         try:
             await machine()
         finally:
@@ -79,21 +97,18 @@ class FunctionalStage(BaseStage[FunctionalSettings]):
                 raise ResultsError(
                     f"{context.folder}: cannot be written ({error.strerror})"
                 ) from None
+            if context.alone:
+                context.write_head(machine.report.status, machine.report.target)
         unsettled = machine.report.count(Verdict.UNSETTLED)
-        if unsettled and machine.report.judged:
+        if unsettled and machine.report.judged and not context.alone:
             context.tell(
                 f"{unsettled} checks are unsettled: the server put them off with 429 each time"
             )
         check_verdicts(machine.report)
 
-    def interrupt(self) -> bool:
-        """Make no more checks."""
-        if self._machine is None:
-            return False
-        self._machine.interrupt()
-        return True
-
     def _checks(self, context: StageContext) -> tuple[list[Check], FunctionalConfig]:
+        if self._chosen is not None:
+            return self._chosen
         settings = self.settings
         names = FunctionalConfig.model_fields
         given = {

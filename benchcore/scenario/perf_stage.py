@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ValidationError
 
@@ -15,18 +15,27 @@ from benchcore.base.errors import (
     VerdictError,
 )
 from benchcore.climbs.climb import TARGET_GONE, Climb
-from benchcore.climbs.plan import SHAPE, Part, climb_parts, steps
+from benchcore.climbs.plan import SHAPE, Part, climb_config, climb_parts, steps
 from benchcore.config.climb import ClimbFields
 from benchcore.config.scenario import PerfSettings
 from benchcore.runs.run import RunResult
-from benchcore.scenario.stage import BaseStage, StageContext, StagePhase, StagePlan
+from benchcore.scenario.stage import ServerStage, StageContext, StagePhase, StagePlan
+
+if TYPE_CHECKING:
+    from benchcore.config.target import Target
+    from benchcore.evals.under_load import LoadEval
 
 _YAML = (".yaml", ".yml", ".jsonl")
 _FIGURES = ("ttft", "tpot", "itl", "e2e")
 
 
-class PerfStage(BaseStage[PerfSettings]):
-    """Climbs the levels that the scenario or the matrix names."""
+class PerfStage(ServerStage[PerfSettings]):
+    """Climbs the levels that the scenario or the matrix names.
+
+    Args:
+        settings: what the scenario says.
+        evaluation: questions to ask instead of the workload, each level's answers scored.
+    """
 
     name = "perf"
     phase = StagePhase.LOAD
@@ -34,13 +43,15 @@ class PerfStage(BaseStage[PerfSettings]):
     limit_seconds = 4 * 3600.0
     warnable: ClassVar[frozenset[int]] = frozenset({4, 5})
 
-    def __init__(self, settings: PerfSettings) -> None:
+    def __init__(self, settings: PerfSettings, *, evaluation: LoadEval | None = None) -> None:
         super().__init__(settings)
-        self._climb: Climb | None = None
+        self._evaluation = evaluation
+        self.result: RunResult | None = None
+        """What was measured, once it began."""
 
     def plan(self, context: StageContext) -> StagePlan:
         """Return the levels, with how long each is."""
-        parts = self._parts(context)
+        parts = self.parts(context)
         found = StagePlan(facts={"levels": [], "valid": None})
         seconds = 0.0
         known = True
@@ -64,60 +75,71 @@ class PerfStage(BaseStage[PerfSettings]):
             TargetError: the server does not answer, or not one request ended well.
             VerdictError: not even the lowest level met the objectives.
         """
-        settings = self.settings
-        target = context.target(
-            settings.extra_body,
-            endpoint=settings.asked_endpoint,
-            stream=settings.stream,
-            timeouts=settings.timeouts,
-            allow_empty=settings.allow_empty,
-        )
+        settings, evaluation = self.settings, self._evaluation
         tokenizer = settings.tokenizer
-        self._climb = climb = Climb(
-            target,
-            self._parts(context),
+        self._machine = climb = Climb(
+            self.target(context),
+            self.parts(context),
             folder=context.folder,
             name=context.scenario.id,
             labels=context.labels,
             command=context.command,
             kind=context.kind,
-            tokenizer=None if tokenizer is None else str(context.base / tokenizer),
+            tokenizer=None if tokenizer is None else context.beside(tokenizer),
+            grader=None if evaluation is None else evaluation.grader,
             sinks=settings.sinks,
             allow_simulator=context.allow_simulator,
             progress=context.progress,
         )
+        self.result = run = climb.run
+        if evaluation is not None:
+            evaluation.run = run
         try:
             await climb()
         finally:
-            self.facts = _climb_facts(climb.run)
-        self.notes = [note for level in climb.run.levels for note in level.findings]
-        _judge(climb.run, slos=bool(self._slos(context)))
+            self.facts = _climb_facts(run)
+            if evaluation is not None:
+                evaluation.close()
+        self.notes = [note for level in run.levels for note in level.findings]
+        if not context.alone:  # a command says it in words of its own, once the table is there
+            _judge(run, slos=bool(self._slos(context)))
 
-    def interrupt(self) -> bool:
-        """End the level early; what was measured is kept."""
-        if self._climb is None:
-            return False
-        self._climb.interrupt()
-        return True
+    def target(self, context: StageContext) -> Target:
+        """Return the server as the climb asks it."""
+        found = super().target(context)
+        return found.model_copy(update={"allow_empty": self.settings.allow_empty})
 
     def _slos(self, context: StageContext) -> tuple[str, ...]:
         return (*context.scenario.slos, *self.settings.slos)
 
-    def _parts(self, context: StageContext) -> list[Part]:
-        settings = self.settings
+    def parts(self, context: StageContext) -> list[Part]:
+        """Return the workloads, each with its climb.
+
+        Raises:
+            ConfigError: they will not do.
+        """
+        settings, evaluation = self.settings, self._evaluation
         said = settings.model_fields_set
         given = {name: getattr(settings, name) for name in ClimbFields.model_fields if name in said}
         given["slos"] = self._slos(context)
         shape = {name: value for name in SHAPE if (value := getattr(settings, name)) is not None}
         workload = settings.workload
         if workload is not None and workload.endswith(_YAML):
-            workload = str(context.base / workload)
+            workload = context.beside(workload)
         # A server caches prompts that it has seen: each run has its own, unless told.
         seed = secrets.randbelow(2**31) if settings.seed is None else settings.seed
         given.pop("seed", None)
         try:
-            parts = climb_parts(workload, shape, given, seed)
+            if evaluation is None:
+                parts = climb_parts(workload, shape, given, seed)
+            else:
+                # Each question once a level, unless something else is said.
+                questions = evaluation.questions
+                config = climb_config(given, {"requests": len(questions)}, seed)
+                parts = [Part(questions.name, questions, config)]
         except ValidationError as error:
+            if context.option_fault is not None:
+                raise context.option_fault(error) from None
             faults = [
                 fault["msg"].removeprefix("Value error, ")
                 for fault in error.errors(include_url=False)

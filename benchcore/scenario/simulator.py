@@ -108,5 +108,7 @@ class SimulatorStage(BaseStage[StageSettings]):
         Raises:
             TargetError: it did not come up.
         """
+        key = self._options.api_key
+        context.launched_key = None if key is None else key.get_secret_value()
         context.launcher = launcher = SimulatorServer(self._options)
         context.base_url = (await launcher.start()).base_url

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeV
 from pydantic import ValidationError
 
 from benchcore.base.errors import BenchcoreError, ConfigError, ResultsError
-from benchcore.base.secrets import hide, secret_values
+from benchcore.base.secrets import secret_values
 from benchcore.config.scenario import (
+    Asked,
     FunctionalSettings,
     RunType,
     Scenario,
@@ -23,11 +25,11 @@ from benchcore.config.scenario import (
     StageSettings,
 )
 from benchcore.config.servers import Asking
-from benchcore.config.target import Target
 from benchcore.runs.run_json import write_head
 from benchcore.show.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from benchcore.config.target import Target
     from benchcore.metrics.accuracy import Status
     from benchcore.servers.health import Launcher
 
@@ -295,33 +297,27 @@ class StageContext:
         Raises:
             ConfigError: what the scenario says of it will not do, or it has no address yet.
         """
-        if self.base_url is None:
+        if self.base_url is None and not self.alone:
             raise ConfigError("the server has no address: it has not been launched")
-        return self.target_at(self.base_url, extra_body, **fields)
+        return self.target_at(self.base_url or NOWHERE, extra_body, **fields)
 
     def target_at(
         self, base_url: str, extra_body: Mapping[str, Any] | None = None, **fields: Any
     ) -> Target:
         """Return the server as a target, wherever it is; see `target`."""
         asking = self.asking
-        if fields.get("endpoint") is None:  # then it is that of the address, where one is in it
-            fields.pop("endpoint", None)
         secret = {
             name: self.variable(variable, f"header_envs.{name}")
             for name, variable in asking.header_envs.items()
         }
         try:
-            target = Target(
+            return asking.target(
                 base_url,
                 model=self.scenario.model,
-                api_key=self.key(),  # pydantic makes it a secret
-                headers={**asking.headers, **secret},
-                extra_body={**asking.extra_body, **(extra_body or {})},
-                omit=asking.omit,
-                rename=asking.rename,
-                path=asking.path,
-                verify=not asking.insecure,
+                key=self.key(),
                 ca_file=None if asking.ca_file is None else self.beside(asking.ca_file),
+                headers=secret,
+                extra_body=extra_body or {},
                 **fields,
             )
         except ValidationError as error:
@@ -333,8 +329,6 @@ class StageContext:
                 for fault in error.errors(include_url=False, include_input=False)
             ]
             raise ConfigError("; ".join(faults)) from None
-        hide(target.credentials)
-        return target
 
 
 class Stage(Protocol):
@@ -390,6 +384,14 @@ class Stage(Protocol):
         ...
 
 
+class Interruptible(Protocol):
+    """What does the work of a stage."""
+
+    def interrupt(self) -> None:
+        """End soon, a second time: now."""
+        ...
+
+
 class BaseStage(Generic[S]):
     """A stage that is nothing yet; the base of those that come with benchcore."""
 
@@ -410,6 +412,45 @@ class BaseStage(Generic[S]):
     def interrupt(self) -> bool:
         """Let it be cancelled."""
         return False
+
+
+class ServerStage(BaseStage[S], ABC):
+    """A stage that asks a server which is up, by a machine that can be interrupted."""
+
+    def __init__(self, settings: S) -> None:
+        super().__init__(settings)
+        self._machine: Interruptible | None = None
+
+    @abstractmethod
+    def plan(self, context: StageContext) -> StagePlan:
+        """Return what it would do; see `Stage`."""
+
+    @abstractmethod
+    async def run(self, context: StageContext) -> None:
+        """Do it; see `Stage`."""
+
+    def target(self, context: StageContext) -> Target:
+        """Return the server as this stage asks it.
+
+        Raises:
+            ConfigError: what is said of it will not do.
+        """
+        asked = self.settings
+        if not isinstance(asked, Asked):
+            return context.target()
+        return context.target(
+            asked.extra_body,
+            endpoint=asked.asked_endpoint,
+            stream=asked.stream,
+            timeouts=asked.timeouts,
+        )
+
+    def interrupt(self) -> bool:
+        """End early, again: now; what was found is kept."""
+        if self._machine is None:
+            return False
+        self._machine.interrupt()
+        return True
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ import pytest
 
 from benchcore.base.errors import ConfigError, TargetError
 from benchcore.cli.deploy import _deploy, _deployed
-from benchcore.cli.loop import catch_signals
+from benchcore.cli.driver import catch_signals
 from benchcore.scenario.stage import StagePart, StageStatus
 from tests.conftest import is_there
 

@@ -1,0 +1,225 @@
+"""Driver: what commands that ask a server have around their work: target, loop, signals, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import click
+
+from benchcore.cli.target import masked, read_asking, usage_error, warnings
+from benchcore.cli.terminal import QUIET, set_up
+from benchcore.cli.values import pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from benchcore.config.target import Target
+    from benchcore.scenario.one_stage import OneStageRun
+    from benchcore.scenario.stage import ServerStage
+    from benchcore.show.progress import TerminalProgress
+    from benchcore.sim.options import SimOptions
+
+
+T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Machine(Protocol[R_co]):
+    """What runs on the loop of a command."""
+
+    def interrupt(self, number: int) -> None:
+        """End soon, by this signal; a second time: now."""
+        ...
+
+    def __call__(self) -> Coroutine[Any, Any, R_co]:
+        """Run."""
+        ...
+
+
+def start_logs(given: Mapping[str, Any], before: Callable[[], None] = lambda: None) -> None:
+    """Send messages to stderr as the options say.
+
+    Args:
+        given: what the options of a command came to.
+        before: called before each line, to take a live line away.
+    """
+    level = QUIET if given["quiet"] else given.get("log_level", "info")
+    set_up(sys.stderr, level, as_json=given["log_format"] == "json", before=before)
+
+
+def start_progress(given: Mapping[str, Any]) -> TerminalProgress:
+    """Return what draws the live line, where there is to be one, and send messages around it."""
+    from benchcore.show.progress import TerminalProgress
+
+    live = sys.stderr.isatty() and not given["no_progress"] and given["log_format"] == "text"
+    progress = TerminalProgress(
+        sys.stderr,
+        live=live and not given["quiet"],
+        interval_seconds=given.get("progress_interval", 10.0),
+    )
+    start_logs(given, progress.clear)
+    return progress
+
+
+def is_simulated(given: Mapping[str, Any], what: str) -> bool:
+    """Return whether a command starts the simulator, and say so where it does.
+
+    Args:
+        given: what the options of a command came to.
+        what: is done with it.
+
+    Raises:
+        UsageError: it is asked for, and so is another server.
+    """
+    from benchcore.base.logs import LOGGER
+
+    if given["base_url"] and given["simulator"]:
+        raise click.UsageError("--sim starts a server of its own: leave --base-url out")
+    if given["base_url"]:
+        return False
+    asked = "" if given["simulator"] else " (no --base-url was given)"
+    LOGGER.warning("SIMULATOR: %s the built-in simulated server%s", what, asked)
+    return True
+
+
+def one_stage(
+    given: Mapping[str, Any],
+    stage: ServerStage[Any],
+    first_line: Callable[[Target], str],
+    *,
+    name: str,
+    base_url: str | None = None,
+    kind: str = "server",
+    simulator: SimOptions | None = None,
+    folder: Path | None = None,
+    labels: Mapping[str, str] | None = None,
+    progress: TerminalProgress | None = None,
+) -> OneStageRun:
+    """Return the run of the one stage that a command is.
+
+    Args:
+        given: what the options of the command came to.
+        stage: it.
+        first_line: says of the server what is about to be done.
+        name: of the run.
+        base_url: of the server, instead of that in the options.
+        kind: `server` or `simulator`.
+        simulator: how the simulator is started; `None`: it is not.
+        folder: of the run that is gone on with.
+        labels: that it has, besides those of the options.
+        progress: draws the live line.
+
+    Raises:
+        UsageError: the options make no server to be asked.
+    """
+    from benchcore.base.logs import LOGGER
+    from benchcore.scenario.one_stage import Aim, OneStageRun, Place
+
+    def begins(target: Target) -> None:
+        LOGGER.info("%s", first_line(target))
+        for warning in warnings(target):
+            LOGGER.warning("%s", warning)
+
+    address = None if simulator is not None else base_url or given["base_url"]
+    return OneStageRun(
+        stage,
+        Aim(read_asking(dict(given)), address, given["model"], kind, simulator, usage_error),
+        Place(
+            Path(given["output"]),
+            name,
+            folder,
+            {**(labels or {}), **pairs(given["labels"])},
+            ["benchcore", *masked(sys.argv[1:])],
+        ),
+        begins=begins,
+        tell=lambda line: LOGGER.info("%s", line),
+        progress=progress,
+        allow_simulator=given.get("allow_simulator", False),
+    )
+
+
+def drive(machine: Machine[T], begin: Callable[[], None] = lambda: None) -> T:
+    """Run a machine to its end on a loop of its own; signals interrupt it.
+
+    Args:
+        machine: what is run.
+        begin: called on the loop before it.
+    """
+
+    async def go() -> T:
+        caught = catch_signals(lambda: machine.interrupt(caught[-1]))
+        begin()
+        return await machine()
+
+    return run_loop(go())
+
+
+def tell_where(folder: Path) -> None:
+    """Say where the results are, also where --quiet says nothing else."""
+    from benchcore.base.logs import LOGGER, RESULT
+
+    LOGGER.log(RESULT, "results are in %s", folder)
+
+
+def run_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on a new event loop."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(work)
+    done: T = uvloop.run(work)
+    return done
+
+
+def catch_signals(interrupt: Callable[[], None]) -> list[int]:
+    """Let SIGINT, SIGTERM and SIGHUP interrupt, on the running loop.
+
+    Args:
+        interrupt: called at each of them.
+
+    Returns:
+        What has come so far.
+    """
+    from benchcore.base.logs import LOGGER
+
+    caught: list[int] = []
+    loop = asyncio.get_running_loop()
+    terminals = [number for number in (1, 2) if os.isatty(number)]
+
+    def on_signal(number: int) -> None:
+        caught.append(number)
+        _leave(terminals)
+        if len(caught) == 1:
+            LOGGER.warning("stopping: what is in flight may end; again to stop at once")
+        interrupt()
+
+    for number in _asking():
+        loop.add_signal_handler(number, on_signal, number)
+    return caught
+
+
+def _asking() -> list[signal.Signals]:
+    """Return the signals that ask a command to end."""
+    found = [signal.SIGINT, signal.SIGTERM]
+    # Under nohup it is ignored from the start, and the command is to outlive its terminal.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        found.append(signal.SIGHUP)
+    return found
+
+
+def _leave(terminals: Iterable[int]) -> None:
+    """Send what is still said to nobody, where a terminal has been closed.
+
+    Writing to a closed one is an I/O error, which would end the command before its clean-up.
+    """
+    for number in terminals:
+        if not os.isatty(number):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
