@@ -12,20 +12,20 @@ import click
 
 from benchcore.base.errors import InvalidRunError, ResultsError, TargetError
 from benchcore.cli import climb_options as options
-from benchcore.cli import values
-from benchcore.cli.driver import catch_signals
-from benchcore.cli.eval_options import SIM_ABILITY, Evaluation, read_evaluation
-from benchcore.cli.target import SERVER, Sectioned, masked, read_target, validated, warnings
+from benchcore.cli.driver import tell_where
+from benchcore.cli.eval_options import SIM_ABILITY, read_evaluation
+from benchcore.cli.target import SERVER, Sectioned, validated
 from benchcore.cli.terminal import colored, show_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchcore.climbs.climb import Climb
     from benchcore.climbs.plan import Part
     from benchcore.config.target import Target
     from benchcore.publish.pushgateway import Pushgateway
     from benchcore.runs.run import RunResult
+    from benchcore.scenario.perf_stage import PerfStage
+    from benchcore.sim.options import SimOptions
 
 
 @click.command(cls=Sectioned, epilog=options.EXAMPLES)
@@ -43,124 +43,81 @@ def climb(**given: Any) -> int:
     Every level is measured by itself, and the next one puts on more load. Without --base-url the
     built-in simulated server is measured.
     """
-    from benchcore.cli.terminal import QUIET, set_up
-    from benchcore.show.progress import TerminalProgress
+    from benchcore.cli.driver import drive, is_simulated, one_stage, start_progress
 
     if given["concurrency"] is not None and given["rate"] is not None:
         raise click.UsageError("--concurrency is a closed loop and --rate an open one: give one")
-    live = sys.stderr.isatty() and not given["no_progress"] and given["log_format"] == "text"
-    progress = TerminalProgress(
-        sys.stderr, live=live and not given["quiet"], interval_seconds=given["progress_interval"]
-    )
-    level = QUIET if given["quiet"] else given["log_level"]
-    set_up(sys.stderr, level, as_json=given["log_format"] == "json", before=progress.clear)
+    progress = start_progress(given)
     if given["eval_task"] is not None and given["workload"] is not None:
         raise click.UsageError("--eval brings its own questions: leave --workload out")
     if given["eval_settings"] and given["eval_task"] is None:
         raise click.UsageError("--eval-set goes with --eval")
     if given["seed"] is None:
         given["seed"] = secrets.randbelow(2**31)
-    if given["base_url"] and not given["simulator"]:
-        return _on_server(given, given["base_url"], "server", progress)
-    if given["simulator"] and given["base_url"]:
-        raise click.UsageError("--sim starts a server of its own: leave --base-url out")
-    return _on_simulator(given, progress)
-
-
-def _on_simulator(given: dict[str, Any], progress: Any) -> int:
-    from benchcore.base.logs import LOGGER
-    from benchcore.sim.options import SimOptions, SimProfile
-    from benchcore.sim.process import SimulatorProcess
-
-    options = SimOptions()
-    if given["eval_task"] is not None:
-        from benchcore.evals.custom import is_custom
-        from benchcore.evals.data import BUILTIN
-
-        if given["eval_data"] is None and not is_custom(given["eval_task"]):
-            given["eval_data"] = BUILTIN
-        options = SimOptions(profile=SimProfile.named("default", ability=SIM_ABILITY))
-    given["input_tokens"] = given["input_tokens"] or (None if given["workload"] else "128")
-    given["output_tokens"] = given["output_tokens"] or (None if given["workload"] else "16")
-    asked = "" if given["simulator"] else " (no --base-url was given)"
-    LOGGER.warning("SIMULATOR: these are the figures of the built-in simulated server%s", asked)
-    if given["print_request"] or given["dry_run"]:
-        return _on_server(given, "http://127.0.0.1", "simulator", progress)
-    process = SimulatorProcess(options).start()
-    try:
-        return _on_server(given, process.base_url, "simulator", progress)
-    finally:
-        process.stop()
-
-
-def _on_server(given: dict[str, Any], base_url: str, kind: str, progress: Any) -> int:
-    from benchcore.base.logs import LOGGER, RESULT
-    from benchcore.cli.driver import run_loop
-    from benchcore.climbs.climb import TARGET_GONE, Climb
-
-    target = read_target(
+    simulator = None
+    if is_simulated(given, "these are the figures of"):
+        simulator = _simulator(given)
+    kind = "server" if simulator is None else "simulator"
+    stage = _stage(given)
+    parts: list[Part] = []
+    machine = one_stage(
         given,
-        base_url,
-        endpoint=given["endpoint"],
-        stream=given["stream"],
-        timeouts=given["timeout"] or {},
-        allow_empty=given["allow_empty"],
+        stage,
+        lambda target: _first_line(target, parts),
+        name=given["name"],
+        kind=kind,
+        simulator=simulator,
+        progress=progress,
     )
-    given["endpoint"] = target.endpoint
-    evaluation = None if given["eval_task"] is None else read_evaluation(given)
-    parts = _parts(given) if evaluation is None else [_eval_part(given, evaluation)]
+    if given["eval_task"] is not None:
+        stage.evaluation = read_evaluation(given, machine.target.endpoint)
+    parts += stage.parts(machine.context)
     if given["dry_run"]:
-        return _dry_run(target, parts, as_json=given["as_json"])
+        return _dry_run(machine.target, parts, as_json=given["as_json"])
     if given["print_request"]:
-        return asyncio.run(_print_request(target, parts[0]))
+        return asyncio.run(_print_request(machine.target, parts[0]))
     gateway = _gateway(given, kind) if given["push"] else None
-    LOGGER.info("%s", _first_line(target, parts))
-    for warning in warnings(target):
-        LOGGER.warning("%s", warning)
+    drive(machine)
+    progress.clear()
+    run = stage.result
+    if run is not None:
+        _print_result(run, as_json=given["as_json"])
+    if machine.error is None and machine.folder is not None:
+        _write_reports(machine.folder)
+        tell_where(machine.folder)
+        if gateway is not None and not machine.signal:
+            _push(machine.folder, gateway)
+    code = machine.end()
+    if run is not None and not code:
+        _judge(run)
+    return code
 
-    async def go() -> tuple[Climb, int]:
-        machine = Climb(
-            target,
-            parts,
-            output=given["output"],
-            name=given["name"],
-            labels=values.pairs(given["labels"]),
-            command=["benchcore", *masked(sys.argv[1:])],
-            kind=kind,
-            tokenizer=given["tokenizer"],
-            grader=None if evaluation is None else evaluation.grader,
-            sinks=given["sinks"],
-            allow_simulator=given["allow_simulator"],
-            progress=progress,
-        )
-        if evaluation is not None:
-            evaluation.run = machine.run
-        caught = catch_signals(machine.interrupt)
-        try:
-            await machine()
-        finally:
-            progress.clear()
-            if evaluation is not None:
-                evaluation.close()
-            _print_result(machine.run, as_json=given["as_json"])
-        return machine, 128 + caught[0] if caught else 0
 
-    machine, code = run_loop(go())
-    run = machine.run
-    if run.folder is not None:
-        _write_reports(run.folder)
-        LOGGER.log(RESULT, "results are in %s", run.folder)
-        if gateway is not None and not code:
-            _push(run.folder, gateway)
-    if code:
-        return code
+def _judge(run: RunResult) -> None:
+    from benchcore.climbs.climb import TARGET_GONE
+
     if run.stopped == TARGET_GONE:
         raise TargetError(run.error)
     if run.levels and not any(level.ok for level in run.levels):
         raise TargetError("not one request ended ok; see the findings above")
     if not run.valid:
         raise InvalidRunError("the run is invalid: it measured the load generator; see above")
-    return 0
+
+
+def _simulator(given: dict[str, Any]) -> SimOptions:
+    """Return how the simulator is started, and let what is asked be of its size."""
+    from benchcore.sim.options import SimOptions, SimProfile
+
+    given["input_tokens"] = given["input_tokens"] or (None if given["workload"] else "128")
+    given["output_tokens"] = given["output_tokens"] or (None if given["workload"] else "16")
+    if given["eval_task"] is None:
+        return SimOptions()
+    from benchcore.evals.custom import is_custom
+    from benchcore.evals.data import BUILTIN
+
+    if given["eval_data"] is None and not is_custom(given["eval_task"]):
+        given["eval_data"] = BUILTIN
+    return SimOptions(profile=SimProfile.named("default", ability=SIM_ABILITY))
 
 
 def _gateway(given: dict[str, Any], kind: str) -> Pushgateway:
@@ -213,62 +170,27 @@ def _print_result(run: RunResult, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _own_load(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what the user said of the load, as fields of a climb."""
-    fields = {
-        "concurrency": given["concurrency"],
-        "rate": given["rate"],
-        "arrival": given["arrival"],
-        "max_inflight": given["max_inflight"],
-        "requests": given["requests"],
-        "duration_seconds": given["duration"],
-        "repeats": given["repeats"],
-        "ramp_seconds": given["ramp"],
-        "think_time_seconds": given["think_time"],
-        "drain_seconds": given["drain"],
-        "idle_seconds": given["idle"],
-        **(given["warmup"] or {}),
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+_RENAMED = {
+    "duration": "duration_seconds",
+    "ramp": "ramp_seconds",
+    "think_time": "think_time_seconds",
+    "drain": "drain_seconds",
+    "idle": "idle_seconds",
+    "timeout": "timeouts",
+}
+"""Options whose setting has another name."""
 
 
-def _said(given: dict[str, Any]) -> dict[str, Any]:
-    """Return what the user said of the climb."""
-    passed = (
-        "stop_on_failures",
-        "stop_on_slo",
-        "stop_when_flat",
-        "flat_gain",
-        "flat_patience",
-        "count_failures",
-        "before_level",
-        "reset_prefix_cache",
-        "kernel_stamps",
-        "save_events",
-        "save_text",
-        "slos",
-    )
-    return {**_own_load(given), **{name: given[name] for name in passed}}
+def _stage(given: dict[str, Any]) -> PerfStage:
+    """Return the climb that the options say: what is not given is left to its defaults."""
+    from benchcore.config.scenario import PerfSettings
+    from benchcore.scenario.perf_stage import PerfStage
 
-
-def _eval_part(given: dict[str, Any], evaluation: Evaluation) -> Part:
-    from benchcore.climbs.plan import Part, climb_config
-
-    questions = evaluation.questions
-    # Each question once a level, unless the user says otherwise.
-    load = {"requests": len(questions)}
-    config = validated(lambda: climb_config(_said(given), load, given["seed"]))
-    return Part(questions.name, questions, config)
-
-
-def _parts(given: dict[str, Any]) -> list[Part]:
-    from benchcore.climbs.plan import SHAPE, climb_parts
-
-    shape = {name: given[name] for name in SHAPE if given[name] is not None}
-    found: list[Part] = validated(
-        lambda: climb_parts(given["workload"], shape, _said(given), given["seed"])
-    )
-    return found
+    named = {_RENAMED.get(name, name): value for name, value in given.items()}
+    named |= given["warmup"] or {}
+    fields = PerfSettings.model_fields.keys() - {"extra_body"}  # that is the target's already
+    said = {name: named[name] for name in fields if named.get(name) is not None}
+    return PerfStage(validated(lambda: PerfSettings.model_validate(said)))
 
 
 def _dry_run(target: Target, parts: list[Part], *, as_json: bool) -> int:

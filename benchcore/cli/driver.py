@@ -67,6 +67,16 @@ def start_progress(given: Mapping[str, Any]) -> TerminalProgress:
     return progress
 
 
+def refuse_two_servers(given: Mapping[str, Any]) -> None:
+    """Refuse options that name two servers.
+
+    Raises:
+        UsageError: they do.
+    """
+    if given["base_url"] and given["simulator"]:
+        raise click.UsageError("--sim starts a server of its own: leave --base-url out")
+
+
 def is_simulated(given: Mapping[str, Any], what: str) -> bool:
     """Return whether a command starts the simulator, and say so where it does.
 
@@ -79,8 +89,7 @@ def is_simulated(given: Mapping[str, Any], what: str) -> bool:
     """
     from benchcore.base.logs import LOGGER
 
-    if given["base_url"] and given["simulator"]:
-        raise click.UsageError("--sim starts a server of its own: leave --base-url out")
+    refuse_two_servers(given)
     if given["base_url"]:
         return False
     asked = "" if given["simulator"] else " (no --base-url was given)"
@@ -129,7 +138,7 @@ def one_stage(
     address = None if simulator is not None else base_url or given["base_url"]
     return OneStageRun(
         stage,
-        Aim(read_asking(dict(given)), address, given["model"], kind, simulator, usage_error),
+        Aim(read_asking(given), address, given["model"], kind, simulator, usage_error),
         Place(
             Path(given["output"]),
             name,

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchcore.base.errors import BenchcoreError, ConfigError
+from benchcore.base.errors import BenchcoreError, ConfigError, VerdictError
 from benchcore.cli import values
 from benchcore.cli.eval_options import (
     SIM_ABILITY,
     check_provider,
-    provided_folder,
     read_result,
     run_provider,
 )
-from benchcore.cli.target import LABEL, SERVER, masked, read_target, validated, warnings
+from benchcore.cli.target import LABEL, SERVER, masked, validated
 from benchcore.cli.terminal import show
 
 if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
-    from benchcore.evals.files import EvalFiles
     from benchcore.evals.run import EvalPlan
-    from benchcore.metrics.accuracy import AccuracyReport, Sample
+    from benchcore.metrics.accuracy import AccuracyReport
 
 
 @click.command("eval")
@@ -185,27 +184,29 @@ def evaluate(**given: Any) -> int:
     TASK is one of --list, or a YAML file of one's own. Aims at --base-url; without one, starts the
     built-in simulator and says so.
     """
-    from benchcore.cli.terminal import QUIET, set_up
+    from benchcore.cli.driver import is_simulated, refuse_two_servers, start_logs
+    from benchcore.evals.custom import is_custom
+    from benchcore.evals.data import BUILTIN
 
     check_provider(given)
     if given["list_only"]:
         return _list()
-    level = QUIET if given["quiet"] else "info"
-    set_up(sys.stderr, level, as_json=given["log_format"] == "json")
-    if given["base_url"] and given["simulator"]:
-        raise click.UsageError("--sim starts a server of its own: leave --base-url out")
+    start_logs(given)
+    refuse_two_servers(given)
     if given["retry_errors"] and given["resume"] is None:
         raise click.UsageError("--retry-errors goes with --resume")
     if given["provider"] != "native":
         return _provided(given)
-    if given["resume"] is not None:
-        plan = _gone_on_with(given)
-        if plan.kind == "simulator" and not given["base_url"]:
-            return _on_simulator(given, plan)
-        return _on_server(plan, given, given["base_url"], plan.kind)
-    if given["base_url"]:
-        return _on_server(_planned(given), given, given["base_url"], "server")
-    return _on_simulator(given, None)
+    plan = None if given["resume"] is None else _gone_on_with(given)
+    simulated = False
+    if plan is None or plan.kind == "simulator":
+        simulated = is_simulated(given, "this scores")
+    if plan is None:
+        if simulated and given["data"] is None and not is_custom(given["name"] or ""):
+            given["data"] = BUILTIN
+        plan = _planned(given)
+        plan = replace(plan, kind="simulator" if simulated else "server")
+    return _ask(plan, given, simulated=simulated)
 
 
 def _list() -> int:
@@ -298,150 +299,104 @@ def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
     )
 
 
-def _on_simulator(given: dict[str, Any], plan: EvalPlan | None) -> int:
-    from benchcore.base.logs import LOGGER
-    from benchcore.evals.custom import is_custom
-    from benchcore.evals.data import BUILTIN
-    from benchcore.sim.options import SimOptions, SimProfile
-    from benchcore.sim.process import SimulatorProcess
-
-    asked = "" if given["simulator"] else " (no --base-url was given)"
-    LOGGER.warning("SIMULATOR: this scores the built-in simulated server%s", asked)
-    if plan is None:
-        if given["data"] is None and not is_custom(given["name"] or ""):
-            given["data"] = BUILTIN
-        plan = _planned(given)
-    profile = SimProfile.named("fast", ability=SIM_ABILITY)
-    process = SimulatorProcess(SimOptions(profile=profile)).start()
-    try:
-        return _on_server(plan, given, process.base_url, "simulator")
-    finally:
-        process.stop()
-
-
-def _on_server(plan: EvalPlan, given: dict[str, Any], base_url: str | None, kind: str) -> int:
-    from benchcore.base.files import make_folder
+def _ask(plan: EvalPlan, given: dict[str, Any], *, simulated: bool) -> int:
     from benchcore.base.logs import LOGGER, RESULT
-    from benchcore.cli.driver import catch_signals, run_loop
-    from benchcore.evals.run import Accuracy, check_score
-    from benchcore.show.text import render_accuracy, sample_line
+    from benchcore.cli.driver import drive, one_stage, tell_where
+    from benchcore.config.scenario import AccuracySettings
+    from benchcore.scenario.accuracy_stage import AccuracyStage
+    from benchcore.show.text import render_accuracy
+    from benchcore.sim.options import SimOptions, SimProfile
     from benchcore.version import __version__
 
-    address = base_url or plan.base_url
-    assert address is not None
-    target = read_target(
-        given,
-        address,
-        endpoint=given["endpoint"],
-        stream=given["stream"],
-        timeouts=given["timeout"] or {},
-    )
-    load = f"{plan.config.rate:g} a second" if plan.config.rate else None
-    LOGGER.info(
-        "benchcore %s: %s: %s, %d samples, %s",
-        __version__,
-        target.base_url,
-        plan.task.name,
-        len(plan.questions) - len(plan.done),
-        load or f"{plan.config.concurrency} at a time",
-    )
-    for warning in warnings(target):
-        LOGGER.warning("%s", warning)
-    started = dt.datetime.now(dt.UTC)
-    folder = plan.folder
-    if folder is None:
-        name = given["run_name"] or f"eval-{plan.task.name}"
-        folder = make_folder(Path(given["output"]), started.strftime("%Y%m%dT%H%M%SZ"), name)
-    files = _files(folder, started, given)
-
-    async def go() -> tuple[AccuracyReport, list[int]]:
-        def take(sample: Sample) -> None:
-            files.write(sample)
-            done = len(machine.report.samples)
-            LOGGER.info("%s", sample_line(sample, done, machine.report.planned))
-
-        machine = Accuracy(
-            target,
-            plan.task,
-            plan.questions,
-            plan.config,
-            data=plan.data,
-            kind=kind,
-            done=plan.done,
-            on_ready=files.begin,
-            on_sample=take,
+    said = {
+        "endpoint": given["endpoint"],
+        "stream": given["stream"],
+        "timeouts": given["timeout"],
+    }
+    settings = validated(
+        lambda: AccuracySettings.model_validate(
+            {name: value for name, value in said.items() if value is not None}
         )
-        caught = catch_signals(machine.interrupt)
-        try:
-            await machine()
-        finally:
-            files.finish(machine.report)
-            if not files.begun:
-                _leave(folder)
-            elif machine.report.status == "failed":
-                LOGGER.log(RESULT, "what was answered is in %s", folder)
-        return machine.report, caught
+    )
+    stage = AccuracyStage(settings, planned=plan, show_text=given["show_text"])
+    config = plan.config
+    load = f"{config.rate:g} a second" if config.rate else f"{config.concurrency} at a time"
+    profile = SimProfile.named("fast", ability=SIM_ABILITY)
+    name, labels = _named(plan, given)
+    machine = one_stage(
+        given,
+        stage,
+        lambda target: (
+            f"benchcore {__version__}: {target.base_url}: {plan.task.name}, "
+            f"{len(plan.questions) - len(plan.done)} samples, {load}"
+        ),
+        name=name,
+        base_url=given["base_url"] or plan.base_url,
+        kind=plan.kind,
+        simulator=SimOptions(profile=profile) if simulated else None,
+        folder=plan.folder,
+        labels=labels,
+    )
+    drive(machine)
+    report, folder = stage.report, machine.folder
+    judged = machine.error is None or isinstance(machine.error, VerdictError)
+    if report is not None and judged:
+        show(report, render_accuracy, as_json=given["as_json"])
+        if folder is not None:
+            tell_where(folder)
+    elif report is not None and stage.begun and report.status == "failed":
+        LOGGER.log(RESULT, "what was answered is in %s", folder)
+    return machine.end()
 
-    report, caught = run_loop(go())
-    show(report, render_accuracy, as_json=given["as_json"])
-    LOGGER.log(RESULT, "results are in %s", folder)
-    if caught:
-        return 128 + caught[0]
-    check_score(report)
-    return 0
+
+def _named(plan: EvalPlan, given: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """Return the name of the run, and the labels that it had before it is gone on with."""
+    from benchcore.base.files import read_json
+
+    if plan.folder is None:
+        return given["run_name"] or f"eval-{plan.task.name}", {}
+    name = plan.folder.name.partition("-")[2]
+    head = plan.folder / "run.json"
+    before = read_json(head) if head.is_file() else {}
+    return before.get("name") or name, before.get("labels") or {}
 
 
 def _provided(given: dict[str, Any]) -> int:
-    from benchcore.base.logs import LOGGER, RESULT
+    from benchcore.base.clock import stamp_of, utc_now
+    from benchcore.base.files import make_folder
+    from benchcore.cli.driver import tell_where
+    from benchcore.evals.files import EvalFiles
     from benchcore.evals.run import check_score
+    from benchcore.runs.run_json import write_head
     from benchcore.show.text import render_accuracy
 
     config = _config(given)
-    started = dt.datetime.now(dt.UTC)
-    folder = provided_folder(given, started)
-    files = _files(folder, started, given)
-    try:
-        read = given["result"] is not None
-        report = read_result(given, config) if read else run_provider(given, config, folder)
-    except BenchcoreError:
-        _leave(folder)
-        raise
-    files.begin(report)
-    files.finish(report)
-    show(report, render_accuracy, as_json=given["as_json"])
-    LOGGER.log(RESULT, "results are in %s", folder)
-    check_score(report)
-    return 0
-
-
-def _files(folder: Path, started: dt.datetime, given: dict[str, Any]) -> EvalFiles:
-    """Return the files of a run that is nothing but an eval."""
-    from benchcore.base.files import read_json
-    from benchcore.evals.files import EvalFiles
-    from benchcore.runs.run_json import write_head
-
-    before = folder / "run.json"
-    labels = {
-        **((read_json(before).get("labels") or {}) if before.is_file() else {}),
-        **values.pairs(given["labels"]),
-    }
+    started = utc_now()
+    name = given["run_name"] or f"eval-{given['name'] or 'gpqa'}-{given['provider']}"
+    folder = make_folder(Path(given["output"]), stamp_of(started), name)
 
     def write_run(report: AccuracyReport) -> None:
         write_head(
             folder,
-            started.isoformat(),
+            started,
             report.status,
-            name=folder.name.partition("-")[2],
+            name=name,
             command=["benchcore", *masked(sys.argv[1:])],
             target=report.target,
-            labels=labels,
+            labels=values.pairs(given["labels"]),
         )
 
-    shown = given["show_text"] and given["provider"] == "native"
-    return EvalFiles(folder, show_text=shown, beside=write_run)
-
-
-def _leave(folder: Path) -> None:
-    """Take away the folder of a run that never began."""
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    files = EvalFiles(folder, beside=write_run)
+    try:
+        read = given["result"] is not None
+        report = read_result(given, config) if read else run_provider(given, config, folder)
+    except BenchcoreError:
+        with suppress(OSError):  # what that program has left stays
+            folder.rmdir()
+        raise
+    files.begin(report)
+    files.finish(report)
+    show(report, render_accuracy, as_json=given["as_json"])
+    tell_where(folder)
+    check_score(report)
+    return 0

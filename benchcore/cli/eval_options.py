@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import os
 import subprocess
 import sys
@@ -19,7 +18,8 @@ from benchcore.cli.target import read_target, validated, warnings
 
 if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
-    from benchcore.config.target import Target
+    from benchcore.config.target import Endpoint, Target
+    from benchcore.evals.under_load import LoadEval
     from benchcore.metrics.accuracy import AccuracyReport
 
 
@@ -90,14 +90,6 @@ async def _with_model(target: Target) -> Target:
     return target.model_copy(update={"model": found.model})
 
 
-def provided_folder(given: dict[str, Any], started: dt.datetime) -> Path:
-    """Make the folder of a run."""
-    from benchcore.base.files import make_folder
-
-    name = given["run_name"] or f"eval-{given['name'] or 'gpqa'}-{given['provider']}"
-    return make_folder(Path(given["output"]), started.strftime("%Y%m%dT%H%M%SZ"), name)
-
-
 def check_provider(given: dict[str, Any]) -> None:
     """Refuse options that do not go together.
 
@@ -125,15 +117,19 @@ SIM_ABILITY: Final = 0.8
 """Of the simulator that a command starts, as a fraction of the questions that it knows."""
 
 
-def read_evaluation(given: dict[str, Any]) -> Evaluation:
+def read_evaluation(given: dict[str, Any], endpoint: Endpoint) -> LoadEval:
     """Return what the options of a climb say of an eval.
+
+    Args:
+        given: what the options came to.
+        endpoint: of the API that is asked.
 
     Raises:
         ConfigError: the task, its data or a setting is wrong.
     """
     from benchcore.config.evals import EvalConfig
     from benchcore.evals.run import plan_eval
-    from benchcore.evals.under_load import Questions
+    from benchcore.evals.under_load import LoadEval, Questions
 
     settings = values.pairs(given["eval_settings"])
     for name in settings:
@@ -142,5 +138,5 @@ def read_evaluation(given: dict[str, Any]) -> Evaluation:
             raise ConfigError(f"--eval-set {name}: is none of {', '.join(known)}")
     config = validated(lambda: EvalConfig.model_validate(settings))
     plan = asyncio.run(plan_eval(given["eval_task"], config, given["eval_data"], None))
-    questions = Questions(plan.task, plan.questions, plan.config, given["endpoint"], plan.data)
-    return Evaluation(questions)
+    questions = Questions(plan.task, plan.questions, plan.config, endpoint, plan.data)
+    return LoadEval(questions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -213,7 +213,7 @@ def validated(build: Callable[[], T]) -> T:
         raise usage_error(error) from None
 
 
-def read_asking(given: dict[str, Any]) -> Asking:
+def read_asking(given: Mapping[str, Any]) -> Asking:
     """Return how the options in `SERVER` let a server be asked; what they say is not yet judged.
 
     Raises:

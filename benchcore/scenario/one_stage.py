@@ -150,7 +150,8 @@ class OneStageRun(StagesRun):
             BaseException: what ended it, unless a signal did, which what is left then only echoes.
         """
         error = self.error
-        if error is not None and not (self.signal and isinstance(error, BenchcoreError)):
+        ours = isinstance(error, BenchcoreError) and error.exit_code != 1
+        if error is not None and not (self.signal and ours):
             raise error
         return 128 + self.signal if self.signal else 0
 

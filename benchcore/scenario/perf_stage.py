@@ -32,9 +32,9 @@ _FIGURES = ("ttft", "tpot", "itl", "e2e")
 class PerfStage(ServerStage[PerfSettings]):
     """Climbs the levels that the scenario or the matrix names.
 
-    Args:
-        settings: what the scenario says.
+    Attributes:
         evaluation: questions to ask instead of the workload, each level's answers scored.
+        result: what was measured, once it began.
     """
 
     name = "perf"
@@ -43,11 +43,10 @@ class PerfStage(ServerStage[PerfSettings]):
     limit_seconds = 4 * 3600.0
     warnable: ClassVar[frozenset[int]] = frozenset({4, 5})
 
-    def __init__(self, settings: PerfSettings, *, evaluation: LoadEval | None = None) -> None:
+    def __init__(self, settings: PerfSettings) -> None:
         super().__init__(settings)
-        self._evaluation = evaluation
+        self.evaluation: LoadEval | None = None
         self.result: RunResult | None = None
-        """What was measured, once it began."""
 
     def plan(self, context: StageContext) -> StagePlan:
         """Return the levels, with how long each is."""
@@ -75,7 +74,7 @@ class PerfStage(ServerStage[PerfSettings]):
             TargetError: the server does not answer, or not one request ended well.
             VerdictError: not even the lowest level met the objectives.
         """
-        settings, evaluation = self.settings, self._evaluation
+        settings, evaluation = self.settings, self.evaluation
         tokenizer = settings.tokenizer
         self._machine = climb = Climb(
             self.target(context),
@@ -118,7 +117,7 @@ class PerfStage(ServerStage[PerfSettings]):
         Raises:
             ConfigError: they will not do.
         """
-        settings, evaluation = self.settings, self._evaluation
+        settings, evaluation = self.settings, self.evaluation
         said = settings.model_fields_set
         given = {name: getattr(settings, name) for name in ClimbFields.model_fields if name in said}
         given["slos"] = self._slos(context)

@@ -159,10 +159,10 @@ def test_no_part_of_a_secret_leaves_a_climb(mode, tmp_path, monkeypatch, capfd):
 
 
 def run_main(args):
-    from benchcore.cli import climb
+    from benchcore.cli import driver
 
     # Signals are for the main thread alone.
-    climb.catch_signals = lambda _interrupt: []
+    driver.catch_signals = lambda _interrupt: []
     with pytest.raises(SystemExit):
         main(args)
 
