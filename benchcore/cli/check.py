@@ -10,6 +10,15 @@ import click
 from pydantic import SecretStr
 
 from benchcore.base.errors import TargetError, VerdictError
+from benchcore.cli.driver import (
+    LOGS,
+    RESULTS,
+    drive,
+    is_simulated,
+    one_stage,
+    start_logs,
+    tell_where,
+)
 from benchcore.cli.target import LABEL, SERVER, Sectioned
 from benchcore.cli.terminal import show
 
@@ -90,30 +99,17 @@ _SIM_BURST = 192
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
 @click.option("--list", "list_only", is_flag=True, help="List the checks and run none.")
 @click.option("--json", "as_json", is_flag=True, help="Print functional.json instead of a table.")
-@click.option(
-    "--output",
-    default="results",
-    show_default=True,
-    help="Write the folder of the run into this one.",
-)
+@RESULTS
 @click.option(
     "--name", default="check", show_default=True, help="Call the run and its folder this."
 )
 @LABEL
-@click.option("--quiet", is_flag=True, help="Say only what is wrong and where the results are.")
-@click.option(
-    "--log-format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Write messages as text or as lines of JSON.",
-)
+@LOGS
 def check(**given: Any) -> int:
     """Check whether a server speaks the API that it claims.
 
     Aims at --base-url; without one, starts the built-in simulator and says so.
     """
-    from benchcore.cli.driver import drive, is_simulated, one_stage, start_logs
     from benchcore.config.scenario import FunctionalSettings
     from benchcore.scenario.functional_stage import FunctionalStage
     from benchcore.version import __version__
@@ -144,14 +140,13 @@ def check(**given: Any) -> int:
         kind="server" if simulator is None else "simulator",
         simulator=simulator,
     )
-    drive(machine)
+    drive(machine.interrupt, machine)
     return _show(machine, stage.report, given)
 
 
 def _show(machine: OneStageRun, report: FunctionalReport | None, given: dict[str, Any]) -> int:
     """Show what was found, and return the exit code."""
     from benchcore.base.logs import LOGGER
-    from benchcore.cli.driver import tell_where
     from benchcore.runs.checks import Verdict
     from benchcore.show.text import render_functional
 

@@ -12,7 +12,7 @@ import click
 
 from benchcore.base.errors import InvalidRunError, ResultsError, TargetError
 from benchcore.cli import climb_options as options
-from benchcore.cli.driver import tell_where
+from benchcore.cli.driver import drive, is_simulated, one_stage, start_progress, tell_where
 from benchcore.cli.eval_options import SIM_ABILITY, read_evaluation
 from benchcore.cli.target import SERVER, Sectioned, validated
 from benchcore.cli.terminal import colored, show_json
@@ -43,8 +43,6 @@ def climb(**given: Any) -> int:
     Every level is measured by itself, and the next one puts on more load. Without --base-url the
     built-in simulated server is measured.
     """
-    from benchcore.cli.driver import drive, is_simulated, one_stage, start_progress
-
     if given["concurrency"] is not None and given["rate"] is not None:
         raise click.UsageError("--concurrency is a closed loop and --rate an open one: give one")
     progress = start_progress(given)
@@ -77,7 +75,7 @@ def climb(**given: Any) -> int:
     if given["print_request"]:
         return asyncio.run(_print_request(machine.target, parts[0]))
     gateway = _gateway(given, kind) if given["push"] else None
-    drive(machine)
+    drive(machine.interrupt, machine)
     progress.clear()
     run = stage.result
     if run is not None:

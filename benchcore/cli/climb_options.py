@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from benchcore.cli import values
+from benchcore.cli.driver import ENDPOINT, LOG_FORMAT, QUIET
 from benchcore.cli.target import LABEL, group
 
 EXAMPLES = """\
@@ -16,13 +17,7 @@ benchcore climb --base-url http://gpu0:8000 --rate 1,2,4 --slo ttft:500ms
 
 REQUEST = group(
     group(
-        click.option(
-            "--endpoint",
-            type=click.Choice(["chat", "completions", "responses"]),
-            default=None,
-            help="Ask this endpoint of the API [default: that of --base-url or --path where they "
-            "end in one, else chat].",
-        ),
+        ENDPOINT,
         click.option(
             "--stream/--no-stream",
             default=True,
@@ -285,9 +280,7 @@ OUTPUT = group(
         ),
         LABEL,
         click.option("--json", "as_json", is_flag=True, help="Print run.json, not a table."),
-        click.option(
-            "--quiet", is_flag=True, help="Say only what is wrong and where the results are."
-        ),
+        QUIET,
         click.option(
             "--push", is_flag=True, help="Push to the gateway that PROM_PUSHGATEWAY_URL names."
         ),
@@ -329,13 +322,7 @@ OUTPUT = group(
             default=10.0,
             help="Report the progress this often where there is no terminal [default: 10s].",
         ),
-        click.option(
-            "--log-format",
-            type=click.Choice(["text", "json"]),
-            default="text",
-            show_default=True,
-            help="Write messages as text or as lines of JSON.",
-        ),
+        LOG_FORMAT,
         click.option(
             "--log-level",
             type=click.Choice(["debug", "info", "warning", "error"]),

@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from benchcore.base.errors import ConfigError, LockError, ResultsError, TargetError
-from benchcore.cli.run import LOGS, OUTPUT
+from benchcore.cli.driver import LOGS, catch_signals, run_loop, start_logs
+from benchcore.cli.run import OUTPUT
 from benchcore.cli.terminal import json_option, show_json
 
 if TYPE_CHECKING:
@@ -58,8 +58,6 @@ def deploy(**given: Any) -> int:
     is reached on a cluster without one stays there until `undeploy`.
     """
     from benchcore.base.logs import LOGGER
-    from benchcore.cli.driver import run_loop
-    from benchcore.cli.terminal import QUIET, set_up
     from benchcore.config.scenario import Choice
     from benchcore.scenario.run import ScenarioRun
     from benchcore.scenario.scenario_file import find_scenario, load_scenario
@@ -70,8 +68,7 @@ def deploy(**given: Any) -> int:
     launch = loaded.scenario.launch
     if launch is None:
         raise ConfigError(f"{loaded.path}: launches nothing; there is nothing to deploy")
-    level = QUIET if given["quiet"] else "info"
-    set_up(sys.stderr, level, as_json=given["log_format"] == "json")
+    start_logs(given)
     folder = given["output"] / _FOLDER / name
     machine = ScenarioRun(
         loaded, folder, given["output"], tell=lambda line: LOGGER.info("%s", line)
@@ -103,7 +100,6 @@ async def _deploy(machine: ScenarioRun, folder: Path, *, stays: bool, as_json: b
         ResultsError: `deployed.json` cannot be written.
     """
     from benchcore.base.logs import LOGGER
-    from benchcore.cli.driver import catch_signals
     from benchcore.scenario.stage import StageStatus
 
     ended = asyncio.Event()

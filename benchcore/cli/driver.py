@@ -8,12 +8,12 @@ import signal
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from benchcore.cli.target import masked, read_asking, usage_error, warnings
-from benchcore.cli.terminal import QUIET, set_up
+from benchcore.cli import terminal
+from benchcore.cli.target import group, masked, read_asking, usage_error, warnings
 from benchcore.cli.values import pairs
 
 if TYPE_CHECKING:
@@ -27,19 +27,31 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-R_co = TypeVar("R_co", covariant=True)
 
-
-class Machine(Protocol[R_co]):
-    """What runs on the loop of a command."""
-
-    def interrupt(self, number: int) -> None:
-        """End soon, by this signal; a second time: now."""
-        ...
-
-    def __call__(self) -> Coroutine[Any, Any, R_co]:
-        """Run."""
-        ...
+ENDPOINT = click.option(
+    "--endpoint",
+    type=click.Choice(["chat", "completions", "responses"]),
+    default=None,
+    help="Ask this endpoint of the API [default: that of --base-url or --path where they end in "
+    "one, else chat].",
+)
+RESULTS = click.option(
+    "--output",
+    default="results",
+    show_default=True,
+    help="Write the folder of the run into this one.",
+)
+QUIET = click.option(
+    "--quiet", is_flag=True, help="Say only what is wrong and where the results are."
+)
+LOG_FORMAT = click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Write messages as text or as lines of JSON.",
+)
+LOGS = group(QUIET, LOG_FORMAT)
 
 
 def start_logs(given: Mapping[str, Any], before: Callable[[], None] = lambda: None) -> None:
@@ -49,8 +61,8 @@ def start_logs(given: Mapping[str, Any], before: Callable[[], None] = lambda: No
         given: what the options of a command came to.
         before: called before each line, to take a live line away.
     """
-    level = QUIET if given["quiet"] else given.get("log_level", "info")
-    set_up(sys.stderr, level, as_json=given["log_format"] == "json", before=before)
+    level = terminal.QUIET if given["quiet"] else given.get("log_level", "info")
+    terminal.set_up(sys.stderr, level, as_json=given["log_format"] == "json", before=before)
 
 
 def start_progress(given: Mapping[str, Any]) -> TerminalProgress:
@@ -128,43 +140,44 @@ def one_stage(
         UsageError: the options make no server to be asked.
     """
     from benchcore.base.logs import LOGGER
-    from benchcore.scenario.one_stage import Aim, OneStageRun, Place
+    from benchcore.scenario.one_stage import OneStageRun
 
     def begins(target: Target) -> None:
         LOGGER.info("%s", first_line(target))
         for warning in warnings(target):
             LOGGER.warning("%s", warning)
 
-    address = None if simulator is not None else base_url or given["base_url"]
     return OneStageRun(
         stage,
-        Aim(read_asking(given), address, given["model"], kind, simulator, usage_error),
-        Place(
-            Path(given["output"]),
-            name,
-            folder,
-            {**(labels or {}), **pairs(given["labels"])},
-            ["benchcore", *masked(sys.argv[1:])],
-        ),
+        read_asking(given),
+        name=name,
+        output=Path(given["output"]),
+        model=given["model"],
+        base_url=base_url or given["base_url"],
+        kind=kind,
+        simulator=simulator,
+        folder=folder,
+        labels={**(labels or {}), **pairs(given["labels"])},
+        command=["benchcore", *masked(sys.argv[1:])],
+        allow_simulator=given.get("allow_simulator", False),
+        option_fault=usage_error,
         begins=begins,
         tell=lambda line: LOGGER.info("%s", line),
         progress=progress,
-        allow_simulator=given.get("allow_simulator", False),
     )
 
 
-def drive(machine: Machine[T], begin: Callable[[], None] = lambda: None) -> T:
-    """Run a machine to its end on a loop of its own; signals interrupt it.
+def drive(interrupt: Callable[[int], None], work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run something to its end on a loop of its own, and let signals interrupt it.
 
     Args:
-        machine: what is run.
-        begin: called on the loop before it.
+        interrupt: takes the number of each; at the first the work ends soon, at the second at once.
+        work: is run.
     """
 
     async def go() -> T:
-        caught = catch_signals(lambda: machine.interrupt(caught[-1]))
-        begin()
-        return await machine()
+        caught = catch_signals(lambda: interrupt(caught[-1]))
+        return await work()
 
     return run_loop(go())
 

@@ -13,6 +13,17 @@ import click
 
 from benchcore.base.errors import BenchcoreError, ConfigError, VerdictError
 from benchcore.cli import values
+from benchcore.cli.driver import (
+    ENDPOINT,
+    LOGS,
+    RESULTS,
+    drive,
+    is_simulated,
+    one_stage,
+    refuse_two_servers,
+    start_logs,
+    tell_where,
+)
 from benchcore.cli.eval_options import (
     SIM_ABILITY,
     check_provider,
@@ -31,13 +42,7 @@ if TYPE_CHECKING:
 @click.command("eval")
 @click.argument("name", metavar="[TASK]", required=False)
 @SERVER
-@click.option(
-    "--endpoint",
-    type=click.Choice(["chat", "completions", "responses"]),
-    default=None,
-    help="Ask this endpoint of the API [default: that of --base-url or --path where they "
-    "end in one, else chat].",
-)
+@ENDPOINT
 @click.option(
     "--stream/--no-stream", default=True, help="Ask for a stream of tokens, or for plain answers."
 )
@@ -157,12 +162,7 @@ if TYPE_CHECKING:
 )
 @click.option("--list", "list_only", is_flag=True, help="List the tasks and ask nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print accuracy.json instead of a table.")
-@click.option(
-    "--output",
-    default="results",
-    show_default=True,
-    help="Write the folder of the run into this one.",
-)
+@RESULTS
 @click.option(
     "--name",
     "run_name",
@@ -170,21 +170,13 @@ if TYPE_CHECKING:
     help="Call the run and its folder this [default: eval-TASK].",
 )
 @LABEL
-@click.option("--quiet", is_flag=True, help="Say only what is wrong and where the results are.")
-@click.option(
-    "--log-format",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="Write messages as text or as lines of JSON.",
-)
+@LOGS
 def evaluate(**given: Any) -> int:
     """Ask a task's questions and score the answers [default task: gpqa].
 
     TASK is one of --list, or a YAML file of one's own. Aims at --base-url; without one, starts the
     built-in simulator and says so.
     """
-    from benchcore.cli.driver import is_simulated, refuse_two_servers, start_logs
     from benchcore.evals.custom import is_custom
     from benchcore.evals.data import BUILTIN
 
@@ -301,7 +293,6 @@ def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
 
 def _ask(plan: EvalPlan, given: dict[str, Any], *, simulated: bool) -> int:
     from benchcore.base.logs import LOGGER, RESULT
-    from benchcore.cli.driver import drive, one_stage, tell_where
     from benchcore.config.scenario import AccuracySettings
     from benchcore.scenario.accuracy_stage import AccuracyStage
     from benchcore.show.text import render_accuracy
@@ -337,7 +328,7 @@ def _ask(plan: EvalPlan, given: dict[str, Any], *, simulated: bool) -> int:
         folder=plan.folder,
         labels=labels,
     )
-    drive(machine)
+    drive(machine.interrupt, machine)
     report, folder = stage.report, machine.folder
     judged = machine.error is None or isinstance(machine.error, VerdictError)
     if report is not None and judged:
@@ -364,7 +355,6 @@ def _named(plan: EvalPlan, given: dict[str, Any]) -> tuple[str, dict[str, str]]:
 def _provided(given: dict[str, Any]) -> int:
     from benchcore.base.clock import stamp_of, utc_now
     from benchcore.base.files import make_folder
-    from benchcore.cli.driver import tell_where
     from benchcore.evals.files import EvalFiles
     from benchcore.evals.run import check_score
     from benchcore.runs.run_json import write_head

@@ -14,13 +14,14 @@ import click
 
 from benchcore.base.errors import ConfigError
 from benchcore.cli import values
-from benchcore.cli.target import group, masked
+from benchcore.cli.driver import LOGS, drive, start_logs, start_progress, tell_where
+from benchcore.cli.target import masked
 
 if TYPE_CHECKING:
     from benchcore.scenario.matrix import LoadedMatrix
-    from benchcore.scenario.result import MatrixEntry, MatrixResult, ScenarioResult
+    from benchcore.scenario.result import MatrixEntry, ScenarioResult
     from benchcore.scenario.run import ScenarioRun
-    from benchcore.scenario.stage import LoadedScenario
+    from benchcore.scenario.stages import LoadedScenario
 
 
 RUN_TYPE = click.option(
@@ -45,16 +46,6 @@ MATRIX = click.option(
     default=Path("scenarios/matrix.yaml"),
     show_default=True,
     help="Read the matrix from this file.",
-)
-LOGS = group(
-    click.option("--quiet", is_flag=True, help="Say only what is wrong and where the results are."),
-    click.option(
-        "--log-format",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        show_default=True,
-        help="Write messages as text or as lines of JSON.",
-    ),
 )
 
 
@@ -158,14 +149,12 @@ def plan(**given: Any) -> int:
 @LOGS
 def run_matrix(**given: Any) -> int:
     """Run the scenarios of a matrix; one that fails does not stop the others."""
-    from benchcore.cli.terminal import QUIET, set_up
     from benchcore.scenario.upkeep import lock
 
     if given["resume"] is not None and given["dry_run"]:
         raise click.UsageError("--resume goes on with a run, and --dry-run runs nothing: give one")
     loaded = read_matrix(given)
-    level = QUIET if given["quiet"] else "info"
-    set_up(sys.stderr, level, as_json=given["log_format"] == "json")
+    start_logs(given)
     what = f"benchcore run-matrix {loaded.matrix.name} --run-type {given['run_type']}"
     with lock(given["output"], what):
         return _run_matrix(loaded, given)
@@ -174,8 +163,7 @@ def run_matrix(**given: Any) -> int:
 def _run_matrix(loaded: LoadedMatrix, given: dict[str, Any]) -> int:
     from benchcore.base.clock import stamp_of, utc_now
     from benchcore.base.files import make_folder
-    from benchcore.base.logs import LOGGER, RESULT
-    from benchcore.cli.driver import catch_signals, run_loop
+    from benchcore.base.logs import LOGGER
     from benchcore.runs.run_json import dump
     from benchcore.scenario.matrix import MatrixOptions, MatrixRun
     from benchcore.scenario.summary import render_matrix
@@ -194,18 +182,13 @@ def _run_matrix(loaded: LoadedMatrix, given: dict[str, Any]) -> int:
         ),
         tell=lambda line: LOGGER.info("%s", line),
     )
-
-    async def go() -> MatrixResult:
-        caught = catch_signals(lambda: machine.interrupt(caught[-1]))
-        return await machine()
-
-    result = run_loop(go())
+    result = drive(machine.interrupt, machine)
     if given["as_json"]:
         sys.stdout.write(dump(result.to_json()).decode())
     else:
         sys.stdout.write(render_matrix(result))
     sys.stdout.flush()
-    LOGGER.log(RESULT, "results are in %s", folder)
+    tell_where(folder)
     return result.exit_code
 
 
@@ -253,11 +236,9 @@ def _before(folder: Path, loaded: LoadedMatrix, given: dict[str, Any]) -> list[M
 @click.option("--with-parent", is_flag=True, hidden=True)
 def run(**given: Any) -> int:
     """Run a scenario: start its server, check, load, score and judge it, take it down."""
-    from benchcore.cli.terminal import QUIET, set_up
     from benchcore.config.scenario import Choice
     from benchcore.scenario.scenario_file import find_scenario, load_scenario
     from benchcore.scenario.upkeep import lock
-    from benchcore.show.progress import TerminalProgress
 
     if given["concurrency"] is not None and given["rate"] is not None:
         raise click.UsageError("--concurrency is a closed loop and --rate an open one: give one")
@@ -265,10 +246,7 @@ def run(**given: Any) -> int:
         stages=given["stages"] or None, concurrency=given["concurrency"], rate=given["rate"]
     )
     loaded = load_scenario(find_scenario(given["scenario"]), given["run_type"], choice=choice)
-    live = sys.stderr.isatty() and not given["no_progress"] and given["log_format"] == "text"
-    progress = TerminalProgress(sys.stderr, live=live and not given["quiet"], interval_seconds=10.0)
-    level = QUIET if given["quiet"] else "info"
-    set_up(sys.stderr, level, as_json=given["log_format"] == "json", before=progress.clear)
+    progress = start_progress(given)
     what = f"benchcore run {loaded.scenario.id} --run-type {given['run_type']}"
     held = lock(given["output"], what) if given["lock"] else nullcontext()
     with held:
@@ -279,7 +257,6 @@ def _run(loaded: LoadedScenario, given: dict[str, Any], progress: Any) -> int:
     from benchcore.base.clock import stamp_of, utc_now
     from benchcore.base.files import make_folder
     from benchcore.base.logs import LOGGER
-    from benchcore.cli.driver import catch_signals, run_loop
     from benchcore.scenario.run import ScenarioRun
 
     folder = given["folder"]
@@ -297,17 +274,16 @@ def _run(loaded: LoadedScenario, given: dict[str, Any], progress: Any) -> int:
         progress=progress,
     )
 
-    async def go() -> ScenarioResult:
-        caught = catch_signals(lambda: machine.interrupt(caught[0]))
+    async def go() -> int:
         if given["with_parent"]:
             _end_with_parent(machine)
-        result = await machine()
+        code = _show(await machine(), folder, loaded, given, progress)
         if machine.stuck:
             # The loop would wait for a stage that ignores its cancellation, for ever.
-            os._exit(_show(result, folder, loaded, given, progress))
-        return result
+            os._exit(code)
+        return code
 
-    return _show(run_loop(go()), folder, loaded, given, progress)
+    return drive(machine.interrupt, go)
 
 
 def _show(
@@ -317,7 +293,6 @@ def _show(
     given: dict[str, Any],
     progress: Any,
 ) -> int:
-    from benchcore.base.logs import LOGGER, RESULT
     from benchcore.runs.run_json import dump
     from benchcore.scenario.summary import render_result
 
@@ -327,7 +302,7 @@ def _show(
     else:
         sys.stdout.write(render_result(result))
     sys.stdout.flush()
-    LOGGER.log(RESULT, "results are in %s", folder)
+    tell_where(folder)
     for part in result.parts:
         if part.exit_code and part.exit_code == result.exit_code:
             click.echo(f"benchcore: {loaded.scenario.id}: {part.name}: {part.message}", err=True)

@@ -95,7 +95,7 @@ class AccuracyStage(ServerStage[AccuracySettings]):
             report = machine.report
             context.tell(sample_line(sample, len(report.samples), report.planned))
 
-        self._machine = machine = Accuracy(
+        machine = Accuracy(
             self.target(context),
             plan.task,
             plan.questions,
@@ -106,6 +106,7 @@ class AccuracyStage(ServerStage[AccuracySettings]):
             on_ready=files.begin,
             on_sample=take,
         )
+        self._interrupt = machine.interrupt
         self.report = machine.report
         try:
             await machine()

@@ -74,7 +74,7 @@ class FunctionalStage(ServerStage[FunctionalSettings]):
         key = self._expired_key
         if expired is not None and key is None:
             key = context.variable(expired, "stages.functional.expired_key_env")
-        self._machine = machine = Functional(
+        machine = Functional(
             self.target(context),
             checks,
             config,
@@ -86,6 +86,7 @@ class FunctionalStage(ServerStage[FunctionalSettings]):
             on_result=lambda result: context.tell(result_line(result)),
             on_note=lambda note: context.tell(printable(note)),
         )
+        self._interrupt = machine.interrupt
         self.report = machine.report
         try:
             await machine()

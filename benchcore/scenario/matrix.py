@@ -21,7 +21,7 @@ from benchcore.config.tree import Tree
 from benchcore.runs.run_json import dump
 from benchcore.scenario.result import MATRIX_FILE, MatrixEntry, MatrixResult, ScenarioResult, whole
 from benchcore.scenario.scenario_file import PROVIDERS, load_scenario, scenario_tree
-from benchcore.scenario.stage import LoadedScenario
+from benchcore.scenario.stages import LoadedScenario
 from benchcore.scenario.summary import junit, markdown
 
 

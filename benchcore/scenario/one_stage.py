@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from benchcore.base.clock import stamp_of, utc_now
@@ -15,8 +14,8 @@ from benchcore.base.files import make_folder
 from benchcore.config.scenario import RunType, Scenario, StageSettings
 from benchcore.config.servers import Asking
 from benchcore.scenario.simulator import SimulatorStage
-from benchcore.scenario.stage import LoadedScenario, ServerStage, Stage, StageContext
-from benchcore.scenario.stages import CleanUpStage, StagesRun
+from benchcore.scenario.stage import ServerStage, Stage, StageContext
+from benchcore.scenario.stages import CleanUpStage, LoadedScenario, StagesRun
 from benchcore.show.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -29,46 +28,6 @@ _RUN_TYPE: Final = RunType("pr", {}, warns=frozenset(), continues=False, pushes=
 """Nothing is laid below what the options say, and whatever fails fails the run."""
 
 
-@dataclass(slots=True)
-class Aim:
-    """Whom a command asks, and how.
-
-    Args:
-        asking: how the server may be asked.
-        base_url: where it is; `None`: the simulator is started.
-        model: to ask for; `None`: the first that the server lists.
-        kind: `server` or `simulator`.
-        simulator: how the simulator is started, where there is no address.
-        fault: says what is wrong with the options of the command.
-    """
-
-    asking: Asking
-    base_url: str | None
-    model: str | None
-    kind: str
-    simulator: SimOptions | None = None
-    fault: Callable[[ValidationError], Exception] | None = None
-
-
-@dataclass(slots=True)
-class Place:
-    """Where a command leaves what it finds.
-
-    Args:
-        output: where folders of runs are made.
-        name: of the run, and of the folder that is made.
-        folder: that is gone on with, instead of a new one.
-        labels: the user's own facts.
-        command: how benchcore was called.
-    """
-
-    output: Path
-    name: str
-    folder: Path | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    command: Sequence[str] = ()
-
-
 class OneStageRun(StagesRun):
     """Runs one stage on a server that is there or on the simulator.
 
@@ -76,63 +35,75 @@ class OneStageRun(StagesRun):
 
     Args:
         stage: what is run.
-        aim: whom it asks.
-        place: where it writes.
+        asking: how the server may be asked.
+        name: of the run, and of the folder that is made.
+        output: where it is made.
+        model: to ask for; `None`: the first that the server lists.
+        base_url: where it is.
+        kind: `server` or `simulator`.
+        simulator: how the simulator is started, instead of an address.
+        folder: that is gone on with, instead of a new one.
+        labels: the user's own facts.
+        command: how benchcore was called.
+        allow_simulator: let the figures of the simulator out of the folder.
+        option_fault: says what is wrong with the options.
         begins: told of the server as the stage begins, before the folder is made.
         tell: takes a line for people.
         progress: told how a climb goes.
-        allow_simulator: let the figures of the simulator out of the folder.
     """
 
     def __init__(
         self,
         stage: ServerStage[Any],
-        aim: Aim,
-        place: Place,
+        asking: Asking,
         *,
+        name: str,
+        output: Path,
+        model: str | None = None,
+        base_url: str | None = None,
+        kind: str = "server",
+        simulator: SimOptions | None = None,
+        folder: Path | None = None,
+        labels: Mapping[str, str] = MappingProxyType({}),
+        command: Sequence[str] = (),
+        allow_simulator: bool = False,
+        option_fault: Callable[[ValidationError], Exception] | None = None,
         begins: Callable[[Target], None] = lambda _target: None,
         tell: Callable[[str], None] = lambda _line: None,
         progress: Progress | None = None,
-        allow_simulator: bool = False,
     ) -> None:
-        launch = [] if aim.simulator is None else [SimulatorStage(aim.simulator)]
+        launch = [] if simulator is None else [SimulatorStage(simulator)]
         stages: list[Stage] = [*launch, stage, CleanUpStage(StageSettings())]
         # A name that only stands in files need not be one that tells scenarios apart.
-        scenario = Scenario.model_construct(
-            id=place.name, model=aim.model, labels=dict(place.labels)
-        )
-        loaded = LoadedScenario(
-            scenario,
-            Path(),
-            _RUN_TYPE,
-            stages,
-            dict.fromkeys((one.name for one in stages), StageSettings()),
-            aim.asking,
-            aim.base_url,
-            os.environ,
-        )
+        scenario = Scenario.model_construct(id=name, model=model, labels=dict(labels))
         context = StageContext(
             scenario=scenario,
             run_type=_RUN_TYPE,
             base=Path(),
-            folder=place.folder or place.output,
-            results=place.output,
+            folder=folder or output,
+            results=output,
             run_id="",
             started_at="",
-            command=list(place.command),
-            asking=aim.asking,
-            base_url=aim.base_url,
-            kind=aim.kind,
+            command=list(command),
+            asking=asking,
+            base_url=None if simulator is not None else base_url,
+            kind=kind,
             allow_simulator=allow_simulator,
             tell=tell,
             progress=progress or Silent(),
             alone=True,
-            option_fault=aim.fault,
+            option_fault=option_fault,
         )
-        super().__init__(loaded, context)
+        settings = dict.fromkeys((one.name for one in stages), StageSettings())
+        super().__init__(
+            LoadedScenario(
+                scenario, Path(), _RUN_TYPE, stages, settings, asking, base_url, context.environ
+            ),
+            context,
+        )
         self._stage = stage
-        self._place = place
-        self._tell_of = begins
+        self._told = begins
+        self._given_folder = folder
         self.folder: Path | None = None
         """Of the run, once it has begun and as long as anything is in it."""
         # What is wrong with the options is said before anything is started.
@@ -172,9 +143,10 @@ class OneStageRun(StagesRun):
     def _begins(self, stage: Stage) -> None:
         if not stage.phase.measures:
             return
-        self._tell_of(self._stage.target(self.context))
-        context, place = self.context, self._place
+        self._told(self._stage.target(self.context))
+        context = self.context
         context.started_at = utc_now()
-        folder = place.folder or make_folder(place.output, stamp_of(context.started_at), place.name)
-        self.folder = context.folder = folder
-        context.run_id = folder.name
+        self.folder = context.folder = self._given_folder or make_folder(
+            context.results, stamp_of(context.started_at), context.scenario.id
+        )
+        context.run_id = context.folder.name

@@ -76,7 +76,7 @@ class PerfStage(ServerStage[PerfSettings]):
         """
         settings, evaluation = self.settings, self.evaluation
         tokenizer = settings.tokenizer
-        self._machine = climb = Climb(
+        climb = Climb(
             self.target(context),
             self.parts(context),
             folder=context.folder,
@@ -90,6 +90,7 @@ class PerfStage(ServerStage[PerfSettings]):
             allow_simulator=context.allow_simulator,
             progress=context.progress,
         )
+        self._interrupt = climb.interrupt
         self.result = run = climb.run
         if evaluation is not None:
             evaluation.run = run

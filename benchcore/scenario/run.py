@@ -18,14 +18,13 @@ from benchcore.runs.run_json import dump, target_facts
 from benchcore.scenario.result import RESULT_FILE, ScenarioResult
 from benchcore.scenario.stage import (
     NOWHERE,
-    LoadedScenario,
     Stage,
     StageContext,
     StagePart,
     StagePhase,
     StageStatus,
 )
-from benchcore.scenario.stages import StagesRun, plan_stage
+from benchcore.scenario.stages import LoadedScenario, StagesRun, plan_stage
 from benchcore.show.page import write_reports
 from benchcore.show.progress import Progress, Silent
 

@@ -25,8 +25,8 @@ from benchcore.config.scenario import (
 )
 from benchcore.config.servers import Asking, ProvidersFile
 from benchcore.config.tree import Tree
-from benchcore.scenario.stage import LoadedScenario, Stage
-from benchcore.scenario.stages import installed_stages
+from benchcore.scenario.stage import Stage
+from benchcore.scenario.stages import LoadedScenario, installed_stages
 
 _INSTEAD: Final = (
     (("launch",), ("local", "kubernetes", "simulator")),

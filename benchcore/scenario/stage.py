@@ -18,10 +18,8 @@ from benchcore.base.errors import BenchcoreError, ConfigError, ResultsError
 from benchcore.base.secrets import secret_values
 from benchcore.config.scenario import (
     Asked,
-    FunctionalSettings,
     RunType,
     Scenario,
-    SinksSettings,
     StageSettings,
 )
 from benchcore.config.servers import Asking
@@ -384,14 +382,6 @@ class Stage(Protocol):
         ...
 
 
-class Interruptible(Protocol):
-    """What does the work of a stage."""
-
-    def interrupt(self) -> None:
-        """End soon, a second time: now."""
-        ...
-
-
 class BaseStage(Generic[S]):
     """A stage that is nothing yet; the base of those that come with benchcore."""
 
@@ -415,11 +405,11 @@ class BaseStage(Generic[S]):
 
 
 class ServerStage(BaseStage[S], ABC):
-    """A stage that asks a server which is up, by a machine that can be interrupted."""
+    """A stage that asks a server which is up, by something that can be interrupted."""
 
     def __init__(self, settings: S) -> None:
         super().__init__(settings)
-        self._machine: Interruptible | None = None
+        self._interrupt: Callable[[], None] | None = None
 
     @abstractmethod
     def plan(self, context: StageContext) -> StagePlan:
@@ -447,45 +437,7 @@ class ServerStage(BaseStage[S], ABC):
 
     def interrupt(self) -> bool:
         """End early, again: now; what was found is kept."""
-        if self._machine is None:
+        if self._interrupt is None:
             return False
-        self._machine.interrupt()
+        self._interrupt()
         return True
-
-
-@dataclass(slots=True)
-class LoadedScenario:
-    """A scenario, ready to be run once.
-
-    Args:
-        scenario: it.
-        path: its file.
-        run_type: for which it was read.
-        stages: that run, in order, made anew.
-        settings: of them, by name.
-        asking: how the server may be asked, the provider's part put in.
-        base_url: where it is; `None`: it is launched.
-        environ: the variables that it was read with.
-        digest: of all that it says for this run type.
-    """
-
-    scenario: Scenario
-    path: Path
-    run_type: RunType
-    stages: list[Stage]
-    settings: dict[str, StageSettings]
-    asking: Asking
-    base_url: str | None
-    environ: Mapping[str, str]
-    digest: str = ""
-
-    @property
-    def secret_names(self) -> list[str]:
-        """The variables that stages name for keys of their own."""
-        found = []
-        for settings in self.settings.values():
-            if isinstance(settings, FunctionalSettings) and settings.expired_key_env is not None:
-                found.append(settings.expired_key_env)
-            if isinstance(settings, SinksSettings):
-                found.append(settings.password_env)
-        return found

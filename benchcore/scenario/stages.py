@@ -5,17 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Final
 
 from benchcore.base.clock import utc_now
 from benchcore.base.errors import BenchcoreError, ConfigError, TargetError
 from benchcore.base.secrets import masked, masked_text
-from benchcore.config.scenario import StageSettings
+from benchcore.config.scenario import (
+    FunctionalSettings,
+    RunType,
+    Scenario,
+    SinksSettings,
+    StageSettings,
+)
+from benchcore.config.servers import Asking
 from benchcore.runs.run_json import dump
 from benchcore.scenario.stage import (
     BaseStage,
-    LoadedScenario,
     Stage,
     StageContext,
     StageFaultError,
@@ -269,6 +278,44 @@ class CleanUpStage(BaseStage[StageSettings]):
     def interrupt(self) -> bool:
         """Go on: what is not taken down now stays."""
         return True
+
+
+@dataclass(slots=True)
+class LoadedScenario:
+    """A scenario, ready to be run once.
+
+    Args:
+        scenario: it.
+        path: its file.
+        run_type: for which it was read.
+        stages: that run, in order, made anew.
+        settings: of them, by name.
+        asking: how the server may be asked, the provider's part put in.
+        base_url: where it is; `None`: it is launched.
+        environ: the variables that it was read with.
+        digest: of all that it says for this run type.
+    """
+
+    scenario: Scenario
+    path: Path
+    run_type: RunType
+    stages: list[Stage]
+    settings: dict[str, StageSettings]
+    asking: Asking
+    base_url: str | None
+    environ: Mapping[str, str]
+    digest: str = ""
+
+    @property
+    def secret_names(self) -> list[str]:
+        """The variables that stages name for keys of their own."""
+        found = []
+        for settings in self.settings.values():
+            if isinstance(settings, FunctionalSettings) and settings.expired_key_env is not None:
+                found.append(settings.expired_key_env)
+            if isinstance(settings, SinksSettings):
+                found.append(settings.password_env)
+        return found
 
 
 class StagesRun:

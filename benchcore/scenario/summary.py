@@ -10,7 +10,8 @@ from xml.etree import ElementTree as ET
 from benchcore.publish.junit import xml_text
 from benchcore.scenario.result import MatrixEntry, MatrixResult, ScenarioResult
 from benchcore.scenario.run import PlannedStage
-from benchcore.scenario.stage import LoadedScenario, StagePart, StageStatus
+from benchcore.scenario.stage import StagePart, StageStatus
+from benchcore.scenario.stages import LoadedScenario
 
 _WIDTH = 100
 _INDENT = 25
