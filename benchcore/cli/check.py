@@ -110,14 +110,19 @@ def check(**given: Any) -> int:
 
     Aims at --base-url; without one, starts the built-in simulator and says so.
     """
-    from benchcore.config.scenario import FunctionalSettings
-    from benchcore.scenario.functional_stage import FunctionalStage
-    from benchcore.version import __version__
-
     checks, config = _wanted(given)
     if given["list_only"]:
         return _list(checks)
     start_logs(given)
+    return _check(checks, config, given)
+
+
+def _check(checks: list[Check], config: FunctionalConfig, given: dict[str, Any]) -> int:
+    """Make the checks, and return the exit code."""
+    from benchcore.config.scenario import FunctionalSettings
+    from benchcore.scenario.functional_stage import FunctionalStage
+    from benchcore.version import __version__
+
     simulator = None
     if is_simulated(given, "this checks"):
         simulator = _simulator()
@@ -137,7 +142,6 @@ def check(**given: Any) -> int:
             f"{config.concurrency} at a time"
         ),
         name=given["name"],
-        kind="server" if simulator is None else "simulator",
         simulator=simulator,
     )
     drive(machine.interrupt, machine)

@@ -55,7 +55,6 @@ def climb(**given: Any) -> int:
     simulator = None
     if is_simulated(given, "these are the figures of"):
         simulator = _simulator(given)
-    kind = "server" if simulator is None else "simulator"
     stage = _stage(given)
     parts: list[Part] = []
     machine = one_stage(
@@ -63,7 +62,6 @@ def climb(**given: Any) -> int:
         stage,
         lambda target: _first_line(target, parts),
         name=given["name"],
-        kind=kind,
         simulator=simulator,
         progress=progress,
     )
@@ -74,7 +72,7 @@ def climb(**given: Any) -> int:
         return _dry_run(machine.target, parts, as_json=given["as_json"])
     if given["print_request"]:
         return asyncio.run(_print_request(machine.target, parts[0]))
-    gateway = _gateway(given, kind) if given["push"] else None
+    gateway = _gateway(given, machine.context.kind) if given["push"] else None
     drive(machine.interrupt, machine)
     progress.clear()
     run = stage.result

@@ -116,7 +116,7 @@ def one_stage(
     *,
     name: str,
     base_url: str | None = None,
-    kind: str = "server",
+    kind: str | None = None,
     simulator: SimOptions | None = None,
     folder: Path | None = None,
     labels: Mapping[str, str] | None = None,
@@ -130,7 +130,7 @@ def one_stage(
         first_line: says of the server what is about to be done.
         name: of the run.
         base_url: of the server, instead of that in the options.
-        kind: `server` or `simulator`.
+        kind: `server` or `simulator`; as it is started when left out.
         simulator: how the simulator is started; `None`: it is not.
         folder: of the run that is gone on with.
         labels: that it has, besides those of the options.
@@ -140,31 +140,39 @@ def one_stage(
         UsageError: the options make no server to be asked.
     """
     from benchcore.base.logs import LOGGER
-    from benchcore.scenario.one_stage import OneStageRun
+    from benchcore.config.scenario import Scenario
+    from benchcore.scenario.one_stage import ONE_STAGE, OneStageRun
+    from benchcore.scenario.stage import StageContext
+    from benchcore.show.progress import Silent
 
     def begins(target: Target) -> None:
         LOGGER.info("%s", first_line(target))
         for warning in warnings(target):
             LOGGER.warning("%s", warning)
 
-    return OneStageRun(
-        stage,
-        read_asking(given),
-        name=name,
-        output=Path(given["output"]),
-        model=given["model"],
-        base_url=base_url or given["base_url"],
-        kind=kind,
-        simulator=simulator,
-        folder=folder,
-        labels={**(labels or {}), **pairs(given["labels"])},
+    output = Path(given["output"])
+    context = StageContext(
+        # A name that only stands in files need not be one that tells scenarios apart.
+        scenario=Scenario.model_construct(
+            id=name, model=given["model"], labels={**(labels or {}), **pairs(given["labels"])}
+        ),
+        run_type=ONE_STAGE,
+        base=Path(),
+        folder=folder or output,
+        results=output,
+        run_id="",
+        started_at="",
         command=["benchcore", *masked(sys.argv[1:])],
+        asking=read_asking(given),
+        base_url=(base_url or given["base_url"]) if simulator is None else None,
+        kind=kind or ("server" if simulator is None else "simulator"),
         allow_simulator=given.get("allow_simulator", False),
-        option_fault=usage_error,
-        begins=begins,
         tell=lambda line: LOGGER.info("%s", line),
-        progress=progress,
+        progress=progress or Silent(),
+        alone=True,
+        option_fault=usage_error,
     )
+    return OneStageRun(stage, context, simulator=simulator, folder=folder, begins=begins)
 
 
 def drive(interrupt: Callable[[int], None], work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -26,7 +26,7 @@ class CheckRule(BaseModel):
         tolerate: why a failure of it is let pass.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     skip: str | None = Field(None, min_length=1, description="why the check is left out")
     tolerate: str | None = Field(None, min_length=1, description="why its failure is let pass")
@@ -55,7 +55,7 @@ class FunctionalConfig(BaseModel):
         burst: how many requests at once the checks of limits may send.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     suite: bool | tuple[str, ...] = Field(
         default=True, description="false: only the smoke checks; true: all; or names of suites"
@@ -110,7 +110,7 @@ _STEP = re.compile(r"[^.\[\]]+")
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Expect(_Model):

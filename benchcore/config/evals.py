@@ -31,7 +31,7 @@ class EvalConfig(BaseModel):
         keep_text: keep what was asked and answered in `samples.jsonl`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     variant: str = Field("", description="of the task; its usual one when left out")
     extraction: Extraction = Field("robust", description="robust, or the rule of simple-evals")
@@ -75,7 +75,7 @@ ScoreKind = Literal["exact", "ignore_case", "number", "expression", "contains", 
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Fields(_Model):

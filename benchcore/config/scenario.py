@@ -85,7 +85,7 @@ Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class StageSettings(BaseModel):
     """What every stage has."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     limit_seconds: Limit | None = Field(
         None,
@@ -102,7 +102,7 @@ class StageSettings(BaseModel):
 class Asked(BaseModel):
     """How a stage's requests are made."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     endpoint: Endpoint = Field("chat", description="chat, completions or responses")
     stream: bool = Field(default=True, description="ask for a stream of tokens")
@@ -209,7 +209,7 @@ STAGES: dict[str, type[StageSettings]] = {
 class Health(BaseModel):
     """When a server counts as up: its health endpoint answers 200, and then one real request."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     path: str = Field("/health", pattern=r"^/[^?#\s]*$", description="asked first")
     limit_seconds: float = Field(
@@ -227,7 +227,7 @@ class Health(BaseModel):
 class Scenario(BaseModel):
     """A scenario as it is for one run type, without its stages, which have models of their own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     id: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", description="by which it is known everywhere"
@@ -267,7 +267,7 @@ class Scenario(BaseModel):
 class Choice(BaseModel):
     """What a matrix picks of one scenario."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     skip: str | None = Field(None, min_length=1, description="why it is left out")
     stages: tuple[str, ...] | None = Field(
@@ -289,7 +289,7 @@ class Choice(BaseModel):
 class RunTypes(BaseModel):
     """What is picked for each run type, by the id of a scenario."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     pr: dict[str, Choice] = Field(default_factory=dict, description="for run type pr")
     daily: dict[str, Choice] = Field(default_factory=dict, description="for run type daily")
@@ -298,7 +298,7 @@ class RunTypes(BaseModel):
 class Matrix(BaseModel):
     """Scenarios that are run one after the other; one that is not named runs everything."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", description="of the matrix, for its folder"

@@ -26,7 +26,7 @@ _COMMAND: dict[str, object] = {
 class LocalLaunch(BaseModel):
     """A command on this machine. `{port}` in it stands for the port."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     command: Annotated[tuple[str, ...], WithJsonSchema(_COMMAND)] = Field(
         min_length=1, description="its words, or one line that is split as a shell splits it"
@@ -59,7 +59,7 @@ class LocalLaunch(BaseModel):
 class KubernetesLaunch(BaseModel):
     """Manifests that are applied to a cluster, and how what they start is reached."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     manifests: tuple[str, ...] = Field(
         min_length=1, description="YAML files, relative to the scenario's file; several documents"
@@ -102,7 +102,7 @@ class KubernetesLaunch(BaseModel):
 class SimulatorLaunch(BaseModel):
     """The built-in simulator; the run is marked as one of the simulator."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     profile: str = Field("default", description="which, as `benchcore sim --profile` has them")
     settings: dict[str, Any] = Field(default_factory=dict, description="fields of the profile")
@@ -111,7 +111,7 @@ class SimulatorLaunch(BaseModel):
 class Launch(BaseModel):
     """How the server is started: in one of these ways."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     local: LocalLaunch | None = Field(None, description="a command on this machine")
     kubernetes: KubernetesLaunch | None = Field(None, description="manifests on a cluster")
@@ -131,7 +131,7 @@ _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 class Asking(BaseModel):
     """How a server may be asked, wherever it is. Secrets are named, and never written."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     api_key_env: str | None = Field(
         None, pattern=_VARIABLE, description="variable that holds the key"
@@ -232,7 +232,7 @@ class Provider(Asking):
 class ProvidersFile(BaseModel):
     """Servers by name, for scenarios to refer to: `providers.yaml` beside them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     providers: dict[str, Provider] = Field(min_length=1, description="by name")
 

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from benchcore.base.clock import stamp_of, utc_now
 from benchcore.base.errors import BenchcoreError
 from benchcore.base.files import make_folder
-from benchcore.config.scenario import RunType, Scenario, StageSettings
-from benchcore.config.servers import Asking
+from benchcore.config.scenario import RunType, StageSettings
 from benchcore.scenario.simulator import SimulatorStage
-from benchcore.scenario.stage import ServerStage, Stage, StageContext
+from benchcore.scenario.stage import ServerStage, Stage, StageContext, StageFaultError
 from benchcore.scenario.stages import CleanUpStage, LoadedScenario, StagesRun
-from benchcore.show.progress import Progress, Silent
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
-
     from benchcore.config.target import Target
     from benchcore.sim.options import SimOptions
 
-_RUN_TYPE: Final = RunType("pr", {}, warns=frozenset(), continues=False, pushes=False)
+ONE_STAGE: Final = RunType("pr", {}, warns=frozenset(), continues=False, pushes=False)
 """Nothing is laid below what the options say, and whatever fails fails the run."""
 
 
@@ -35,72 +30,35 @@ class OneStageRun(StagesRun):
 
     Args:
         stage: what is run.
-        asking: how the server may be asked.
-        name: of the run, and of the folder that is made.
-        output: where it is made.
-        model: to ask for; `None`: the first that the server lists.
-        base_url: where it is.
-        kind: `server` or `simulator`.
-        simulator: how the simulator is started, instead of an address.
+        context: what there is to know of it; `alone` is set. Its scenario names the run, and its
+            `results` is where the folder is made.
+        simulator: how the simulator is started, where there is no address.
         folder: that is gone on with, instead of a new one.
-        labels: the user's own facts.
-        command: how benchcore was called.
-        allow_simulator: let the figures of the simulator out of the folder.
-        option_fault: says what is wrong with the options.
         begins: told of the server as the stage begins, before the folder is made.
-        tell: takes a line for people.
-        progress: told how a climb goes.
     """
 
     def __init__(
         self,
         stage: ServerStage[Any],
-        asking: Asking,
+        context: StageContext,
         *,
-        name: str,
-        output: Path,
-        model: str | None = None,
-        base_url: str | None = None,
-        kind: str = "server",
         simulator: SimOptions | None = None,
         folder: Path | None = None,
-        labels: Mapping[str, str] = MappingProxyType({}),
-        command: Sequence[str] = (),
-        allow_simulator: bool = False,
-        option_fault: Callable[[ValidationError], Exception] | None = None,
         begins: Callable[[Target], None] = lambda _target: None,
-        tell: Callable[[str], None] = lambda _line: None,
-        progress: Progress | None = None,
     ) -> None:
         launch = [] if simulator is None else [SimulatorStage(simulator)]
         stages: list[Stage] = [*launch, stage, CleanUpStage(StageSettings())]
-        # A name that only stands in files need not be one that tells scenarios apart.
-        scenario = Scenario.model_construct(id=name, model=model, labels=dict(labels))
-        context = StageContext(
-            scenario=scenario,
-            run_type=_RUN_TYPE,
-            base=Path(),
-            folder=folder or output,
-            results=output,
-            run_id="",
-            started_at="",
-            command=list(command),
-            asking=asking,
-            base_url=None if simulator is not None else base_url,
-            kind=kind,
-            allow_simulator=allow_simulator,
-            tell=tell,
-            progress=progress or Silent(),
-            alone=True,
-            option_fault=option_fault,
+        loaded = LoadedScenario(
+            context.scenario,
+            context.base,
+            context.run_type,
+            stages,
+            dict.fromkeys((one.name for one in stages), StageSettings()),
+            context.asking,
+            context.base_url,
+            context.environ,
         )
-        settings = dict.fromkeys((one.name for one in stages), StageSettings())
-        super().__init__(
-            LoadedScenario(
-                scenario, Path(), _RUN_TYPE, stages, settings, asking, base_url, context.environ
-            ),
-            context,
-        )
+        super().__init__(loaded, context)
         self._stage = stage
         self._told = begins
         self._given_folder = folder
@@ -112,7 +70,12 @@ class OneStageRun(StagesRun):
     @property
     def error(self) -> BaseException | None:
         """What ended the run; `None`: nothing did."""
-        return next((part.error for part in self.context.parts.values() if part.error), None)
+        for part in self.context.parts.values():
+            if part.error is not None:
+                return part.error
+            if part.exit_code:
+                return StageFaultError(part.message)
+        return None
 
     def end(self) -> int:
         """Return the exit code of a run whose results are shown.

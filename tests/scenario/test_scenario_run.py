@@ -18,11 +18,11 @@ from benchcore.scenario.result import ScenarioResult
 from benchcore.scenario.run import ScenarioRun
 from benchcore.scenario.stage import (
     BaseStage,
-    LoadedScenario,
     StagePhase,
     StagePlan,
     StageSkippedError,
 )
+from benchcore.scenario.stages import LoadedScenario
 
 SCENARIO = Scenario.model_validate({"id": "a", "target": {"base_url": "http://127.0.0.1:1"}})
 
