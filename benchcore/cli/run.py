@@ -55,9 +55,6 @@ def read_matrix(given: dict[str, Any]) -> LoadedMatrix:
     Raises:
         ConfigError: it, or a scenario of it, is wrong.
     """
-    import os
-
-    from benchcore.base.errors import ConfigError
     from benchcore.scenario.matrix import load_matrix
 
     if not given["matrix"].is_file():

@@ -46,6 +46,7 @@ class PerfStage(ServerStage[PerfSettings]):
     def __init__(self, settings: PerfSettings) -> None:
         super().__init__(settings)
         self.evaluation: LoadEval | None = None
+        self._parts: list[Part] = []
         self.result: RunResult | None = None
 
     def plan(self, context: StageContext) -> StagePlan:
@@ -118,6 +119,8 @@ class PerfStage(ServerStage[PerfSettings]):
         Raises:
             ConfigError: they will not do.
         """
+        if self._parts:  # a file of prompts is read once, and a seed is drawn once
+            return self._parts
         settings, evaluation = self.settings, self.evaluation
         said = settings.model_fields_set
         given = {name: getattr(settings, name) for name in ClimbFields.model_fields if name in said}
@@ -146,6 +149,7 @@ class PerfStage(ServerStage[PerfSettings]):
             ]
             raise ConfigError(f"stages.perf: {'; '.join(faults)}") from None
         _keep_to(context.asking.rate_limit, parts)
+        self._parts = parts
         return parts
 
 

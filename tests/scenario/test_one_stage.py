@@ -135,20 +135,12 @@ async def test_a_signal_is_the_exit_code_unless_results_are_lost(alone, error, e
 async def test_the_first_signal_asks_the_stage_and_a_second_one_again(alone):
     asked = []
 
-    async def waits(stage, _context):
-        over = asyncio.Event()
-
-        def interrupt():
-            asked.append(len(asked))
-            if len(asked) == 2:
-                over.set()
-
-        stage._interrupt = interrupt
+    async def interrupted(stage, _context):
+        stage._interrupt = lambda: asked.append(len(asked))
         machine.interrupt(signal.SIGINT)
         machine.interrupt(signal.SIGTERM)
-        await over.wait()
 
-    machine = alone(waits)
+    machine = alone(interrupted)
     await machine()
     assert asked == [0, 1]
     assert machine.end() == 128 + signal.SIGINT
