@@ -12,7 +12,7 @@ from benchcore.base.errors import BenchcoreError
 from benchcore.base.files import make_folder
 from benchcore.config.scenario import RunType, StageSettings
 from benchcore.scenario.simulator import SimulatorStage
-from benchcore.scenario.stage import ServerStage, Stage, StageContext, StageFaultError
+from benchcore.scenario.stage import BaseStage, ServerStage, StageContext, StageFaultError
 from benchcore.scenario.stages import CleanUpStage, LoadedScenario, StagesRun
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class OneStageRun(StagesRun):
         begins: Callable[[Target], None] = lambda _target: None,
     ) -> None:
         launch = [] if simulator is None else [SimulatorStage(simulator)]
-        stages: list[Stage] = [*launch, stage, CleanUpStage(StageSettings())]
+        stages: list[BaseStage[Any]] = [*launch, stage, CleanUpStage(StageSettings())]
         loaded = LoadedScenario(
             context.scenario,
             context.base,
@@ -103,7 +103,7 @@ class OneStageRun(StagesRun):
                     self.folder.rmdir()
                     self.folder = None
 
-    def _begins(self, stage: Stage) -> None:
+    def _begins(self, stage: BaseStage[Any]) -> None:
         if not stage.phase.measures:
             return
         self._told(self._stage.target(self.context))

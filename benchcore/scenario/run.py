@@ -18,7 +18,7 @@ from benchcore.runs.run_json import dump, target_facts
 from benchcore.scenario.result import RESULT_FILE, ScenarioResult
 from benchcore.scenario.stage import (
     NOWHERE,
-    Stage,
+    BaseStage,
     StageContext,
     StagePart,
     StagePhase,
@@ -195,20 +195,20 @@ class ScenarioRun(StagesRun):
                 self._file.close()
         return self.result
 
-    def _before(self, stage: Stage) -> None:
+    def _before(self, stage: BaseStage[Any]) -> None:
         if stage.phase.place >= StagePhase.JUDGE.place and not self._headed:
             self._headed = True
             self._head(self._measured())
             self._reports()
 
-    def _begins(self, stage: Stage) -> None:
+    def _begins(self, stage: BaseStage[Any]) -> None:
         self._say(f"{stage.name}: begins")
 
     def _ended(self, part: StagePart) -> None:
         self.result.parts.append(part)
         self._save()
 
-    async def _part(self, stage: Stage) -> StagePart:
+    async def _part(self, stage: BaseStage[Any]) -> StagePart:
         if self.result.dry_run:
             return self._planned(stage)
         part = await super()._part(stage)
@@ -247,7 +247,7 @@ class ScenarioRun(StagesRun):
                 self._say(f"{stage.name}: cannot be done: {error}")
             self.result.parts.append(part)
 
-    def _planned(self, stage: Stage) -> StagePart:
+    def _planned(self, stage: BaseStage[Any]) -> StagePart:
         limit = self.loaded.settings[stage.name].limit_seconds or stage.limit_seconds
         part = StagePart(stage.name, limit_seconds=limit)
         try:

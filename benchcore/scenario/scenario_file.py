@@ -25,7 +25,7 @@ from benchcore.config.scenario import (
 )
 from benchcore.config.servers import Asking, ProvidersFile
 from benchcore.config.tree import Tree
-from benchcore.scenario.stage import Stage
+from benchcore.scenario.stage import BaseStage
 from benchcore.scenario.stages import LoadedScenario, installed_stages
 
 _INSTEAD: Final = (
@@ -123,9 +123,9 @@ def load_scenario(
     return LoadedScenario(scenario, path, kind, stages, settings, asking, base_url, environ, digest)
 
 
-def _made(stage: Any, settings: StageSettings) -> Stage:
+def _made(stage: Any, settings: StageSettings) -> BaseStage[Any]:
     try:
-        made: Stage = stage(settings)
+        made: BaseStage[Any] = stage(settings)
     except Exception as error:  # the code may be somebody else's
         text = " ".join(str(error).split())
         raise ConfigError(

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -329,7 +329,7 @@ class StageContext:
             raise ConfigError("; ".join(faults)) from None
 
 
-class Stage(Protocol):
+class BaseStage(ABC, Generic[S]):
     """One step of a scenario; made anew for each run.
 
     Attributes:
@@ -347,46 +347,6 @@ class Stage(Protocol):
 
     name: ClassVar[str]
     phase: ClassVar[StagePhase]
-    settings_model: ClassVar[type[StageSettings]]
-    limit_seconds: ClassVar[float]
-    wanted: ClassVar[bool]
-    always: ClassVar[bool]
-    essential: ClassVar[bool]
-    warnable: ClassVar[frozenset[int]]
-    facts: dict[str, Any]
-    notes: list[str]
-
-    def plan(self, context: StageContext) -> StagePlan:
-        """Return what it would do; asks nothing of the server.
-
-        Raises:
-            BenchcoreError: it could not be done.
-        """
-        ...
-
-    async def run(self, context: StageContext) -> None:
-        """Do it, and leave what was found in `facts`.
-
-        Raises:
-            StageSkippedError: there is nothing to do.
-            BenchcoreError: it failed; its exit code becomes that of the run.
-        """
-        ...
-
-    def interrupt(self) -> bool:
-        """Ask it to end soon, again: now; what it has found is kept.
-
-        Returns:
-            Whether it ends by itself; else it is cancelled.
-        """
-        ...
-
-
-class BaseStage(Generic[S]):
-    """A stage that is nothing yet; the base of those that come with benchcore."""
-
-    name: ClassVar[str]
-    phase: ClassVar[StagePhase]
     settings_model: ClassVar[type[StageSettings]] = StageSettings
     limit_seconds: ClassVar[float] = 600.0
     wanted: ClassVar[bool] = False
@@ -399,25 +359,38 @@ class BaseStage(Generic[S]):
         self.facts: dict[str, Any] = {}
         self.notes: list[str] = []
 
+    @abstractmethod
+    def plan(self, context: StageContext) -> StagePlan:
+        """Return what it would do; asks nothing of the server.
+
+        Raises:
+            BenchcoreError: it could not be done.
+        """
+
+    @abstractmethod
+    async def run(self, context: StageContext) -> None:
+        """Do it, and leave what was found in `facts`.
+
+        Raises:
+            StageSkippedError: there is nothing to do.
+            BenchcoreError: it failed; its exit code becomes that of the run.
+        """
+
     def interrupt(self) -> bool:
-        """Let it be cancelled."""
+        """Ask it to end soon, again: now; what it has found is kept.
+
+        Returns:
+            Whether it ends by itself; else, as here, it is cancelled.
+        """
         return False
 
 
-class ServerStage(BaseStage[S], ABC):
+class ServerStage(BaseStage[S]):
     """A stage that asks a server which is up, by something that can be interrupted."""
 
     def __init__(self, settings: S) -> None:
         super().__init__(settings)
         self._interrupt: Callable[[], None] | None = None
-
-    @abstractmethod
-    def plan(self, context: StageContext) -> StagePlan:
-        """Return what it would do; see `Stage`."""
-
-    @abstractmethod
-    async def run(self, context: StageContext) -> None:
-        """Do it; see `Stage`."""
 
     def target(self, context: StageContext) -> Target:
         """Return the server as this stage asks it.

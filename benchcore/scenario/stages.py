@@ -25,7 +25,6 @@ from benchcore.config.servers import Asking
 from benchcore.runs.run_json import dump
 from benchcore.scenario.stage import (
     BaseStage,
-    Stage,
     StageContext,
     StageFaultError,
     StagePart,
@@ -90,6 +89,7 @@ def _loaded(point: EntryPoint) -> Any:
 def _loading_fault(stage: Any, name: str) -> str:
     """Return what keeps a class from being a stage; empty where nothing does."""
     missing = [needed for needed in _NEEDED if not hasattr(stage, needed)]
+    missing += sorted(getattr(stage, "__abstractmethods__", ()))
     if missing:
         return f"has no {missing[0]}"
     if stage.name != name:
@@ -112,7 +112,7 @@ _LATE_SECONDS: Final = 1.0
 _LIMIT_CODE: Final = 5
 
 
-def plan_stage(stage: Stage, context: StageContext) -> StagePlan:
+def plan_stage(stage: BaseStage[Any], context: StageContext) -> StagePlan:
     """Return what a stage would do.
 
     Raises:
@@ -139,7 +139,7 @@ class StageRun:
         part: what becomes of it.
     """
 
-    def __init__(self, stage: Stage, context: StageContext, part: StagePart) -> None:
+    def __init__(self, stage: BaseStage[Any], context: StageContext, part: StagePart) -> None:
         self._stage = stage
         self._context = context
         self._part = part
@@ -299,7 +299,7 @@ class LoadedScenario:
     scenario: Scenario
     path: Path
     run_type: RunType
-    stages: list[Stage]
+    stages: list[BaseStage[Any]]
     settings: dict[str, StageSettings]
     asking: Asking
     base_url: str | None
@@ -363,20 +363,20 @@ class StagesRun:
         """Run one of them alone, and return what became of it."""
         return await self._recorded(next(one for one in self.loaded.stages if one.name == name))
 
-    async def _recorded(self, stage: Stage) -> StagePart:
+    async def _recorded(self, stage: BaseStage[Any]) -> StagePart:
         self.context.parts[stage.name] = part = await self._part(stage)
         return part
 
-    def _before(self, stage: Stage) -> None:
+    def _before(self, stage: BaseStage[Any]) -> None:
         """Do what is to be done before a stage, also where it will not run."""
 
-    def _begins(self, stage: Stage) -> None:
+    def _begins(self, stage: BaseStage[Any]) -> None:
         """Do what is to be done as a stage begins."""
 
     def _ended(self, part: StagePart) -> None:
         """Take what became of a stage, also where it did not run."""
 
-    async def _part(self, stage: Stage) -> StagePart:
+    async def _part(self, stage: BaseStage[Any]) -> StagePart:
         loaded = self.loaded
         settings = loaded.settings[stage.name]
         limit = settings.limit_seconds or (None if self.context.alone else stage.limit_seconds)
@@ -401,7 +401,7 @@ class StagesRun:
                 self._blocked = self._blocked or f"{stage.name} failed"
         return part
 
-    async def _run(self, stage: Stage, part: StagePart) -> None:
+    async def _run(self, stage: BaseStage[Any], part: StagePart) -> None:
         self._current = run = StageRun(stage, self.context, part)
         try:
             await run()

@@ -85,6 +85,7 @@ def test_two_of_one_name_are_told_by_where_they_are(install):
         ("import no_such_module", "cannot be loaded: ModuleNotFoundError: "),
         ("", "cannot be loaded: AttributeError: "),
         ("Mine = 5", "has no name"),
+        (STAGE.replace("async def run", "async def runs"), "has no run"),
         (STAGE.replace('"mine"', '"other"'), "calls itself other"),
         (STAGE.replace("    phase = StagePhase.CHECK", ""), "has no phase"),
         (STAGE.replace("StagePhase.CHECK", "25"), "its phase is 25, which is no StagePhase"),
