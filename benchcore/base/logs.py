@@ -1,4 +1,7 @@
-"""Logs: the logger that everything is told to, and the level of results."""
+"""Logs: the logger that everything is told to, and the level of results.
+
+Apart, so that a command has them before it imports anything that measures or shows.
+"""
 
 import logging
 

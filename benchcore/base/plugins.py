@@ -71,7 +71,7 @@ class Group:
         point = points[name]
         try:
             return point.load()
-        except Exception as error:
+        except Exception as error:  # the code is somebody else's and raises anything
             said = " ".join(f"{type(error).__name__}: {error}".split())
             raise ConfigError(
                 f"{self.what} {name} of {point.value}: cannot be loaded: {said}; "

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from importlib.metadata import entry_points
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from benchcore.base.clock import stamp_of
 from benchcore.base.errors import ConfigError, ResultsError
 from benchcore.base.files import FilesError, make_folder
+from benchcore.base.plugins import Group, nearest
 from benchcore.client.records import Record
 from benchcore.metrics.throughput import Row
 from benchcore.runs.run import LevelResult, RunResult
@@ -110,6 +109,9 @@ class QuietSink:
         """Leave nothing open."""
 
 
+SINKS: Final = Group("benchcore.sinks", "sink")
+
+
 def installed_sinks(wanted: Collection[str] = ()) -> dict[str, Sink]:
     """Return a new sink of every kind that is installed, by the entry points' names.
 
@@ -119,19 +121,16 @@ def installed_sinks(wanted: Collection[str] = ()) -> dict[str, Sink]:
     Raises:
         ConfigError: a name is not known, or a sink cannot work as things are.
     """
-    found = sorted(entry_points(group="benchcore.sinks"), key=lambda entry: entry.name)
-    known = [entry.name for entry in found]
+    known = SINKS.points()
     for name in wanted:
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-            raise ConfigError(f"--sink {name}: is not known; {hint}")
+            raise ConfigError(f"--sink {name}: is not known; {nearest(name, known)}")
     sinks: dict[str, Sink] = {}
-    for entry in found:
-        make = entry.load()
+    for name in known:
+        make = SINKS.load(name)
         # Whatever makes a sink will do as an entry point: it need not have heard of `optional`.
-        if entry.name in wanted or not getattr(make, "optional", False):
-            sinks[entry.name] = make()
+        if name in wanted or not getattr(make, "optional", False):
+            sinks[name] = make()
     return sinks
 
 

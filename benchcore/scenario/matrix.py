@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from glob import glob
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 from benchcore.base.clock import stamp_of, utc_now
 from benchcore.base.errors import BenchcoreError, ConfigError, ResultsError
 from benchcore.base.files import make_folder, replace_file
+from benchcore.base.plugins import nearest
 from benchcore.base.secrets import is_secret
 from benchcore.config.scenario import Choice, Matrix
 from benchcore.config.tree import Tree
@@ -148,9 +148,7 @@ def _files(matrix: Matrix, tree: Tree, path: Path, faults: list[str]) -> list[Pa
 
 
 def _unknown(name: str, known: Mapping[str, Path]) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known) or 'none'}"
-    return f"is no scenario of the matrix; {hint}"
+    return f"is no scenario of the matrix; {nearest(name, known)}"
 
 
 _LONGEST_LINE: Final = 1 << 20

@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from benchcore.base.errors import ConfigError
+from benchcore.base.plugins import nearest
 from benchcore.base.secrets import is_secret
 from benchcore.config.scenario import (
     RUN_TYPES,
@@ -68,9 +68,7 @@ def find_scenario(name: str) -> Path:
                 known[file.stem] = file
     if name in known:
         return known[name]
-    close = get_close_matches(name, list(known), n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known) or 'none'}"
-    raise ConfigError(f"scenario {name!r} is not known; {hint}")
+    raise ConfigError(f"scenario {name!r} is not known; {nearest(name, known)}")
 
 
 def load_scenario(
@@ -210,8 +208,7 @@ def _settings(
     had: list[str] = []
     for name in stages.content:
         if name not in known:
-            close = get_close_matches(str(name), list(known), n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            hint = nearest(str(name), known)
             faults.append(f"{stages.place((name,))}: stages.{name}: is not known; {hint}")
     for name, stage in known.items():
         if (stage.always or stage.essential) and _is_left_out(stages, name, run_type.name):
@@ -305,8 +302,7 @@ def _asked(
         raise ConfigError("\n".join(unfilled))
     providers = filled.validated(ProvidersFile).providers
     if target.provider not in providers:
-        close = get_close_matches(target.provider, list(providers), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(providers)}"
+        hint = nearest(target.provider, providers)
         raise ConfigError(f"{where}: {target.provider!r} is not in {file}; {hint}")
     provider = providers[target.provider]
     theirs = {name: getattr(provider, name) for name in Asking.model_fields}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
 
 from benchcore.base.errors import ConfigError
+from benchcore.base.plugins import nearest
 from benchcore.config.scenario import StageSettings
 from benchcore.config.servers import SimulatorLaunch
 from benchcore.scenario.stage import BaseStage, StageContext, StagePhase, StagePlan
@@ -82,9 +82,7 @@ def _require(name: str, known: Iterable[str], where: str) -> None:
     names = list(known)
     if name in names:
         return
-    close = get_close_matches(name, names)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(names)}"
-    raise ConfigError(f"{where}: {name!r} is not known; {hint}")
+    raise ConfigError(f"{where}: {name!r} is not known; {nearest(name, names)}")
 
 
 class SimulatorStage(BaseStage[StageSettings]):

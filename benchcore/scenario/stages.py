@@ -7,12 +7,12 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final
 
 from benchcore.base.clock import utc_now
 from benchcore.base.errors import BenchcoreError, ConfigError, TargetError
+from benchcore.base.plugins import Group
 from benchcore.base.secrets import masked, masked_text
 from benchcore.config.scenario import (
     FunctionalSettings,
@@ -34,7 +34,7 @@ from benchcore.scenario.stage import (
     StageStatus,
 )
 
-GROUP: Final = "benchcore.stages"
+STAGES: Final = Group("benchcore.stages", "stage")
 _NEEDED: Final = (
     "name",
     "phase",
@@ -56,33 +56,20 @@ def installed_stages() -> dict[str, Any]:
     Raises:
         ConfigError: one cannot be loaded or is no stage, or two have one name.
     """
-    found: dict[str, Any] = {}
-    values: dict[str, str] = {}
-    for point in entry_points(group=GROUP):
-        other = values.setdefault(point.name, point.value)
-        if other != point.value:
-            raise ConfigError(
-                f"stage {point.name}: is both {other} and {point.value}; uninstall one of them"
-            )
-        found[point.name] = _loaded(point)
+    points = STAGES.points()
+    found = {name: _loaded(name, point.value) for name, point in points.items()}
 
     def place(name: str) -> tuple[int, bool, str]:
-        return found[name].phase.place, not values[name].startswith("benchcore."), name
+        return found[name].phase.place, not points[name].value.startswith("benchcore."), name
 
     return {name: found[name] for name in sorted(found, key=place)}
 
 
-def _loaded(point: EntryPoint) -> Any:
-    try:
-        stage = point.load()
-    except Exception as error:  # noqa: BLE001 - the code is somebody else's and raises anything
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(
-            f"stage {point.name} of {point.value}: cannot be loaded: {said}; mend or uninstall it"
-        ) from None
-    fault = _loading_fault(stage, point.name)
+def _loaded(name: str, value: str) -> Any:
+    stage = STAGES.load(name)
+    fault = _loading_fault(stage, name)
     if fault:
-        raise ConfigError(f"stage {point.name} of {point.value}: {fault}; mend or uninstall it")
+        raise ConfigError(f"stage {name} of {value}: {fault}; mend or uninstall it")
     return stage
 
 

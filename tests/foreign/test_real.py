@@ -5,6 +5,7 @@ had run stands here as text. How the files were made is in `fixtures/README.md`.
 """
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -574,11 +575,14 @@ def _as_printed(value, printed):
     return f"{value:,.{digits}f}"
 
 
+# A path with a folder in it from the root on; what stands behind a host or a port is a URL.
+ABSOLUTE = re.compile(rb"(?<![\w:/.>-])/(?!v1/)[a-z]\w*/\w[\w./-]*")
+
+
 def test_no_fixture_tells_of_the_machine_it_was_made_on():
     files = [path for path in FIXTURES.rglob("*") if path.is_file()]
     assert len(files) > 20
     for path in files:
         content = path.read_bytes()
-        for trace in (b"/tmp/", b"/root/", b"/home/", b"/work/"):
-            assert trace not in content, (path, trace)
+        assert ABSOLUTE.findall(content) == [], path
         assert len(content) < 150_000

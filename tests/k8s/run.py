@@ -375,7 +375,7 @@ async def _start_only(kubeconfig: str) -> None:
     bench = Bench(folder, Path(kubeconfig), None)  # type: ignore[arg-type]
     server = bench.server(str(DEPLOY / "hybrid.yaml"), "vllm", "killed")
     await server.start()
-    print(json.dumps({"helper": server._attendant._process.pid}), flush=True)
+    print(json.dumps({"helper": server._sidecar._process.pid}), flush=True)
     await asyncio.sleep(600)
 
 

@@ -4,8 +4,8 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from benchcore.base import plugins
 from benchcore.base.errors import ConfigError
-from benchcore.runs import sinks as fanout
 from benchcore.runs.sinks import FanOut, QuietSink, SinkOptions, installed_sinks
 from benchcore.runs.tables import JsonLinesSink
 
@@ -22,6 +22,7 @@ def made():
 
 @pytest.fixture
 def installed(monkeypatch):
+    """Some sinks of benchcore and of others, and what takes more of them."""
     points = {
         "csv": "benchcore.runs.tables:SummaryCsvSink",
         "jsonl": "benchcore.runs.tables:JsonLinesSink",
@@ -31,7 +32,8 @@ def installed(monkeypatch):
         "plain": f"{HERE}:Plain",
     }
     found = [EntryPoint(name, value, "benchcore.sinks") for name, value in points.items()]
-    monkeypatch.setattr(fanout, "entry_points", lambda group: found)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: found)
+    return found
 
 
 def test_optional_ones_are_left_out(installed):
@@ -52,6 +54,12 @@ def test_a_name_that_is_not_known_is_told_with_the_nearest(installed):
     says = "^--sink x: is not known; known are csv, jsonl, made, openmetrics, otlp, plain$"
     with pytest.raises(ConfigError, match=says):
         installed_sinks(["x"])
+
+
+def test_one_that_cannot_be_loaded_is_told_and_not_an_internal_fault(installed):
+    installed.append(EntryPoint("gone", f"{HERE}:Gone", "benchcore.sinks"))
+    with pytest.raises(ConfigError, match=rf"^sink gone of {HERE}:Gone: cannot be loaded: Attrib"):
+        installed_sinks()
 
 
 class Told(QuietSink):

@@ -5,10 +5,10 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from benchcore.base import plugins
 from benchcore.base.errors import ConfigError
-from benchcore.scenario import stages as installed
 from benchcore.scenario.stage import StagePhase
-from benchcore.scenario.stages import GROUP, installed_stages
+from benchcore.scenario.stages import STAGES, installed_stages
 
 STAGE = """
 from benchcore.scenario.stage import BaseStage, StagePhase, StagePlan
@@ -29,13 +29,13 @@ class Mine(BaseStage):
 def install(tmp_path, monkeypatch):
     """Puts a module in place, and entry points beside those of benchcore."""
     monkeypatch.syspath_prepend(tmp_path)
-    ours = list(installed.entry_points(group=GROUP))
+    ours = list(plugins.entry_points(group=STAGES.name))
 
     def put(text, *values, name="mine"):
         (tmp_path / "somebody.py").write_text(text)
         monkeypatch.delitem(sys.modules, "somebody", raising=False)
-        points = [EntryPoint(name, value, GROUP) for value in values]
-        monkeypatch.setattr(installed, "entry_points", lambda group: [*ours, *points])
+        points = [EntryPoint(name, value, STAGES.name) for value in values]
+        monkeypatch.setattr(plugins, "entry_points", lambda group: [*ours, *points])
 
     return put
 

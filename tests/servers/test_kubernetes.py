@@ -573,7 +573,7 @@ async def test_there_are_no_last_lines_before_there_are_logs(server):
     assert server().last_lines() == []
 
 
-def test_the_attendant_ends_when_its_pipe_does(api, tmp_path):
+def test_the_sidecar_ends_when_its_pipe_does(api, tmp_path):
     line = SidecarTask(None, None, ("bench",), "a=b", str(tmp_path)).line()
     command = [sys.executable, "-m", "benchcore.servers.kubernetes.sidecar"]
     silent = subprocess.run(command, input=b"", capture_output=True, check=False, timeout=600)
@@ -586,11 +586,11 @@ def test_the_attendant_ends_when_its_pipe_does(api, tmp_path):
     assert (lost.returncode, json.loads(lost.stdout), lost.stderr) == (2, said, b"")
 
 
-async def test_the_attendant_ends_when_the_other_process_is_killed(server, api):
+async def test_the_sidecar_ends_when_the_other_process_is_killed(server, api):
     launcher = server(attended=True)
     await launcher.start()
     api.drop(("v1", "pods", "bench", "vllm-5d9-0"))
-    process = launcher._attendant._process
+    process = launcher._sidecar._process
     process.stdin.close()  # as the kernel does
     assert await asyncio.to_thread(process.wait, 30) == 0
 
@@ -598,8 +598,8 @@ async def test_the_attendant_ends_when_the_other_process_is_killed(server, api):
 async def test_logs_that_ended_early_are_told(server, api):
     launcher = server(attended=True)
     await launcher.start()
-    launcher._attendant._process.kill()
-    await until(lambda: launcher._attendant.failed)
+    launcher._sidecar._process.kill()
+    await until(lambda: launcher._sidecar.failed)
     assert launcher.ended() is None
     assert await launcher.stop() == []
     assert launcher.told[-1] == "what follows the logs ended early: they may not be whole"
@@ -608,7 +608,7 @@ async def test_logs_that_ended_early_are_told(server, api):
 async def test_a_tunnel_that_ends_is_told(server, api):
     launcher = server(address="port_forward", attended=True)
     await launcher.start()
-    launcher._attendant._process.kill()
+    launcher._sidecar._process.kill()
     await until(launcher.ended)
     assert launcher.ended() == "the tunnel to the cluster ended"
 

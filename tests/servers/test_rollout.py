@@ -404,21 +404,21 @@ def test_troubles_of_events():
     assert long.text == f"pod a: FailedMount: {'x' * 299}…"
 
 
-def test_a_vigil_tells_what_is_lost():
+def test_a_watch_tells_what_is_lost():
     def one(step, **metadata):
         body = pod(step)
         body["metadata"].update(metadata)
         return {"a": body}
 
-    vigil = PodWatch(one(running(ready=True, restarts=2)))
-    assert vigil.loss(one(running(ready=True, restarts=2))) is None
-    assert vigil.loss({}) == "pod a is gone"
-    assert vigil.loss(one(running(ready=True), deletionTimestamp="x")) == "pod a is being removed"
-    assert vigil.loss({"a": pod(phase="Failed", reason="Evicted")}) == "pod a failed: Evicted"
-    assert vigil.loss({"a": pod(phase="Failed")}) == "pod a failed: it does not say why"
+    watch = PodWatch(one(running(ready=True, restarts=2)))
+    assert watch.loss(one(running(ready=True, restarts=2))) is None
+    assert watch.loss({}) == "pod a is gone"
+    assert watch.loss(one(running(ready=True), deletionTimestamp="x")) == "pod a is being removed"
+    assert watch.loss({"a": pod(phase="Failed", reason="Evicted")}) == "pod a failed: Evicted"
+    assert watch.loss({"a": pod(phase="Failed")}) == "pod a failed: it does not say why"
 
 
-def test_a_vigil_lets_done_work_go():
+def test_a_watch_lets_done_work_go():
     done = pod(terminated(0, "Completed"))
     assert PodWatch({"a": done}).loss({"a": done}) is None
     done["status"]["phase"] = "Succeeded"

@@ -69,10 +69,10 @@ class KubernetesServer:
         self._labels = run_labels(labels)
         self._tell = tell
         self._sleep = sleep
-        self._new_attendant = attend
+        self._new_sidecar = attend
         self._access = Access(_file(config.kubeconfig, base), config.context)
         self._placement: Placement | None = None
-        self._attendant: SidecarProcess | None = None
+        self._sidecar: SidecarProcess | None = None
         self._tunnel = False
 
     def kept(self) -> Mapping[str, bytes]:
@@ -102,10 +102,10 @@ class KubernetesServer:
 
     def ended(self) -> str | None:
         """Return which pod is lost, or that the tunnel is; `None` while all is as it was."""
-        if self._attendant is None:
+        if self._sidecar is None:
             return None
-        ended = self._attendant.ended()
-        if ended is None and self._tunnel and self._attendant.failed:
+        ended = self._sidecar.ended()
+        if ended is None and self._tunnel and self._sidecar.failed:
             return "the tunnel to the cluster ended"
         return ended
 
@@ -127,7 +127,7 @@ class KubernetesServer:
             left = [f"what was applied is not removed: {error}; later: {clean}"]
         finally:
             self._tunnel = False
-            sidecar, self._attendant = self._attendant, None
+            sidecar, self._sidecar = self._sidecar, None
             if sidecar is not None:
                 # After the removal, so that the logs hold the last words.
                 if sidecar.failed:
@@ -172,8 +172,8 @@ class KubernetesServer:
             )
             url, notes = await self._reach(cluster, endpoint)
             seconds = loop.time() - begin
-        assert self._attendant is not None
-        await self._attendant.guard()
+        assert self._sidecar is not None
+        await self._sidecar.guard()
         self._tell(f"ready after {seconds:.0f} s: {url}")
         return Served(
             base_url=url,
@@ -184,7 +184,7 @@ class KubernetesServer:
     async def _attend(self, placed: list[Placed], selector: str, secrets: list[str]) -> None:
         spaces = {one.namespace for one in placed if one.namespace is not None}
         self._logs.mkdir(parents=True, exist_ok=True)
-        self._attendant = self._new_attendant(
+        self._sidecar = self._new_sidecar(
             SidecarTask(
                 kubeconfig=self._access.kubeconfig,
                 context=self._access.context,
@@ -194,7 +194,7 @@ class KubernetesServer:
                 secrets=tuple(secrets),
             )
         )
-        await self._attendant.start()
+        await self._sidecar.start()
 
     async def _reach(self, cluster: Cluster, endpoint: Endpoint) -> tuple[str, tuple[str, ...]]:
         config = self._config
@@ -210,8 +210,8 @@ class KubernetesServer:
                         f"Service {config.service} selects no pods, and a tunnel leads to pods; "
                         "give another address"
                     )
-                assert self._attendant is not None
-                port = await self._attendant.forward(
+                assert self._sidecar is not None
+                port = await self._sidecar.forward(
                     [
                         (config.namespace, name_of(pod), endpoint.pod_port(pod))
                         for pod in endpoint.pods

@@ -207,12 +207,12 @@ class SidecarProcess:
         notes: what it had to say so far, besides answers.
 
     Args:
-        attendance: what is attended.
+        task: what it follows and carries.
     """
 
     def __init__(self, task: SidecarTask) -> None:
         self.notes: list[str] = []
-        self._attendance = task
+        self._task = task
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
         self._ended: str | None = None
@@ -224,7 +224,7 @@ class SidecarProcess:
             TargetError: it cannot; says why.
         """
         await asyncio.to_thread(self._open)
-        await self._ask(self._attendance.line(), "ready")
+        await self._ask(self._task.line(), "ready")
 
     def _open(self) -> None:
         self._process = subprocess.Popen(
