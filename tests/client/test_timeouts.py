@@ -13,7 +13,8 @@ import pytest
 from benchcore.client.exchange import Exchange, Limits
 from benchcore.client.records import Outcome, Phase, Record
 from benchcore.client.request import Prompt
-from benchcore.client.watchdog import LATE_NS, too_late
+from benchcore.client.watchdog import LATE_NS, broken_limit, too_late
+from benchcore.config.target import Timeouts
 
 BOTH_LOOPS = True
 linux = pytest.mark.skipif(sys.platform != "linux", reason="kernel stamps are Linux's")
@@ -437,3 +438,17 @@ async def test_the_limits_by_a_records_own_stamps():
     assert late(total, done=6 * second) is None
     assert late(total, done=6 * second + 1) == (Phase.TOTAL, 5)
     assert late(total, stamps=[2 * second], ended=6 * second, done=9 * second) is None
+
+
+def test_of_one_on_its_way_only_the_wait_that_it_is_in_counts():
+    second = 10**9
+    record = Record("1", sent_ns=second, streamed=True)
+    record.stamps.extend([5 * second, 9 * second, 10 * second])
+    record.first_token_ns, record.last_token_ns = 5 * second, 10 * second
+    limits = Timeouts(first_token=2, between_tokens=3, total=None)
+    assert broken_limit(record, limits, 11 * second, whole=False) is None
+    assert broken_limit(record, limits, 11 * second, whole=True) == (Phase.FIRST_TOKEN, 2)
+    later = Timeouts(first_token=None, between_tokens=3, total=None)
+    assert broken_limit(record, later, 11 * second, whole=True) == (Phase.BETWEEN_TOKENS, 3)
+    assert broken_limit(record, later, 13 * second, whole=False) is None
+    assert broken_limit(record, later, 13 * second + 1, whole=False) == (Phase.BETWEEN_TOKENS, 3)

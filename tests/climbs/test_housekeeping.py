@@ -129,6 +129,29 @@ def test_a_second_is_closed_once_all_that_had_come_by_its_end_is_taken(level):
     assert level.house.tokens_per_second == 92
 
 
+@pytest.mark.parametrize(("on_the_way", "ended"), [(300, 50), (20, 300)])
+def test_a_second_waits_for_more_than_one_slice_takes(level, on_the_way, ended):
+    # Those on their way have gaps of 400 ms, those that have ended gaps of 10 ms.
+    level.on_the_way = [streamed(0, [500, 900], outcome=None) for _ in range(on_the_way)]
+    for _ in range(ended):
+        level.house.ended(streamed(0, [100, 110]), Stage.WINDOW)
+    slices = 0
+    while not level.sinks.seconds:
+        level.house.slice(START + NS)
+        slices += 1
+        assert slices < 200
+    (second,) = level.sinks.seconds
+    every = on_the_way + ended
+    assert (second.sent, second.done, second.tokens) == (every, ended, 2 * every)
+    many, few = (0.4, 0.01) if on_the_way > ended else (0.01, 0.4)
+    assert second.itl_p50_seconds == pytest.approx(many, rel=0.01)
+    assert second.itl_p99_seconds == pytest.approx(max(many, few), rel=0.01)
+    level.on_the_way = []
+    level.slices(START + 2 * NS, 5)
+    nothing = level.sinks.seconds[1]
+    assert (nothing.sent, nothing.done, nothing.tokens, nothing.itl_p50_seconds) == (0, 0, 0, None)
+
+
 def test_the_next_boundary_is_a_second_later_however_late_the_last_was_seen(level):
     level.slices(START + NS + NS // 2, 5)
     assert [row.second for row in level.sinks.seconds] == [0]
