@@ -16,10 +16,10 @@ PAGE = Path(__file__).parent.parent / "docs" / "reference" / "cli.md"
 _HEAD = """\
 # Command line
 
-Every command and option. Written by `python tests/cli_reference.py` from the commands themselves:
-do not edit. `benchcore COMMAND --help` says the same.
+This page has every command and option. `python tests/cli_reference.py` writes it from the commands
+themselves, so do not edit it. `benchcore COMMAND --help` says the same.
 
-Standard output holds the result, standard error everything else. Exit codes are in
+Standard output holds the result, and standard error everything else. Exit codes are in
 [the contract](../contract.md#6-command-line).
 """
 

@@ -36,8 +36,9 @@ PAGE = Path(__file__).parent.parent / "docs" / "reference" / "scenarios.md"
 _HEAD = """\
 # Scenarios, matrices, providers
 
-Written from the models: every key, what it may be, and what it is when left out. How they are used:
-[the pipeline](../guide/pipeline.md). Editors complete and check these files with the JSON Schemas
+This page is written from the models: it has every key, what it may be, and what it is by default.
+[The pipeline](../guide/pipeline.md) shows how they are used. Editors complete and check these files
+with the JSON Schemas
 [`scenario`](https://github.com/benchcore/benchcore/blob/main/docs/schema/scenario.schema.json),
 [`matrix`](https://github.com/benchcore/benchcore/blob/main/docs/schema/matrix.schema.json) and
 [`providers`](https://github.com/benchcore/benchcore/blob/main/docs/schema/providers.schema.json).
@@ -46,9 +47,9 @@ Written from the models: every key, what it may be, and what it is when left out
 _STAGES = """\
 ## Stages
 
-Under `stages`, by name. `false` leaves a stage out; under `pr` and `daily` stands what differs
-there. `launch`, `health`, `gate`, `sinks` and `cleanup` run also where they are not named, the
-others only where they are.
+Stages are named under `stages`. `false` leaves a stage out, and `pr` and `daily` hold what differs
+for that run type. `launch`, `health`, `gate`, `sinks` and `cleanup` run even where they are not
+named; the others run only where they are.
 """
 
 
@@ -91,7 +92,7 @@ def default(field):
 
 def table(model, without=()):
     """Return a model's fields, a row each."""
-    rows = ["| key | what it may be | left out | what it is |", "|---|---|---|---|"]
+    rows = ["| key | what it may be | default | what it is |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
         if name in without:
             continue
@@ -115,9 +116,9 @@ def reference():
             2,
             "A scenario",
             Scenario,
-            "Besides these, `extends: FILE` lays it over another scenario: mappings key by key, "
-            "everything else replaced. `${NAME}` and `${NAME:-default}` are variables of the "
-            "environment. Names of files are relative to the scenario's own file.",
+            "Besides these keys, `extends: FILE` lays it over another scenario: mappings are "
+            "joined key by key, and everything else is replaced. `${NAME}` and `${NAME:-default}` are "
+            "variables of the environment. File names are relative to the scenario's own file.",
         ),
         section(3, "target", ScenarioTarget),
         section(3, "launch.local", LocalLaunch),
@@ -134,7 +135,7 @@ def reference():
     }
     for name, model in STAGES.items():
         below = "".join(
-            f"\n`{run_type.name}`, where nothing of the kind is said: "
+            f"\n`{run_type.name}`, unless the scenario says otherwise: "
             + ", ".join(f"`{key}: {_shown(value)}`" for key, value in found.items())
             + ".\n"
             for run_type in RUN_TYPES.values()
@@ -152,7 +153,8 @@ def reference():
             2,
             "Providers",
             Provider,
-            "`providers.yaml` beside the scenarios: `providers: {NAME: {…}}`, each with these:",
+            "`providers.yaml` beside the scenarios holds `providers: {NAME: {…}}`, each with these "
+            "keys:",
         ),
     ]
     return "\n".join(parts)

@@ -45,7 +45,7 @@ _SIM_BURST = 192
     "cases",
     multiple=True,
     metavar="ID",
-    help="Run only this check, or all of suite.*; repeatable.",
+    help="Run only this check, or with suite.* all checks of a suite; repeatable.",
 )
 @click.option("--smoke", is_flag=True, help="Run only the few checks that any server must pass.")
 @click.option(
@@ -53,22 +53,22 @@ _SIM_BURST = 192
     "files",
     multiple=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Run the cases in this YAML file, too; repeatable.",
+    help="Also run the cases in this YAML file; repeatable.",
 )
 @click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
     envvar="BENCHCORE_FUNCTIONAL_CONFIG",
-    help="Leave out or relax what this YAML file names. The variable "
-    "BENCHCORE_FUNCTIONAL_CONFIG gives it, too.",
+    help="Leave out or relax the checks that this YAML file names. It can also be given "
+    "in the variable BENCHCORE_FUNCTIONAL_CONFIG.",
 )
 @click.option(
-    "--strict", is_flag=True, help="Tolerate nothing that engines are known to differ in."
+    "--strict", is_flag=True, help="Tolerate nothing in which engines are known to differ."
 )
 @click.option(
     "--engine",
     metavar="NAME",
-    help="Treat the server as this engine; without it, benchcore guesses.",
+    help="Treat the server as this engine; by default benchcore guesses which it is.",
 )
 @click.option(
     "--reasoning-key", metavar="NAME", help="Look for reasoning in this field of an answer."
@@ -77,38 +77,38 @@ _SIM_BURST = 192
     "--concurrency",
     type=click.IntRange(1, 256),
     default=None,
-    help="Run so many checks at a time [default: 4].",
+    help="Run this many checks at a time [default: 4].",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(0, min_open=True),
     default=None,
-    help="Give each check at most so many seconds [default: 60].",
+    help="Give each check at most this many seconds [default: 60].",
 )
 @click.option(
     "--burst",
     type=click.IntRange(0, 4096),
     default=None,
-    help="Check limits, too, with this many requests at once.",
+    help="Also check limits, with this many requests at once.",
 )
 @click.option(
     "--expired-key-env",
     metavar="NAME",
-    help="Read a key that has expired from this variable, and check that it is refused.",
+    help="Read an expired key from this variable, and check that it is refused.",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
 @click.option("--list", "list_only", is_flag=True, help="List the checks and run none.")
 @click.option("--json", "as_json", is_flag=True, help="Print functional.json instead of a table.")
 @RESULTS
 @click.option(
-    "--name", default="check", show_default=True, help="Call the run and its folder this."
+    "--name", default="check", show_default=True, help="Give the run and its folder this name."
 )
 @LABEL
 @LOGS
 def check(**given: Any) -> int:
-    """Check whether a server speaks the API that it claims.
+    """Check whether a server speaks the API that it claims to speak.
 
-    Aims at --base-url; without one, starts the built-in simulator and says so.
+    The checks go to --base-url; without it, the built-in simulator is started, with a notice.
     """
     checks, config = _wanted(given)
     if given["list_only"]:

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 def climb(**given: Any) -> int:
     """Measure a server under growing load.
 
-    A climb is a ladder of load levels: so many concurrent users, or requests per second, at each.
-    Every level is measured by itself, and the next one puts on more load. Without --base-url the
-    built-in simulated server is measured.
+    A climb is a ladder of load levels, each with a number of concurrent users or of requests per
+    second. Every level is measured by itself, and each has more load than the one before. Without
+    --base-url, the built-in simulated server is measured.
     """
     if given["concurrency"] is not None and given["rate"] is not None:
         raise click.UsageError("--concurrency is a closed loop and --rate an open one: give one")

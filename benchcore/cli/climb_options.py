@@ -21,7 +21,7 @@ REQUEST = group(
         click.option(
             "--stream/--no-stream",
             default=True,
-            help="Ask for a stream of tokens; of plain answers only e2e and the first byte are "
+            help="Ask for a stream of tokens; for plain answers, only e2e and the first byte are "
             "measured.",
         ),
         section="Target",
@@ -46,28 +46,28 @@ LOAD = group(
             "--concurrency",
             type=values.CONCURRENCY,
             default=None,
-            help="Run a closed loop with so many users at each level [default: 1,8,64].",
+            help="Run a closed loop with this many users at each level [default: 1,8,64].",
         ),
         click.option(
             "--rate",
             type=values.RATE,
             default=None,
-            help="Run an open loop with so many requests per second at each level.",
+            help="Run an open loop with this many requests per second at each level.",
         ),
         click.option(
             "--arrival",
             metavar="KIND",
             default=None,
-            help="Space the arrivals of an open loop by constant, poisson or gamma:SHAPE "
-            "[default: poisson].",
+            help="Space the arrivals of an open loop in this way: constant, poisson or "
+            "gamma:SHAPE [default: poisson].",
         ),
         click.option(
             "--requests",
             type=click.IntRange(1),
             metavar="N",
             default=None,
-            help="End each window once so many requests are scheduled [default: 500, at least 4 "
-            "per user, at most 120 s].",
+            help="End each window once this many requests are scheduled [default: 500, at least "
+            "4 per user, at most 120 s].",
         ),
         click.option(
             "--duration",
@@ -79,15 +79,16 @@ LOAD = group(
             "--warmup",
             type=values.WARMUP,
             default=None,
-            help="Send so many requests, or for a time such as 10s, before each window [default: "
-            "one request per user].",
+            help="Send this many requests, or send requests for a time such as 10s, before each "
+            "window [default: one request per user].",
         ),
         click.option(
             "--repeats",
             type=click.IntRange(1),
             metavar="N",
             default=None,
-            help="Run the whole climb so often; reports show the mean and the spread [default: 1].",
+            help="Run the whole climb this many times; reports show the mean and the spread "
+            "[default: 1].",
         ),
         section="Load",
     ),
@@ -97,26 +98,26 @@ LOAD = group(
             type=click.IntRange(1),
             metavar="N",
             default=None,
-            help="Let at most so many requests of an open loop be in flight; drop the rest "
+            help="Let at most this many requests of an open loop be in flight, and drop the rest "
             "[default: 10000].",
         ),
         click.option(
             "--ramp",
             type=values.DURATION,
             default=None,
-            help="Start the users spread over this time [default: 10 ms per user].",
+            help="Spread the start of the users over this time [default: 10 ms per user].",
         ),
         click.option(
             "--think-time",
             type=values.DURATION,
             default=None,
-            help="Let each user pause for this time after an answer.",
+            help="Let each user pause for this long after an answer.",
         ),
         click.option(
             "--drain",
             type=values.DURATION,
             default=None,
-            help="Wait for so long after the window for its last requests [default: 60s, or twice "
+            help="Wait this long after the window for its last requests [default: 60s, or twice "
             "the longest request so far].",
         ),
         click.option(
@@ -131,7 +132,7 @@ LOAD = group(
             "--idle",
             type=values.DURATION,
             default=None,
-            help="Wait up to this time before each level until the server is idle [default: 60s].",
+            help="Wait up to this long before each level until the server is idle [default: 60s].",
         ),
         section="Advanced",
     ),
@@ -140,19 +141,19 @@ WORKLOAD = group(
     click.option(
         "--workload",
         metavar="NAME|FILE",
-        help="Ask what this workload says: short, long, stress, year1, a YAML file, or a JSONL "
-        "file of prompts.",
+        help="Send the requests of this workload: short, long, stress, year1, a YAML file, "
+        "or a JSONL file of prompts.",
     ),
     click.option(
         "--input-tokens",
         metavar="N|DIST",
-        help="Make prompts of this length: 512, uniform:10:500, normal:256:64, lognormal:200:0.8 "
-        "[default: 512; 128 for the simulator].",
+        help="Make prompts with this many tokens: 512, uniform:10:500, normal:256:64, "
+        "lognormal:200:0.8 [default: 512; 128 for the simulator].",
     ),
     click.option(
         "--output-tokens",
         metavar="N|DIST",
-        help="Ask for at most so many tokens in an answer [default: 128; 16 for the simulator].",
+        help="Ask for at most this many tokens in an answer [default: 128; 16 for the simulator].",
     ),
     click.option(
         "--language",
@@ -165,28 +166,28 @@ WORKLOAD = group(
         type=click.IntRange(0),
         metavar="N",
         default=None,
-        help="Let all prompts begin with the same so many tokens, for a prefix cache.",
+        help="Let all prompts begin with this many tokens in common, for a prefix cache.",
     ),
     click.option(
         "--ignore-eos",
         is_flag=True,
         default=None,
-        help="Ask for exactly --output-tokens, where the server allows it.",
+        help="Ask for exactly --output-tokens tokens, where the server allows it.",
     ),
     click.option(
         "--tokenizer",
         type=click.Path(),
         metavar="FILE",
-        help="Count tokens by this local tokenizer.json: those of prompts, and those of answers "
-        "where the server sends no usage.",
+        help="Count tokens with this local tokenizer.json: those of prompts, and those of "
+        "answers where the server sends no usage.",
     ),
     click.option(
         "--seed",
         type=click.IntRange(0, 2**63 - 1),
         metavar="N",
         default=None,
-        help="Draw prompts and arrivals from this seed; without it, one is drawn and recorded, "
-        "since a server caches prompts that it has seen.",
+        help="Draw prompts and arrivals from this seed. By default a new one is drawn and "
+        "recorded, since a server may cache prompts that it has seen.",
     ),
     section="Workload",
 )
@@ -201,8 +202,8 @@ EVAL = group(
         "--eval-data",
         metavar="FILE|DIR|builtin",
         envvar="BENCHCORE_DATA",
-        help="Read the questions from here; without it, they are fetched. The variable "
-        "BENCHCORE_DATA gives it, too.",
+        help="Read the questions from here; by default they are fetched. It can also be "
+        "given in the variable BENCHCORE_DATA.",
     ),
     click.option(
         "--eval-set",
@@ -210,7 +211,7 @@ EVAL = group(
         type=values.PAIR,
         multiple=True,
         metavar="FIELD=VALUE",
-        help="Set how they are asked, such as limit=50 or max_tokens=512; repeatable.",
+        help="Set how the questions are asked, such as limit=50 or max_tokens=512; repeatable.",
     ),
     section="Workload",
 )
@@ -221,24 +222,25 @@ RULES = group(
             "slos",
             multiple=True,
             metavar="METRIC:LIMIT",
-            help="Call a request good only within this limit, such as ttft:500ms; goodput counts "
-            "the good ones. Repeatable.",
+            help="Count a request as good only within this limit, such as ttft:500ms; goodput is "
+            "the rate of good requests. Repeatable.",
         ),
         click.option(
             "--stop-on-failures",
             type=values.SHARE,
             default=None,
-            help="Climb no higher once this share of the requests has failed, such as 20%.",
+            help="Stop climbing once this share of the requests of a level has failed, such as "
+            "20%.",
         ),
         click.option(
             "--stop-on-slo",
             is_flag=True,
-            help="Climb no higher once the p99 of a figure breaks its --slo.",
+            help="Stop climbing once the p99 of a figure breaks its --slo.",
         ),
         click.option(
             "--stop-when-flat",
             is_flag=True,
-            help="Climb no higher once throughput no longer grows.",
+            help="Stop climbing once throughput no longer grows.",
         ),
         section="Limits",
     ),
@@ -247,7 +249,7 @@ RULES = group(
             "--flat-gain",
             type=values.SHARE,
             default=0.05,
-            help="Call throughput flat where it grows by less than this [default: 5%].",
+            help="Consider throughput flat where it grows by less than this [default: 5%].",
         ),
         click.option(
             "--flat-patience",
@@ -255,12 +257,12 @@ RULES = group(
             metavar="N",
             default=1,
             show_default=True,
-            help="Stop only after so many flat levels in a row.",
+            help="Stop only after this many flat levels in a row.",
         ),
         click.option(
             "--count-failures",
             is_flag=True,
-            help="Report percentiles in which failures count as infinitely long, too.",
+            help="Also report percentiles in which failures count as infinitely long.",
         ),
         section="Advanced",
     ),
@@ -273,21 +275,26 @@ OUTPUT = group(
             type=click.Path(path_type=Path),
             default=Path("results"),
             show_default=True,
-            help="Write the folder of the run into this one.",
+            help="Write the folder of the run into this folder.",
         ),
         click.option(
-            "--name", default="climb", show_default=True, help="Call the run and its folder this."
+            "--name",
+            default="climb",
+            show_default=True,
+            help="Give the run and its folder this name.",
         ),
         LABEL,
-        click.option("--json", "as_json", is_flag=True, help="Print run.json, not a table."),
+        click.option("--json", "as_json", is_flag=True, help="Print run.json instead of a table."),
         QUIET,
         click.option(
-            "--push", is_flag=True, help="Push to the gateway that PROM_PUSHGATEWAY_URL names."
+            "--push",
+            is_flag=True,
+            help="Push the run to the gateway that PROM_PUSHGATEWAY_URL names.",
         ),
         click.option(
             "--dry-run",
             is_flag=True,
-            help="Say which levels would be run and how long they take, and send nothing.",
+            help="Say which levels would be run and how long they would take, and send nothing.",
         ),
         click.option(
             "--print-request", is_flag=True, help="Print the first request and send nothing."
@@ -300,27 +307,27 @@ OUTPUT = group(
             "sinks",
             multiple=True,
             metavar="NAME",
-            help="Write to this sink, too: jsonl, openmetrics, otlp or one of your own; "
+            help="Also write to this sink: jsonl, openmetrics, otlp or one of your own; "
             "repeatable.",
         ),
         click.option(
             "--allow-simulator",
             is_flag=True,
-            help="Let --push and --sink carry figures of the simulator.",
+            help="Let --push and --sink publish figures of the simulator.",
         ),
         click.option("--save-events", is_flag=True, help="Keep every arrival in events.jsonl."),
         click.option("--save-text", is_flag=True, help="Keep every text in texts.jsonl."),
         click.option(
             "--kernel-stamps/--no-kernel-stamps",
             default=True,
-            help="Let the kernel stamp what arrives, where it can.",
+            help="Let the kernel stamp what arrives, where it can do so.",
         ),
-        click.option("--no-progress", is_flag=True, help="Draw no live line."),
+        click.option("--no-progress", is_flag=True, help="Do not draw a live progress line."),
         click.option(
             "--progress-interval",
             type=values.DURATION,
             default=10.0,
-            help="Report the progress this often where there is no terminal [default: 10s].",
+            help="Report progress at this interval where there is no terminal [default: 10s].",
         ),
         LOG_FORMAT,
         click.option(
@@ -328,7 +335,7 @@ OUTPUT = group(
             type=click.Choice(["debug", "info", "warning", "error"]),
             default="info",
             show_default=True,
-            help="Write messages from this level on.",
+            help="Write messages of this level and above.",
         ),
         section="Advanced",
     ),

@@ -52,10 +52,10 @@ class Deployed:
 @json_option()
 @LOGS
 def deploy(**given: Any) -> int:
-    """Bring up the server of SCENARIO alone, and say where it is.
+    """Bring up only the server of SCENARIO, and say where it is.
 
-    A local server, the simulator and a port forward live until Ctrl-C or `benchcore undeploy`; what
-    is reached on a cluster without one stays there until `undeploy`.
+    A local server, the simulator and a port forward live until Ctrl-C or `benchcore undeploy`. A
+    server on a cluster that is reached without a port forward stays there until `undeploy`.
     """
     from benchcore.base.logs import LOGGER
     from benchcore.config.scenario import Choice

@@ -32,17 +32,17 @@ ENDPOINT = click.option(
     "--endpoint",
     type=click.Choice(["chat", "completions", "responses"]),
     default=None,
-    help="Ask this endpoint of the API [default: that of --base-url or --path where they end in "
-    "one, else chat].",
+    help="Ask this endpoint of the API [default: that of --base-url or --path where they "
+    "end in one, else chat].",
 )
 RESULTS = click.option(
     "--output",
     default="results",
     show_default=True,
-    help="Write the folder of the run into this one.",
+    help="Write the folder of the run into this folder.",
 )
 QUIET = click.option(
-    "--quiet", is_flag=True, help="Say only what is wrong and where the results are."
+    "--quiet", is_flag=True, help="Report only what is wrong and where the results are."
 )
 LOG_FORMAT = click.option(
     "--log-format",

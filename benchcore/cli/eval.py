@@ -63,23 +63,23 @@ if TYPE_CHECKING:
     "--data",
     metavar="FILE|DIR|builtin",
     envvar="BENCHCORE_DATA",
-    help="Read the questions from here; without it, they are fetched from their public place. The "
-    "variable BENCHCORE_DATA gives it, too.",
+    help="Read the questions from here; by default they are fetched from their public "
+    "place. It can also be given in the variable BENCHCORE_DATA.",
 )
 @click.option(
     "--preset",
     type=click.Choice(["debug", "full"]),
     help="Ask a few questions (debug), or all of them (full).",
 )
-@click.option("--limit", type=click.IntRange(1), default=None, help="Ask only so many questions.")
+@click.option("--limit", type=click.IntRange(1), default=None, help="Ask only this many questions.")
 @click.option(
-    "--n-repeats", type=click.IntRange(1), default=None, help="Ask each question so often."
+    "--n-repeats", type=click.IntRange(1), default=None, help="Ask each question this many times."
 )
 @click.option(
     "--extraction",
     type=click.Choice(["robust", "simple-evals"]),
     default=None,
-    help="Look for the answer in a text in this way [default: robust].",
+    help="Find the answer in a text by this rule [default: robust].",
 )
 @click.option(
     "--temperature",
@@ -91,39 +91,39 @@ if TYPE_CHECKING:
     "--top-p",
     type=click.FloatRange(0, 1, min_open=True),
     default=None,
-    help="Sample from this share of the probability.",
+    help="Sample only from the tokens that make up this share of the probability.",
 )
 @click.option(
     "--max-tokens",
     type=click.IntRange(1),
     default=None,
-    help="Allow so many tokens in an answer [default: 4096].",
+    help="Allow this many tokens in an answer [default: 4096].",
 )
 @click.option("--system", metavar="TEXT", help="Put this system turn before each question.")
 @click.option(
     "--few-shot",
     type=click.IntRange(0),
     default=None,
-    help="Put so many solved questions before each one.",
+    help="Put this many solved questions before each question.",
 )
 @click.option("--few-shot-data", metavar="FILE", help="Read the solved questions from this file.")
 @click.option(
     "--concurrency",
     type=click.IntRange(1),
     default=None,
-    help="Ask so many questions at a time [default: 16].",
+    help="Ask this many questions at a time [default: 16].",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),
     default=None,
-    help="Ask so many questions per second instead.",
+    help="Ask this many questions per second instead.",
 )
 @click.option(
     "--retries",
     type=click.IntRange(0),
     default=None,
-    help="Ask again so often after a passing fault [default: 4].",
+    help="Ask a question again up to this many times after a transient failure [default: 4].",
 )
 @click.option(
     "--min-score",
@@ -132,14 +132,16 @@ if TYPE_CHECKING:
     help="Fail where the whole 95 % interval of the score is below this.",
 )
 @click.option("--save-text", is_flag=True, help="Keep questions and answers in samples.jsonl.")
-@click.option("--show-text", is_flag=True, help="Show the texts in report.html, too.")
+@click.option("--show-text", is_flag=True, help="Also show the texts in report.html.")
 @click.option(
     "--resume",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Go on with the run in this folder.",
+    help="Continue the run in this folder.",
 )
 @click.option(
-    "--retry-errors", is_flag=True, help="Ask again what ended in an error, with --resume."
+    "--retry-errors",
+    is_flag=True,
+    help="With --resume, ask the questions that ended in an error again.",
 )
 @click.option(
     "--provider",
@@ -158,7 +160,7 @@ if TYPE_CHECKING:
 @click.option(
     "--result",
     type=click.Path(exists=True, path_type=Path),
-    help="Read what that program has written before, and ask nothing.",
+    help="Read what that program has already written, and ask nothing.",
 )
 @click.option("--list", "list_only", is_flag=True, help="List the tasks and ask nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print accuracy.json instead of a table.")
@@ -167,15 +169,15 @@ if TYPE_CHECKING:
     "--name",
     "run_name",
     default=None,
-    help="Call the run and its folder this [default: eval-TASK].",
+    help="Give the run and its folder this name [default: eval-TASK].",
 )
 @LABEL
 @LOGS
 def evaluate(**given: Any) -> int:
     """Ask a task's questions and score the answers [default task: gpqa].
 
-    TASK is one of --list, or a YAML file of one's own. Aims at --base-url; without one, starts the
-    built-in simulator and says so.
+    TASK is one of those that --list shows, or a YAML file of your own. The questions go to
+    --base-url; without it, the built-in simulator is started, with a notice.
     """
     from benchcore.evals.custom import is_custom
     from benchcore.evals.data import BUILTIN

@@ -23,7 +23,7 @@ _RUN = click.Path(path_type=Path)
 @click.option(
     "--baseline",
     metavar="DIR|NAME",
-    help="Hold it against this run or baseline; without it, against the latest earlier "
+    help="Compare the run with this run or baseline; by default, with the latest earlier "
     "valid run of the same.",
 )
 @click.option(
@@ -31,23 +31,23 @@ _RUN = click.Path(path_type=Path)
     type=click.Path(dir_okay=False, path_type=Path),
     help="Judge by the rules in this YAML file instead of the usual ones.",
 )
-@click.option("--anyway", is_flag=True, help="Judge runs that were asked different things, too.")
-@click.option("--allow-simulator", is_flag=True, help="Judge runs of the simulator, too.")
-@click.option("--warn-only", is_flag=True, help="Exit with 0 whatever is found.")
+@click.option("--anyway", is_flag=True, help="Judge even runs that were asked different things.")
+@click.option("--allow-simulator", is_flag=True, help="Judge even runs of the simulator.")
+@click.option("--warn-only", is_flag=True, help="Exit with code 0 whatever the verdict is.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["table", "json", "markdown"]),
     default="table",
     show_default=True,
-    help="Show it in this form.",
+    help="Show the verdict in this form.",
 )
 @json_option("the same as --format json")
 @RESULTS
 def gate(run: Path | None, **given: Any) -> int:
-    """Hold RUN, or the newest run, against a baseline.
+    """Judge RUN, or the newest run, against a baseline.
 
-    Prints one line for each rule; the exit code is 5 where one fails.
+    The gate prints one line for each rule; the exit code is 5 where a rule fails.
     """
     from benchcore.config.document import read_model
     from benchcore.config.gate import DEFAULT, GateFile
@@ -96,17 +96,17 @@ def gate(run: Path | None, **given: Any) -> int:
 
 @click.group()
 def baseline() -> None:
-    """Keep runs that others are held against."""
+    """Keep runs that others are compared with."""
 
 
 @baseline.command("set")
 @click.argument("run", type=_RUN)
-@click.option("--name", required=True, help="Call the baseline this, such as main or v1.2.")
-@click.option("--allow-simulator", is_flag=True, help="Keep a run of the simulator, too.")
+@click.option("--name", required=True, help="Give the baseline this name, such as main or v1.2.")
+@click.option("--allow-simulator", is_flag=True, help="Keep even a run of the simulator.")
 @json_option()
 @RESULTS
 def set_(run: Path, name: str, results: Path, *, allow_simulator: bool, as_json: bool) -> int:
-    """Keep RUN as a baseline of its scenario; one of that name is replaced."""
+    """Keep RUN as a baseline of its scenario, replacing any of the same name."""
     from benchcore.judge.baselines import set_baseline
 
     kept = set_baseline(read_folder(run), results, name, simulator=allow_simulator)

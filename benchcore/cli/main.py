@@ -29,7 +29,7 @@ _HOW = {
 def completion(shell: str) -> int:
     """Print what completes benchcore's commands and options in SHELL.
 
-    For this session alone: eval "$(benchcore completion bash)".
+    For this session only, run eval "$(benchcore completion bash)".
     """
     kind = get_completion_class(shell)
     assert kind is not None  # click has all three
@@ -46,18 +46,18 @@ COMMANDS = {
     "run": ("benchcore.cli.run:run", "Run a scenario, from the launch to the clean-up."),
     "run-matrix": ("benchcore.cli.run:run_matrix", "Run the scenarios of a matrix."),
     "new": ("benchcore.cli.upkeep:new", "Write a commented file to start from."),
-    "deploy": ("benchcore.cli.deploy:deploy", "Bring up a scenario's server alone."),
-    "undeploy": ("benchcore.cli.deploy:undeploy", "Take that server down."),
+    "deploy": ("benchcore.cli.deploy:deploy", "Bring up only the server of a scenario."),
+    "undeploy": ("benchcore.cli.deploy:undeploy", "Take that server down again."),
     "clean": ("benchcore.cli.upkeep:clean", "Remove what killed runs left on a cluster."),
     "prune": ("benchcore.cli.upkeep:prune", "Remove old runs."),
     "report": ("benchcore.cli.reports:report", "Show runs that are over."),
     "compare": ("benchcore.cli.reports:compare", "Compare runs, figure by figure."),
-    "gate": ("benchcore.cli.gate:gate", "Hold a run against a baseline: a verdict for CI."),
-    "history": ("benchcore.cli.reports:history", "List runs, and where figures changed."),
-    "baseline": ("benchcore.cli.gate:baseline", "Keep runs that others are held against."),
+    "gate": ("benchcore.cli.gate:gate", "Judge a run against a baseline, for CI."),
+    "history": ("benchcore.cli.reports:history", "List runs, and say where figures changed."),
+    "baseline": ("benchcore.cli.gate:baseline", "Keep runs that others are compared with."),
     "push": ("benchcore.cli.push:push", "Push a run's figures to a Prometheus Pushgateway."),
     "import": ("benchcore.cli.push:import_results", "Read another load generator's results."),
-    "doctor": ("benchcore.cli.upkeep:doctor", "Tell what this machine can drive and measure."),
+    "doctor": ("benchcore.cli.upkeep:doctor", "Say what this machine can drive and measure."),
     "completion": ("benchcore.cli.main:completion", "Print a shell's completion script."),
     "sim": ("benchcore.cli.sim:sim", "Run the built-in simulated server."),
 }

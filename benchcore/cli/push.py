@@ -40,13 +40,19 @@ if TYPE_CHECKING:
 @click.option(
     "--url",
     envvar="PROM_PUSHGATEWAY_URL",
-    help="Push to this gateway. The variable PROM_PUSHGATEWAY_URL gives it, too.",
+    help="Push to this gateway. It can also be given in the variable PROM_PUSHGATEWAY_URL.",
 )
 @click.option(
-    "--job", default="benchcore", show_default=True, help="Begin the grouping key with this job."
+    "--job",
+    default="benchcore",
+    show_default=True,
+    help="Use this job as the first label of the grouping key.",
 )
 @click.option(
-    "--prefix", default="benchcore_", show_default=True, help="Begin every name with this."
+    "--prefix",
+    default="benchcore_",
+    show_default=True,
+    help="Begin the name of every metric with this.",
 )
 @click.option(
     "--user-env",
@@ -64,14 +70,14 @@ if TYPE_CHECKING:
     help="Trust the certificates in this file instead of the system's.",
 )
 @click.option("--print", "print_only", is_flag=True, help="Print the metrics and push nothing.")
-@click.option("--dry-run", is_flag=True, help="Do everything but push.")
-@click.option("--allow-simulator", is_flag=True, help="Push a run of the simulator, too.")
+@click.option("--dry-run", is_flag=True, help="Do everything except push.")
+@click.option("--allow-simulator", is_flag=True, help="Push even a run of the simulator.")
 @json_option()
 @RESULTS
 def push(run: Path | None, table: Path | None, map_file: Path | None, **given: Any) -> int:
-    """Push a run's figures, or those of another tool's file, to a Prometheus Pushgateway.
+    """Push the figures of a run, or of another tool's file, to a Prometheus Pushgateway.
 
-    The run is RUN, or the newest one.
+    Without RUN, the newest run is pushed.
     """
     if run is not None and table is not None:
         raise click.UsageError("give RUN, or --from-csv FILE and --map MAP instead of it")
@@ -173,7 +179,7 @@ _FILE = click.Path(path_type=Path)
     "kind",
     type=click.Choice(["vllm", "sglang", "guidellm", "aiperf", "evalscope"]),
     default=None,
-    help="Read them as this tool's results [default: found out from what they hold].",
+    help="Read the files as results of this tool [default: found out from what they hold].",
 )
 @click.option(
     "--output",
@@ -181,16 +187,18 @@ _FILE = click.Path(path_type=Path)
     default="results",
     show_default=True,
     type=Path,
-    help="Write the folder of the run into this one.",
+    help="Write the folder of the run into this folder.",
 )
 @click.option(
-    "--name", default=None, help="Call the run folder this [default: import and the tool]."
+    "--name",
+    default=None,
+    help="Give the run and its folder this name [default: import and the tool].",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the run as JSON.")
 def import_results(
     files: tuple[Path, ...], kind: str | None, output: Path, name: str | None, *, as_json: bool
 ) -> int:
-    """Read results of vllm bench serve, SGLang, GuideLLM, AIPerf or EvalScope in as a run.
+    """Import results of vllm bench serve, SGLang, GuideLLM, AIPerf or EvalScope as a run.
 
     Several files become the levels of one run: they must be of one tool, target and model.
     """

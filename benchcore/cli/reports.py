@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--anyway", is_flag=True, help="Compare runs that were asked different things, too.")
+@click.option("--anyway", is_flag=True, help="Compare even runs that were asked different things.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["table", "json", "markdown", "html"]),
     default="table",
     show_default=True,
-    help="Show it in this form.",
+    help="Show the comparison in this form.",
 )
 @click.option(
     "--output",
     default="comparison.html",
     show_default=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write html to this file.",
+    help="Write the HTML page to this file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the same as --format json.")
 def compare(runs: tuple[Path, ...], **given: Any) -> int:
-    """Compare runs with the first of them: level by level, figure by figure.
+    """Compare runs with the first of them, level by level and figure by figure.
 
     Evals are compared question by question, on those that both answered.
     """
@@ -150,16 +150,16 @@ def _evals(folders: list[RunFolder], evals: list[Eval], form: str) -> int:
     type=click.Choice(["table", "json", "html"]),
     default="table",
     show_default=True,
-    help="Show it in this form.",
+    help="Show the history in this form.",
 )
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write html to this file [default: index.html in the folder].",
+    help="Write the HTML page to this file [default: index.html in the folder].",
 )
 @json_option("the same as --format json")
 def history(results: Path, form: str, output: Path | None, *, as_json: bool) -> int:
-    """List the runs in RESULTS, and where their figures changed by more than chance."""
+    """List the runs in RESULTS, and say where their figures changed by more than chance."""
     from benchcore.base.files import replace_file
     from benchcore.judge.history import listed, read_history
     from benchcore.runs.run_json import dump
@@ -203,12 +203,12 @@ def history(results: Path, form: str, output: Path | None, *, as_json: bool) -> 
     type=click.Choice(["table", "json", "markdown", "html", "vllm"]),
     default="table",
     show_default=True,
-    help="Show it in this form; vllm is the JSON of vllm bench serve.",
+    help="Show the runs in this form; vllm is the JSON of vllm bench serve.",
 )
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write html to this file [default: report.html in the run's folder].",
+    help="Write the HTML page to this file [default: report.html in the run's folder].",
 )
 @click.option(
     "--plots",
@@ -220,7 +220,7 @@ def history(results: Path, form: str, output: Path | None, *, as_json: bool) -> 
     "--gpus",
     type=click.IntRange(1),
     default=None,
-    help="Reckon throughput per GPU with so many of them.",
+    help="Compute throughput per GPU for this many GPUs.",
 )
 @json_option("the same as --format json")
 @RESULTS
@@ -234,7 +234,7 @@ def report(
     *,
     as_json: bool,
 ) -> int:
-    """Show runs that are over; the newest one where none is named."""
+    """Show runs that are over; by default, the newest one."""
     from benchcore.runs.reading import newest
     from benchcore.runs.run_json import dump
 

@@ -29,15 +29,15 @@ RUN_TYPE = click.option(
     type=click.Choice(["pr", "daily"]),
     default="pr",
     show_default=True,
-    help="Run shortly, where whatever fails fails the run (pr), or in full, where only the "
-    "checks fail it (daily).",
+    help="Make a short run, which any failure fails (pr), or a full run, which only the "
+    "checks fail (daily).",
 )
 OUTPUT = click.option(
     "--output",
     type=click.Path(path_type=Path),
     default=Path("results"),
     show_default=True,
-    help="Write run folders into this one.",
+    help="Write the folders of runs into this folder.",
 )
 ONLY = click.option("--only", metavar="ID,…", help="Take only these scenarios of the matrix.")
 MATRIX = click.option(
@@ -78,7 +78,7 @@ def read_matrix(given: dict[str, Any]) -> LoadedMatrix:
 @OUTPUT
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def plan(**given: Any) -> int:
-    """Say what would run, in what order, and how long it takes; nothing is touched."""
+    """Say what would run, in what order, and how long it would take; nothing is touched."""
     from benchcore.runs.run_json import dump
     from benchcore.scenario.run import plan_scenario
     from benchcore.scenario.scenario_file import find_scenario, load_scenario
@@ -132,14 +132,14 @@ def plan(**given: Any) -> int:
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Run so many scenarios at a time; servers on the same GPUs disturb one another.",
+    help="Run this many scenarios at a time; servers on the same GPUs disturb one another.",
 )
-@click.option("--dry-run", is_flag=True, help="Do everything but touch a target or a cluster.")
-@click.option("--allow-simulator", is_flag=True, help="Judge and push a simulator's runs too.")
+@click.option("--dry-run", is_flag=True, help="Do everything except touch a target or a cluster.")
+@click.option("--allow-simulator", is_flag=True, help="Judge and push even runs of the simulator.")
 @click.option(
     "--resume",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Go on with the matrix in this folder: what is finished and whole is not run again.",
+    help="Continue the matrix in this folder; what is finished and whole is not run again.",
 )
 @OUTPUT
 @click.option("--json", "as_json", is_flag=True, help="Print matrix.json instead of a table.")
@@ -215,24 +215,30 @@ def _before(folder: Path, loaded: LoadedMatrix, given: dict[str, Any]) -> list[M
     "--stage", "stages", multiple=True, metavar="NAME", help="Run only this stage; repeatable."
 )
 @click.option(
-    "--concurrency", type=values.CONCURRENCY, help="Climb these levels of concurrency instead."
+    "--concurrency",
+    type=values.CONCURRENCY,
+    help="Climb these levels of concurrency instead of the scenario's.",
 )
-@click.option("--rate", type=values.RATE, help="Climb these rates of requests per second instead.")
-@click.option("--dry-run", is_flag=True, help="Do everything but touch a target or a cluster.")
-@click.option("--allow-simulator", is_flag=True, help="Judge and push a simulator's run too.")
+@click.option(
+    "--rate",
+    type=values.RATE,
+    help="Climb these rates of requests per second instead of the scenario's.",
+)
+@click.option("--dry-run", is_flag=True, help="Do everything except touch a target or a cluster.")
+@click.option("--allow-simulator", is_flag=True, help="Judge and push even a run of the simulator.")
 @OUTPUT
 @click.option(
     "--lock/--no-lock", default=True, help="Let only one run at a time write into --output."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of a table.")
 @LOGS
-@click.option("--no-progress", is_flag=True, help="Draw no live line.")
+@click.option("--no-progress", is_flag=True, help="Do not draw a live progress line.")
 @click.option(
     "--folder", type=click.Path(path_type=Path, exists=True, file_okay=False), hidden=True
 )
 @click.option("--with-parent", is_flag=True, hidden=True)
 def run(**given: Any) -> int:
-    """Run a scenario: start its server, check, load, score and judge it, take it down."""
+    """Run a scenario: start its server, check, load, score and judge it, and take it down."""
     from benchcore.config.scenario import Choice
     from benchcore.scenario.scenario_file import find_scenario, load_scenario
     from benchcore.scenario.upkeep import lock

@@ -61,25 +61,26 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--api-key",
     envvar="BENCHCORE_SIM_API_KEY",
-    help="Ask for this bearer key in every request (a made-up one; this server is a toy).",
+    help="Require this bearer key in every request (a made-up one; this server is a toy).",
 )
 @click.option(
     "--expired-key",
     envvar="BENCHCORE_SIM_EXPIRED_KEY",
-    help="Bearer key that is refused as expired (a made-up one too); needs --api-key.",
+    help="Refuse this bearer key as expired (also a made-up one); needs --api-key.",
 )
 @click.option(
     "--max-body-bytes",
     type=click.IntRange(1),
     default=64 * 1024 * 1024,
     show_default=True,
-    help="Refuse a larger request with a 413.",
+    help="Refuse a request with a larger body with a 413.",
 )
 @click.option(
     "--max-waiting",
     type=click.IntRange(1),
     default=None,
-    help="Requests that may wait beside those that run; one more gets a 429 [default: no limit].",
+    help="Let this many requests wait beside those that run; one more gets a 429 "
+    "[default: no limit].",
 )
 @click.option(
     "--break",
@@ -97,22 +98,22 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     is_flag=False,
     flag_value="-",
     metavar="[FILE]",
-    help="Write a summary.csv as of a load test, with figures of the profile, and end; nothing is "
-    "served. `-` or nothing: to stdout.",
+    help="Write a summary.csv as of a load test of the profile to this file, and end "
+    "without serving anything; `-` or no file is standard output.",
 )
 @click.option(
     "--csv-levels",
     default="c1,c4,c16,c32,c48,c64,r4,r16",
     show_default=True,
     metavar="LIST",
-    help="Write these levels with --csv: c64 for 64 users, r4 for 4 requests a second.",
+    help="Write these levels with --csv: c64 for 64 users, r4 for 4 requests per second.",
 )
 @click.option(
     "--csv-repeats",
     default=1,
     show_default=True,
     type=click.IntRange(1, 100),
-    help="Write each level of --csv so often.",
+    help="Write each level of --csv this many times.",
 )
 def sim(
     profile: str,

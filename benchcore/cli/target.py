@@ -72,19 +72,20 @@ SERVER = group(
             "--base-url",
             metavar="URL",
             envvar="BENCHCORE_BASE_URL",
-            help="Address of the server, with or without /v1, or the whole address of an endpoint; "
-            "unix:PATH names a socket. The variable BENCHCORE_BASE_URL gives it, too.",
+            help="Ask the server at this address, with or without /v1, or the whole address of "
+            "an endpoint; unix:PATH names a socket. It can also be given in the variable "
+            "BENCHCORE_BASE_URL.",
         ),
         click.option(
             "--sim",
             "simulator",
             is_flag=True,
-            help="Start the built-in simulated server and ask that.",
+            help="Start the built-in simulated server and ask it.",
         ),
         click.option(
             "--model",
             metavar="NAME",
-            help="Ask for this model; without it, for the first one that /v1/models lists.",
+            help="Ask for this model; by default, for the first one that /v1/models lists.",
         ),
         click.option(
             "--api-key-env",
@@ -97,13 +98,13 @@ SERVER = group(
         click.option(
             "--path",
             metavar="PATH",
-            help="Ask for exactly this path behind --base-url, such as /api/v3/chat/completions.",
+            help="Ask for exactly this path after --base-url, such as /api/v3/chat/completions.",
         ),
         click.option(
             "--extra-body",
             type=values.JSON_OBJECT,
             default=None,
-            help="Add these fields to every request body; they win over benchcore's own.",
+            help="Add these fields to every request body; they override benchcore's own.",
         ),
         click.option(
             "--omit",

@@ -44,7 +44,7 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 )
 @json_option()
 def new(kind: str, name: str, path: Path | None, *, as_json: bool) -> int:
-    """Write a commented file to start from; one that is there already stays as it is."""
+    """Write a commented file to start from; a file that already exists is not changed."""
     if not _NAME.match(name):
         raise click.UsageError(f"{name!r}: a name has lower-case letters, digits, '_' and '-'")
     path = path or Path(_WHERE[kind].replace("NAME", name))
@@ -67,21 +67,21 @@ def new(kind: str, name: str, path: Path | None, *, as_json: bool) -> int:
 
 
 @click.command()
-@click.option("--concurrency", type=click.IntRange(1), help="Plan for so many streams at once.")
+@click.option("--concurrency", type=click.IntRange(1), help="Plan for this many streams at once.")
 @click.option(
     "--tps",
     type=click.FloatRange(0, min_open=True),
-    help="Plan for so many tokens per second of each stream.",
+    help="Plan for this many tokens per second from each stream.",
 )
 @click.option(
     "--seconds",
     default=3.0,
     show_default=True,
-    help="Try for so many seconds what this machine can read; 0 tries nothing.",
+    help="Try for this many seconds how much this machine can read; 0 leaves the trial out.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 def doctor(*, concurrency: int | None, tps: float | None, seconds: float, as_json: bool) -> int:
-    """Tell what this machine can drive and how truly it can measure."""
+    """Say how much load this machine can drive and how truly it can measure."""
     from benchcore.cli.driver import run_loop
     from benchcore.scenario.doctor import examine
 
@@ -129,7 +129,7 @@ AGE = Value("AGE", _age)
 def prune(**given: Any) -> int:
     """Remove old runs.
 
-    Baselines, examples and the newest valid run of each scenario and run type stay.
+    Baselines, examples and the newest valid run of each scenario and run type are kept.
     """
     from benchcore.scenario.upkeep import lock, old_runs, remove_run_folder
 
@@ -159,17 +159,17 @@ def prune(**given: Any) -> int:
 @click.option(
     "--kubeconfig", type=click.Path(dir_okay=False), help="Reach the cluster by this kubeconfig."
 )
-@click.option("--context", help="Use this context of the kubeconfig; without it, the current one.")
-@click.option("--namespace", help="Look only into this namespace; without it, into all.")
+@click.option("--context", help="Use this context of the kubeconfig; by default, the current one.")
+@click.option("--namespace", help="Look only in this namespace; by default, in all.")
 @click.option("--run", "run_id", metavar="ID", help="Remove only what this run left.")
-@click.option("--older-than", type=AGE, help="Remove only what is older, such as 12h.")
+@click.option("--older-than", type=AGE, help="Remove only what is older than this, such as 12h.")
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @json_option()
 def clean(**given: Any) -> int:
     """Remove what runs that were killed have left on a Kubernetes cluster.
 
-    Everything that benchcore puts there carries a label. Give --older-than where other runs may be
-    under way.
+    Everything that benchcore creates there carries a label. Give --older-than where other runs may
+    still be going on.
     """
     return asyncio.run(_clean(given))
 

@@ -19,17 +19,14 @@ from benchcore.config.values import Regex
 
 
 class CheckRule(BaseModel):
-    """What is different for one check: left out or relaxed, with the reason.
-
-    Args:
-        skip: why it is left out.
-        tolerate: why a failure of it is let pass.
-    """
+    """What is different for one check: it is left out or relaxed, for the given reason."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    skip: str | None = Field(None, min_length=1, description="why the check is left out")
-    tolerate: str | None = Field(None, min_length=1, description="why its failure is let pass")
+    skip: str | None = Field(None, min_length=1, description="the reason why the check is left out")
+    tolerate: str | None = Field(
+        None, min_length=1, description="the reason why a failure of the check is tolerated"
+    )
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
@@ -39,45 +36,51 @@ class CheckRule(BaseModel):
 
 
 class FunctionalConfig(BaseModel):
-    """Which checks are made, and how strictly.
-
-    Args:
-        suite: `false`: only the smoke checks; `true`: all; or names of suites.
-        files: files of cases besides, relative to this one.
-        checks: by id, what is different for a check.
-        strict: hold the server to OpenAI's specification without tolerance.
-        engine: the engine that it is; guessed when left out.
-        reasoning_key: where its reasoning stands, where that is neither of the usual names.
-        concurrency: checks at a time.
-        seconds: limit of one check.
-        large_body: bytes of the body that is too large for any server.
-        stall_seconds: how long the check of a slow client leaves a stream unread.
-        burst: how many requests at once the checks of limits may send.
-    """
+    """Which checks are made, and how strictly."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     suite: bool | tuple[str, ...] = Field(
-        default=True, description="false: only the smoke checks; true: all; or names of suites"
+        default=True,
+        description="false: only the smoke checks; true: all of them; or the names of suites",
     )
-    files: tuple[str, ...] = Field((), description="files of cases besides, relative to this one")
+    files: tuple[str, ...] = Field(
+        (), description="files with further cases, relative to this file"
+    )
     checks: dict[str, CheckRule] = Field(
-        default_factory=dict, description="checks, by id, that are left out or relaxed"
+        default_factory=dict, description="the checks, by id, that are left out or relaxed"
     )
-    strict: bool = Field(default=False, description="without tolerance for what engines differ in")
-    engine: str | None = Field(None, description="the dialect; guessed when left out")
-    reasoning_key: str | None = Field(None, min_length=1, description="where reasoning stands")
-    concurrency: int = Field(4, ge=1, le=256, description="checks at a time")
+    strict: bool = Field(
+        default=False, description="tolerate nothing in which engines are known to differ"
+    )
+    engine: str | None = Field(None, description="the server's dialect; guessed by default")
+    reasoning_key: str | None = Field(
+        None, min_length=1, description="the field of an answer that holds the reasoning"
+    )
+    concurrency: int = Field(4, ge=1, le=256, description="how many checks are made at a time")
     seconds: float = Field(
-        60.0, gt=0, allow_inf_nan=False, description="limit of one check, in seconds"
+        60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="the longest that one check may take, in seconds",
     )
     large_body: int = Field(
-        80 * 1024 * 1024, ge=1, description="bytes of the body that limits.too_large sends"
+        80 * 1024 * 1024,
+        ge=1,
+        description="the size in bytes of the body that limits.too_large sends",
     )
     stall_seconds: float = Field(
-        3.0, ge=0, allow_inf_nan=False, description="how long a stream is not read, in seconds"
+        3.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="for how long a check leaves a stream unread, in seconds",
     )
-    burst: int = Field(0, ge=0, le=4096, description="requests at once for limits; 0: not checked")
+    burst: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="how many requests are sent at once to check limits; 0 leaves this out",
+    )
 
 
 Status = Annotated[int, Field(ge=100, le=599)] | Literal["4xx", "5xx"]
@@ -114,58 +117,62 @@ class _Model(BaseModel):
 
 
 class Expect(_Model):
-    """What a good answer is.
+    """What is expected of a good answer."""
 
-    Args:
-        status: of the answer.
-        content: the whole content, white space at its ends aside.
-        contains: what must stand in the content.
-        matches: a regular expression that must be found in the content.
-        finish_reason: one of them must be the reason.
-        json_schema: the content is JSON that is valid against it.
-        tool_call: name of a tool that is called.
-        max_completion_tokens: the most tokens that usage may count.
-        fields: JSON at places of a plain answer, `choices.0.message.role: assistant`.
-    """
-
-    status: Status = Field(200, description="status of the answer")
-    content: str | None = Field(None, description="the whole content, ends stripped")
-    contains: Texts = Field((), description="texts that stand in the content")
-    matches: Regex | None = Field(None, description="regular expression found in the content")
-    finish_reason: Texts = Field((), description="reasons of which one is given")
-    json_schema: dict[str, Any] | None = Field(None, description="schema of the content")
-    tool_call: str | None = Field(None, description="name of a tool that is called")
-    max_completion_tokens: int | None = Field(None, ge=0, description="most tokens counted")
-    fields: dict[str, Any] = Field(default_factory=dict, description="JSON at places")
+    status: Status = Field(200, description="the status of the answer")
+    content: str | None = Field(
+        None, description="the whole content, without white space at its ends"
+    )
+    contains: Texts = Field((), description="texts that the content must contain")
+    matches: Regex | None = Field(
+        None, description="a regular expression that must match somewhere in the content"
+    )
+    finish_reason: Texts = Field((), description="the finish reasons, one of which must be given")
+    json_schema: dict[str, Any] | None = Field(
+        None, description="a JSON schema that the content must be valid against"
+    )
+    tool_call: str | None = Field(None, description="the name of a tool that must be called")
+    max_completion_tokens: int | None = Field(
+        None, ge=0, description="the most tokens that the usage may count"
+    )
+    fields: dict[str, Any] = Field(
+        default_factory=dict,
+        description="JSON by its place in a plain answer, such as choices.0.message.role",
+    )
 
 
 class ExpectError(_Model):
-    """What a good refusal is.
+    """What is expected of a good refusal."""
 
-    Args:
-        status: one of them must be its status; `4xx`: any of the class.
-        contains: what must stand in the message, in any case of letters.
-        param: the parameter that it names.
-        code: the code that it gives.
-    """
-
-    status: Statuses = Field(("4xx",), description="statuses of which one is given")
-    contains: str | None = Field(None, description="text in the message, any case")
-    param: str | None = Field(None, description="the parameter that it names")
-    code: str | int | None = Field(None, description="the code that it gives")
+    status: Statuses = Field(
+        ("4xx",), description="the statuses, one of which must be given; 4xx is any of that class"
+    )
+    contains: str | None = Field(
+        None, description="a text that the message must contain, in upper or lower case"
+    )
+    param: str | None = Field(None, description="the parameter that the error must name")
+    code: str | int | None = Field(None, description="the code that the error must give")
 
 
 class _Named(_Model):
-    id: str = Field(description="name within the suite: lower case, digits, _ and -")
-    title: str = Field("", description="what the server is held to; made of the id when left out")
+    id: str = Field(description="the name within the suite: lower-case letters, digits, _ and -")
+    title: str = Field("", description="what the server is held to; made from the id by default")
     endpoint: Literal["chat", "completions"] | None = Field(
-        None, description="instead of the file's"
+        None, description="the endpoint for these requests, instead of the file's"
     )
     stream: bool = Field(default=False, description="ask for a stream")
-    request: dict[str, Any] = Field(default_factory=dict, description="fields of the body")
-    needs: tuple[str, ...] = Field((), description="capabilities without which it is not made")
-    model_dependent: bool = Field(default=False, description="tried up to three times")
-    tolerance: str = Field("", description="why real engines may differ; then only strict fails")
+    request: dict[str, Any] = Field(
+        default_factory=dict, description="the fields of the request body"
+    )
+    needs: tuple[str, ...] = Field(
+        (), description="the capabilities that the check needs, or else is skipped"
+    )
+    model_dependent: bool = Field(
+        default=False, description="the check depends on the model and is tried up to three times"
+    )
+    tolerance: str = Field(
+        "", description="why real engines may differ; the check then fails only in strict mode"
+    )
 
     @field_validator("id")
     @classmethod
@@ -176,15 +183,10 @@ class _Named(_Model):
 
 
 class Case(_Named):
-    """One request and what is expected of the answer.
+    """One request, and what is expected of the answer."""
 
-    Args:
-        expect: of a good answer.
-        expect_error: of a refusal, instead.
-    """
-
-    expect: Expect | None = Field(None, description="what a good answer is")
-    expect_error: ExpectError | None = Field(None, description="what a good refusal is")
+    expect: Expect | None = Field(None, description="what is expected of a good answer")
+    expect_error: ExpectError | None = Field(None, description="what is expected of a good refusal")
 
     @model_validator(mode="after")
     def _one_expectation(self) -> Self:
@@ -194,15 +196,12 @@ class Case(_Named):
 
 
 class Matrix(_Named):
-    """A grid of parameters; of each list only the first and the last value are taken.
+    """A grid of parameters; only the first and the last value of each list are taken."""
 
-    Args:
-        grid: parameter to its values.
-        expect: of each answer.
-    """
-
-    grid: dict[str, tuple[Any, ...]] = Field(min_length=1, description="parameter to values")
-    expect: Expect = Field(default_factory=Expect, description="what a good answer is")
+    grid: dict[str, tuple[Any, ...]] = Field(
+        min_length=1, description="the values of each parameter"
+    )
+    expect: Expect = Field(default_factory=Expect, description="what is expected of a good answer")
 
     @field_validator("grid")
     @classmethod
@@ -214,39 +213,33 @@ class Matrix(_Named):
 
 
 class Negative(_Named):
-    """A parameter with values that must be refused.
+    """A parameter with values that must be refused."""
 
-    Args:
-        parameter: its name.
-        values: each is a request of its own.
-        expect_error: of each refusal.
-    """
-
-    parameter: str = Field(min_length=1, description="the parameter")
-    values: tuple[Any, ...] = Field(min_length=1, description="bad values, a request each")
-    expect_error: ExpectError = Field(default_factory=ExpectError, description="of each refusal")
+    parameter: str = Field(min_length=1, description="the name of the parameter")
+    values: tuple[Any, ...] = Field(
+        min_length=1, description="the bad values; each is sent in a request of its own"
+    )
+    expect_error: ExpectError = Field(
+        default_factory=ExpectError, description="what is expected of each refusal"
+    )
 
 
 class CasesFile(_Model):
-    """A file of cases: a suite.
+    """A file of cases, which form a suite."""
 
-    Args:
-        suite: its name.
-        title: what it is about.
-        endpoint: of all that do not name another.
-        defaults: fields of every body.
-        cases: single requests.
-        matrices: grids of parameters.
-        negative: parameters with bad values.
-    """
-
-    suite: str = Field(description="name of the suite: lower case, digits, _ and -")
-    title: str = Field("", description="what it is about")
-    endpoint: Literal["chat", "completions"] = Field("chat", description="where requests go")
-    defaults: dict[str, Any] = Field(default_factory=dict, description="fields of every body")
+    suite: str = Field(description="the suite's name: lower-case letters, digits, _ and -")
+    title: str = Field("", description="what the suite is about")
+    endpoint: Literal["chat", "completions"] = Field(
+        "chat", description="the endpoint that requests go to"
+    )
+    defaults: dict[str, Any] = Field(
+        default_factory=dict, description="fields of every request body"
+    )
     cases: tuple[Case, ...] = Field((), description="single requests")
     matrices: tuple[Matrix, ...] = Field((), description="grids of parameters")
-    negative: tuple[Negative, ...] = Field((), description="parameters with bad values")
+    negative: tuple[Negative, ...] = Field(
+        (), description="parameters with values that must be refused"
+    )
 
     @field_validator("suite")
     @classmethod

@@ -60,50 +60,76 @@ Seconds = Annotated[float, Field(ge=0)]
 
 
 class ClimbFields(BaseModel):
-    """What may be said of a climb; times in seconds."""
+    """What can be set for a climb; times are in seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     concurrency: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (), description="closed loop: users of each level, ascending"
+        (), description="closed loop: the number of users at each level, in ascending order"
     )
     rate: tuple[Positive, ...] = Field(
-        (), description="open loop: requests per second of each level, ascending"
+        (), description="open loop: the requests per second at each level, in ascending order"
     )
-    arrival: str = Field("poisson", description="constant, poisson or gamma:SHAPE")
+    arrival: str = Field(
+        "poisson", description="how arrivals are spaced: constant, poisson or gamma:SHAPE"
+    )
     max_inflight: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="open loop: requests in flight at once; what does not fit is dropped"
+        None, description="open loop: the most requests in flight at once; further ones are dropped"
     )
     requests: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="the window ends when so many are scheduled"
+        None, description="the window ends when this many requests have been scheduled"
     )
-    duration_seconds: Positive | None = Field(None, description="length of the window")
+    duration_seconds: Positive | None = Field(
+        None, description="the length of the window, in seconds"
+    )
     warmup_requests: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="requests that end before the window; one per user when left out"
+        None, description="how many requests end before the window; one per user by default"
     )
-    warmup_seconds: Seconds | None = Field(None, description="time before the window")
-    drain_seconds: Positive = Field(60.0, description="how long the window's requests may take on")
-    grace_seconds: Seconds = Field(5.0, description="the same after an interrupt")
-    repeats: Annotated[int, Field(ge=1)] = Field(1, description="how often the climb is done")
+    warmup_seconds: Seconds | None = Field(
+        None, description="the time before the window, in seconds"
+    )
+    drain_seconds: Positive = Field(
+        60.0, description="how long after the window its requests may still take, in seconds"
+    )
+    grace_seconds: Seconds = Field(
+        5.0, description="how long requests may still take after an interrupt, in seconds"
+    )
+    repeats: Annotated[int, Field(ge=1)] = Field(
+        1, description="how many times the whole climb is run"
+    )
     ramp_seconds: Seconds | None = Field(
-        None, description="closed loop: starts are spread over it; 10 ms per user when left out"
+        None, description="closed loop: users start spread over this; 10 ms per user by default"
     )
-    think_time_seconds: Seconds = Field(0.0, description="pause of a user after an answer")
-    slos: tuple[str, ...] = Field((), description="METRIC:LIMIT of a good request")
+    think_time_seconds: Seconds = Field(
+        0.0, description="closed loop: how long a user pauses after an answer, in seconds"
+    )
+    slos: tuple[str, ...] = Field((), description="the limits of a good request, as METRIC:LIMIT")
     stop_on_failures: Annotated[float, Field(ge=0, le=1)] | None = Field(
-        None, description="climb no higher past this failure rate"
+        None, description="do not climb past a level whose failure rate exceeds this"
     )
-    stop_on_slo: bool = Field(False, description="climb no higher where an SLO breaks at p99")
-    stop_when_flat: bool = Field(False, description="climb no higher where throughput is flat")
-    flat_gain: Positive = Field(0.05, description="growth that is not flat")
+    stop_on_slo: bool = Field(
+        False, description="do not climb past a level whose p99 breaks an SLO"
+    )
+    stop_when_flat: bool = Field(
+        False, description="do not climb past a level where throughput is flat"
+    )
+    flat_gain: Positive = Field(
+        0.05, description="throughput that grows by less than this share is flat"
+    )
     flat_patience: Annotated[int, Field(ge=1)] = Field(
-        1, description="stop after so many flat levels"
+        1, description="stop after this many flat levels in a row"
     )
-    count_failures: bool = Field(False, description="also count failures as infinitely long")
-    before_level: str | None = Field(None, description="shell command before each level")
-    reset_prefix_cache: bool = Field(False, description="ask the server to, before each level")
-    idle_seconds: Seconds = Field(60.0, description="how long to wait for an idle server")
-    seed: int = Field(0, description="prompts, order and arrivals derive from it")
+    count_failures: bool = Field(
+        False, description="report percentiles in which failures count as infinitely long, too"
+    )
+    before_level: str | None = Field(None, description="a shell command to run before each level")
+    reset_prefix_cache: bool = Field(
+        False, description="ask the server to empty its prefix cache before each level"
+    )
+    idle_seconds: Seconds = Field(
+        60.0, description="how long to wait for an idle server before each level, in seconds"
+    )
+    seed: int = Field(0, description="the seed that prompts, their order and arrivals derive from")
     kernel_stamps: bool = Field(True, description="use the kernel's receive stamps")
     save_events: bool = Field(False, description="keep every arrival in events.jsonl")
     save_text: bool = Field(False, description="keep every text in texts.jsonl")

@@ -5,14 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from benchcore.config.catalogue import LATENCIES, RATES
 
@@ -32,27 +25,25 @@ _SHARE: Final[dict[str, object]] = {
 
 
 class Rule(BaseModel):
-    """One rule.
-
-    Args:
-        metric: such as `ttft.p99` in seconds, `request_throughput` per second, `failure_rate`,
-            `functional.pass_ratio`, `accuracy.score`.
-        level: which levels, `c64` or with `*`.
-        worse_by: fail where it is worse than the baseline by more than this, as `10%` or 0.1.
-        min: fail below.
-        max: fail above.
-        needs: `significant`: a change counts only where it is more than chance.
-    """
+    """One rule of a gate."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    metric: str = Field(description="such as ttft.p99, request_throughput, accuracy.score")
-    level: str = Field("*", min_length=1, description="which levels, such as c64 or c*")
-    worse_by: Annotated[float, Field(ge=0), WithJsonSchema(_SHARE)] | None = Field(
-        None, description="worse than the baseline by more than this, 10% or 0.1"
+    metric: str = Field(
+        description="the figure, such as ttft.p99, request_throughput or accuracy.score"
     )
-    min: float | None = Field(None, allow_inf_nan=False, description="fail below")
-    max: float | None = Field(None, allow_inf_nan=False, description="fail above")
+    level: str = Field(
+        "*", min_length=1, description="the levels that the rule is for, such as c64 or c*"
+    )
+    worse_by: Annotated[float, Field(ge=0), WithJsonSchema(_SHARE)] | None = Field(
+        None, description="fail where it is worse than the baseline by more than this, 10% or 0.1"
+    )
+    min: float | None = Field(
+        None, allow_inf_nan=False, description="fail where the figure is below this"
+    )
+    max: float | None = Field(
+        None, allow_inf_nan=False, description="fail where the figure is above this"
+    )
     needs: Literal["significant"] | None = Field(
         None, description="significant: a change counts only where it is more than chance"
     )
@@ -84,18 +75,18 @@ class Rule(BaseModel):
 
 
 class GateFile(BaseModel):
-    """The rules of a file; they replace the usual ones.
-
-    Args:
-        rules: each is held on each level that it names.
-        false_alarms: share of gates that may fail where nothing has changed, all rules together.
-    """
+    """The rules of a file; they replace the usual ones."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rules: tuple[Rule, ...] = Field(min_length=1, description="held on each level that they name")
+    rules: tuple[Rule, ...] = Field(
+        min_length=1, description="the rules; each applies to the levels that it names"
+    )
     false_alarms: float = Field(
-        0.01, gt=0, lt=0.5, description="share of gates that may fail where nothing has changed"
+        0.01,
+        gt=0,
+        lt=0.5,
+        description="the share of gates that may fail although nothing has changed",
     )
 
 

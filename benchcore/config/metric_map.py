@@ -80,19 +80,17 @@ def labels_of(metric: str) -> tuple[str, ...]:
 
 
 class Label(BaseModel):
-    """Where the value of a label comes from.
-
-    Args:
-        value: the same for every row.
-        column: the row's.
-        prefix: before the row's, such as `c` for a level `c64`.
-    """
+    """Where the value of a label comes from."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    value: str | None = Field(None, description="the same for every row")
-    column: str | None = Field(None, min_length=1, description="column with the row's value")
-    prefix: str = Field("", description="before the row's value, such as c for a level c64")
+    value: str | None = Field(None, description="a text that is the same for every row")
+    column: str | None = Field(
+        None, min_length=1, description="the column that holds the row's value"
+    )
+    prefix: str = Field(
+        "", description="a text before the row's value, such as c for the level c64"
+    )
 
     @model_validator(mode="after")
     def _is_one_of_both(self) -> Self:
@@ -111,17 +109,19 @@ class Labels(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: _Label = Field(None, description="what was served")
-    quant: _Label = Field(None, description="how it is quantized")
-    scenario: _Label = Field(None, description="what was measured")
-    run_type: _Label = Field(None, description="such as daily")
-    instance: _Label = Field(None, description="where")
-    workload: _Label = Field(None, description="what was asked")
-    level: _Label = Field(None, description="c64 for 64 users, r4 for 4 requests a second")
-    mode: _Label = Field(None, description="closed or open")
-    task: _Label = Field(None, description="of accuracy metrics")
-    suite: _Label = Field(None, description="of functional checks")
-    case_id: _Label = Field(None, description="likewise")
+    model: _Label = Field(None, description="the model that was served")
+    quant: _Label = Field(None, description="how the model is quantized")
+    scenario: _Label = Field(None, description="the name of what was measured")
+    run_type: _Label = Field(None, description="the type of the run, such as daily")
+    instance: _Label = Field(None, description="the machine or deployment that was measured")
+    workload: _Label = Field(None, description="the workload that was asked")
+    level: _Label = Field(
+        None, description="the load level, such as c64 for 64 users or r4 for 4 requests per second"
+    )
+    mode: _Label = Field(None, description="the kind of loop: closed or open")
+    task: _Label = Field(None, description="the task, for accuracy metrics")
+    suite: _Label = Field(None, description="the suite, for functional checks")
+    case_id: _Label = Field(None, description="the id of the check, for functional checks")
 
     def given(self) -> dict[str, Label]:
         """Return those that the map has."""
@@ -140,25 +140,24 @@ def _quantile(value: object) -> object:
 
 
 class MappedColumn(BaseModel):
-    """One column that is a metric.
-
-    Args:
-        metric: its name without prefix.
-        column: of the file; in JSON a key, or `outer.inner`.
-        quantile: which, of a latency.
-        scale: times this is seconds, requests or tokens per second, or a share of 1.
-        name_misleads: the column's name says a unit or a quantile that it has not.
-    """
+    """One column that is a metric."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    metric: str = Field(description="such as ttft_seconds, without the prefix")
-    column: str = Field(min_length=1, description="column, or key of JSON such as ttft.p99")
+    metric: str = Field(
+        description="the name of the metric without its prefix, such as ttft_seconds"
+    )
+    column: str = Field(
+        min_length=1, description="the column, or in JSON the key, such as ttft.p99"
+    )
     quantile: Annotated[str, BeforeValidator(_quantile)] | None = Field(
-        None, description="of a latency: 0.5, 0.75, 0.9, 0.95, 0.99 or 0.999"
+        None, description="for latencies, the quantile: 0.5, 0.75, 0.9, 0.95, 0.99 or 0.999"
     )
     scale: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="times this is the metric: 0.001 for ms"
+        1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="what the column is multiplied by to give the metric, such as 0.001 for ms",
     )
     name_misleads: bool = Field(
         default=False, description="the column's unit and quantile are not what its name says"
@@ -223,27 +222,20 @@ def _some(columns: tuple[MappedColumn, ...]) -> tuple[MappedColumn, ...]:
 
 
 class MetricMap(BaseModel):
-    """What the columns of a file mean.
-
-    Args:
-        labels: of every series.
-        metrics: which columns are which metrics.
-        grouping: labels of the Pushgateway's grouping key, besides `job`; each has one value in
-            all of the file.
-        missing: what stands for a value that is not known, besides an empty cell and NaN.
-    """
+    """What the columns of a file mean."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    labels: Labels = Field(default_factory=Labels, description="of every series")
+    labels: Labels = Field(default_factory=Labels, description="the labels of every series")
     metrics: Annotated[tuple[MappedColumn, ...], AfterValidator(_some)] = Field(
-        description="columns that are metrics"
+        description="the columns that are metrics"
     )
     grouping: tuple[str, ...] | None = Field(
-        None, description="labels of the grouping key [default: scenario, model, quant, instance]"
+        None,
+        description="the labels of the grouping key [default: scenario, model, quant, instance]",
     )
     missing: Annotated[tuple[str, ...], BeforeValidator(_texts)] = Field(
-        (), description="what stands for not known, such as -1"
+        (), description="the value, or values, that mean not known, such as -1"
     )
 
     @model_validator(mode="after")

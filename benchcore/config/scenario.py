@@ -83,19 +83,19 @@ Limit = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class StageSettings(BaseModel):
-    """What every stage has."""
+    """What can be set for every stage."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     limit_seconds: Limit | None = Field(
-        None,
-        description="it is stopped after this time and counts as failed; its own when left out",
+        None, description="stop the stage after this time, as failed; its own limit by default"
     )
     continue_on_error: bool | None = Field(
-        None, description="whether the stages after it run although it failed; the run type's"
+        None, description="run later stages although this one failed; the run type's by default"
     )
     on_failure: Literal["fail", "warn"] | None = Field(
-        None, description="whether a failure of it fails the run, or is told; the run type's"
+        None,
+        description="whether its failure fails the run or is a warning; the run type's by default",
     )
 
 
@@ -104,11 +104,14 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    endpoint: Endpoint = Field("chat", description="chat, completions or responses")
+    endpoint: Endpoint = Field(
+        "chat", description="the endpoint of the API: chat, completions or responses"
+    )
     stream: bool = Field(default=True, description="ask for a stream of tokens")
-    timeouts: Timeouts = Field(Timeouts(), description="limits of one request, in seconds")
+    timeouts: Timeouts = Field(Timeouts(), description="the time limits of one request, in seconds")
     extra_body: dict[str, Any] = Field(
-        default_factory=dict, description="fields of every request body, besides the target's"
+        default_factory=dict,
+        description="fields to add to every request body, besides the target's",
     )
 
     @property
@@ -118,10 +121,10 @@ class Asked(BaseModel):
 
 
 class FunctionalSettings(StageSettings, FunctionalConfig):
-    """Functional checks."""
+    """The functional checks."""
 
     expired_key_env: str | None = Field(
-        None, description="variable that holds a key that has expired"
+        None, description="the variable that holds a key that has expired"
     )
     fail_fast: bool = Field(default=False, description="stop at the first failure")
 
@@ -130,21 +133,35 @@ class PerfSettings(StageSettings, Asked, ClimbFields):
     """The climb."""
 
     seed: int | None = Field(  # type: ignore[assignment]  # a climb has one, drawn where none is said
-        None, ge=0, description="prompts and arrivals derive from it; drawn anew when left out"
+        None, ge=0, description="the seed of prompts and arrivals; a new one is drawn by default"
     )
     workload: str | None = Field(
-        None, min_length=1, description="a named workload, or a file; synthetic when left out"
+        None, min_length=1, description="a named workload, or a file; synthetic prompts by default"
     )
-    input_tokens: int | str | None = Field(None, description="length of prompts, or a distribution")
+    input_tokens: int | str | None = Field(
+        None, description="the length of prompts in tokens, or a distribution of lengths"
+    )
     output_tokens: int | str | None = Field(
-        None, description="the most tokens of an answer, or a distribution"
+        None, description="the most tokens that an answer may have, or a distribution"
     )
-    language: Literal["en", "zh", "mixed"] | None = Field(None, description="of synthetic prompts")
-    shared_prefix_tokens: int | None = Field(None, ge=0, description="tokens all prompts share")
-    ignore_eos: bool | None = Field(None, description="ask for exactly output_tokens")
-    tokenizer: str | None = Field(None, min_length=1, description="a local tokenizer.json")
-    allow_empty: bool = Field(default=False, description="an answer without output is no failure")
-    sinks: tuple[str, ...] = Field((), description="sinks besides, such as jsonl or openmetrics")
+    language: Literal["en", "zh", "mixed"] | None = Field(
+        None, description="the language of synthetic prompts"
+    )
+    shared_prefix_tokens: int | None = Field(
+        None, ge=0, description="how many tokens all prompts share at their beginning"
+    )
+    ignore_eos: bool | None = Field(
+        None, description="ask for exactly output_tokens, where the server allows it"
+    )
+    tokenizer: str | None = Field(
+        None, min_length=1, description="a local tokenizer.json that tokens are counted with"
+    )
+    allow_empty: bool = Field(
+        default=False, description="count an answer without output as a success"
+    )
+    sinks: tuple[str, ...] = Field(
+        (), description="further sinks to write to, such as jsonl or openmetrics"
+    )
 
     @model_validator(mode="after")
     def _levels_make_sense(self) -> Self:
@@ -155,45 +172,63 @@ class PerfSettings(StageSettings, Asked, ClimbFields):
 class AccuracySettings(StageSettings, Asked, EvalConfig):
     """The eval."""
 
-    task: str = Field("gpqa", min_length=1, description="a task, or a YAML file of one's own")
+    task: str = Field("gpqa", min_length=1, description="the task, or a YAML file of your own")
     data: str | None = Field(
-        None, min_length=1, description="file or folder of the questions; fetched when left out"
+        None, min_length=1, description="the file or folder of the questions; fetched by default"
     )
-    few_shot_data: str | None = Field(None, min_length=1, description="where solved questions are")
-    preset: Literal["debug", "full"] | None = Field(None, description="a few rows, or all of them")
+    few_shot_data: str | None = Field(
+        None, min_length=1, description="the file of the solved questions"
+    )
+    preset: Literal["debug", "full"] | None = Field(
+        None, description="ask a few questions (debug), or all of them (full)"
+    )
 
 
 class GateSettings(StageSettings):
-    """What the run is held against."""
+    """What the run is compared with, and by which rules."""
 
     baseline: str | None = Field(
-        None, min_length=1, description="folder or name; the latest valid run of the same kind"
+        None,
+        min_length=1,
+        description="folder or name; by default the latest valid run of the same kind",
     )
     required: bool = Field(
-        default=False, description="fail where there is nothing to be held against"
+        default=False, description="fail where there is no baseline to compare with"
     )
-    anyway: bool = Field(default=False, description="also where different things were asked")
+    anyway: bool = Field(
+        default=False, description="judge even where the two runs were asked different things"
+    )
     rules: tuple[Rule, ...] = Field(
-        DEFAULT.rules, min_length=1, description="held on each level that they name"
+        DEFAULT.rules,
+        min_length=1,
+        description="the rules; each applies to the levels that it names",
     )
     false_alarms: float = Field(
-        DEFAULT.false_alarms, gt=0, lt=0.5, description="share of gates that may fail by chance"
+        DEFAULT.false_alarms, gt=0, lt=0.5, description="the share of gates that may fail by chance"
     )
 
 
 class SinksSettings(StageSettings):
-    """Where the results go besides the run folder."""
+    """Where the results go, besides the run folder."""
 
     push: bool | None = Field(
-        None, description="push to the Pushgateway that PROM_PUSHGATEWAY_URL names; the run type's"
+        None, description="push to the gateway of PROM_PUSHGATEWAY_URL; the run type's by default"
     )
-    job: str = Field("benchcore", min_length=1, description="first of the grouping key")
-    prefix: str = Field("benchcore_", description="of every metric's name; may be empty")
-    user_env: str = Field("PROM_PUSHGATEWAY_USER", description="variable that holds the user")
+    job: str = Field(
+        "benchcore",
+        min_length=1,
+        description="the job, which is the first label of the grouping key",
+    )
+    prefix: str = Field(
+        "benchcore_", description="the prefix of every metric's name; it may be empty"
+    )
+    user_env: str = Field(
+        "PROM_PUSHGATEWAY_USER", description="the variable that holds the user name"
+    )
     password_env: str = Field(
-        "PROM_PUSHGATEWAY_PASSWORD", description="variable that holds the password"
+        "PROM_PUSHGATEWAY_PASSWORD", description="the variable that holds the password"
     )
-    ca_file: str | None = Field(None, min_length=1, description="certificates to trust")
+    ca_file: str | None = Field(None, min_length=1, description="a file of certificates to trust")
 
 
 STAGES: dict[str, type[StageSettings]] = {
@@ -211,11 +246,14 @@ class Health(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    path: str = Field("/health", pattern=r"^/[^?#\s]*$", description="asked first")
+    path: str = Field("/health", pattern=r"^/[^?#\s]*$", description="the path that is asked first")
     limit_seconds: float = Field(
-        1200.0, gt=0, allow_inf_nan=False, description="how long it may take to come up"
+        1200.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how long the server may take to come up, in seconds",
     )
-    request: bool = Field(default=True, description="also make one real request")
+    request: bool = Field(default=True, description="make one real request, too")
     request_seconds: float = Field(
         60.0,
         gt=0,
@@ -230,21 +268,28 @@ class Scenario(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     id: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", description="by which it is known everywhere"
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$",
+        description="the name by which the scenario is known everywhere",
     )
-    description: str = Field("", description="one line for people")
-    model: str | None = Field(None, min_length=1, description="asked of the server when left out")
-    quant: str = Field("", description="quantisation of the model, for labels")
-    labels: dict[str, str] = Field(default_factory=dict, description="facts of your own")
-    gpus: int | None = Field(None, ge=1, description="that the server has, for figures per GPU")
-    priority: int = Field(0, description="of a matrix the highest goes first")
-    target: ScenarioTarget = Field(ScenarioTarget(), description="whom it asks, and how")
+    description: str = Field("", description="a one-line description for people")
+    model: str | None = Field(
+        None,
+        min_length=1,
+        description="the name of the model; the server is asked for it by default",
+    )
+    quant: str = Field("", description="the quantisation of the model, for labels")
+    labels: dict[str, str] = Field(default_factory=dict, description="labels of your own")
+    gpus: int | None = Field(
+        None, ge=1, description="how many GPUs the server has, for figures per GPU"
+    )
+    priority: int = Field(0, description="the priority in a matrix, where the highest goes first")
+    target: ScenarioTarget = Field(ScenarioTarget(), description="which server is asked, and how")
     launch: Launch | None = Field(None, description="how the server is started")
-    health: Health = Field(Health(), description="when it counts as up")
-    slos: tuple[str, ...] = Field((), description="METRIC:LIMIT of a good request")
+    health: Health = Field(Health(), description="when the server counts as up")
+    slos: tuple[str, ...] = Field((), description="the limits of a good request, as METRIC:LIMIT")
     stages: dict[str, Any] = Field(
         default_factory=dict,
-        description="settings by stage, under pr and daily what differs; false: left out",
+        description="settings by stage, with what differs under pr and daily; false: left out",
     )
 
     @field_validator("slos")
@@ -269,15 +314,21 @@ class Choice(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    skip: str | None = Field(None, min_length=1, description="why it is left out")
+    skip: str | None = Field(
+        None, min_length=1, description="the reason why the scenario is left out"
+    )
     stages: tuple[str, ...] | None = Field(
-        None, min_length=1, description="only these; all that the scenario has when left out"
+        None,
+        min_length=1,
+        description="run only these stages; by default all that the scenario has",
     )
     concurrency: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
-        None, min_length=1, description="levels of its climb, instead of its own"
+        None, min_length=1, description="the climb's levels of concurrency, instead of its own"
     )
     rate: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] | None = Field(
-        None, min_length=1, description="likewise, in requests a second"
+        None,
+        min_length=1,
+        description="the climb's rates in requests per second, instead of its own",
     )
 
     @model_validator(mode="after")
@@ -287,24 +338,31 @@ class Choice(BaseModel):
 
 
 class RunTypes(BaseModel):
-    """What is picked for each run type, by the id of a scenario."""
+    """What is picked for each run type, by the scenario's id."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    pr: dict[str, Choice] = Field(default_factory=dict, description="for run type pr")
-    daily: dict[str, Choice] = Field(default_factory=dict, description="for run type daily")
+    pr: dict[str, Choice] = Field(
+        default_factory=dict, description="what is picked for the run type pr"
+    )
+    daily: dict[str, Choice] = Field(
+        default_factory=dict, description="what is picked for the run type daily"
+    )
 
 
 class Matrix(BaseModel):
-    """Scenarios that are run one after the other; one that is not named runs everything."""
+    """Scenarios that are run one after the other; one that is not named below runs everything."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$", description="of the matrix, for its folder"
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$",
+        description="the name of the matrix, which its folder bears",
     )
-    description: str = Field("", description="one line for people")
+    description: str = Field("", description="a one-line description for people")
     include: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        min_length=1, description="files of scenarios, relative to this one; * and ? are wild"
+        min_length=1, description="files of scenarios, relative to this one; * and ? are wildcards"
     )
-    run_types: RunTypes = Field(RunTypes(), description="what is picked of them")
+    run_types: RunTypes = Field(
+        RunTypes(), description="what is picked from the scenarios for each run type"
+    )

@@ -24,23 +24,34 @@ _COMMAND: dict[str, object] = {
 
 
 class LocalLaunch(BaseModel):
-    """A command on this machine. `{port}` in it stands for the port."""
+    """A command on this machine; `{port}` in it stands for the port."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     command: Annotated[tuple[str, ...], WithJsonSchema(_COMMAND)] = Field(
-        min_length=1, description="its words, or one line that is split as a shell splits it"
+        min_length=1,
+        description="the command's words, or one line that is split as a shell splits it",
     )
     environment: dict[str, str] = Field(
-        default_factory=dict, description="variables of its own, besides those that benchcore has"
+        default_factory=dict,
+        description="variables for the command, besides those of benchcore's own environment",
     )
     directory: str | None = Field(
-        None, description="where it runs, relative to the scenario's file; left out: where you are"
+        None,
+        description="the folder to run in, relative to the scenario's file; by default where you "
+        "are",
     )
-    port: Port | None = Field(None, description="where it listens; a free one when left out")
-    base_url: str = Field("http://127.0.0.1:{port}", description="where it is asked")
+    port: Port | None = Field(
+        None, description="the port that the server listens on; a free one by default"
+    )
+    base_url: str = Field(
+        "http://127.0.0.1:{port}", description="the address at which the server is asked"
+    )
     stop_seconds: float = Field(
-        30.0, gt=0, allow_inf_nan=False, description="from the request to end until it is killed"
+        30.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how long the server may take to end before it is killed, in seconds",
     )
 
     @field_validator("command", mode="before")
@@ -57,22 +68,26 @@ class LocalLaunch(BaseModel):
 
 
 class KubernetesLaunch(BaseModel):
-    """Manifests that are applied to a cluster, and how what they start is reached."""
+    """Manifests that are applied to a cluster, and how to reach what they start."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     manifests: tuple[str, ...] = Field(
-        min_length=1, description="YAML files, relative to the scenario's file; several documents"
+        min_length=1,
+        description="YAML files of one or more documents, relative to the scenario's file",
     )
     namespace: str = Field(
-        "default", pattern=_NAME, description="of what names none itself; must be there"
+        "default",
+        pattern=_NAME,
+        description="the namespace of objects that name none themselves; it must exist",
     )
     create_namespace: bool = Field(
-        default=False, description="make the namespace, and remove it in the end if it was made"
+        default=False,
+        description="make the namespace where it is missing, and then remove it in the end",
     )
-    service: str = Field(pattern=_NAME, description="the Service that is asked")
+    service: str = Field(pattern=_NAME, description="the Service that receives the requests")
     port: Port | str | None = Field(
-        None, description="number or name of the Service's port; its first when left out"
+        None, description="the number or name of the Service's port; its first by default"
     )
     address: Literal["node_port", "port_forward", "in_cluster"] = Field(
         "port_forward",
@@ -81,21 +96,31 @@ class KubernetesLaunch(BaseModel):
         "Service's name, for a benchcore that runs in the cluster itself",
     )
     node: str | None = Field(
-        None, min_length=1, description="host of node_port; the first ready node when left out"
+        None, min_length=1, description="the host of node_port; the first ready node by default"
     )
-    scheme: Literal["http", "https"] = Field("http", description="what the server speaks")
-    path: str = Field("", pattern=r"^(/[^?#\s]*)?$", description="before /v1")
+    scheme: Literal["http", "https"] = Field(
+        "http", description="the protocol that the server speaks"
+    )
+    path: str = Field("", pattern=r"^(/[^?#\s]*)?$", description="the path before /v1")
     kubeconfig: str | None = Field(
         None,
         min_length=1,
-        description="a file; KUBECONFIG, ~/.kube/config or the pod's own account",
+        description="the kubeconfig; by default KUBECONFIG, ~/.kube/config or the pod's account",
     )
-    context: str | None = Field(None, min_length=1, description="of it; its current one")
+    context: str | None = Field(
+        None, min_length=1, description="the context of the kubeconfig; its current one by default"
+    )
     ready_seconds: float = Field(
-        1200.0, gt=0, allow_inf_nan=False, description="for the rollout of everything applied"
+        1200.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how long to wait for the rollout of everything applied, in seconds",
     )
     delete_seconds: float = Field(
-        120.0, gt=0, allow_inf_nan=False, description="for the removal of everything applied"
+        120.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how long to wait for the removal of everything applied, in seconds",
     )
 
 
@@ -104,12 +129,16 @@ class SimulatorLaunch(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    profile: str = Field("default", description="which, as `benchcore sim --profile` has them")
-    settings: dict[str, Any] = Field(default_factory=dict, description="fields of the profile")
+    profile: str = Field(
+        "default", description="the profile, as `benchcore sim --profile` names them"
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="the fields of the profile to override"
+    )
 
 
 class Launch(BaseModel):
-    """How the server is started: in one of these ways."""
+    """How the server is started, in one of these ways."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -129,46 +158,50 @@ _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 
 class Asking(BaseModel):
-    """How a server may be asked, wherever it is. Secrets are named, and never written."""
+    """How a server is asked, wherever it is. Secrets are given by name and never written down."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     api_key_env: str | None = Field(
-        None, pattern=_VARIABLE, description="variable that holds the key"
+        None, pattern=_VARIABLE, description="the variable that holds the API key"
     )
-    api_key_file: str | None = Field(None, min_length=1, description="file that holds the key")
+    api_key_file: str | None = Field(
+        None, min_length=1, description="the file that holds the API key"
+    )
     headers: dict[str, str] = Field(
-        default_factory=dict, description="of every request; none of them a secret"
+        default_factory=dict, description="headers of every request, none of which may be a secret"
     )
     header_envs: dict[str, str] = Field(
-        default_factory=dict, description="headers by the variables that hold their values"
+        default_factory=dict,
+        description="headers of every request, by the variables that hold their values",
     )
     extra_body: dict[str, Any] = Field(
-        default_factory=dict, description="fields of every request body"
+        default_factory=dict, description="fields to add to every request body"
     )
-    omit: tuple[str, ...] = Field((), description="fields that no request body has")
+    omit: tuple[str, ...] = Field((), description="fields to leave out of every request body")
     rename: dict[str, str] = Field(
         default_factory=dict,
-        description="fields of request bodies by the names under which they are sent, such as "
-        "max_tokens: max_completion_tokens",
+        description="the names under which fields of request bodies are sent, such as max_tokens: "
+        "max_completion_tokens",
     )
     path: str | None = Field(
         None,
         pattern=r"^/",
-        description="of the endpoint, exactly as it is asked, behind the path of the address",
+        description="the path of the endpoint, exactly as it is asked, behind the path of the "
+        "address",
     )
     dialect: str | None = Field(
-        None, description="the engine that it is, for the checks; guessed when left out"
+        None, description="the server's engine, for the checks; guessed by default"
     )
     rate_limit: float | None = Field(
         None,
         gt=0,
         allow_inf_nan=False,
-        description="requests a second that it allows: evals keep to it, checks go one at a time, "
-        "a climb must be given rates up to it",
+        description="the requests per second that it allows: evals keep to it, checks are made one "
+        "at a time, a climb must be given rates up to it",
     )
-    insecure: bool = Field(default=False, description="do not check its certificate")
-    ca_file: str | None = Field(None, min_length=1, description="certificates to trust")
+    insecure: bool = Field(default=False, description="do not check the server's certificate")
+    ca_file: str | None = Field(None, min_length=1, description="a file of certificates to trust")
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
@@ -224,9 +257,14 @@ class Provider(Asking):
     """A server that is already running."""
 
     base_url: str = Field(
-        min_length=1, description="its address, with or without /v1; unix:PATH for a socket"
+        min_length=1,
+        description="the server's address, with or without /v1, or unix:PATH for a socket",
     )
-    model: str | None = Field(None, min_length=1, description="asked of it when left out")
+    model: str | None = Field(
+        None,
+        min_length=1,
+        description="the name of the model; the server is asked for it by default",
+    )
 
 
 class ProvidersFile(BaseModel):
@@ -234,15 +272,19 @@ class ProvidersFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    providers: dict[str, Provider] = Field(min_length=1, description="by name")
+    providers: dict[str, Provider] = Field(min_length=1, description="the servers by name")
 
 
 class ScenarioTarget(Asking):
-    """Whom a scenario asks, or how it asks what it launches."""
+    """Which server a scenario asks, or how it asks the one that it launches."""
 
     provider: str | None = Field(
-        None, min_length=1, description="one of providers.yaml; what stands here besides counts"
+        None,
+        min_length=1,
+        description="a server of providers.yaml; what is set here as well takes precedence",
     )
     base_url: str | None = Field(
-        None, min_length=1, description="the address, where there is no provider and no launch"
+        None,
+        min_length=1,
+        description="the server's address, where there is neither a provider nor a launch",
     )

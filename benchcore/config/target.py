@@ -5,14 +5,7 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from benchcore.base.secrets import field_secrets, header_secrets
 from benchcore.base.text import harmless
@@ -42,19 +35,21 @@ _OPEN_PARAMETERS = frozenset({"api-version", "api_version", "version"})
 
 
 class Timeouts(BaseModel):
-    """Limits in seconds; `None`: none. Judged by stamps, not by when a watchdog ran."""
+    """Limits in seconds, judged by stamps and not by when a watchdog ran; `None` is no limit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    connect: Annotated[float, Field(gt=0)] | None = Field(10.0, description="to open a connection")
+    connect: Annotated[float, Field(gt=0)] | None = Field(
+        10.0, description="the limit for opening a connection, in seconds"
+    )
     first_token: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="from sending to the first token"
+        None, description="the limit from sending to the first token, in seconds"
     )
     between_tokens: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="from one token to the next"
+        None, description="the limit from one token to the next, in seconds"
     )
     total: Annotated[float, Field(gt=0)] | None = Field(
-        600.0, description="from sending to the end"
+        600.0, description="the limit from sending to the end, in seconds"
     )
 
 
