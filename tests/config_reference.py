@@ -117,8 +117,8 @@ def reference():
             "A scenario",
             Scenario,
             "Besides these keys, `extends: FILE` lays it over another scenario: mappings are "
-            "joined key by key, and everything else is replaced. `${NAME}` and `${NAME:-default}` are "
-            "variables of the environment. File names are relative to the scenario's own file.",
+            "joined key by key, and everything else is replaced. `${NAME}` and `${NAME:-default}` "
+            "are variables of the environment. File names are relative to the scenario's own file.",
         ),
         section(3, "target", ScenarioTarget),
         section(3, "launch.local", LocalLaunch),
