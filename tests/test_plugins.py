@@ -67,5 +67,5 @@ def test_what_cannot_be_loaded_is_told_with_its_reason(offered, value, said):
     with pytest.raises(ConfigError) as told:
         GROUP.load("first")
     assert str(told.value) == (
-        f"thing first of {value}: cannot be loaded: {said}; mend or uninstall it"
+        f"thing first of {value}: cannot be loaded: {said}; repair or uninstall it"
     )

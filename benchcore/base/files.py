@@ -49,7 +49,7 @@ def make_folder(results: Path, stamp: str, name: str) -> Path:
                 f"--output {results}: cannot be written ({error.strerror}); name another folder"
             ) from None
         return folder
-    raise ConfigError(f"--output {results}: a hundred runs named {clean} began in this second")
+    raise ConfigError(f"--output {results}: a hundred runs named {clean} began in the same second")
 
 
 def _no_folder(results: Path) -> str:
@@ -57,7 +57,7 @@ def _no_folder(results: Path) -> str:
     place = next(one for one in (results, *results.parents) if os.path.lexists(one))
     name = "" if place == results else f"{place} "
     if place.is_symlink() and not place.exists():
-        return f"{name}is a link to {place.readlink()}, which is not there; name another folder"
+        return f"{name}is a link to {place.readlink()}, which does not exist; name another folder"
     return f"{name}is a file, not a folder; name another one"
 
 
@@ -180,4 +180,4 @@ def read_json(path: Path) -> Any:
             "program wrote it"
         ) from None
     except RecursionError:
-        raise ConfigError(f"{path}: is nested too deep for what benchcore writes") from None
+        raise ConfigError(f"{path}: is nested more deeply than what benchcore writes") from None

@@ -50,8 +50,8 @@ class Group:
             other = found.setdefault(point.name, point)
             if other.value != point.value:
                 raise ConfigError(
-                    f"{self.what} {point.name}: is both {other.value} and {point.value}; "
-                    "uninstall one of them"
+                    f"{self.what} {point.name}: is provided by both {other.value} and "
+                    f"{point.value}; uninstall one of them"
                 )
         return found
 
@@ -75,5 +75,5 @@ class Group:
             said = " ".join(f"{type(error).__name__}: {error}".split())
             raise ConfigError(
                 f"{self.what} {name} of {point.value}: cannot be loaded: {said}; "
-                "mend or uninstall it"
+                "repair or uninstall it"
             ) from error

@@ -273,7 +273,7 @@ class ToolCall:
 
 @dataclass(slots=True)
 class StreamedAnswer(CheckAnswer):
-    """A streamed answer. What is no JSON object is in `events` and not in `chunks`.
+    """A streamed answer. What is not a JSON object is in `events` and not in `chunks`.
 
     An answer that did not come whole has neither: no check judges it, and to take apart 64 MiB of
     comments would hold up the requests of all other checks for seconds.

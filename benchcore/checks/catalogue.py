@@ -135,7 +135,7 @@ def chosen_checks(
     for path in (*(beside / name for name in config.files), *files):
         suite = read_cases(path)
         if suite.name in known:
-            raise ConfigError(f"{path}: there is a suite {suite.name} already; rename it")
+            raise ConfigError(f"{path}: a suite {suite.name} exists already; rename this one")
         known[suite.name] = suite
     check_ids(config, known.values(), source)
     only = suites or (config.suite if isinstance(config.suite, tuple) else ())

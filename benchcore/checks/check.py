@@ -91,7 +91,7 @@ class Suite:
         """
         case_id = f"{self.name}.{name}"
         if case_id in self.checks:
-            raise ValueError(f"{case_id} is there twice")
+            raise ValueError(f"{case_id} appears twice")
         self.checks[case_id] = Check(case_id, title, body, **options)
 
     def check(self, title: str, **options: Any) -> Callable[[Body], Body]:

@@ -232,7 +232,7 @@ class Functional:
                     if first:
                         raise TargetError(
                             f"{self._target.base_url} answers nothing: a first request was {error}"
-                            "; is a limit of its rate used up? Try again later"
+                            "; is its rate limit used up? Try again later"
                         ) from None
                     return
                 except CheckFailedError as error:

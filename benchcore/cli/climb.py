@@ -44,12 +44,14 @@ def climb(**given: Any) -> int:
     --base-url, the built-in simulated server is measured.
     """
     if given["concurrency"] is not None and given["rate"] is not None:
-        raise click.UsageError("--concurrency is a closed loop and --rate an open one: give one")
+        raise click.UsageError(
+            "--concurrency is a closed loop and --rate an open one: give one of them"
+        )
     progress = start_progress(given)
     if given["eval_task"] is not None and given["workload"] is not None:
-        raise click.UsageError("--eval brings its own questions: leave --workload out")
+        raise click.UsageError("--eval brings its own questions: leave out --workload")
     if given["eval_settings"] and given["eval_task"] is None:
-        raise click.UsageError("--eval-set goes with --eval")
+        raise click.UsageError("--eval-set needs --eval")
     if given["seed"] is None:
         given["seed"] = secrets.randbelow(2**31)
     simulator = None
@@ -123,7 +125,9 @@ def _gateway(given: dict[str, Any], kind: str) -> Pushgateway:
     if not os.environ.get(URL):
         raise click.UsageError(f"--push: the variable {URL} is not set")
     if kind == "simulator" and not given["allow_simulator"]:
-        raise click.UsageError("--push: this is the simulator; --allow-simulator pushes it anyway")
+        raise click.UsageError(
+            "--push: this is the simulator; give --allow-simulator to push it anyway"
+        )
     return Pushgateway.of_environment(os.environ, os.environ[URL])
 
 
@@ -148,7 +152,7 @@ def _write_reports(folder: Path) -> None:
     except OSError as error:
         raise ResultsError(
             f"{folder}: the reports cannot be written ({error.strerror}); what was measured is "
-            "there: benchcore report shows it"
+            "saved: benchcore report shows it"
         ) from None
 
 

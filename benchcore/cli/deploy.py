@@ -247,11 +247,13 @@ def _end(folder: Path, pid: int) -> None:
     except ProcessLookupError:
         pass  # it has just ended
     except PermissionError:
-        raise TargetError(f"process {pid} is another user's; let them undeploy it") from None
+        raise TargetError(
+            f"process {pid} belongs to another user; let that user undeploy it"
+        ) from None
     deadline = time.monotonic() + _END_SECONDS
     while (now := _deployed(folder)) is not None and now.pid == pid:
         if not now.lives:
-            raise TargetError(f"process {pid} could not take everything down; see what it said")
+            raise TargetError(f"process {pid} could not take everything down; see its messages")
         if time.monotonic() > deadline:
-            raise TargetError(f"process {pid} does not end; it was sent a SIGTERM")
+            raise TargetError(f"process {pid} does not end, although it was sent a SIGTERM")
         time.sleep(_POLL_SECONDS)

@@ -188,7 +188,7 @@ def evaluate(**given: Any) -> int:
     start_logs(given)
     refuse_two_servers(given)
     if given["retry_errors"] and given["resume"] is None:
-        raise click.UsageError("--retry-errors goes with --resume")
+        raise click.UsageError("--retry-errors needs --resume")
     if given["provider"] != "native":
         return _provided(given)
     plan = None if given["resume"] is None else _gone_on_with(given)
@@ -238,7 +238,7 @@ def _config(given: dict[str, Any]) -> EvalConfig:
 
     own = {name: given[name] for name in (*_ASKED, *_OF_THE_REST) if given[name] is not None}
     if given["rate"] is not None and given["concurrency"] is not None:
-        raise click.UsageError("--concurrency and --rate are two kinds of load: give one")
+        raise click.UsageError("--concurrency and --rate are two kinds of load: give one of them")
     fields = {**PRESETS.get(given["preset"] or "", {}), **own}
     fields["keep_text"] = given["save_text"] or given["show_text"]
     config: EvalConfig = validated(lambda: EvalConfig.model_validate(fields))
@@ -264,12 +264,12 @@ def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
     for name in _OF_THE_RUN:
         if given[name]:
             option = {"run_name": "name", "name": "TASK"}.get(name, name).replace("_", "-")
-            raise click.UsageError(f"--resume goes on as the run began: leave {option} out")
+            raise click.UsageError(f"--resume continues as the run began: leave out {option}")
     before = read_result(folder / ACCURACY, Eval)
     asked, data = before.config, before.data
     if asked is None or data is None or data.task is None:
         raise ConfigError(
-            f"{folder / ACCURACY}: does not say what was asked; it is damaged: name another run"
+            f"{folder / ACCURACY}: does not say what was asked, so it is damaged; name another run"
         )
     target = before.target
     given["endpoint"], given["stream"] = target.endpoint, target.stream

@@ -98,13 +98,13 @@ def check_provider(given: dict[str, Any]) -> None:
     """
     native = given["provider"] == "native"
     if native and (given["result"] is not None or given["provider_args"]):
-        raise click.UsageError("--result and --provider-arg go with --provider of another name")
+        raise click.UsageError("--result and --provider-arg need a --provider other than native")
     if native:
         return
     if given["resume"] is not None or given["data"] is not None:
         raise click.UsageError(
-            f"--provider {given['provider']} has data of its own and is not gone on with: leave "
-            "--data and --resume out"
+            f"--provider {given['provider']} has data of its own and cannot be continued: leave "
+            "out --data and --resume"
         )
     if given["result"] is None and not given["base_url"]:
         raise click.UsageError(
@@ -135,7 +135,7 @@ def read_evaluation(given: dict[str, Any], endpoint: Endpoint) -> LoadEval:
     for name in settings:
         if name not in EvalConfig.model_fields or name in ("concurrency", "rate", "min_score"):
             known = sorted(set(EvalConfig.model_fields) - {"concurrency", "rate", "min_score"})
-            raise ConfigError(f"--eval-set {name}: is none of {', '.join(known)}")
+            raise ConfigError(f"--eval-set {name}: is not one of {', '.join(known)}")
     config = validated(lambda: EvalConfig.model_validate(settings))
     plan = asyncio.run(plan_eval(given["eval_task"], config, given["eval_data"], None))
     questions = Questions(plan.task, plan.questions, plan.config, endpoint, plan.data)

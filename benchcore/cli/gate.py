@@ -87,7 +87,7 @@ def gate(run: Path | None, **given: Any) -> int:
         sys.stdout.write(text)
     sys.stdout.flush()
     if not result.lines:
-        raise VerdictError("no rule found anything to judge: that is no pass")
+        raise VerdictError("no rule found anything to judge, which does not count as a pass")
     failed = sum(1 for line in result.lines if not line.passed)
     if failed and not given["warn_only"]:
         raise VerdictError(f"{failed} of {len(result.lines)} rules failed; see above")

@@ -83,7 +83,7 @@ def push(run: Path | None, table: Path | None, map_file: Path | None, **given: A
         raise click.UsageError("give RUN, or --from-csv FILE and --map MAP instead of it")
     if table is None:
         if map_file is not None:
-            raise click.UsageError("--map goes with --from-csv")
+            raise click.UsageError("--map needs --from-csv")
         return _push_run(run, given)
     if map_file is None:
         raise click.UsageError("--from-csv needs --map MAP, which says what its columns are")
@@ -151,14 +151,16 @@ def _print(registry: CollectorRegistry) -> int:
 
 def _refuse_simulator(path: Path, given: dict[str, Any], *, simulated: bool) -> None:
     if simulated and not given["allow_simulator"]:
-        raise ConfigError(f"{path}: is of the simulator; --allow-simulator pushes it all the same")
+        raise ConfigError(
+            f"{path}: comes from the simulator; --allow-simulator pushes it all the same"
+        )
 
 
 def _gateway(given: dict[str, Any]) -> Pushgateway:
     from benchcore.publish.pushgateway import PASSWORD, USER, Pushgateway
 
     if not given["url"]:
-        raise click.UsageError("--url names the Pushgateway; PROM_PUSHGATEWAY_URL does too")
+        raise click.UsageError("no Pushgateway is named; give --url, or set PROM_PUSHGATEWAY_URL")
     return Pushgateway.of_environment(
         os.environ,
         given["url"],
@@ -218,7 +220,7 @@ def import_results(
     try:
         replace_file(folder / "run.json", data)
     except OSError as error:
-        raise ResultsError(f"{folder}/run.json: {error.strerror}; free the disk") from None
+        raise ResultsError(f"{folder}/run.json: {error.strerror}; free some disk space") from None
     if as_json:
         sys.stdout.write(data.decode())
     else:

@@ -117,8 +117,8 @@ def _evals(folders: list[RunFolder], evals: list[Eval], form: str) -> int:
     for other, one in zip(others, theirs, strict=True):
         if one.task != its.task:
             raise ConfigError(
-                f"{first.path} is of {its.task} and {other.path} of {one.task}: two tasks do not "
-                "compare"
+                f"{first.path} is of {its.task} and {other.path} of {one.task}: two "
+                "different tasks cannot be compared"
             )
         difference = paired_difference(
             by_question(read_samples(first.path)), by_question(read_samples(other.path))
@@ -240,7 +240,7 @@ def report(
 
     folders = [read_folder(path) for path in runs or (newest(results),)]
     if (output is not None or plots_folder is not None) and len(folders) > 1:
-        raise click.UsageError("--output and --plots are of one run")
+        raise click.UsageError("--output and --plots are for a single run")
     if plots_folder is not None:
         _plots(folders[0], plots_folder, gpus)
     if form == "html":
@@ -331,7 +331,9 @@ def _text(folder: RunFolder) -> str:
     try:
         return _rendered(folder)
     except ValueError as error:
-        raise ConfigError(f"{folder.path}: {error}; is it of an older benchcore?") from None
+        raise ConfigError(
+            f"{folder.path}: {error}; was it written by an older benchcore?"
+        ) from None
 
 
 def _rendered(folder: RunFolder) -> str:

@@ -59,7 +59,7 @@ def read_matrix(given: dict[str, Any]) -> LoadedMatrix:
 
     if not given["matrix"].is_file():
         raise ConfigError(
-            f"{given['matrix']}: is not there; name a matrix by --matrix, or begin one: "
+            f"{given['matrix']}: does not exist; name a matrix with --matrix, or begin one: "
             "benchcore new matrix NAME"
         )
     only = [name.strip() for name in (given["only"] or "").split(",") if name.strip()]
@@ -85,7 +85,9 @@ def plan(**given: Any) -> int:
     from benchcore.scenario.summary import render_plan
 
     if given["scenario"] and (given["matrix"] or given["only"]):
-        raise click.UsageError("--scenario is one, --matrix and --only are of several: give one")
+        raise click.UsageError(
+            "--scenario plans one scenario, --matrix and --only several: give one or the other"
+        )
     skipped: dict[str, str] = {}
     broken: dict[str, str] = {}
     if given["scenario"]:
@@ -149,7 +151,9 @@ def run_matrix(**given: Any) -> int:
     from benchcore.scenario.upkeep import lock
 
     if given["resume"] is not None and given["dry_run"]:
-        raise click.UsageError("--resume goes on with a run, and --dry-run runs nothing: give one")
+        raise click.UsageError(
+            "--resume continues a run, and --dry-run runs nothing: give one of them"
+        )
     loaded = read_matrix(given)
     start_logs(given)
     what = f"benchcore run-matrix {loaded.matrix.name} --run-type {given['run_type']}"
@@ -244,7 +248,9 @@ def run(**given: Any) -> int:
     from benchcore.scenario.upkeep import lock
 
     if given["concurrency"] is not None and given["rate"] is not None:
-        raise click.UsageError("--concurrency is a closed loop and --rate an open one: give one")
+        raise click.UsageError(
+            "--concurrency is a closed loop and --rate an open one: give one of them"
+        )
     choice = Choice(
         stages=given["stages"] or None, concurrency=given["concurrency"], rate=given["rate"]
     )

@@ -46,7 +46,9 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}\Z")
 def new(kind: str, name: str, path: Path | None, *, as_json: bool) -> int:
     """Write a commented file to start from; a file that already exists is not changed."""
     if not _NAME.match(name):
-        raise click.UsageError(f"{name!r}: a name has lower-case letters, digits, '_' and '-'")
+        raise click.UsageError(
+            f"{name!r}: a name may contain only lower-case letters, digits, '_' and '-'"
+        )
     path = path or Path(_WHERE[kind].replace("NAME", name))
     text = (_TEMPLATES / f"{kind}.yaml").read_text()
     text = text.replace("@SCHEMAS@", SCHEMAS).replace("@NAME@", name)
@@ -55,7 +57,7 @@ def new(kind: str, name: str, path: Path | None, *, as_json: bool) -> int:
         with path.open("x") as file:
             file.write(text)
     except FileExistsError:
-        raise ConfigError(f"{path}: is there already; name another file with --to") from None
+        raise ConfigError(f"{path}: exists already; name another file with --to") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
     if as_json:
@@ -86,9 +88,11 @@ def doctor(*, concurrency: int | None, tps: float | None, seconds: float, as_jso
     from benchcore.scenario.doctor import examine
 
     if (concurrency is None) != (tps is None):
-        raise click.UsageError("--concurrency and --tps go together: streams, and the pace of each")
+        raise click.UsageError(
+            "--concurrency and --tps belong together: the number of streams, and the pace of each"
+        )
     if concurrency is not None and seconds <= 0:
-        raise click.UsageError("a planned load is held against a trial: leave --seconds 0 out")
+        raise click.UsageError("a planned load is compared with a trial: leave out --seconds 0")
     findings = run_loop(examine(concurrency=concurrency, tps=tps, seconds=seconds))
     if as_json:
         import orjson
@@ -113,7 +117,7 @@ def _age(text: str) -> dt.timedelta:
     try:
         return dt.timedelta(**{unit: float(found[1])})
     except OverflowError:
-        raise ConfigError(f"{text!r} is longer ago than there are dates") from None
+        raise ConfigError(f"{text!r} goes back further than dates do") from None
 
 
 AGE = Value("AGE", _age)
@@ -134,7 +138,9 @@ def prune(**given: Any) -> int:
     from benchcore.scenario.upkeep import lock, old_runs, remove_run_folder
 
     if not given["output"].is_dir():
-        raise ConfigError(f"{given['output']}: is no folder; name that of the results by --output")
+        raise ConfigError(
+            f"{given['output']}: is not a folder; name the folder of results with --output"
+        )
     now = dt.datetime.now(dt.UTC)
     removed: list[str] = []
     kept: list[dict[str, str]] = []

@@ -50,7 +50,7 @@ def _levels(text: str, read: Callable[[str], float]) -> tuple[Any, ...]:
     except ValueError:
         raise ConfigError(f"{text!r} is not a list of numbers such as 1,8,64") from None
     if any(not 0 < level < float("inf") for level in levels):
-        raise ConfigError(f"{text!r}: every level is above 0")
+        raise ConfigError(f"{text!r}: every level must be above 0")
     check_climbs(levels)
     return levels
 
@@ -64,16 +64,16 @@ def _timeouts(text: str) -> dict[str, float]:
         if not given:
             name, value = "total", part
         if name.strip() not in names:
-            raise ConfigError(f"{name!r} is no phase; there are {', '.join(names)}")
+            raise ConfigError(f"{name!r} is not a phase; the phases are {', '.join(names)}")
         seconds = parse_duration_ns(value) * 1e-9
         if seconds <= 0:
-            raise ConfigError(f"{part!r}: a limit is longer than nothing")
+            raise ConfigError(f"{part!r}: a limit must be above 0")
         found[name.strip()] = seconds
     return found
 
 
 def _no_number(text: str) -> None:
-    raise ConfigError(f"{text} is no number of JSON")
+    raise ConfigError(f"{text} is not a number in JSON")
 
 
 def _short_integer(text: str) -> int:

@@ -315,7 +315,7 @@ class Climb:
             if record.status != 200:
                 raise TargetError(
                     f"{client.target.url('/reset_prefix_cache')} answers {record.status}; "
-                    "the server cannot reset its cache: leave --reset-prefix-cache out"
+                    "the server cannot reset its cache: leave out --reset-prefix-cache"
                 )
         await self._until_idle(server, config.idle_seconds, step.name)
 

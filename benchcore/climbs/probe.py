@@ -140,7 +140,7 @@ def _entries(record: Record) -> list[dict[str, Any]] | None:
 def _what_came(record: Record) -> str:
     if record.outcome is not Outcome.OK:
         return record.cause
-    return "it lists none" if record.answer is not None else "the answer is no JSON"
+    return "it lists none" if record.answer is not None else "the answer is not JSON"
 
 
 def _first_of(names: list[str], target: Target, record: Record) -> str:

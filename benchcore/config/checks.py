@@ -178,7 +178,9 @@ class _Named(_Model):
     @classmethod
     def _id_is_clean(cls, value: str) -> str:
         if not _NAME.match(value):
-            raise ValueError(f"{value!r} is no id: lower case, digits, _ and - only")
+            raise ValueError(
+                f"{value!r} is not an id: use only lower-case letters, digits, _ and -"
+            )
         return value
 
 
@@ -245,7 +247,9 @@ class CasesFile(_Model):
     @classmethod
     def _suite_is_clean(cls, value: str) -> str:
         if not _NAME.match(value):
-            raise ValueError(f"{value!r} is no name: lower case, digits, _ and - only")
+            raise ValueError(
+                f"{value!r} is not a name: use only lower-case letters, digits, _ and -"
+            )
         return value
 
     @model_validator(mode="after")
@@ -253,7 +257,7 @@ class CasesFile(_Model):
         ids = [one.id for one in (*self.cases, *self.matrices, *self.negative)]
         twice = sorted({name for name in ids if ids.count(name) > 1})
         if twice:
-            raise ValueError(f"ids are there twice: {', '.join(twice)}")
+            raise ValueError(f"these ids appear twice: {', '.join(twice)}")
         if not ids:
             raise ValueError("holds no cases; write cases, matrices or negative")
         return self

@@ -157,9 +157,13 @@ class ClimbConfig(ClimbFields):
         if bool(self.concurrency) == bool(self.rate):
             raise ValueError("a climb has levels of concurrency or of rate: give one of them")
         if self.concurrency and self.max_inflight is not None:
-            raise ValueError("max_inflight is of an open loop: a closed one has its users")
+            raise ValueError(
+                "max_inflight is for an open loop: a closed one is limited by its users"
+            )
         if self.rate and (self.ramp_seconds is not None or self.think_time_seconds):
-            raise ValueError("ramp and think time are of a closed loop: an open one has a schedule")
+            raise ValueError(
+                "ramp and think time are for a closed loop: an open one has a schedule"
+            )
         check_levels(self.concurrency, self.rate)
         return self
 

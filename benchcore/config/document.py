@@ -164,7 +164,7 @@ def _lines(path: Path, root: yaml.Node | None) -> dict[Keys, int]:
         if keys in lines and keys and isinstance(keys[-1], str):
             name = ".".join(map(str, keys))
             raise ConfigError(
-                f"{path}:{line}: {name}: is there twice, first on line {lines[keys]}; keep one"
+                f"{path}:{line}: {name}: appears twice, first on line {lines[keys]}; keep one"
             )
         lines[keys] = line
     return lines

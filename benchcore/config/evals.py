@@ -75,7 +75,8 @@ class EvalConfig(BaseModel):
             and (self.n_repeats or 1) > 1
         ):
             raise ValueError(
-                "limit goes with n_repeats 1 in simple-evals mode, as there; leave one out"
+                "in simple-evals mode limit needs n_repeats 1, as it does there; "
+                "leave out one of them"
             )
         return self
 
@@ -125,9 +126,9 @@ class Extract(_Model):
     @model_validator(mode="after")
     def _has_what_its_kind_needs(self) -> Self:
         if (self.kind == "regex") != (self.pattern is not None):
-            raise ValueError("pattern goes with kind regex: give both or neither")
+            raise ValueError("pattern and kind regex belong together: give both or neither")
         if (self.kind == "json") != (self.field is not None):
-            raise ValueError("field goes with kind json: give both or neither")
+            raise ValueError("field and kind json belong together: give both or neither")
         return self
 
 
@@ -142,7 +143,7 @@ class Score(_Model):
     @model_validator(mode="after")
     def _tolerance_of_numbers(self) -> Self:
         if self.tolerance and self.kind not in (None, "number"):
-            raise ValueError("tolerance goes with kind number")
+            raise ValueError("tolerance needs kind number")
         return self
 
 

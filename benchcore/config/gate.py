@@ -61,7 +61,7 @@ class Rule(BaseModel):
         if value in RATES or value in OF_THE_RUN or _METRIC.match(value):
             return value
         raise ValueError(
-            f"{value!r} is no figure; write METRIC.STATISTIC such as ttft.p99, or one of "
+            f"{value!r} is not a figure; write METRIC.STATISTIC such as ttft.p99, or one of "
             f"{', '.join((*RATES, *OF_THE_RUN))}"
         )
 
@@ -70,7 +70,7 @@ class Rule(BaseModel):
         if self.worse_by is None and self.min is None and self.max is None:
             raise ValueError("give worse_by, min or max")
         if self.needs is not None and self.worse_by is None:
-            raise ValueError("needs goes with worse_by")
+            raise ValueError("needs can only be given with worse_by")
         return self
 
 

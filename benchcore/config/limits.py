@@ -77,7 +77,7 @@ class Slo:
             )
         limit_ns = parse_duration_ns(limit)
         if limit_ns <= 0:
-            raise ConfigError(f"SLO {text!r}: a limit is longer than nothing")
+            raise ConfigError(f"SLO {text!r}: a limit must be above 0")
         number = limit.strip()
         if not number[-1].isalpha():
             raise ConfigError(f"SLO {text!r} needs a unit: {name}:{number}ms or {name}:{number}s")

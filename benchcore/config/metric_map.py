@@ -97,7 +97,7 @@ class Label(BaseModel):
         if (self.value is None) == (self.column is None):
             raise ValueError("give a text, or column and where wanted prefix")
         if self.value is not None and self.prefix:
-            raise ValueError("prefix goes with column")
+            raise ValueError("prefix needs column")
         return self
 
 

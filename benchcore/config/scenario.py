@@ -301,9 +301,11 @@ class Scenario(BaseModel):
     def _has_a_server(self) -> Self:
         here = self.target.base_url is not None or self.target.provider is not None
         if here and self.launch is not None:
-            raise ValueError("a scenario has a target's address or a launch, not both")
+            raise ValueError("a scenario has either a target's address or a launch, not both")
         if not here and self.launch is None:
-            raise ValueError("give target.base_url, target.provider or launch: whom should it ask?")
+            raise ValueError(
+                "give target.base_url, target.provider or launch, so that there is a server to ask"
+            )
         if self.target.base_url is not None and self.target.provider is not None:
             raise ValueError("target: give provider or base_url, not both")
         return self

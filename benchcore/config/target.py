@@ -141,7 +141,7 @@ class Target(BaseModel):
         else:
             return given
         if any(not character.isprintable() or character.isspace() for character in whole + query):
-            raise ValueError(f"path {path!r} holds white space")
+            raise ValueError(f"path {path!r} contains white space")
         fields = {**given, "base_url": origin or address}
         fields["path"] = quote(whole, safe=_PATH_CHARACTERS) + _query(query)
         if (found := _ENDPOINT.match(whole)) is not None:
@@ -159,11 +159,13 @@ class Target(BaseModel):
             return value
         # urlsplit drops some of them silently, and the rest would end up in the request's head.
         if any(not character.isprintable() or character.isspace() for character in value):
-            raise ValueError(f"{value!r} is not an address: it holds white space")
+            raise ValueError(f"{value!r} is not an address: it contains white space")
         if "://" not in value:
             value = f"http://{value}"
         if "@" in value.partition("://")[2].partition("/")[0]:
-            raise ValueError("an address holds no user or password; give a key by --api-key-env")
+            raise ValueError(
+                "an address must not contain a user or password; give a key with --api-key-env"
+            )
         try:
             parts = urlsplit(value)
             port = parts.port
@@ -193,7 +195,7 @@ class Target(BaseModel):
             return None
         key = value.get_secret_value().strip()  # a file of one key ends in a line break
         if not key.isascii() or not key.isprintable():
-            raise ValueError("the key holds something else than printable ASCII")
+            raise ValueError("the key contains something other than printable ASCII")
         return SecretStr(key) if key else None
 
     @field_validator("headers")
@@ -205,7 +207,7 @@ class Target(BaseModel):
             if name.lower() in _OWN_HEADERS:
                 raise ValueError(f"header {name}: benchcore sets it itself")
             if "\r" in text or "\n" in text or "\0" in text:
-                raise ValueError(f"header {name}: its value holds a line break")
+                raise ValueError(f"header {name}: its value contains a line break")
         return value
 
     @field_validator("omit")
@@ -213,7 +215,7 @@ class Target(BaseModel):
     def _fields_can_be_omitted(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if not name or name in _NEEDED:
-                raise ValueError(f"{name!r} is not a field that a request can do without")
+                raise ValueError(f"{name!r} is not a field that a request can leave out")
         return value
 
     @field_validator("rename")
@@ -221,7 +223,7 @@ class Target(BaseModel):
     def _fields_can_be_renamed(cls, value: dict[str, str]) -> dict[str, str]:
         for old, new in value.items():
             if not old or not new or old == new or old in _NEEDED or new in _NEEDED:
-                raise ValueError(f"{old}={new} is not one optional field by the name of another")
+                raise ValueError(f"{old}={new} does not rename one optional field to another")
         return value
 
     def adapted(self, body: dict[str, Any]) -> dict[str, Any]:

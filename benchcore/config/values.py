@@ -62,10 +62,12 @@ class Length:
             raise ConfigError(f"length {text!r} is not {_FORM}")
         ends = values if kind == "uniform" else values[2:]
         if any(not end.is_integer() for end in ends):
-            raise ConfigError(f"length {text!r}: the ends are whole numbers")
+            raise ConfigError(f"length {text!r}: the ends must be whole numbers")
         bounds = [int(end) for end in ends] or [1, MOST_TOKENS]
         if values[0] < 1 or (len(values) > 1 and values[1] < 0):
-            raise ConfigError(f"length {text!r}: tokens start at 1 and a spread is not negative")
+            raise ConfigError(
+                f"length {text!r}: tokens start at 1, and a spread cannot be negative"
+            )
         if values[0] > MOST_TOKENS or bounds[1] > MOST_TOKENS:
             raise ConfigError(f"length {text!r}: more than {MOST_TOKENS} tokens")
         if not 1 <= bounds[0] <= bounds[1]:
@@ -128,7 +130,7 @@ def _compiles(value: str) -> str:
     try:
         re.compile(value)
     except re.error as error:
-        raise ValueError(f"is no regular expression: {error}") from None
+        raise ValueError(f"is not a regular expression: {error}") from None
     return value
 
 

@@ -83,7 +83,7 @@ class Custom(Task):
             return []
         found = row[names] if isinstance(names, str) else [row[name] for name in names]
         if not isinstance(found, list) or not 2 <= len(found) <= len(LETTERS):
-            raise ValueError(f"fields.choices: {found!r:.40} is no list of 2 to 26 choices")
+            raise ValueError(f"fields.choices: {found!r:.40} is not a list of 2 to 26 choices")
         return [str(choice) for choice in found]
 
     def _target(self, row: Row, choices: list[str]) -> str:
@@ -92,9 +92,9 @@ class Custom(Task):
             try:
                 re.compile(str(value))
             except re.error as error:
-                raise ValueError(f"its answer is no regular expression: {error}") from None
+                raise ValueError(f"its answer is not a regular expression: {error}") from None
         if self._kind() == "number" and normal_number(str(value)) is None:
-            raise ValueError(f"its answer {value!r:.40} is no number")
+            raise ValueError(f"its answer {value!r:.40} is not a number")
         if self._file.extract.kind != "letter":
             return str(value)
         letters = LETTERS[: len(choices)]
@@ -105,7 +105,7 @@ class Custom(Task):
             return letters[choices.index(text)]
         if len(text) == 1 and text.upper() in letters:
             return text.upper()
-        raise ValueError(f"answer {text!r:.40} is no letter, text or place of its choices")
+        raise ValueError(f"answer {text!r:.40} is not a letter, text or place of its choices")
 
     def solved(self, row: Row) -> tuple[str, str]:
         """Return a solved question: the prompt and the bare answer."""

@@ -53,7 +53,7 @@ class Rows:
             raise ConfigError(f"{path}: {error.strerror}; give a file of questions") from None
         read = _READERS.get(path.suffix.lower())
         if read is None:
-            raise ConfigError(f"{path}: is none of {', '.join(SUFFIXES)}, by its name")
+            raise ConfigError(f"{path}: its name does not end in one of {', '.join(SUFFIXES)}")
         found = read(path, data, columns)
         if not found:
             raise ConfigError(f"{path}: holds no rows")
@@ -85,7 +85,7 @@ def _read_csv(path: Path, data: bytes, columns: Sequence[str]) -> list[dict[str,
         for row in reader:
             if None in row or None in row.values():
                 raise ConfigError(
-                    f"{path}:{reader.line_num}: has not as many fields as there are columns"
+                    f"{path}:{reader.line_num}: does not have as many fields as there are columns"
                 )
             rows.append(row)
     except csv.Error as error:
@@ -121,10 +121,10 @@ def _read_jsonl(path: Path, data: bytes, columns: Sequence[str]) -> list[dict[st
             row = orjson.loads(line)
         except orjson.JSONDecodeError as error:
             raise ConfigError(
-                f"{path}:{number}: is not JSON: {error.msg}; one object per line"
+                f"{path}:{number}: is not JSON: {error.msg}; write one object per line"
             ) from None
         if not isinstance(row, dict):
-            raise ConfigError(f"{path}:{number}: is no object; one object per line")
+            raise ConfigError(f"{path}:{number}: is not an object; write one object per line")
         rows.append(row)
     return rows
 
@@ -245,7 +245,7 @@ def _shape(sources: Sequence[Source]) -> tuple[tuple[str, ...], str]:
 async def _add(rows: Rows, sources: Sequence[Source], folder: Path | None) -> None:
     missing = [one.name for one in sources if folder and not (folder / one.name).is_file()]
     if missing:
-        raise ConfigError(f"{folder}: has no {', '.join(missing)}; put it there or name the file")
+        raise ConfigError(f"{folder}: has no {', '.join(missing)}; put it there, or name the file")
     for source in sources:
         path = folder / source.name if folder else await fetch(source, cache_folder())
         rows.add(path, source.columns, source.group)

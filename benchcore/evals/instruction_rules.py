@@ -98,7 +98,7 @@ class Given:
             return re.compile(form.format(text), re.IGNORECASE)
         except re.error as error:
             raise ValueError(
-                f"{self.instruction_id}: {text!r} is no regular expression: {error}"
+                f"{self.instruction_id}: {text!r} is not a regular expression: {error}"
             ) from None
 
 

@@ -45,14 +45,20 @@ def lm_eval_command(
     """
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
-        raise ConfigError("--provider lm-eval: there is no lm-eval; pip install 'lm_eval[api]'")
+        raise ConfigError(
+            "--provider lm-eval: lm-eval is not installed; pip install 'lm_eval[api]'"
+        )
     kind = _KINDS.get(target.endpoint)
     if kind is None:
         raise ConfigError(f"--provider lm-eval does not ask the endpoint {target.endpoint}")
     if config.rate is not None:
-        raise ConfigError("--provider lm-eval asks so many at a time: leave --rate out")
+        raise ConfigError(
+            "--provider lm-eval asks a fixed number of questions at a time: leave --rate out"
+        )
     if (config.n_repeats or 1) > 1:
-        raise ConfigError("--provider lm-eval: repeats are the task's own: leave --n-repeats out")
+        raise ConfigError(
+            "--provider lm-eval: the task sets its own repeats: leave out --n-repeats"
+        )
     facts = {
         "model": target.model,
         "base_url": target.url(PATHS[target.endpoint]),
@@ -220,8 +226,8 @@ def simple_evals_command(
         raise ConfigError(f"--provider simple-evals has {', '.join(EVALS)}, and not {task!r}")
     if target.endpoint != "chat" or config.rate is not None or config.few_shot:
         raise ConfigError(
-            "--provider simple-evals asks by chat, fifty at a time and without solved questions: "
-            "leave --endpoint, --rate and --few-shot out"
+            "--provider simple-evals asks by chat, fifty questions at a time and without solved "
+            "ones: leave out --endpoint, --rate and --few-shot"
         )
     package, place = _package()
     asked: dict[str, Any] = {}
@@ -252,12 +258,12 @@ def _package() -> tuple[str, str]:
     if given:
         path = Path(given).resolve()
         if not (path / "common.py").is_file():
-            raise ConfigError(f"{VARIABLE}={given}: is no checkout of simple-evals")
+            raise ConfigError(f"{VARIABLE}={given}: is not a checkout of simple-evals")
         return path.name, str(path.parent)
     if importlib.util.find_spec("simple_evals") is not None:
         return "simple_evals", ""
     raise ConfigError(
-        f"--provider simple-evals: there is none; {VARIABLE} names the folder of a checkout"
+        f"--provider simple-evals: no checkout is known; name its folder in {VARIABLE}"
     )
 
 
@@ -282,7 +288,7 @@ def read_simple_evals(path: Path, task: str | None = None) -> AccuracyReport:
     if path.suffix == ".json":
         figures = _figures(path)
     elif not scores:
-        raise ConfigError(f"{path}: is no page of simple-evals: it holds no scores")
+        raise ConfigError(f"{path}: is not a page of simple-evals: it holds no scores")
     score = figures.pop("score", None)
     samples = [
         Sample(
@@ -318,7 +324,7 @@ def read_simple_evals(path: Path, task: str | None = None) -> AccuracyReport:
             "simple-evals' JSON does not say of how many samples its score is: its page does"
         )
     elif score is not None and abs(score - report.given.score) > 1e-6:
-        raise ConfigError(f"{path}: its score {score} is not that of the page beside it")
+        raise ConfigError(f"{path}: its score {score} is not the one on the page beside it")
     return report
 
 

@@ -200,7 +200,7 @@ def check_score(report: AccuracyReport) -> None:
     if report.score is None or not (
         report.given or any(sample.score is not None for sample in report.samples)
     ):
-        raise VerdictError("not one sample was answered: there is nothing to judge; see above")
+        raise VerdictError("not one sample was answered, so there is nothing to judge; see above")
     if report.ok is False:
         raise VerdictError(
             f"{report.task}: the score {report.score.score:.4f} is below {report.min_score:g}, and "
@@ -223,10 +223,11 @@ def remaining(
         text = "" if question is None else sha256(question.messages(config.system))
         if text != sample.prompt_sha256:
             raise ConfigError(
-                f"sample {sample.index} is not of these questions; has the data changed since?"
+                f"sample {sample.index} does not belong to these questions; "
+                "have the data changed since?"
             )
         if sample.index in asked:
-            raise ConfigError(f"sample {sample.index} is there twice")
+            raise ConfigError(f"sample {sample.index} appears twice")
         asked.add(sample.index)
     return [question for question in questions if question.index not in asked]
 

@@ -98,12 +98,12 @@ def _check(source: Source, path: Path, noted: Path) -> None:
         wanted = source.sha256 or noted.read_text().strip()
     except OSError as error:
         raise ConfigError(
-            f"{error.filename}: {error.strerror}; remove {path} and it is fetched again"
+            f"{error.filename}: {error.strerror}; remove {path} and it will be fetched again"
         ) from None
     if found != wanted:
         raise ConfigError(
-            f"{path}: has changed (SHA-256 {found}, not {wanted}); remove it and it is fetched "
-            "again"
+            f"{path}: has changed (SHA-256 {found}, not {wanted}); remove it and it will be "
+            "fetched again"
         )
 
 
@@ -124,7 +124,7 @@ async def _download(url: str) -> bytes:
                     raise ConfigError(f"{url}: is larger than {_MOST_BYTES} bytes; {advice}")
             return bytes(data)
     except TimeoutError:
-        raise ConfigError(f"{url}: does not come within {SECONDS:g} s; {advice}") from None
+        raise ConfigError(f"{url}: did not arrive within {SECONDS:g} s; {advice}") from None
     except aiohttp.ClientError as error:
         raise ConfigError(f"{url}: cannot be fetched ({error}); {advice}") from None
 
@@ -371,5 +371,5 @@ def find_task(name: str) -> Task:
     made = TASKS.load(name, hint=" (one of your own is a YAML file)")
     task = made() if isinstance(made, type) else made
     if not isinstance(task, Task):
-        raise ConfigError(f"task {name!r}: {TASKS.points()[name].value} is no benchcore.Task")
+        raise ConfigError(f"task {name!r}: {TASKS.points()[name].value} is not a benchcore.Task")
     return task

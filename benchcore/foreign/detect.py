@@ -71,7 +71,7 @@ def read_foreign(path: Path, kind: str | None = None) -> Run:
     if kind is None:
         kind = _detect(entries, path)
     elif kind not in _TOOLS:
-        raise reject(f"--from {kind}", "is no known format", f"known are {', '.join(KINDS)}")
+        raise reject(f"--from {kind}", "is not a known format", f"known are {', '.join(KINDS)}")
     tool = _TOOLS[kind]
     if not all(tool.claims(entry) for entry in entries):
         raise reject(
@@ -128,7 +128,7 @@ def _detect(entries: list[Mapping[str, Any]], path: Path) -> str:
         if all(tool.claims(entry) for entry in entries):
             return kind
     made_by = "; ".join(tool.made_by for tool in _TOOLS.values())
-    raise reject(str(path), "is no result of a known load generator", f"known are {made_by}")
+    raise reject(str(path), "is not a result of a known load generator", f"known are {made_by}")
 
 
 def _entries(data: bytes, path: Path) -> list[Mapping[str, Any]]:

@@ -123,7 +123,7 @@ def beside(summary: Path) -> dict[str, Any]:
             try:
                 found[key] = json.loads(path.read_bytes())
             except (OSError, ValueError, RecursionError) as fault:
-                raise reject(str(path), f"is no JSON ({fault})", "move it away") from None
+                raise reject(str(path), f"is not JSON ({fault})", "move it away") from None
     path = summary.with_name(DATABASE)
     if path.is_file():
         found["requests"] = list(_requests(path))
@@ -145,9 +145,9 @@ def _requests(path: Path) -> Iterator[dict[str, Any]]:
             for row in opened.execute(f"SELECT {', '.join(columns)} FROM result"):  # noqa: S608
                 yield dict(zip(columns, row, strict=True))
     except sqlite3.Error as fault:
-        raise reject(str(path), f"is no database that can be read ({fault})", "move it away") from (
-            None
-        )
+        raise reject(
+            str(path), f"is not a database that can be read ({fault})", "move it away"
+        ) from (None)
 
 
 def read_evalscope(entries: list[Mapping[str, Any]], where: str) -> Run:

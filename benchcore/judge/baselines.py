@@ -94,7 +94,7 @@ def unfit(run: RunFolder, *, simulator: bool) -> str:
     if invalid:
         return f"level {invalid[0]} is invalid"
     if run.run.simulated and not simulator:
-        return "it is of the simulator; --allow-simulator takes it all the same"
+        return "it comes from the simulator; --allow-simulator takes it all the same"
     return ""
 
 
@@ -131,8 +131,8 @@ def find_baseline(run: RunFolder, results: Path, wanted: str | None) -> RunFolde
     if (folder / "run.json").is_file():
         return RunFolder(folder)
     known = ", ".join(f"{one.scenario}/{one.name}" for one in kept) or "there is none"
-    what = "is a folder without a run.json" if folder.is_dir() else "is no folder"
-    raise ConfigError(f"baseline {wanted}: {what} and no baseline of {results}: {known}")
+    what = "is a folder without a run.json" if folder.is_dir() else "is not a folder"
+    raise ConfigError(f"baseline {wanted}: {what} and not a baseline of {results}: {known}")
 
 
 def _kind(run: RunFolder) -> tuple[bool, bool, str]:

@@ -331,7 +331,7 @@ def read_history(results: Path) -> History:
         except ConfigError as error:
             history.broken.append(str(error))
     if not history.folders:
-        raise ConfigError(f"{results}: holds no run; measure one: benchcore climb")
+        raise ConfigError(f"{results}: holds no run; measure one with benchcore climb")
     history.folders.sort(key=lambda one: str(one.run.started_at))
     return history
 

@@ -103,7 +103,7 @@ class Sample:
             known["outcome"] = SampleOutcome(entry["outcome"])
             return cls(**known, prompt=entry.get("prompt"), answer=entry.get("answer"))
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"it is no sample: {error!r}") from None
+            raise ValueError(f"it is not a sample: {error!r}") from None
 
 
 _PLAIN = tuple(name for name in Sample.__slots__ if name not in ("outcome", "prompt", "answer"))

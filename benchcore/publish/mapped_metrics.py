@@ -108,7 +108,7 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
 
 def _object(where: str, found: Any) -> Row:
     if not isinstance(found, dict):
-        raise ConfigError(f"{where}: is no JSON object")
+        raise ConfigError(f"{where}: is not a JSON object")
     return Row(where, found)
 
 
@@ -155,7 +155,9 @@ def mapped_metrics(
                 own = {name: labels.get(name, "") for name in labels_of(one.metric)}
                 made.set(one, own, value, row.where)
     if not made.seen:
-        raise ConfigError(f"{path}: no value of a mapped column is known; nothing is to be pushed")
+        raise ConfigError(
+            f"{path}: no value of a mapped column is known, so there is nothing to push"
+        )
     return MappedMetrics(gauges.registry, _grouping(values), len(made.seen))
 
 
@@ -224,7 +226,7 @@ def _label(metric_map: MetricMap, name: str, label: Label, row: Row) -> str:
         return label.value or ""
     cell = _cell(row, label.column)[1]
     if isinstance(cell, (dict, list)):
-        raise ConfigError(f"{row.where}: {label.column}: is no text; map a key inside of it")
+        raise ConfigError(f"{row.where}: {label.column}: is not a text; map a key inside of it")
     if metric_map.is_missing(cell):
         return ""
     text = str(cell).strip()
@@ -241,8 +243,8 @@ def _value(metric_map: MetricMap, one: MappedColumn, row: Row) -> float | None:
     number = _number(cell)
     if number is None:
         raise ConfigError(
-            f"{where}: {str(cell)[:_SHOWN]!r} is no number; put it under missing where it stands "
-            "for not known"
+            f"{where}: {str(cell)[:_SHOWN]!r} is not a number; put it under missing where it "
+            "stands for not known"
         )
     # Without the last digits, which are of the product and not of the cell: 12.3 ms is 0.0123 s.
     value = float(f"{number * one.scale:.15g}")
@@ -252,8 +254,8 @@ def _value(metric_map: MetricMap, one: MappedColumn, row: Row) -> float | None:
         )
     if one.metric in SHARES and value > 1:
         raise ConfigError(
-            f"{where}: {cell} makes {one.metric} {value:g}, and a share is 0 to 1; scale: 0.01 "
-            "where the column is in percent"
+            f"{where}: {cell} makes {one.metric} {value:g}, but a share is 0 to 1; give scale: "
+            "0.01 where the column is in percent"
         )
     return value
 

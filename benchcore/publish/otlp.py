@@ -101,7 +101,7 @@ def _endpoint() -> str:
     except ValueError:
         host, port = None, None
     if not host or parts.scheme not in ("http", "https"):
-        raise ConfigError(f"{name}: is no address such as http://localhost:4318")
+        raise ConfigError(f"{name}: is not an address such as http://localhost:4318")
     place = f"[{host}]" if ":" in host else host
     path = parts.path if name == whole else f"{parts.path.rstrip('/')}/v1/traces"
     return f"{parts.scheme}://{place}{f':{port}' if port else ''}{path}"
@@ -194,7 +194,7 @@ class OtlpSink(QuietSink):
                 # One batch that was not taken has cost seconds already: the next ones would, too.
                 reason = "; ".join(dict.fromkeys(said)) or "no reason given"
                 raise OSError(
-                    f"{self._endpoint}: {count - start} of {count} spans were not taken "
+                    f"{self._endpoint}: {count - start} of {count} spans were not accepted "
                     f"({reason}); is the collector there?"
                 )
 

@@ -239,7 +239,7 @@ class OpenMetricsSink(QuietSink):
             self._directory.is_dir() and os.access(self._directory, os.W_OK | os.X_OK)
         ):
             raise ConfigError(
-                f"{DIRECTORY}: {named} is no folder that can be written; make it, or unset the "
+                f"{DIRECTORY}: {named} is not a folder that can be written; make it, or unset the "
                 "variable"
             )
 
@@ -253,8 +253,8 @@ class OpenMetricsSink(QuietSink):
         simulated = run.facts["target"]["kind"] == "simulator"
         if self._directory is not None and simulated and not options.allow_simulator:
             raise ConfigError(
-                f"{DIRECTORY}: the run is of the simulator, whose figures belong on no dashboard; "
-                "unset the variable, or give --allow-simulator"
+                f"{DIRECTORY}: the run comes from the simulator, whose figures belong on no "
+                "dashboard; unset the variable, or give --allow-simulator"
             )
 
     def level(self, run: RunResult, level: LevelResult) -> None:  # noqa: ARG002

@@ -111,7 +111,7 @@ class Pushgateway:
                 if error.code in _FINAL:
                     raise TargetError(f"{self.url}: {problem}; nothing was pushed") from None
             except ValueError as error:
-                raise ConfigError(f"{self.url}: is no address: {error}") from None
+                raise ConfigError(f"{self.url}: is not an address: {error}") from None
             except OSError as error:
                 problem = str(getattr(error, "reason", error))
             else:

@@ -55,7 +55,7 @@ def _as(path: Path, found: object, kind: type[Kind]) -> Kind:
     # Of what is no object, pydantic says the name of the class.
     told = fault["msg"] if fault["type"] != "model_type" else "Input should be a valid dictionary"
     said = f"{where}: {told.lower()}" if where else told.lower()
-    raise ConfigError(f"{path}: is not of {_KINDS[kind]} ({said}); it is damaged: name another run")
+    raise ConfigError(f"{path}: is not of {_KINDS[kind]} ({said}); it is damaged; name another run")
 
 
 Floats = NDArray[np.float64]
@@ -203,18 +203,21 @@ class RunFolder:
 
 def _read_run(path: Path) -> Run:
     if not path.is_dir():
-        what = "is a file" if path.exists() else "is not there"
+        what = "is a file" if path.exists() else "does not exist"
         raise ConfigError(f"{path}: {what}; name the folder of a run")
     file = path / "run.json"
     if not file.is_file():
         raise ConfigError(f"{path}: has no run.json; name the folder of a run")
     run = read_json(file)
     if not isinstance(run, dict) or "schema_version" not in run or "status" not in run:
-        raise ConfigError(f"{file}: is no run of benchcore; other tools' results: benchcore import")
+        raise ConfigError(
+            f"{file}: is not a run of benchcore; read the results of other tools with "
+            "benchcore import"
+        )
     version = run["schema_version"]
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise ConfigError(
-            f"{file}: has schema_version {version} and this benchcore reads up to "
+            f"{file}: has schema_version {version}, but this benchcore reads versions up to "
             f"{SCHEMA_VERSION}; install a newer one"
         )
     return _as(file, run, Run)
@@ -279,5 +282,5 @@ def newest(results: Path) -> Path:
     """
     found = sorted(path.parent for path in results.glob("*/run.json"))
     if not found:
-        raise ConfigError(f"{results}: holds no run; name one, or measure one: benchcore climb")
+        raise ConfigError(f"{results}: holds no run; name one, or measure one with benchcore climb")
     return found[-1]

@@ -96,7 +96,7 @@ def read_samples(folder: Path) -> list[Sample]:
         try:
             found.append(Sample.from_json(orjson.loads(line)))
         except (orjson.JSONDecodeError, ValueError) as error:
-            raise ConfigError(f"{path}:{number}: is no sample: {error}") from None
+            raise ConfigError(f"{path}:{number}: is not a sample: {error}") from None
     return sorted(found, key=lambda sample: sample.index)
 
 
@@ -358,7 +358,7 @@ class Eval(Scored):
             or self.seconds is None
             or self.figures is None
         ):
-            raise ValueError("it is no accuracy.json: it does not say how far it came")
+            raise ValueError("it is not an accuracy.json: it does not say how far the eval came")
         report = AccuracyReport(
             task=self.task,
             variant=self.variant or "",
@@ -375,6 +375,6 @@ class Eval(Scored):
         )
         if provider != "native" and self.score is not None:
             if self.interval is None or self.n is None or self.questions is None:
-                raise ValueError("it is no accuracy.json: its score has no interval")
+                raise ValueError("it is not an accuracy.json: its score has no interval")
             report.given = Estimate(self.score, self.stderr, *self.interval, self.n, self.questions)
         return report

@@ -242,7 +242,7 @@ class GateStage(BaseStage[GateSettings]):
         self.notes = [*map(str, different), *result.notes]
         bad = [line for line in result.lines if not line.passed]
         if not result.lines:
-            raise VerdictError("no rule found anything to judge: that is no pass")
+            raise VerdictError("no rule found anything to judge, which does not count as a pass")
         if bad:
             first = f"{bad[0].level + ': ' if bad[0].level else ''}{bad[0].rule}: {bad[0].found}"
             raise VerdictError(f"{len(bad)} of {len(result.lines)} rules failed: {first}")

@@ -148,7 +148,7 @@ def _files(matrix: Matrix, tree: Tree, path: Path, faults: list[str]) -> list[Pa
 
 
 def _unknown(name: str, known: Mapping[str, Path]) -> str:
-    return f"is no scenario of the matrix; {nearest(name, known)}"
+    return f"is not a scenario of the matrix; {nearest(name, known)}"
 
 
 _LONGEST_LINE: Final = 1 << 20

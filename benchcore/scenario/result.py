@@ -314,9 +314,9 @@ def whole(folder: Path, digest: str = "") -> ScenarioResult:
     if result.status != "complete" or result.dry_run:
         raise ConfigError(f"{folder}: is {'a dry run' if result.dry_run else result.status}")
     if result.exit_code in _OF_THE_MACHINE:
-        raise ConfigError(f"{folder}: ended with {result.exit_code}, which may be other now")
+        raise ConfigError(f"{folder}: ended with {result.exit_code}, which may be different now")
     if digest and result.facts["digest"] != digest:
-        raise ConfigError(f"{folder}: is of a scenario that said something else")
+        raise ConfigError(f"{folder}: belongs to a scenario that said something else then")
     for part in result.parts:
         file = _HELD.get(part.name)
         if file is None or part.status not in (StageStatus.PASSED, StageStatus.WARNED):
@@ -325,7 +325,7 @@ def whole(folder: Path, digest: str = "") -> ScenarioResult:
         if part.name == "perf":
             _check_climb(run)
         elif (run.checks() if part.name == "functional" else run.eval()) is None:
-            raise ConfigError(f"{folder / file}: is not there")
+            raise ConfigError(f"{folder / file}: does not exist")
     return result
 
 
@@ -334,8 +334,8 @@ def _check_climb(run: RunFolder) -> None:
         raise ConfigError(f"{run.path / 'run.json'}: is not complete")
     for name in ("summary.csv", "timeline.csv", "histograms.hlog"):
         if not (run.path / name).is_file():
-            raise ConfigError(f"{run.path / name}: is not there")
+            raise ConfigError(f"{run.path / name}: does not exist")
     for level in run.levels:
         rows = run.requests(level.level, level.repeat)
         if rows is None or int(rows.measured.sum()) != level.scheduled:
-            raise ConfigError(f"{run.path / 'requests.csv'}: has not every request")
+            raise ConfigError(f"{run.path / 'requests.csv'}: does not have every request")

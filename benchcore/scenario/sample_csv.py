@@ -96,7 +96,9 @@ def parse_levels(text: str) -> tuple[SampleLevel, ...]:
         except ValueError:
             load = 0.0
         if kind not in ("c", "r") or not 0 < load <= 10_000:
-            raise ConfigError(f"{part.strip()!r} is no level; give such as c1,c8,c64,r2.5")
+            raise ConfigError(
+                f"{part.strip()!r} is not a level; give levels such as c1,c8,c64,r2.5"
+            )
         found.append(SampleLevel("closed" if kind == "c" else "open", load))
     for mode in ("closed", "open"):
         check_climbs([level.load for level in found if level.mode == mode])

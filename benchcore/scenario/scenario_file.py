@@ -59,7 +59,7 @@ def find_scenario(name: str) -> Path:
     path = Path(name)
     if path.suffix in _YAML or len(path.parts) > 1:
         if not path.is_file():
-            raise ConfigError(f"{path}: is not there; give the file of a scenario, or a name")
+            raise ConfigError(f"{path}: does not exist; give the file of a scenario, or a name")
         return path
     known = {}
     for folder in (scenarios_folder(), Path("scenarios")):
@@ -167,7 +167,7 @@ def _extended(path: Path, around: Sequence[Path]) -> Tree:
         raise ConfigError(f"{where}: name one file, relative to this one")
     beside = path.parent / base
     if not beside.is_file():
-        raise ConfigError(f"{where}: {beside}: is not there")
+        raise ConfigError(f"{where}: {beside}: does not exist")
     if beside.resolve() in (*around, path.resolve()):
         raise ConfigError(f"{where}: {base} extends this scenario itself; take one of them out")
     own = tree.without("extends")
@@ -295,7 +295,7 @@ def _asked(
     where = f"{tree.place(('target', 'provider'))}: target.provider"
     file = path.parent / PROVIDERS
     if not file.is_file():
-        raise ConfigError(f"{where}: {file}: is not there; it holds the providers")
+        raise ConfigError(f"{where}: {file}: does not exist; it holds the providers")
     unfilled: list[str] = []
     filled = Tree.read(file).filled(environ, is_secret, unfilled)
     if unfilled:

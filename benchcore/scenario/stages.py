@@ -69,7 +69,7 @@ def _loaded(name: str, value: str) -> Any:
     stage = STAGES.load(name)
     fault = _loading_fault(stage, name)
     if fault:
-        raise ConfigError(f"stage {name} of {value}: {fault}; mend or uninstall it")
+        raise ConfigError(f"stage {name} of {value}: {fault}; repair or uninstall it")
     return stage
 
 
@@ -82,13 +82,13 @@ def _loading_fault(stage: Any, name: str) -> str:
     if stage.name != name:
         return f"calls itself {stage.name}"
     if not isinstance(stage.phase, StagePhase):
-        return f"its phase is {stage.phase!r}, which is no StagePhase"
+        return f"its phase is {stage.phase!r}, which is not a StagePhase"
     model = stage.settings_model
     if not (isinstance(model, type) and issubclass(model, StageSettings)):
-        return f"its settings_model is {model!r}, which is no subclass of StageSettings"
+        return f"its settings_model is {model!r}, which is not a subclass of StageSettings"
     limit = stage.limit_seconds
     if type(limit) not in (int, float) or not limit > 0:
-        return f"its limit_seconds is {limit!r}, which is no number above 0"
+        return f"its limit_seconds is {limit!r}, which is not a number above 0"
     return ""
 
 

@@ -183,7 +183,7 @@ class _Try:
                 if path == _MODELS:
                     raise TargetError(
                         f"{self._target.url(path)} answers {status}: the key is missing or "
-                        "not taken; see target.api_key_env"
+                        "was not accepted; see target.api_key_env"
                     )
                 refused.append(problem)
             elif status not in _NO_SUCH:

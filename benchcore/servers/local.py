@@ -95,7 +95,7 @@ class LocalServer:
         config = self._config
         directory = self._directory()
         if directory is not None and not directory.is_dir():
-            raise ConfigError(f"launch.local.directory: {directory}: is no folder")
+            raise ConfigError(f"launch.local.directory: {directory}: is not a folder")
         port = _free_port() if config.port is None else _checked(config.port)
         command = [_put(word, port) for word in config.command]
         environment = {name: _put(value, port) for name, value in config.environment.items()}
@@ -130,7 +130,7 @@ class LocalServer:
             fault = self._masked(said["error"])
             raise ConfigError(f"launch.local.command: {fault}; is it installed?")
         if "pid" not in said:
-            raise TargetError("launch.local: the guard of the server ended at once")
+            raise TargetError("launch.local: the process that guards the server ended at once")
         shown = self._masked(" ".join(command))
         self._tell(f"started process {said['pid']}: {shown}")
         return Served(_put(config.base_url, port), {"pid": said["pid"], "port": port})
@@ -255,6 +255,7 @@ def _checked(port: int) -> int:
         probe.settimeout(1.0)
         probe.connect(("127.0.0.1", port))
         raise ConfigError(
-            f"launch.local.port: something listens on {port} already; stop it, or leave port out"
+            f"launch.local.port: something is already listening on {port}; stop it, "
+            "or leave out port"
         )
     return port

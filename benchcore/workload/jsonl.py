@@ -185,7 +185,7 @@ def _message_faults(messages: Any) -> Iterator[str]:
     for place, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             yield (
-                f"messages[{place}] is no object with a role; write "
+                f"messages[{place}] is not an object with a role; write "
                 '{"role": "user", "content": "Hi"}'
             )
         elif not isinstance(message.get("content"), str | list) and "tool_calls" not in message:

@@ -74,7 +74,7 @@ def find_kind(name: str) -> Kind:
     """
     kind: Kind = KINDS.load(name)
     if not callable(kind):
-        raise ConfigError(f"kind {name!r}: {KINDS.points()[name].value} is nothing to call")
+        raise ConfigError(f"kind {name!r}: {KINDS.points()[name].value} is not callable")
     return kind
 
 

@@ -140,10 +140,10 @@ def _load(path: Path, overrides: dict[str, Any], around: tuple[Path, ...]) -> Wo
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
         if found.resolve() in around:
-            raise ConfigError(f"{where}: {entry} holds this workload itself; take it out")
+            raise ConfigError(f"{where}: {entry} contains this workload itself; take it out")
         for part in _load(found, overrides, around).parts:
             if any(part.name == other.name for other in parts):
-                raise ConfigError(f"{where}: part {part.name!r} is there twice; name it otherwise")
+                raise ConfigError(f"{where}: part {part.name!r} appears twice; name it otherwise")
             parts.append(part)
     return WorkloadSpec(name, model.description, str(path), parts)
 
@@ -201,7 +201,9 @@ def _find(name: str) -> Path:
     path = Path(name)
     if path.suffix in (*_YAML, ".jsonl") or len(path.parts) > 1:
         if path.suffix not in (*_YAML, ".jsonl"):
-            raise ConfigError(f"workload {name}: the name of a file ends in .yaml or .jsonl")
+            raise ConfigError(
+                f"workload {name}: the name of a workload file must end in .yaml or .jsonl"
+            )
         return path
     shipped = _folder() / f"{name}.yaml"
     if not shipped.is_file():

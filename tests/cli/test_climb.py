@@ -172,7 +172,7 @@ def test_a_named_union_runs_each_part_with_its_own_load(benchcore, simulator, tm
         (("--input-tokens", "many"), 2, "length 'many'"),
         (("--header", "nothing"), 2, "KEY=VALUE"),
         (("--extra-body", "[1]"), 2, "JSON object"),
-        (("--extra-body", '{"x": NaN}'), 2, "NaN is no number of JSON"),
+        (("--extra-body", '{"x": NaN}'), 2, "NaN is not a number in JSON"),
         (("--extra-body", '{"x": 99999999999999999999}'), 2, "more than 64 bits"),
         (("--seed", "99999999999999999999"), 2, "--seed"),
         (("--rate", "1", "--think-time", "1s"), 2, "of a closed loop"),
@@ -532,7 +532,7 @@ def test_what_the_server_takes_can_be_said_beforehand(benchcore, simulator, tmp_
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("--omit", "model"), "--omit: 'model' is not a field that a request can do without"),
+        (("--omit", "model"), "--omit: 'model' is not a field that a request can leave out"),
         (("--rename", "a"), "is not KEY=VALUE"),
         (("--rename", "a=a"), "--rename: a=a is not one optional field by the name of another"),
         (("--path", "chat"), "path 'chat' does not begin with '/'"),

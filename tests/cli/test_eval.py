@@ -382,7 +382,7 @@ def test_two_tasks_do_not_compare(benchcore, tmp_path):
         assert benchcore.run("eval", name, "--limit", "2", "--quiet").returncode == 0
     done = benchcore.run("compare", *folders(tmp_path / "results"))
     assert done.returncode == 2
-    assert "two tasks do not compare" in done.stderr
+    assert "two different tasks cannot be compared" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -396,7 +396,7 @@ def test_two_tasks_do_not_compare(benchcore, tmp_path):
             ["--extraction", "simple-evals", "--limit", "3", "--n-repeats", "2"],
             "limit goes with n_repeats 1 in simple-evals mode",
         ),
-        (["--retry-errors"], "--retry-errors goes with --resume"),
+        (["--retry-errors"], "--retry-errors needs --resume"),
         (["--sim", "--base-url", "http://127.0.0.1:1"], "leave --base-url out"),
         (["--few-shot", "3", "--few-shot-data", "gone.csv"], "gone.csv: No such file"),
         (["gsm8k", "--extraction", "simple-evals"], "no extraction 'simple-evals'"),
@@ -471,7 +471,7 @@ def test_a_climb_scores_each_level_and_writes_its_samples(benchcore, tmp_path):
     ("args", "says"),
     [
         (["--eval", "mmlu", "--workload", "short"], "--eval brings its own questions"),
-        (["--eval-set", "limit=3"], "--eval-set goes with --eval"),
+        (["--eval-set", "limit=3"], "--eval-set needs --eval"),
         (["--eval", "mmlu", "--eval-set", "rate=3"], "--eval-set rate: is none of"),
         (["--eval", "mmlu", "--eval-set", "limit=x"], "--limit: Input should be a valid integer"),
         (["--eval", "nothing"], "task 'nothing' is unknown"),

@@ -200,7 +200,7 @@ def test_baselines_are_kept_listed_shown_and_found(benchcore, runs, tmp_path):
         assert " against main: " in done.stdout
     done = benchcore.run("gate", runs[0], "--baseline", "gone", "--allow-simulator")
     assert done.returncode == 2
-    assert "is no folder and no baseline of results: sim/main" in done.stderr
+    assert "is not a folder and not a baseline of results: sim/main" in done.stderr
     assert benchcore.run("baseline", "show", "gone").returncode == 2
 
 

@@ -68,10 +68,10 @@ def test_a_dry_run_says_what_would_be_sent_where(call):
 @pytest.mark.parametrize(
     ("args", "error", "says"),
     [
-        ((), ConfigError, "results: holds no run; name one, or measure one: benchcore climb"),
+        ((), ConfigError, "results: holds no run; name one, or measure one with benchcore climb"),
         (("run", *FROM), click.UsageError, "give RUN, or --from-csv FILE and --map MAP instead"),
         (FROM[:2], click.UsageError, "--from-csv needs --map MAP"),
-        (("run", *FROM[2:]), click.UsageError, "--map goes with --from-csv"),
+        (("run", *FROM[2:]), click.UsageError, "--map needs --from-csv"),
         (FROM, click.UsageError, "--url names the Pushgateway"),
         ((*FROM, "--prefix", "9"), ConfigError, "--prefix '9': cannot begin"),
         ((*FROM[:3], "gone.yaml"), ConfigError, "gone.yaml: No such file"),

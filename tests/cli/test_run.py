@@ -455,7 +455,7 @@ def test_what_is_begun_with_new_can_be_planned_and_run(benchcore, tmp_path):
         assert (tmp_path / done.stdout.strip()).is_file()
     again = benchcore.run("new", "scenario", "mine")
     assert again.returncode == 2
-    assert "scenarios/mine.yaml: is there already; name another file with --to" in again.stderr
+    assert "scenarios/mine.yaml: exists already; name another file with --to" in again.stderr
     for run_type in ("pr", "daily"):
         done = benchcore.run("plan", "--run-type", run_type)
         assert done.returncode == 0, done.stderr

@@ -84,7 +84,7 @@ def refusal(text, status=400, **fields):
         (lambda: web.Response(status=404), "http_error 404"),
         (lambda: web.Response(status=500, text="boom"), "http_error 500: boom"),
         (lambda: web.json_response({"data": []}), "it lists none"),
-        (lambda: web.Response(text="<html><title>hi</title>"), "the answer is no JSON"),
+        (lambda: web.Response(text="<html><title>hi</title>"), "the answer is not JSON"),
         (lambda: web.json_response([1]), "it lists none"),
         (
             lambda: web.Response(body=b"\x1f\x8b", headers={"content-encoding": "gzip"}),

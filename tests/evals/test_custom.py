@@ -112,7 +112,7 @@ async def test_ids_and_groups_come_from_columns(tmp_path):
         ("prompt: x\nextract: {kind: regex, pattern: '('}\n", "is no regular expression"),
         ("prompt: x\nextract: {kind: json}\n", "field goes with kind json"),
         ("prompt: x\nextract: {kind: letter}\n", "letter needs fields.choices"),
-        ("prompt: x\nscore: {kind: exact, tolerance: 0.1}\n", "tolerance goes with kind number"),
+        ("prompt: x\nscore: {kind: exact, tolerance: 0.1}\n", "tolerance needs kind number"),
     ],
 )
 def test_a_fault_in_the_file_is_told_with_its_line(tmp_path, text, says):
@@ -139,12 +139,12 @@ def test_a_fault_in_the_file_is_told_with_its_line(tmp_path, text, says):
         (
             "prompt: x\nfields: {choices: c}\nextract: {kind: letter}\n",
             '{"question": "q", "c": ["a", "b"], "answer": "e"}',
-            "row 1: answer 'e' is no letter, text or place of its choices",
+            "row 1: answer 'e' is not a letter, text or place of its choices",
         ),
         (
             "prompt: x\nfields: {choices: c}\n",
             '{"question": "q", "c": "a", "answer": "a"}',
-            "is no list of 2 to 26 choices",
+            "is not a list of 2 to 26 choices",
         ),
     ],
 )

@@ -325,7 +325,7 @@ def test_a_missing_argument_is_told(how, instruction, name, response):
             EXISTENCE,
             {"keywords": ["(sea"]},
             (
-                f"{EXISTENCE}: '(sea' is no regular expression: "
+                f"{EXISTENCE}: '(sea' is not a regular expression: "
                 "missing ), unterminated subpattern at position 0"
             ),
         ),

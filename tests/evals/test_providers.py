@@ -202,7 +202,7 @@ def test_a_page_alone_tells_scores_and_count(tmp_path):
     path.write_text("<p>Score: 1.0</p><p>Score: 0.0</p><p>Score: 1.0</p><p>Score: 1.0</p>")
     assert read_simple_evals(path).score.score == 0.75
     path.with_suffix(".json").write_text('{"score": 0.5}')
-    with pytest.raises(ConfigError, match="is not that of the page beside it"):
+    with pytest.raises(ConfigError, match="is not the one on the page beside it"):
         read_simple_evals(path.with_suffix(".json"))
 
 
@@ -210,8 +210,8 @@ def test_a_page_alone_tells_scores_and_count(tmp_path):
     ("task", "fields", "says"),
     [
         ("math", {}, "has gpqa, mmlu, mgsm, and not 'math'"),
-        ("gpqa", {"rate": 1.0}, "leave --endpoint, --rate and --few-shot out"),
-        ("gpqa", {"few_shot": 2}, "leave --endpoint, --rate and --few-shot out"),
+        ("gpqa", {"rate": 1.0}, "leave --endpoint, --rate and --few-shot"),
+        ("gpqa", {"few_shot": 2}, "leave --endpoint, --rate and --few-shot"),
     ],
 )
 def test_what_simple_evals_cannot_do_is_refused(checkout, tmp_path, task, fields, says):
@@ -224,7 +224,7 @@ def test_without_simple_evals_it_says_where_it_is_looked_for(tmp_path, monkeypat
     with pytest.raises(ConfigError, match="BENCHCORE_SIMPLE_EVALS names the folder"):
         simple_evals_command("gpqa", TARGET, EvalConfig(), tmp_path)
     monkeypatch.setenv("BENCHCORE_SIMPLE_EVALS", str(tmp_path))
-    with pytest.raises(ConfigError, match="is no checkout of simple-evals"):
+    with pytest.raises(ConfigError, match="is not a checkout of simple-evals"):
         simple_evals_command("gpqa", TARGET, EvalConfig(), tmp_path)
 
 

@@ -59,7 +59,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "data", "says"),
     [
-        ("x.csv", b"a,b\n1\n", "x.csv:2: has not as many fields as there are columns"),
+        ("x.csv", b"a,b\n1\n", "x.csv:2: does not have as many fields as there are columns"),
         ("x.csv", b"a,b\n1,2,3\n", "x.csv:2: has not as many fields"),
         ("x.csv", b"a\n\xff\n", "x.csv:2: is not UTF-8"),
         ("x.csv", b"a\n", "x.csv: holds no rows"),

@@ -71,7 +71,7 @@ def test_another_kind_than_it_is_said_to_be_is_refused(tmp_path, kind, other):
         (b'{\n"model_id": "m",\n', "is cut off at line 3; copy it again, whole"),
         (b"level,ok\nc1,3\n", "is not JSON: Expecting value at line 1, column 1; copy it"),
         (b"[1, 2]", "holds something other than an object; give a result file"),
-        (b"{}", "is no result of a known load generator; known are vllm bench serve"),
+        (b"{}", "is not a result of a known load generator; known are vllm bench serve"),
         (b'{"a": 1}\n{"a": 2', ":2: is cut off at line 1; remove or complete the line"),
         (b'{"a": 1}\n3', "holds something other than an object"),
         (b"[" * 100_000, "is nested too deep"),
@@ -93,7 +93,7 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_an_unknown_kind(tmp_path):
-    with pytest.raises(ConfigError, match="--from wrk: is no known format; known are vllm, sgl"):
+    with pytest.raises(ConfigError, match="--from wrk: is not a known format; known are vllm, sgl"):
         read_foreign(write(tmp_path, SMALLEST["vllm"]), "wrk")
 
 

@@ -321,7 +321,7 @@ def test_a_damaged_file_is_told_by_its_name(make_run, which, name, content):
     with pytest.raises(ConfigError) as told:
         judged(folders["run"], folders["baseline"])
     assert str(told.value).startswith(f"{folders[which] / name}: is not of ")
-    assert str(told.value).endswith("; it is damaged: name another run")
+    assert str(told.value).endswith("; it is damaged; name another run")
 
 
 def test_the_command_says_so_in_one_line_and_exits_with_2(make_run, capsys):
@@ -331,7 +331,7 @@ def test_the_command_says_so_in_one_line_and_exits_with_2(make_run, capsys):
     assert main(["gate", str(run), "--baseline", str(base)]) == 2
     assert capsys.readouterr().err == (
         f"benchcore: {base}/functional.json: is not of checks (summary: field required); "
-        "it is damaged: name another run\n"
+        "it is damaged; name another run\n"
     )
 
 
@@ -358,7 +358,9 @@ def test_a_baseline_of_a_name_counts_before_a_folder_of_that_name(make_run, tmp_
     assert find_baseline(run, results, "main").path == kept.path
     assert find_baseline(run, results, "nightly/main").path == kept.path
     assert find_baseline(run, results, "./main").path == Path("main")
-    with pytest.raises(ConfigError, match=r"^baseline gone: is no folder and no baseline of "):
+    with pytest.raises(
+        ConfigError, match=r"^baseline gone: is not a folder and not a baseline of "
+    ):
         find_baseline(run, results, "gone")
 
 
@@ -386,7 +388,7 @@ def test_rules_of_ones_own(make_run, tmp_path):
         ("rules:\n  - {metric: ttft.p99}\n", "give worse_by, min or max"),
         (
             "rules:\n  - {metric: ttft.p99, max: 1, needs: significant}\n",
-            "needs goes with worse_by",
+            "needs can only be given with worse_by",
         ),
         ("rules:\n  - {metric: ttft.p99, wors_by: 1}\n", "did you mean worse_by?"),
         ("rules: []\n", "rules.yaml:1: rules:"),

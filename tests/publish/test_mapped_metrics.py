@@ -155,19 +155,22 @@ def test_what_is_of_the_run_may_stand_in_every_row(tmp_path):
         ),
         (
             "n,good\n1,3\n2,fast\n",
-            "F:3: good: 'fast' is no number; put it under missing where it stands for not known",
+            "F:3: good: 'fast' is not a number; put it under missing where it stands for not known",
         ),
         (
             'n,good\n"1\n",3\n2,"1,000"\n',
-            "F:4: good: '1,000' is no number; put it under missing where it stands for not known",
+            "F:4: good: '1,000' is not a number; put it under missing where it stands for not known",  # noqa: E501
         ),
         (
             "n,good\n1,inf\n",
-            "F:2: good: 'inf' is no number; put it under missing where it stands for not known",
+            "F:2: good: 'inf' is not a number; put it under missing where it stands for not known",
         ),
         (
             "n,good\n1,1e999\n",
-            "F:2: good: '1e999' is no number; put it under missing where it stands for not known",
+            (
+                "F:2: good: '1e999' is not a number; put it under missing where it stands for not "
+                "known"
+            ),
         ),
         (
             "n,good\n1,-1\n",
@@ -180,7 +183,7 @@ def test_what_is_of_the_run_may_stand_in_every_row(tmp_path):
                 "the rows apart, such as level"
             ),
         ),
-        ("n,good\n1,\n", "F: no value of a mapped column is known; nothing is to be pushed"),
+        ("n,good\n1,\n", "F: no value of a mapped column is known, so there is nothing to push"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_told(tmp_path, text, says):
@@ -190,14 +193,14 @@ def test_what_is_wrong_with_a_table_is_told(tmp_path, text, says):
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("a.json", "[1]", "F: [0]: is no JSON object"),
-        ("a.json", "3", "F: is no JSON object"),
+        ("a.json", "[1]", "F: [0]: is not a JSON object"),
+        ("a.json", "3", "F: is not a JSON object"),
         ("a.json", "{", "F: is not JSON: Expecting property name"),
         ("a.json", "[" * 100_000, "F: is not JSON: "),
         ("a.json", "[]", "F: holds no rows"),
         ("a.jsonl", '{"n": 1, "good": 1}\n{"n"', "F:2: is not JSON: "),
         ("a.json", '[{"n": 1, "good": true}]', "F: [0]: good: 'True' is no number; "),
-        ("a.json", '[{"n": [], "good": 1}]', "F: [0]: n: is no text; map a key inside of it"),
+        ("a.json", '[{"n": [], "good": 1}]', "F: [0]: n: is not a text; map a key inside of it"),
         ("a.json", '[{"n": 1, "good": 1%s}]' % ("0" * 400), "F: [0]: good: '1000"),
         ("a.json", '{"x": {"y": {"z": 1}}}', "F: has no column n; known are x.y.z"),
     ],

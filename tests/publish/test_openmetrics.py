@@ -129,8 +129,8 @@ def test_a_folder_that_is_not_there_is_told_before_the_load(tmp_path, monkeypatc
         with pytest.raises(ConfigError) as told:
             OpenMetricsSink()
         assert str(told.value) == (
-            f"BENCHCORE_TEXTFILE_DIR: {path} is no folder that can be written; make it, or unset "
-            "the variable"
+            f"BENCHCORE_TEXTFILE_DIR: {path} is not a folder that can be written; make it, or "
+            "unset the variable"
         )
 
 

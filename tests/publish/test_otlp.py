@@ -273,8 +273,8 @@ def test_a_refusal_is_told_once_with_the_reason_and_nothing_is_printed(
     with pytest.raises(OSError) as told:
         sink.level(run, None)
     assert str(told.value) == (
-        f"{receiver.url}/v1/traces: 600 of 600 spans were not taken (Failed to export spans batch "
-        "code: 400, reason: Bad Request); is the collector there?"
+        f"{receiver.url}/v1/traces: 600 of 600 spans were not accepted (Failed to export spans "
+        "batch code: 400, reason: Bad Request); is the collector there?"
     )
     assert len(receiver.messages) == 1
     assert capfd.readouterr() == ("", "")

@@ -46,7 +46,7 @@ def test_an_unfinished_run_says_so(make_run):
     [
         (None, "has no run.json; name the folder of a run"),
         ('{"schema_version": 1, "sta', "is not JSON (unexpected end of data"),
-        ("[]", "is no run of benchcore; other tools' results: benchcore import"),
+        ("[]", "is not a run of benchcore; read the results of other tools with benchcore import"),
         ('{"duration": 3}', "is no run of benchcore"),
         (
             '{"schema_version": 2, "status": "complete"}',

@@ -88,27 +88,27 @@ def test_two_of_one_name_are_told_by_where_they_are(install):
         (STAGE.replace("async def run", "async def runs"), "has no run"),
         (STAGE.replace('"mine"', '"other"'), "calls itself other"),
         (STAGE.replace("    phase = StagePhase.CHECK", ""), "has no phase"),
-        (STAGE.replace("StagePhase.CHECK", "25"), "its phase is 25, which is no StagePhase"),
-        (STAGE.replace("StagePhase.CHECK", "None"), "its phase is None, which is no StagePhase"),
+        (STAGE.replace("StagePhase.CHECK", "25"), "its phase is 25, which is not a StagePhase"),
+        (STAGE.replace("StagePhase.CHECK", "None"), "its phase is None, which is not a StagePhase"),
         (
             STAGE.replace("CHECK", "CHECK\n    settings_model = dict"),
-            "its settings_model is <class 'dict'>, which is no subclass of StageSettings",
+            "its settings_model is <class 'dict'>, which is not a subclass of StageSettings",
         ),
         (
             STAGE.replace("CHECK", "CHECK\n    settings_model = None"),
-            "its settings_model is None, which is no subclass of StageSettings",
+            "its settings_model is None, which is not a subclass of StageSettings",
         ),
         (
             STAGE.replace("CHECK", "CHECK\n    limit_seconds = '10m'"),
-            "its limit_seconds is '10m', which is no number above 0",
+            "its limit_seconds is '10m', which is not a number above 0",
         ),
         (
             STAGE.replace("CHECK", "CHECK\n    limit_seconds = None"),
-            "its limit_seconds is None, which is no number above 0",
+            "its limit_seconds is None, which is not a number above 0",
         ),
         (
             STAGE.replace("CHECK", "CHECK\n    limit_seconds = float('nan')"),
-            "its limit_seconds is nan, which is no number above 0",
+            "its limit_seconds is nan, which is not a number above 0",
         ),
     ],
 )
@@ -118,5 +118,5 @@ def test_one_that_is_no_stage_is_told_with_what_is_wrong(install, text, fault):
         installed_stages()
     said = str(told.value)
     assert said.startswith(f"stage mine of somebody:Mine: {fault}")
-    assert said.endswith("; mend or uninstall it")
+    assert said.endswith("; repair or uninstall it")
     assert "\n" not in said

@@ -90,5 +90,5 @@ def test_an_age_is_a_number_with_its_unit(results, age):
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     done = call("--keep", "1d", "--output", tmp_path / "gone")
     assert isinstance(done.exception, ConfigError)
-    assert "gone: is no folder; name that of the results by --output" in str(done.exception)
+    assert "gone: is not a folder; name the folder of results with --output" in str(done.exception)
     assert not (tmp_path / "gone").exists()

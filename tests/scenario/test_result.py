@@ -148,7 +148,7 @@ def test_a_scenario_that_failed_outside_its_stages_is_an_error_in_ci():
 def test_a_damaged_matrix_is_one_line(tmp_path, text):
     (tmp_path / "matrix.json").write_text(text)
     with pytest.raises(
-        ConfigError, match=r"is not of a matrix \(.*\); it is damaged: name another run$"
+        ConfigError, match=r"is not of a matrix \(.*\); it is damaged; name another run$"
     ):
         earlier(tmp_path)
 
@@ -192,14 +192,14 @@ def folder(tmp_path):
 def test_what_is_finished_is_whole(folder):
     assert whole(folder).scenario == "a"
     assert whole(folder, "d").scenario == "a"
-    with pytest.raises(ConfigError, match="is of a scenario that said something else"):
+    with pytest.raises(ConfigError, match="belongs to a scenario that said something else then"):
         whole(folder, "other")
 
 
 def test_what_lost_a_request_is_not_finished(folder):
     text = (folder / "requests.csv").read_text()
     (folder / "requests.csv").write_text(text.rpartition("c1,")[0])
-    with pytest.raises(ConfigError, match=r"requests.csv: has not every request"):
+    with pytest.raises(ConfigError, match=r"requests.csv: does not have every request"):
         whole(folder)
 
 
@@ -209,7 +209,7 @@ def test_what_the_machine_spoiled_is_not_finished(folder, code, again):
     found["stages"][0] |= {"status": "failed", "exit_code": code}
     (folder / "result.json").write_text(json.dumps(found | {"exit_code": code}))
     if again:
-        with pytest.raises(ConfigError, match=f"ended with {code}, which may be other now"):
+        with pytest.raises(ConfigError, match=f"ended with {code}, which may be different now"):
             whole(folder)
     else:
         assert whole(folder).exit_code == code

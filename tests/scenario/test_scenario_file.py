@@ -135,7 +135,7 @@ stages:
         ),
         (
             f"{SIMULATOR}target: {{base_url: h}}\n",
-            "a.yaml:1: the file: a scenario has a target's address or a launch, not both",
+            "a.yaml:1: the file: a scenario has either a target's address or a launch, not both",
         ),
         (
             "id: a\nlaunch: {}\n",
@@ -166,7 +166,7 @@ stages:
         ),
         (
             "id: a\ntarget: {provider: p}\n",
-            "a.yaml:2: target.provider: providers.yaml: is not there; it holds the providers",
+            "a.yaml:2: target.provider: providers.yaml: does not exist; it holds the providers",
         ),
     ],
 )
@@ -352,8 +352,8 @@ def test_the_faults_of_all_scenarios_of_a_matrix_are_told_at_once(write):
     folder = f"{path.parent}/"
     assert [line.replace(folder, "") for line in str(told.value).splitlines()] == [
         "s-c.yaml: id b is that of s-b.yaml too; rename one",
-        "m.yaml:3: run_types.pr.d: is no scenario of the matrix; known are a, b",
-        "--only e: is no scenario of the matrix; known are a, b",
+        "m.yaml:3: run_types.pr.d: is not a scenario of the matrix; known are a, b",
+        "--only e: is not a scenario of the matrix; known are a, b",
     ]
     path = write(MATRIX, "m.yaml")
     (path.parent / "s-c.yaml").unlink()
@@ -386,7 +386,7 @@ def test_a_scenario_that_is_broken_does_not_stop_the_others(write):
         ),
         (
             f"{MATRIX}run_types: {{daily: {{b: {{}}}}}}\n",
-            "m.yaml:3: run_types.daily.b: is no scenario of the matrix; known are a",
+            "m.yaml:3: run_types.daily.b: is not a scenario of the matrix; known are a",
         ),
         (
             f"{MATRIX}run_types: {{pr: {{a: {{rate: [1], concurrency: [1]}}}}}}\n",

@@ -183,7 +183,7 @@ async def test_what_an_earlier_run_left_and_does_not_go_is_said(server, api, tmp
         await server(delete_seconds=0.02).start()
     assert str(fault.value) == (
         f"{tmp_path}/server.yaml:1: Deployment vllm in namespace bench: still there after 0.02 s, "
-        "held by finalizers example.com/held; look why, then run again"
+        "held by finalizers example.com/held; find out why, then run again"
     )
 
 
@@ -206,7 +206,7 @@ async def test_what_does_not_go_away_for_us_is_said(server, api, tmp_path):
         await server(delete_seconds=0.02).start()
     assert str(fault.value) == (
         f"{tmp_path}/server.yaml:19: Service vllm in namespace bench: still there after 0.02 s, "
-        "held by finalizers a/b; look why, then run again"
+        "held by finalizers a/b; find out why, then run again"
     )
 
 
@@ -310,7 +310,7 @@ async def test_a_cluster_that_is_not_there_is_one_line(server, api, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "is no kubeconfig; correct it"),
+        ("", "is not a kubeconfig; correct it"),
         ("clusters: [", "while parsing"),
         ("contexts: []\nclusters: []\nusers: []\ncurrent-context: a", "Expected object with name"),
     ],

@@ -72,7 +72,7 @@ def test_values_are_those_of_json(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("- 1\n", "1: is no object; write apiVersion, kind and metadata"),
+        ("- 1\n", "1: is not an object; write apiVersion, kind and metadata"),
         (
             "\nkind: A\n",
             "2: apiVersion is missing; each document needs apiVersion, kind and metadata.name",
@@ -91,8 +91,8 @@ def test_values_are_those_of_json(tmp_path):
             "1: A a: metadata.labels is not what it must be",
         ),
         ("apiVersion: v1\nkind: A\nmetadata: {name: a}\nspec: b\n", "1: A a: spec holds no keys"),
-        ("a: 1\nb:\n  c: 1\n  c: 2\n", "4: is not YAML: c is there twice, first on line 3"),
-        ("? [a]\n: 1\n", "1: is not YAML: a key is no text"),
+        ("a: 1\nb:\n  c: 1\n  c: 2\n", "4: is not YAML: c appears twice, first on line 3"),
+        ("? [a]\n: 1\n", "1: is not YAML: a key is not a text"),
         (
             "a: 1\nb: [\n",
             (
@@ -104,7 +104,7 @@ def test_values_are_those_of_json(tmp_path):
     ],
 )
 def test_a_fault_is_one_line_with_its_place(tmp_path, text, said):
-    said = said or f"5: ConfigMap a is there twice, first at {tmp_path}/0.yaml:1; keep one"
+    said = said or f"5: ConfigMap a appears twice, first at {tmp_path}/0.yaml:1; keep one"
     with pytest.raises(ConfigError) as fault:
         read(tmp_path, text)
     assert str(fault.value) == f"{tmp_path}/0.yaml:{said}"

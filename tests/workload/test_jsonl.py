@@ -126,7 +126,7 @@ def test_a_line_that_is_not_utf8_is_named(write):
         ('{"messages": []}', "messages is an empty list; write a list of one message or more"),
         (
             '{"messages": ["Hi"]}',
-            'messages[0] is no object with a role; write {"role": "user", "content": "Hi"}',
+            'messages[0] is not an object with a role; write {"role": "user", "content": "Hi"}',
         ),
         (
             '{"messages": [{"role": "user", "content": "a"}, {"role": "user"}]}',

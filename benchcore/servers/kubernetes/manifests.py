@@ -100,11 +100,11 @@ class _Strict(yaml.constructor.SafeConstructor):
                 continue
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(
-                    problem="a key is no text", problem_mark=key.start_mark
+                    problem="a key is not a text", problem_mark=key.start_mark
                 )
             if key.value in lines:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"{key.value} is there twice, first on line {lines[key.value]}",
+                    problem=f"{key.value} appears twice, first on line {lines[key.value]}",
                     problem_mark=key.start_mark,
                 )
             lines[key.value] = key.start_mark.line + 1
@@ -160,7 +160,7 @@ def read_manifests(files: Sequence[str], base: Path) -> list[Manifest]:
         key = (f"{one.api_version.partition('/')[0]} {one.kind}", one.namespace, one.name)
         earlier = first.setdefault(key, one)
         if earlier is not one:
-            faults.append(f"{one.at}: {one} is there twice, first at {earlier.at}; keep one")
+            faults.append(f"{one.at}: {one} appears twice, first at {earlier.at}; keep one")
     if faults:
         raise ConfigError("\n".join(faults))
     return sorted(found, key=lambda one: one.wave)
@@ -200,7 +200,7 @@ def _unfolded(path: Path, line: int, body: Any) -> Iterator[Manifest]:
 def _fault(one: Manifest) -> str | None:
     body: Any = one.body
     if not isinstance(body, dict):
-        return "is no object; write apiVersion, kind and metadata"
+        return "is not an object; write apiVersion, kind and metadata"
     for key in ("apiVersion", "kind"):
         if not isinstance(body.get(key), str) or not body[key]:
             return f"{key} is missing; each document needs apiVersion, kind and metadata.name"

@@ -149,9 +149,9 @@ class Placement:
         body = answer.json()
         if not is_ours(body):
             raise ConfigError(
-                f"{one.at}: {Placed.read(resource, body).place} is there already and is not of "
-                "benchcore, which would remove it in the end; give another name or namespace, or "
-                "take it out"
+                f"{one.at}: {Placed.read(resource, body).place} exists already and does not "
+                "belong to benchcore, which would remove it in the end; give another name or "
+                "namespace, or take it out"
             )
         return body
 
@@ -174,7 +174,7 @@ class Placement:
         else:
             self._tell(f"{found.place} is left from run {found.run or 'unknown'}: taken over")
         if left:
-            raise TargetError(f"{one.at}: {'; '.join(left)}; look why, then run again")
+            raise TargetError(f"{one.at}: {'; '.join(left)}; find out why, then run again")
 
     async def _apply(self, one: Manifest) -> Placed:
         resource = await self._resource(one)

@@ -212,7 +212,7 @@ async def api_client(access: Access) -> Any:
         raise ConfigError(f"{_named_cluster(files)}: {one_line(str(error))}; correct it") from None
     except (AssertionError, AttributeError, LookupError, TypeError):
         # The library trusts the form of the file: these are what it raises where it is another.
-        raise ConfigError(f"{_named_cluster(files)}: is no kubeconfig; correct it") from None
+        raise ConfigError(f"{_named_cluster(files)}: is not a kubeconfig; correct it") from None
     client.user_agent = f"benchcore/{__version__}"
     return client
 
@@ -238,7 +238,7 @@ def _kubeconfig(access: Access) -> str | None:
     """Return the files to read, as KUBECONFIG joins them; `None` inside a cluster."""
     if access.kubeconfig is not None:
         if not Path(access.kubeconfig).is_file():
-            raise ConfigError(f"kubeconfig {access.kubeconfig}: is not there; give a file")
+            raise ConfigError(f"kubeconfig {access.kubeconfig}: does not exist; give a file")
         return access.kubeconfig
     named = os.environ.get("KUBECONFIG", "")
     found = [
@@ -249,7 +249,7 @@ def _kubeconfig(access: Access) -> str | None:
     if found:
         return os.pathsep.join(found)
     if named:
-        raise ConfigError(f"KUBECONFIG={named}: is not there; name a file")
+        raise ConfigError(f"KUBECONFIG={named}: does not exist; name a file")
     if os.environ.get(_IN_CLUSTER) and access.context is None:
         return None
     raise ConfigError(

@@ -315,15 +315,15 @@ class SidecarProcess:
                         return said[key]
                 if process.poll() is not None:
                     raise TargetError(
-                        f"what follows the logs ended with status {process.returncode}; "
-                        "its last words are above"
+                        f"the process that follows the logs ended with status "
+                        f"{process.returncode}; its last words are above"
                     )
                 # In short steps: a stop from another thread closes the pipe under the selector.
                 ready = selector.select(_STEP_SECONDS)
                 if not ready and time.monotonic() >= deadline:
                     raise TargetError(
-                        f"what follows the logs did not answer within {_ANSWER_SECONDS:g} s; "
-                        "is the machine busy?"
+                        f"the process that follows the logs did not answer within "
+                        f"{_ANSWER_SECONDS:g} s; is the machine busy?"
                     )
 
     def _answers(self) -> Iterator[dict[str, Any]]:
