@@ -50,7 +50,7 @@ def test_two_of_one_name_are_refused_unless_they_are_the_same(offered):
     assert list(GROUP.points()) == ["first"]
     points.append(EntryPoint("first", "math:tau", GROUP.name))
     with pytest.raises(
-        ConfigError, match="thing first: is both math:pi and math:tau; uninstall one of them"
+        ConfigError, match="thing first: is provided by both math:pi and math:tau; uninstall one"
     ):
         GROUP.points()
 

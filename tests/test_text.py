@@ -82,5 +82,5 @@ def test_a_file_of_json_is_read_harmless_and_bounded_in_depth(tmp_path):
     path.write_text(json.dumps({"name": "\x1b[2J"}))
     assert read_json(path) == {"name": "�[2J"}
     path.write_text("[" * 1_020 + "]" * 1_020)
-    with pytest.raises(ConfigError, match=r"a\.json: is nested too deep"):
+    with pytest.raises(ConfigError, match=r"a\.json: is nested more deeply"):
         read_json(path)

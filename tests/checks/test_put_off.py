@@ -68,7 +68,7 @@ async def test_a_server_that_puts_off_all_but_its_list_of_models_is_told_before_
             await stage()
     assert str(caught.value) == (
         f"{url} answers nothing: a first request was put off with status 429 in each of 5 tries: "
-        "the quota of today is used up; is a limit of its rate used up? Try again later"
+        "the quota of today is used up; is its rate limit used up? Try again later"
     )
     assert asked == ["/v1/chat/completions"] * 6
     assert stage.report.status == "failed"

@@ -239,7 +239,7 @@ def test_each_fault_of_a_file_of_cases_has_its_line(benchcore, tmp_path):
     assert done.returncode == 2
     lines = done.stderr.removeprefix("benchcore: ").splitlines()
     assert f"{path}:4: cases.0.expct: is not known; did you mean expect?" in lines
-    assert any(line.startswith(f"{path}:1: suite: 'Ours' is no name") for line in lines)
+    assert any(line.startswith(f"{path}:1: suite: 'Ours' is not a name") for line in lines)
     assert any(line.startswith(f"{path}:6: cases.1.expect.matches:") for line in lines)
     assert f"{path}:8: matrices.0.grid: is missing" in lines
 

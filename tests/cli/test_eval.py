@@ -238,9 +238,9 @@ def test_a_run_that_is_gone_on_with_keeps_its_settings(benchcore, tmp_path):
     (folder,) = folders(tmp_path / "results")
     done = benchcore.run("eval", "--resume", folder, "--limit", "3")
     assert done.returncode == 2
-    assert "--resume goes on as the run began: leave limit out" in done.stderr
+    assert "--resume continues as the run began: leave out limit" in done.stderr
     done = benchcore.run("eval", "gpqa", "--resume", folder)
-    assert "leave TASK out" in done.stderr
+    assert "leave out TASK" in done.stderr
 
 
 def test_a_run_that_is_gone_on_with_asks_the_same_endpoint_in_the_same_way(
@@ -394,7 +394,7 @@ def test_two_tasks_do_not_compare(benchcore, tmp_path):
         (["--concurrency", "2", "--rate", "2"], "--concurrency and --rate are two kinds of load"),
         (
             ["--extraction", "simple-evals", "--limit", "3", "--n-repeats", "2"],
-            "limit goes with n_repeats 1 in simple-evals mode",
+            "in simple-evals mode limit needs n_repeats 1",
         ),
         (["--retry-errors"], "--retry-errors needs --resume"),
         (["--sim", "--base-url", "http://127.0.0.1:1"], "leave --base-url out"),
@@ -472,7 +472,7 @@ def test_a_climb_scores_each_level_and_writes_its_samples(benchcore, tmp_path):
     [
         (["--eval", "mmlu", "--workload", "short"], "--eval brings its own questions"),
         (["--eval-set", "limit=3"], "--eval-set needs --eval"),
-        (["--eval", "mmlu", "--eval-set", "rate=3"], "--eval-set rate: is none of"),
+        (["--eval", "mmlu", "--eval-set", "rate=3"], "--eval-set rate: is not one of"),
         (["--eval", "mmlu", "--eval-set", "limit=x"], "--limit: Input should be a valid integer"),
         (["--eval", "nothing"], "task 'nothing' is unknown"),
     ],

@@ -163,7 +163,7 @@ def test_a_simulators_run_is_no_evidence_unless_told(benchcore, runs):
     assert "a run of the simulator says nothing about a server" in done.stderr
     done = benchcore.run("baseline", "set", runs[0], "--name", "main")
     assert done.returncode == 2
-    assert "it is of the simulator" in done.stderr
+    assert "it comes from the simulator" in done.stderr
 
 
 def test_a_failing_gate_gives_5_and_only_warns_where_that_is_wanted(benchcore, runs, tmp_path):
@@ -208,10 +208,10 @@ def test_baselines_are_kept_listed_shown_and_found(benchcore, runs, tmp_path):
     ("args", "says"),
     [
         (["report"], "results: holds no run; name one, or measure one"),
-        (["report", "gone"], "gone: is not there; name the folder of a run"),
+        (["report", "gone"], "gone: does not exist; name the folder of a run"),
         (["compare", "gone"], "name two runs or more"),
-        (["gate", "gone"], "gone: is not there"),
-        (["baseline", "set", "gone", "--name", "x"], "gone: is not there"),
+        (["gate", "gone"], "gone: does not exist"),
+        (["baseline", "set", "gone", "--name", "x"], "gone: does not exist"),
     ],
 )
 def test_bad_input_gets_one_line_and_2(benchcore, args, says):

@@ -72,7 +72,7 @@ def test_a_dry_run_says_what_would_be_sent_where(call):
         (("run", *FROM), click.UsageError, "give RUN, or --from-csv FILE and --map MAP instead"),
         (FROM[:2], click.UsageError, "--from-csv needs --map MAP"),
         (("run", *FROM[2:]), click.UsageError, "--map needs --from-csv"),
-        (FROM, click.UsageError, "--url names the Pushgateway"),
+        (FROM, click.UsageError, "no Pushgateway is named"),
         ((*FROM, "--prefix", "9"), ConfigError, "--prefix '9': cannot begin"),
         ((*FROM[:3], "gone.yaml"), ConfigError, "gone.yaml: No such file"),
         (("--from-csv", "gone.csv", *FROM[2:]), ConfigError, "gone.csv: No such file"),
@@ -91,7 +91,7 @@ def test_the_simulators_table_is_not_pushed_by_accident(call):
     assert done.exit_code == 0, done.output
     Path("map.yaml").write_text(SUMMARY_MAP)
     args = ("--from-csv", "sim.csv", "--map", "map.yaml", "--url", NOWHERE, "--dry-run")
-    with pytest.raises(ConfigError, match=r"sim.csv: is of the simulator; --allow-simulator"):
+    with pytest.raises(ConfigError, match=r"sim.csv: comes from the simulator; --allow-simulator"):
         call(*args)
     assert call(*args, "--allow-simulator").startswith("would push 1 series of sim.csv")
     assert 'level="c1"' in call(*args[:4], "--print")

@@ -147,9 +147,9 @@ def test_a_file_is_written_whole_and_nothing_is_served(tmp_path):
     [
         (["/nowhere/at/all.csv"], 1, "--csv /nowhere/at/all.csv: No such file or directory; name"),
         (["--csv-levels", "c8,c2"], 2, "--csv-levels: 8,2 does not climb; did you mean 2,8?"),
-        (["--csv-levels", "c1.5"], 2, "--csv-levels: 'c1.5' is no level; give such as c1,c8"),
-        (["--csv-levels", "rnan"], 2, "--csv-levels: 'rnan' is no level"),
-        (["--csv-levels", ""], 2, "--csv-levels: '' is no level"),
+        (["--csv-levels", "c1.5"], 2, "--csv-levels: 'c1.5' is not a level; give levels such"),
+        (["--csv-levels", "rnan"], 2, "--csv-levels: 'rnan' is not a level"),
+        (["--csv-levels", ""], 2, "--csv-levels: '' is not a level"),
         (["--csv-levels", "c1", "--set", "speed=1"], 2, "a profile has no field 'speed'"),
     ],
 )

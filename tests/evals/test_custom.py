@@ -108,9 +108,9 @@ async def test_ids_and_groups_come_from_columns(tmp_path):
     ("text", "says"),
     [
         ("promt: x\n", "mine.yaml:1: promt: is not known; did you mean prompt?"),
-        ("prompt: x\nextract: {kind: regex}\n", "mine.yaml:2: extract: pattern goes with kind"),
-        ("prompt: x\nextract: {kind: regex, pattern: '('}\n", "is no regular expression"),
-        ("prompt: x\nextract: {kind: json}\n", "field goes with kind json"),
+        ("prompt: x\nextract: {kind: regex}\n", "mine.yaml:2: extract: pattern and kind"),
+        ("prompt: x\nextract: {kind: regex, pattern: '('}\n", "is not a regular expression"),
+        ("prompt: x\nextract: {kind: json}\n", "field and kind json"),
         ("prompt: x\nextract: {kind: letter}\n", "letter needs fields.choices"),
         ("prompt: x\nscore: {kind: exact, tolerance: 0.1}\n", "tolerance needs kind number"),
     ],
@@ -129,12 +129,12 @@ def test_a_fault_in_the_file_is_told_with_its_line(tmp_path, text, says):
         (
             "prompt: x\nscore: {kind: regex}\n",
             '{"question": "q", "answer": "("}',
-            "row 1: its answer is no regular expression",
+            "row 1: its answer is not a regular expression",
         ),
         (
             "prompt: x\nextract: {kind: number}\n",
             '{"question": "q", "answer": "two"}',
-            "row 1: its answer 'two' is no number",
+            "row 1: its answer 'two' is not a number",
         ),
         (
             "prompt: x\nfields: {choices: c}\nextract: {kind: letter}\n",

@@ -108,7 +108,7 @@ async def test_the_others_take_the_first_rows(asked, name):
 
 
 def test_a_limit_with_repeats_is_refused_in_simple_evals_mode():
-    with pytest.raises(ValueError, match="limit goes with n_repeats 1 in simple-evals mode"):
+    with pytest.raises(ValueError, match="in simple-evals mode limit needs n_repeats 1"):
         EvalConfig(extraction="simple-evals", limit=10, n_repeats=2)
     assert EvalConfig(extraction="robust", limit=10, n_repeats=2).n_repeats == 2
 

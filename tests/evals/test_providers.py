@@ -102,7 +102,7 @@ def test_lm_eval_is_told_what_is_asked(lm_eval, tmp_path):
     [
         ("responses", {}, "does not ask the endpoint responses"),
         ("chat", {"rate": 2.0}, "leave --rate out"),
-        ("chat", {"n_repeats": 2}, "leave --n-repeats out"),
+        ("chat", {"n_repeats": 2}, "leave out --n-repeats"),
     ],
 )
 def test_what_lm_eval_cannot_do_is_refused(lm_eval, tmp_path, endpoint, fields, says):
@@ -210,8 +210,8 @@ def test_a_page_alone_tells_scores_and_count(tmp_path):
     ("task", "fields", "says"),
     [
         ("math", {}, "has gpqa, mmlu, mgsm, and not 'math'"),
-        ("gpqa", {"rate": 1.0}, "leave --endpoint, --rate and --few-shot"),
-        ("gpqa", {"few_shot": 2}, "leave --endpoint, --rate and --few-shot"),
+        ("gpqa", {"rate": 1.0}, "leave out --endpoint, --rate and --few-shot"),
+        ("gpqa", {"few_shot": 2}, "leave out --endpoint, --rate and --few-shot"),
     ],
 )
 def test_what_simple_evals_cannot_do_is_refused(checkout, tmp_path, task, fields, says):
@@ -221,7 +221,7 @@ def test_what_simple_evals_cannot_do_is_refused(checkout, tmp_path, task, fields
 
 def test_without_simple_evals_it_says_where_it_is_looked_for(tmp_path, monkeypatch):
     monkeypatch.delenv("BENCHCORE_SIMPLE_EVALS", raising=False)
-    with pytest.raises(ConfigError, match="BENCHCORE_SIMPLE_EVALS names the folder"):
+    with pytest.raises(ConfigError, match="name its folder in BENCHCORE_SIMPLE_EVALS"):
         simple_evals_command("gpqa", TARGET, EvalConfig(), tmp_path)
     monkeypatch.setenv("BENCHCORE_SIMPLE_EVALS", str(tmp_path))
     with pytest.raises(ConfigError, match="is not a checkout of simple-evals"):
@@ -231,8 +231,8 @@ def test_without_simple_evals_it_says_where_it_is_looked_for(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--provider-arg", "x"], "go with --provider of another name"),
-        (["--provider", "lm-eval", "--data", "x"], "leave --data and --resume out"),
+        (["--provider-arg", "x"], "need a --provider other than native"),
+        (["--provider", "lm-eval", "--data", "x"], "leave out --data and --resume"),
         (["--provider", "lm-eval"], "give --base-url, or --result"),
         (
             ["--provider", "lm-eval", "--base-url", "http://127.0.0.1:1"],

@@ -60,14 +60,14 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
     ("name", "data", "says"),
     [
         ("x.csv", b"a,b\n1\n", "x.csv:2: does not have as many fields as there are columns"),
-        ("x.csv", b"a,b\n1,2,3\n", "x.csv:2: has not as many fields"),
+        ("x.csv", b"a,b\n1,2,3\n", "x.csv:2: does not have as many fields"),
         ("x.csv", b"a\n\xff\n", "x.csv:2: is not UTF-8"),
         ("x.csv", b"a\n", "x.csv: holds no rows"),
         ("x.tsv", b"a\tb\n1\n", "x.tsv:2: has 1 fields, not 2"),
         ("x.jsonl", b'{"a": 1}\n{\n', "x.jsonl:2: is not JSON"),
-        ("x.jsonl", b"[]\n", "x.jsonl:1: is no object"),
+        ("x.jsonl", b"[]\n", "x.jsonl:1: is not an object"),
         ("x.parquet", b"no", "x.parquet: is not Parquet"),
-        ("x.txt", b"a", "x.txt: is none of .csv, .tsv, .jsonl, .parquet"),
+        ("x.txt", b"a", "x.txt: its name does not end in one of .csv, .tsv, .jsonl, .parquet"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path, name, data, says):

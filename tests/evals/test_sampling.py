@@ -374,9 +374,9 @@ async def test_what_was_asked_is_not_asked_again(server, ask):
 async def test_samples_of_other_questions_are_refused(server, ask, asked):
     whole = await ask(limit=3)
     _, config, others = await asked("gsm8k", limit=3)
-    with pytest.raises(ConfigError, match="sample 0 is not of these questions"):
+    with pytest.raises(ConfigError, match="sample 0 does not belong to these questions"):
         remaining(others, whole.samples, config)
-    with pytest.raises(ConfigError, match="sample 0 is there twice"):
+    with pytest.raises(ConfigError, match="sample 0 appears twice"):
         remaining(ask.questions, [whole.samples[0]] * 2, ask.config)
 
 
@@ -410,7 +410,7 @@ def test_a_sample_survives_its_file():
     )
     line = json.loads(json.dumps(sample.to_json()))
     assert Sample.from_json(line) == sample
-    with pytest.raises(ValueError, match="it is no sample"):
+    with pytest.raises(ValueError, match="it is not a sample"):
         Sample.from_json({"index": 1})
 
 

@@ -67,7 +67,9 @@ async def test_a_task_of_another_package_runs(package, tmp_path):
 def test_a_task_that_does_not_load_is_named(package):
     with pytest.raises(ConfigError, match="task gone of sums_task:Gone: cannot be loaded"):
         find_task("gone")
-    with pytest.raises(ConfigError, match=r"task 'odd': sums_task:nothing is no benchcore\.Task"):
+    with pytest.raises(
+        ConfigError, match=r"task 'odd': sums_task:nothing is not a benchcore\.Task"
+    ):
         find_task("odd")
 
 

@@ -200,10 +200,10 @@ def test_two_results_in_a_folder_are_not_guessed_between(level, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("benchmark_data.db", b"no database at all, and long enough", "is no database that can"),
+        ("benchmark_data.db", b"no database at all, and long enough", "is not a database that can"),
         ("benchmark_data.db", b"", "has no table of requests; move it away"),
-        ("benchmark_percentile.json", b"[{", "is no JSON"),
-        ("benchmark_args.json", b"[" * 100_000, "is no JSON"),
+        ("benchmark_percentile.json", b"[{", "is not JSON"),
+        ("benchmark_args.json", b"[" * 100_000, "is not JSON"),
     ],
 )
 def test_what_lies_beside_it_and_cannot_be_read_is_told(level, name, content, says):

@@ -350,7 +350,8 @@ def test_a_baseline_of_a_name_counts_before_a_folder_of_that_name(make_run, tmp_
     with pytest.raises(ConfigError) as told:
         find_baseline(run, results, "main")
     assert str(told.value) == (
-        f"baseline main: is a folder without a run.json and no baseline of {results}: there is none"
+        f"baseline main: is a folder without a run.json and not a baseline of {results}: "
+        "there is none"
     )
     shutil.copytree(make_run("other", count=20), tmp_path / "main", dirs_exist_ok=True)
     assert find_baseline(run, results, "main").path == Path("main")
@@ -383,7 +384,7 @@ def test_rules_of_ones_own(make_run, tmp_path):
     [
         (
             "rules:\n  - {metric: ttft, max: 1}\n",
-            "rules.yaml:2: rules.0.metric: 'ttft' is no figure",
+            "rules.yaml:2: rules.0.metric: 'ttft' is not a figure",
         ),
         ("rules:\n  - {metric: ttft.p99}\n", "give worse_by, min or max"),
         (

@@ -116,7 +116,7 @@ def test_the_name_of_a_run_is_never_broken(make_run, tmp_path, monkeypatch, colu
 
 
 def test_a_folder_without_runs(tmp_path):
-    with pytest.raises(ConfigError, match="holds no run; measure one: benchcore climb"):
+    with pytest.raises(ConfigError, match="holds no run; measure one with benchcore climb"):
         read_history(tmp_path)
 
 

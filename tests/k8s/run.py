@@ -216,7 +216,7 @@ async def stranger(bench: Bench) -> None:
     try:
         await second.start()
     except ConfigError as error:
-        true("is not of benchcore" in str(error), error)
+        true("does not belong to benchcore" in str(error), error)
     else:
         raise AssertionError("it started")
     same(await second.stop(), [])

@@ -199,7 +199,7 @@ def test_what_is_wrong_with_a_table_is_told(tmp_path, text, says):
         ("a.json", "[" * 100_000, "F: is not JSON: "),
         ("a.json", "[]", "F: holds no rows"),
         ("a.jsonl", '{"n": 1, "good": 1}\n{"n"', "F:2: is not JSON: "),
-        ("a.json", '[{"n": 1, "good": true}]', "F: [0]: good: 'True' is no number; "),
+        ("a.json", '[{"n": 1, "good": true}]', "F: [0]: good: 'True' is not a number; "),
         ("a.json", '[{"n": [], "good": 1}]', "F: [0]: n: is not a text; map a key inside of it"),
         ("a.json", '[{"n": 1, "good": 1%s}]' % ("0" * 400), "F: [0]: good: '1000"),
         ("a.json", '{"x": {"y": {"z": 1}}}', "F: has no column n; known are x.y.z"),
@@ -212,7 +212,7 @@ def test_what_is_wrong_with_json_is_told(tmp_path, name, text, says):
 def test_a_share_above_one_is_a_percentage(tmp_path):
     metric_map = {"metrics": [{"metric": "failure_ratio", "column": "bad"}]}
     assert told(tmp_path / "a.csv", "bad\n2.5\n", metric_map) == (
-        "F:2: bad: 2.5 makes failure_ratio 2.5, and a share is 0 to 1; scale: 0.01 where the "
+        "F:2: bad: 2.5 makes failure_ratio 2.5, but a share is 0 to 1; give scale: 0.01 where the "
         "column is in percent"
     )
     metric_map["metrics"][0]["scale"] = 0.01

@@ -149,7 +149,7 @@ def test_a_folder_that_goes_away_is_told_with_its_name(tmp_path, monkeypatch):
 
 def test_the_simulators_figures_stay_in_the_folder(tmp_path, monkeypatch):
     monkeypatch.setenv(DIRECTORY, str(tmp_path))
-    with pytest.raises(ConfigError, match="is of the simulator, whose figures belong on no dash"):
+    with pytest.raises(ConfigError, match="comes from the simulator, whose figures belong on no"):
         closed(tmp_path, Run("simulator"))
     assert list(tmp_path.iterdir()) == []
     closed(tmp_path, Run("simulator"), allow_simulator=True)

@@ -301,8 +301,12 @@ def test_a_collector_that_is_not_there_is_told(tmp_path, monkeypatch, capfd):
     ("name", "url", "says"),
     [
         ("ENDPOINT", "", "--sink otlp: OTEL_EXPORTER_OTLP_ENDPOINT is not set; name the collector"),
-        ("ENDPOINT", "gpu0:4318", "OTEL_EXPORTER_OTLP_ENDPOINT: is no address such as http://loc"),
-        ("TRACES_ENDPOINT", "http://[::1", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: is no address"),
+        (
+            "ENDPOINT",
+            "gpu0:4318",
+            "OTEL_EXPORTER_OTLP_ENDPOINT: is not an address such as http://l",
+        ),
+        ("TRACES_ENDPOINT", "http://[::1", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: is not an address"),
     ],
 )
 def test_an_endpoint_that_is_none_is_told_before_the_load(monkeypatch, name, url, says):

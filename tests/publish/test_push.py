@@ -211,7 +211,7 @@ def test_an_outage_is_tried_again_and_said():
     ("fields", "error", "says"),
     [
         ({"url": "http://127.0.0.1:1", "ca_file": "/gone.pem"}, ConfigError, "--ca-file /gone.pem"),
-        ({"url": "http://[::1"}, ConfigError, "is no address"),
+        ({"url": "http://[::1"}, ConfigError, "is not an address"),
     ],
 )
 def test_what_is_wrong_with_the_address_is_said_at_once(fields, error, says):
@@ -248,7 +248,7 @@ def test_the_command_prints_refuses_and_pushes(benchcore, gateway, tmp_path):
     (folder / "run.json").write_text(json.dumps(simulated))
     done = benchcore.run("push", folder, "--url", gateway)
     assert done.returncode == 2
-    assert "is of the simulator; --allow-simulator" in done.stderr
+    assert "comes from the simulator; --allow-simulator" in done.stderr
 
 
 def test_ci_has_a_gateway():

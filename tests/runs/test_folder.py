@@ -38,8 +38,8 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path, below):
         make_folder(link.joinpath(*below), "20260101T000000Z", "climb")
     at = f"{link} " if below else ""
     assert str(told.value) == (
-        f"--output {link.joinpath(*below)}: {at}is a link to {tmp_path / 'gone'}, which is not "
-        "there; name another folder"
+        f"--output {link.joinpath(*below)}: {at}is a link to {tmp_path / 'gone'}, which does not "
+        "exist; name another folder"
     )
 
 

@@ -47,10 +47,10 @@ def test_an_unfinished_run_says_so(make_run):
         (None, "has no run.json; name the folder of a run"),
         ('{"schema_version": 1, "sta', "is not JSON (unexpected end of data"),
         ("[]", "is not a run of benchcore; read the results of other tools with benchcore import"),
-        ('{"duration": 3}', "is no run of benchcore"),
+        ('{"duration": 3}', "is not a run of benchcore"),
         (
             '{"schema_version": 2, "status": "complete"}',
-            "schema_version 2 and this benchcore reads",
+            "schema_version 2, but this benchcore reads",
         ),
         (
             '{"schema_version": 1, "status": "complete", "levels": [{"level": "c1"}]}',
@@ -68,7 +68,7 @@ def test_a_truncated_foreign_or_newer_folder_gets_a_clear_message(tmp_path, cont
 
 
 def test_what_is_no_folder(tmp_path):
-    with pytest.raises(ConfigError, match="is not there"):
+    with pytest.raises(ConfigError, match="does not exist"):
         RunFolder(tmp_path / "gone")
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is a file"):

@@ -71,8 +71,8 @@ def test_two_of_one_name_are_told_by_where_they_are(install):
     with pytest.raises(ConfigError) as told:
         installed_stages()
     assert str(told.value) == (
-        "stage perf: is both benchcore.scenario.perf_stage:PerfStage and somebody:Mine; "
-        "uninstall one of them"
+        "stage perf: is provided by both benchcore.scenario.perf_stage:PerfStage and "
+        "somebody:Mine; uninstall one of them"
     )
 
 

@@ -84,7 +84,7 @@ def test_the_command_removes_them_and_nothing_else(results):
 def test_an_age_is_a_number_with_its_unit(results, age):
     done = call("--keep", age, "--output", results)
     assert done.exception is not None
-    assert "is not an age" in str(done.exception) or "longer ago" in str(done.exception)
+    assert "is not an age" in str(done.exception) or "goes back further" in str(done.exception)
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path):

@@ -129,8 +129,8 @@ stages:
         (
             "id: a\n",
             (
-                "a.yaml:1: the file: give target.base_url, target.provider or launch: whom should "
-                "it ask?"
+                "a.yaml:1: the file: give target.base_url, target.provider or launch, so that "
+                "there is a server to ask"
             ),
         ),
         (
@@ -158,7 +158,7 @@ stages:
             "id: a\ntarget: {base_url: h, api_key_env: A, api_key_file: b}\n",
             "a.yaml:2: target: give api_key_env or api_key_file, not both",
         ),
-        (f"{SIMULATOR}extends: gone.yaml\n", "a.yaml:3: extends: gone.yaml: is not there"),
+        (f"{SIMULATOR}extends: gone.yaml\n", "a.yaml:3: extends: gone.yaml: does not exist"),
         (f"{SIMULATOR}extends: [b]\n", "a.yaml:3: extends: name one file, relative to this one"),
         (
             f"{SIMULATOR}extends: a.yaml\n",
@@ -438,7 +438,7 @@ def test_the_five_first_scenarios_are_there():
 def test_an_unknown_scenario_is_told_with_the_nearest():
     with pytest.raises(ConfigError, match=r"'simulater' is not known; did you mean simulator\\?"):
         find_scenario("simulater")
-    with pytest.raises(ConfigError, match=r"gone\.yaml: is not there"):
+    with pytest.raises(ConfigError, match=r"gone\.yaml: does not exist"):
         find_scenario("gone.yaml")
 
 

@@ -131,7 +131,7 @@ async def test_it_is_given_up_at_the_limit_with_the_last_reason(server):
 @pytest.mark.parametrize("refused", [401, 403])
 async def test_a_key_that_is_refused_is_not_waited_for(server, health, refused):
     server.answers |= {"/health": [health], "/v1/models": [refused]}
-    fault = f"/v1/models answers {refused}: the key is missing or not taken"
+    fault = f"/v1/models answers {refused}: the key is missing or was not accepted"
     with pytest.raises(TargetError, match=fault):
         await wait_until_up(server.target, Health(), asking(), waiting=Clock().waiting())
     assert server.asked == ["/health", "/v1/models"]

@@ -151,8 +151,8 @@ async def test_somebody_elses_object_is_left_alone(server, api, tmp_path):
     with pytest.raises(ConfigError) as fault:
         await launcher.start()
     assert str(fault.value) == (
-        f"{tmp_path}/server.yaml:19: Service vllm in namespace bench is there already and is not "
-        "of benchcore, which would remove it in the end; give another name or namespace, "
+        f"{tmp_path}/server.yaml:19: Service vllm in namespace bench exists already and does not "
+        "belong to benchcore, which would remove it in the end; give another name or namespace, "
         "or take it out"
     )
     assert await launcher.stop() == []
@@ -328,7 +328,7 @@ async def test_a_kubeconfig_that_is_none_is_one_line(server, tmp_path, text, sai
 async def test_a_kubeconfig_that_is_not_there_is_one_line(server, tmp_path):
     launcher = server()
     (tmp_path / "kubeconfig").unlink()
-    with pytest.raises(ConfigError, match="kubeconfig: is not there; give a file"):
+    with pytest.raises(ConfigError, match="kubeconfig: does not exist; give a file"):
         await launcher.start()
 
 
@@ -582,7 +582,7 @@ def test_the_sidecar_ends_when_its_pipe_does(api, tmp_path):
     lost = subprocess.run(
         command, input=line, env=environment, capture_output=True, check=False, timeout=600
     )
-    said = {"error": f"KUBECONFIG={tmp_path}/none: is not there; name a file"}
+    said = {"error": f"KUBECONFIG={tmp_path}/none: does not exist; name a file"}
     assert (lost.returncode, json.loads(lost.stdout), lost.stderr) == (2, said, b"")
 
 

@@ -469,7 +469,7 @@ async def test_the_last_lines_are_the_last(start):
     ("fields", "fault"),
     [
         ({"command": ["no-such-command"]}, "no-such-command: No such file or directory; is it"),
-        ({"command": ["true"], "directory": "gone"}, "gone: is no folder"),
+        ({"command": ["true"], "directory": "gone"}, "gone: is not a folder"),
     ],
 )
 async def test_what_cannot_be_started_is_one_line(start, fields, fault):
@@ -487,7 +487,7 @@ async def test_a_port_that_is_taken_is_told(start):
         taken.listen()
         port = taken.getsockname()[1]
         server = start("true", port=port)
-        with pytest.raises(ConfigError, match=f"something listens on {port} already"):
+        with pytest.raises(ConfigError, match=f"something is already listening on {port}"):
             await server.start()
 
 

@@ -163,7 +163,7 @@ def test_a_fault_in_a_file_of_prompts_names_that_file(write, tmp_path):
             "parts: [mine.yaml]\n",
             "1: parts.0: mine.yaml contains this workload itself; take it out",
         ),
-        ("parts:\n- short\n- short\n", "3: parts.1: part 'short' is there twice"),
+        ("parts:\n- short\n- short\n", "3: parts.1: part 'short' appears twice"),
         ("parts: []\n", "1: parts: list should have at least 1 item"),
         ("parts: [short]\nseed: 4\n", "2: seed: a union has only name, description and parts"),
         ("- a\n", "1: holds no keys; write `key: value` lines"),
@@ -192,7 +192,7 @@ def test_all_faults_are_told_in_the_order_of_the_file(write):
 
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path):
     assert refused(tmp_path / "no.yaml") == "FILE: No such file or directory; give a YAML file"
-    assert refused(tmp_path / "no").startswith("workload FILE: the name of a file ends in .yaml")
+    assert refused(tmp_path / "no").startswith("workload FILE: the name of a workload file must")
     path = tmp_path / "latin.yaml"
     path.write_bytes(b"name: x\ndescription: caf\xe9\n")
     assert refused(path) == "FILE:2: is not UTF-8; save the file as UTF-8"
