@@ -226,7 +226,7 @@ def catch_signals(interrupt: Callable[[], None]) -> list[int]:
         caught.append(number)
         _leave(terminals)
         if len(caught) == 1:
-            LOGGER.warning("stopping: what is in flight may end; again to stop at once")
+            LOGGER.warning("stopping: requests in flight may end; interrupt again to stop at once")
         interrupt()
 
     for number in _asking():

@@ -79,19 +79,19 @@ async def find_model(client: Client) -> ProbeResult:
         model = _first_of(names, target, record)
         found = ProbeResult(model, models_listed=True)
         if len(names) > 1:
-            found.notes.append(f"the target serves {len(names)} models; asked is {names[0]}")
+            found.notes.append(f"the target serves {len(names)} models; {names[0]} is asked for")
     else:
         found = ProbeResult(target.model, models_listed=bool(names))
         if not names:
             found.notes.append(
-                f"{MODELS} told nothing ({_what_came(record)}): {target.model!r} is asked for all "
-                "the same"
+                f"{MODELS} listed nothing ({_what_came(record)}): {target.model!r} is asked for "
+                "anyway"
             )
         elif target.model not in names:
             near = difflib.get_close_matches(target.model, names, 1, 0.3)
             others = f"the nearest is {near[0]}" if near else f"it has {', '.join(names[:5])}"
             found.notes.append(
-                f"{MODELS} does not list {target.model!r} ({others}): it is asked for all the same"
+                f"{MODELS} does not list {target.model!r} ({others}): it is asked for anyway"
             )
     if target is other:
         found.notes.append(f"the API is at {target.url(MODELS).removesuffix('/models')}")

@@ -110,12 +110,12 @@ def judge(evidence: Evidence, thresholds: Thresholds | None = None) -> Validity:
 
 def _invalid(seen: Evidence, limits: Thresholds) -> Iterator[str]:
     if not seen.counts_agree:
-        yield "counts: plan, send and end counted apart do not agree; this is a bug of benchcore"
+        yield "counts: planned, sent and ended requests do not agree; this is a bug in benchcore"
     if seen.planned and seen.unsent / seen.planned > limits.unsent_share:
         yield f"schedule: {seen.unsent} of {seen.planned} planned requests never left"
     if seen.little_error is not None and seen.little_error > 4 * limits.little_error:
         yield (
-            f"little: in-flight as counted and as the requests add up differ by "
+            f"little: requests in flight, as counted and as their times add up, differ by "
             f"{seen.little_error:.0%}"
         )
 
@@ -123,15 +123,18 @@ def _invalid(seen: Evidence, limits: Thresholds) -> Iterator[str]:
 def _suspect(seen: Evidence, limits: Thresholds) -> Iterator[str]:
     if seen.client_faults:
         yield (
-            f"client_fault: {seen.client_faults} request(s) ended by a fault of benchcore's own; "
-            "please report it, with the error in requests.csv"
+            f"client_fault: {seen.client_faults} request(s) ended because of a fault in benchcore "
+            "itself; please report it, with the error in requests.csv"
         )
     yield from _late_reads(seen, limits)
     yield from _late_sends(seen, limits)
     yield from _machine(seen, limits)
     little = seen.little_error
     if little is not None and limits.little_error < little <= 4 * limits.little_error:
-        yield f"little: in-flight as counted and as the requests add up differ by {little:.1%}"
+        yield (
+            f"little: requests in flight, as counted and as their times add up, differ by "
+            f"{little:.1%}"
+        )
     # Where the requests failed there is nothing wrong with the load generator.
     if seen.ok < limits.fewest_ok and (seen.failed < seen.ok or not seen.failed):
         yield f"samples: {seen.ok} ok requests; a percentile needs {limits.fewest_ok} and more"

@@ -55,7 +55,7 @@ def _as(path: Path, found: object, kind: type[Kind]) -> Kind:
     # Of what is no object, pydantic says the name of the class.
     told = fault["msg"] if fault["type"] != "model_type" else "Input should be a valid dictionary"
     said = f"{where}: {told.lower()}" if where else told.lower()
-    raise ConfigError(f"{path}: is not of {_KINDS[kind]} ({said}); it is damaged; name another run")
+    raise ConfigError(f"{path}: is not of {_KINDS[kind]} ({said}); it is damaged: name another run")
 
 
 Floats = NDArray[np.float64]

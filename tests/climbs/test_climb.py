@@ -154,7 +154,7 @@ async def test_models_that_answers_500_needs_a_model_and_then_does_no_harm(serve
         await climb(server.url)
     run = await climb(benchcore.Target(server.url, model="m"))
     assert run.levels[0].ok == 10
-    assert run.facts["target"]["probe"]["notes"][0].startswith("/v1/models told nothing")
+    assert run.facts["target"]["probe"]["notes"][0].startswith("/v1/models listed nothing")
 
 
 async def test_a_server_without_usage_has_its_events_counted_and_says_so(server):

@@ -116,7 +116,7 @@ async def test_a_list_of_models_that_never_comes_is_not_waited_for(monkeypatch):
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         model, _ = await found(url, model="m")
         (note,) = model.notes
-        assert note.startswith("/v1/models told nothing (timeout: no answer within 0.05 s): 'm' ")
+        assert note.startswith("/v1/models listed nothing (timeout: no answer within 0.05 s): 'm' ")
         with pytest.raises(TargetError, match="does not name a model"):
             await found(url)
 

@@ -321,7 +321,7 @@ def test_a_damaged_file_is_told_by_its_name(make_run, which, name, content):
     with pytest.raises(ConfigError) as told:
         judged(folders["run"], folders["baseline"])
     assert str(told.value).startswith(f"{folders[which] / name}: is not of ")
-    assert str(told.value).endswith("; it is damaged; name another run")
+    assert str(told.value).endswith("; it is damaged: name another run")
 
 
 def test_the_command_says_so_in_one_line_and_exits_with_2(make_run, capsys):
@@ -331,7 +331,7 @@ def test_the_command_says_so_in_one_line_and_exits_with_2(make_run, capsys):
     assert main(["gate", str(run), "--baseline", str(base)]) == 2
     assert capsys.readouterr().err == (
         f"benchcore: {base}/functional.json: is not of checks (summary: field required); "
-        "it is damaged; name another run\n"
+        "it is damaged: name another run\n"
     )
 
 

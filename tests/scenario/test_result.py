@@ -148,7 +148,7 @@ def test_a_scenario_that_failed_outside_its_stages_is_an_error_in_ci():
 def test_a_damaged_matrix_is_one_line(tmp_path, text):
     (tmp_path / "matrix.json").write_text(text)
     with pytest.raises(
-        ConfigError, match=r"is not of a matrix \(.*\); it is damaged; name another run$"
+        ConfigError, match=r"is not of a matrix \(.*\); it is damaged: name another run$"
     ):
         earlier(tmp_path)
 

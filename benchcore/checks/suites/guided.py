@@ -166,7 +166,7 @@ async def bogus_schema(t: Attempt) -> None:
     t.refused(await t.post(CHAT, body), "a schema of an unknown type")
 
 
-@SUITE.check("a json_schema that is no object is refused", needs=_NEEDS)
+@SUITE.check("a json_schema that is not an object is refused", needs=_NEEDS)
 async def schema_is_no_object(t: Attempt) -> None:
     """OpenAI API, response_format: schema is an object."""
     wanted = {"type": "json_schema", "json_schema": {"name": "it", "strict": True, "schema": 7}}

@@ -106,17 +106,26 @@ def _refuses_type(one: _Range) -> Body:
     return body
 
 
+def _listed(values: tuple[Any, ...]) -> str:
+    """Return values with their verb: `0 and 2 are`, `-1 is`."""
+    return f"{' and '.join(map(str, values))} {'are' if len(values) > 1 else 'is'}"
+
+
 for _one in _RANGES:
     _options: dict[str, Any] = {
         "needs": ("completions",) if _one.completions else (),
         "extension": _one.name if _one.extension else "",
     }
-    _ends = " and ".join(map(str, _one.good))
-    SUITE.add(f"{_one.name}_ends", f"{_one.name} {_ends} is accepted", _accepts(_one), **_options)
+    SUITE.add(
+        f"{_one.name}_ends",
+        f"{_one.name} {_listed(_one.good)} accepted",
+        _accepts(_one),
+        **_options,
+    )
     if _one.bad:
         SUITE.add(
             f"{_one.name}_beyond",
-            f"{_one.name} {' and '.join(map(str, _one.bad))} is refused, never a 5xx",
+            f"{_one.name} {_listed(_one.bad)} refused, never a 5xx",
             _refuses(_one),
             tolerance=_one.tolerance,
             **_options,
@@ -226,13 +235,13 @@ async def prompt_vocabulary(t: Attempt) -> None:
     await t.healthy()
 
 
-@SUITE.check("a body that is no JSON is refused with a 4xx")
+@SUITE.check("a body that is not JSON is refused with a 4xx")
 async def bad_json(t: Attempt) -> None:
     """RFC 9110, 15.5.1: a request that the server cannot read is the client's fault."""
-    t.refused(await t.post(CHAT, b'{"model": "x", "messages": ['), "a body that is no JSON")
+    t.refused(await t.post(CHAT, b'{"model": "x", "messages": ['), "a body that is not JSON")
 
 
-@SUITE.check("a body that is no object is refused with a 4xx")
+@SUITE.check("a body that is not an object is refused with a 4xx")
 async def body_is_list(t: Attempt) -> None:
     """OpenAI API, Create chat completion: the body is an object."""
     t.refused(await t.post(CHAT, [1, 2, 3]), "a body that is a list")
