@@ -85,22 +85,22 @@ def dig(value: Any, path: tuple[str | int, ...], kind: type | tuple[type, ...] |
     Raises:
         CheckFailedError: nothing stands there, or something of another type.
     """
-    found = value
+    inner = value
     for depth, key in enumerate(path):
-        inside = isinstance(found, dict) and key in found
-        if isinstance(found, list) and isinstance(key, int):
-            inside = -len(found) <= key < len(found)
+        inside = isinstance(inner, dict) and key in inner
+        if isinstance(inner, list) and isinstance(key, int):
+            inside = -len(inner) <= key < len(inner)
         if not inside:
             raise CheckFailedError(
-                f"{place(path)} to be there", f"none in {place(path[:depth])}: {shown(found)}"
+                f"{place(path)} to be there", f"none in {place(path[:depth])}: {shown(inner)}"
             )
-        found = found[key]
+        inner = inner[key]
     kinds = kind if isinstance(kind, tuple) else (kind,) if kind else ()
-    wrong_boolean = isinstance(found, bool) and bool not in kinds
-    if kinds and (wrong_boolean or not isinstance(found, kinds)):
-        names = " or ".join(_NAMES.get(one, one.__name__) for one in kinds)
-        raise CheckFailedError(f"{place(path)} to be {names}", shown(found))
-    return found
+    wrong_boolean = isinstance(inner, bool) and bool not in kinds
+    if kinds and (wrong_boolean or not isinstance(inner, kinds)):
+        names = " or ".join(_NAMES.get(kind, kind.__name__) for kind in kinds)
+        raise CheckFailedError(f"{place(path)} to be {names}", shown(inner))
+    return inner
 
 
 @dataclass(slots=True)
@@ -184,21 +184,21 @@ class CheckAnswer:
 
     def find(self, *path: str | int) -> Any:
         """Return what stands at a path, `None` where nothing does."""
-        found = self.json
+        inner = self.json
         for key in path:
             try:
-                found = found[key]
+                inner = inner[key]
             except (KeyError, IndexError, TypeError):
                 return None
-        return found
+        return inner
 
     # An answer of chat or completions.
 
     @property
     def choices(self) -> list[Any]:
         """The choices, in the order of their index."""
-        found: list[Any] = self.at("choices", a=list)
-        return sorted(found, key=lambda choice: dig(choice, ("index",), int))
+        choices: list[Any] = self.at("choices", a=list)
+        return sorted(choices, key=lambda choice: dig(choice, ("index",), int))
 
     def text(self, choice: int = 0) -> str:
         """Return what a choice says: its content, `""` for null, or a completion's text."""
@@ -210,27 +210,27 @@ class CheckAnswer:
 
     def message(self, choice: int = 0) -> dict[str, Any]:
         """Return a choice's message."""
-        found: dict[str, Any] = dig(self.choices, (choice, "message"), dict)
-        return found
+        message: dict[str, Any] = dig(self.choices, (choice, "message"), dict)
+        return message
 
     def finish(self, choice: int = 0) -> str:
         """Return why a choice ended."""
-        found: str = dig(self.choices, (choice, "finish_reason"), str)
-        return found
+        reason: str = dig(self.choices, (choice, "finish_reason"), str)
+        return reason
 
     def calls(self, choice: int = 0) -> list[dict[str, Any]]:
         """Return the tool calls of a choice; none: an empty list."""
-        found = self.message(choice).get("tool_calls")
-        if found is None:
+        calls = self.message(choice).get("tool_calls")
+        if calls is None:
             return []
-        if not isinstance(found, list) or not all(isinstance(call, dict) for call in found):
-            raise CheckFailedError("tool_calls to be an array of objects", shown(found))
-        return found
+        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+            raise CheckFailedError("tool_calls to be an array of objects", shown(calls))
+        return calls
 
     def usage(self, name: str) -> int:
         """Return one count of the usage."""
-        found: int = self.at("usage", name, a=int)
-        return found
+        count: int = self.at("usage", name, a=int)
+        return count
 
     # A refusal.
 
@@ -239,11 +239,11 @@ class CheckAnswer:
         """What an error's body says, as a server's developer would like to read it."""
         for path in (("error", "message"), ("message",), ("detail",), ("error",)):
             try:
-                found = self.find(*path)
+                text = self.find(*path)
             except CheckFailedError:
                 break
-            if isinstance(found, str) and found:
-                return found[:_SHOWN]
+            if isinstance(text, str) and text:
+                return text[:_SHOWN]
         return " ".join(self.body[:_SHOWN].decode(errors="backslashreplace").split())
 
 
@@ -311,17 +311,17 @@ class StreamedAnswer(CheckAnswer):
 
     def generated(self, keys: tuple[str, ...] = REASONING_KEYS) -> list[int]:
         """Return when each event came that says something, in ns: text, reasoning or a call."""
-        found = []
+        stamps = []
         for event in self.events:
             try:
                 choices = orjson.loads(event.data)["choices"]
-                said = [one.get("delta") or one for one in choices]
+                said = [choice.get("delta") or choice for choice in choices]
                 names = ("content", "text", "tool_calls", *keys)
-                if any(one.get(name) for one in said for name in names):
-                    found.append(event.stamp_ns)
+                if any(delta.get(name) for delta in said for name in names):
+                    stamps.append(event.stamp_ns)
             except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
                 continue  # no chunk: other checks judge that
-        return found
+        return stamps
 
     @property
     def done(self) -> int:
@@ -336,22 +336,22 @@ class StreamedAnswer(CheckAnswer):
     def of(self, choice: int) -> list[dict[str, Any]]:
         """Return the pieces of one choice, `{index, delta | text, finish_reason, …}`, in order."""
         return [
-            one
+            entry
             for chunk in self.chunks
-            for one in _objects(chunk.get("choices"))
-            if one.get("index") == choice
+            for entry in _objects(chunk.get("choices"))
+            if entry.get("index") == choice
         ]
 
     def deltas(self, choice: int = 0) -> list[dict[str, Any]]:
         """Return the deltas of one choice of a chat, in order; a null delta is an empty one."""
-        return [dig(one, ("delta",), (dict, type(None))) or {} for one in self.of(choice)]
+        return [dig(entry, ("delta",), (dict, type(None))) or {} for entry in self.of(choice)]
 
     def indices(self) -> set[int]:
         """Return the indices of all choices that came."""
         return {
-            dig(one, ("index",), int)
+            dig(entry, ("index",), int)
             for chunk in self.chunks
-            for one in _objects(chunk.get("choices"))
+            for entry in _objects(chunk.get("choices"))
         }
 
     def text(self, choice: int = 0) -> str:
@@ -361,29 +361,29 @@ class StreamedAnswer(CheckAnswer):
     def texts(self, choice: int = 0) -> list[str]:
         """Return the pieces of content, or text, of a choice; empty ones are left out."""
         if self.path.endswith("/chat/completions"):
-            found = [delta.get("content") for delta in self.deltas(choice)]
+            pieces = [delta.get("content") for delta in self.deltas(choice)]
         else:
-            found = [one.get("text") for one in self.of(choice)]
-        return [text for text in found if isinstance(text, str) and text]
+            pieces = [entry.get("text") for entry in self.of(choice)]
+        return [text for text in pieces if isinstance(text, str) and text]
 
     def reasoning(self, choice: int = 0, keys: tuple[str, ...] = REASONING_KEYS) -> str:
         """Return the reasoning of a choice, put together."""
-        found = ""
+        joined = ""
         for delta in self.deltas(choice):
             texts = [delta[key] for key in keys if isinstance(delta.get(key), str)]
-            found += texts[0] if texts else ""
-        return found
+            joined += texts[0] if texts else ""
+        return joined
 
     def finishes(self, choice: int = 0) -> list[str]:
         """Return every finish reason of a choice; a good stream has exactly one."""
-        return [one["finish_reason"] for one in self.of(choice) if one.get("finish_reason")]
+        return [entry["finish_reason"] for entry in self.of(choice) if entry.get("finish_reason")]
 
     def finish(self, choice: int = 0) -> str:
         """Return why a choice ended: its last finish reason."""
-        found = self.finishes(choice)
-        if not found:
+        reasons = self.finishes(choice)
+        if not reasons:
             raise CheckFailedError(f"a finish_reason for choice {choice}", "none in the stream")
-        return found[-1]
+        return reasons[-1]
 
     @property
     def usages(self) -> list[dict[str, Any]]:
@@ -394,16 +394,16 @@ class StreamedAnswer(CheckAnswer):
         """Return one count of the last usage."""
         if not self.usages:
             raise CheckFailedError("a chunk with usage", "none in the stream")
-        found: int = dig(self.usages[-1], (name,), int)
-        return found
+        count: int = dig(self.usages[-1], (name,), int)
+        return count
 
     def tool_calls(self, choice: int = 0) -> list[ToolCall]:
         """Return the tool calls of a choice, put together by their index, in order of it."""
-        found: dict[int, ToolCall] = {}
+        calls: dict[int, ToolCall] = {}
         for delta in self.deltas(choice):
             for piece in _objects(delta.get("tool_calls")):
                 index = dig(piece, ("index",), int)
-                call = found.setdefault(index, ToolCall(index))
+                call = calls.setdefault(index, ToolCall(index))
                 function = piece.get("function") or {}
                 for value, seen in (
                     (piece.get("id"), call.ids),
@@ -414,12 +414,12 @@ class StreamedAnswer(CheckAnswer):
                         seen.append(str(value))
                 arguments = function.get("arguments") or ""
                 call.arguments += dig(arguments, (), str)
-        return [found[index] for index in sorted(found)]
+        return [calls[index] for index in sorted(calls)]
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
     if value is None:
         return []
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise CheckFailedError("an array of objects", shown(value))
     return value

@@ -57,8 +57,8 @@ ORDER = (
 
 def installed_suites() -> dict[str, Suite]:
     """Return every suite that is installed, by the entry points' names."""
-    found = _SUITES.points()
-    names = [*(name for name in ORDER if name in found), *sorted(set(found) - set(ORDER))]
+    points = _SUITES.points()
+    names = [*(name for name in ORDER if name in points), *sorted(set(points) - set(ORDER))]
     return {name: _SUITES.load(name) for name in names}
 
 
@@ -97,10 +97,10 @@ def select(
             wanted.add(case)
         else:
             raise ConfigError(f"--case {case}: is not known; {_near(case, ids)}")
-    found = [check for check in checks if check.case_id in wanted]
-    if not found:
+    selected = [check for check in checks if check.case_id in wanted]
+    if not selected:
         raise ConfigError(f"--case {', '.join(cases)}: not in --suite {', '.join(only)}")
-    return found
+    return selected
 
 
 def _near(name: str, known: Iterable[str]) -> str:
@@ -141,7 +141,7 @@ def chosen_checks(
     only = suites or (config.suite if isinstance(config.suite, tuple) else ())
     checks = select(known.values(), only=only, cases=cases)
     if smoke or (config.suite is False and not (suites or cases)):
-        return [one for one in checks if one.smoke]
+        return [check for check in checks if check.smoke]
     return checks
 
 
@@ -285,8 +285,8 @@ def judge_answer(answer: CheckAnswer, expect: Expect) -> None:
         most = expect.max_completion_tokens
         _require(count <= most, f"at most {most} completion_tokens", str(count))
     for path, value in expect.fields.items():
-        found = answer.at(*steps(path))
-        _require(found == value, f"{path} to be {shown(value)}", shown(found))
+        got = answer.at(*steps(path))
+        _require(got == value, f"{path} to be {shown(value)}", shown(got))
 
 
 def _called(answer: CheckAnswer) -> list[str]:
@@ -301,8 +301,8 @@ def _judge_text(text: str, expect: Expect) -> None:
     for part in expect.contains:
         _require(part in text, f"{shown(part)} in the content", shown(text))
     if expect.matches is not None:
-        found = re.search(expect.matches, text)
-        _require(found, f"content that matches {expect.matches}", shown(text))
+        match = re.search(expect.matches, text)
+        _require(match, f"content that matches {expect.matches}", shown(text))
     if expect.json_schema is not None:
         try:
             value = orjson.loads(text)
@@ -324,14 +324,14 @@ def judge_refusal(answer: CheckAnswer, expect: ExpectError) -> None:
         _require(expect.contains.lower() in said.lower(), f"a message with {expect.contains}", said)
     for name, wanted in (("param", expect.param), ("code", expect.code)):
         if wanted is not None:
-            found = answer.at("error", name)
-            _require(found == wanted, f"error.{name} to be {shown(wanted)}", shown(found))
+            value = answer.at("error", name)
+            _require(value == wanted, f"error.{name} to be {shown(wanted)}", shown(value))
 
 
 def _require_status(answer: CheckAnswer, wanted: tuple[Status, ...]) -> None:
     fits = any(
-        answer.status == one or (isinstance(one, str) and one[0] == str(answer.status)[0])
-        for one in wanted
+        answer.status == status or (isinstance(status, str) and status[0] == str(answer.status)[0])
+        for status in wanted
     )
     names = " or ".join(map(str, wanted))
     _require(fits, f"status {names}", f"{answer.status}: {answer.problem}")

@@ -93,8 +93,8 @@ async def _reasoning(t: Attempt) -> Capability:
     if answer.status != 200:
         return _by_status(answer)
     message = answer.message()
-    found = [key for key in t.subject.reasoning_keys if message.get(key)]
-    return Capability(bool(found), f"in {found[0]}" if found else "asked for, none came")
+    keys = [key for key in t.subject.reasoning_keys if message.get(key)]
+    return Capability(bool(keys), f"in {keys[0]}" if keys else "asked for, none came")
 
 
 async def _tokenize(t: Attempt) -> Capability:
@@ -153,19 +153,19 @@ async def probe(subject: Subject) -> dict[str, Capability]:
 
     A probe that is refused says that its capability is not there; one that fails leaves it unknown.
     """
-    found = {}
+    capabilities = {}
     for name, ask in PROBES.items():
         try:
-            found[name] = await ask(Attempt(subject))
+            capabilities[name] = await ask(Attempt(subject))
         except UnsupportedError as error:
-            found[name] = Capability(available=False, how=str(error))
+            capabilities[name] = Capability(available=False, how=str(error))
         except (CheckFailedError, UnsettledError) as error:
-            found[name] = Capability(available=None, how=str(error))
+            capabilities[name] = Capability(available=None, how=str(error))
         except BenchcoreError:
             raise
         except Exception as fault:  # noqa: BLE001  one answer that no probe has thought of
-            found[name] = Capability(available=None, how=blame(fault)[1])
-    return found
+            capabilities[name] = Capability(available=None, how=blame(fault)[1])
+    return capabilities
 
 
 async def identify(subject: Subject) -> Dialect:

@@ -141,22 +141,22 @@ class Functional:
             large_body=self._config.large_body,
             stall_seconds=self._config.stall_seconds,
         )
-        found = await find_model(client)
-        subject.model = found.model
-        subject.max_model_len = found.max_model_len
+        probed = await find_model(client)
+        subject.model = probed.model
+        subject.max_model_len = probed.max_model_len
         # A plain request: what a stream is asked for besides is what checks are about.
-        plain = {"model": found.model, "stream": False}
+        plain = {"model": probed.model, "stream": False}
         client.target = client.target.model_copy(update=plain)
         try:
-            await try_prompt(client, Prompt("Hello", output_tokens=2), found, patient=True)
+            await try_prompt(client, Prompt("Hello", output_tokens=2), probed, patient=True)
         except RefusedError:
             raise
         except TargetError as error:  # it is for the checks to say what of it is wrong
-            found.notes.append(str(error))
+            probed.notes.append(str(error))
         client.target = client.target.model_copy(update={"stream": self._target.stream})
         self._target = client.target
         self.report.target |= target_facts(client.target, self._kind)
-        for note in found.notes:
+        for note in probed.notes:
             self._on_note(note)
         return subject
 
@@ -283,7 +283,9 @@ def check_verdicts(report: FunctionalReport) -> None:
         raise VerdictError(f"{len(failed)} of {len(report.results)} checks failed: {names}")
     unsettled = report.count(Verdict.UNSETTLED)
     if unsettled and not report.passed:
-        words = next(one.reason for one in report.results if one.verdict is Verdict.UNSETTLED)
+        words = next(
+            result.reason for result in report.results if result.verdict is Verdict.UNSETTLED
+        )
         raise TargetError(f"not one check could be judged: {unsettled} were {words}")
     if not report.passed:
         raise VerdictError("not one check passed: there was nothing to judge")

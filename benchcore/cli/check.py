@@ -157,7 +157,9 @@ def _show(machine: OneStageRun, report: FunctionalReport | None, given: dict[str
     error = machine.error
     judged = error is None or isinstance(error, VerdictError)
     # The server may have gone in mid-run: what was found before is shown all the same.
-    tried = isinstance(error, TargetError) and report and any(one.tries for one in report.results)
+    tried = (
+        isinstance(error, TargetError) and report and any(result.tries for result in report.results)
+    )
     if report is not None and machine.folder is not None and (judged or tried):
         show(report, render_functional, as_json=given["as_json"])
         tell_where(machine.folder)
@@ -196,17 +198,17 @@ def _wanted(given: dict[str, Any]) -> tuple[list[Check], FunctionalConfig]:
 
 
 def _list(checks: list[Check]) -> int:
-    for one in checks:
+    for check in checks:
         marks = [
-            *(["smoke"] if one.smoke else []),
-            *(["tries up to 3 times"] if one.model_dependent else []),
-            *([f"needs {', '.join(one.needs)}"] if one.needs else []),
-            *([f"with --{one.opt_in.replace('_', '-')}"] if one.opt_in else []),
-            *([f"extension {one.extension}"] if one.extension else []),
-            *([f"compat: tolerated, {one.tolerance}"] if one.tolerance else []),
+            *(["smoke"] if check.smoke else []),
+            *(["tries up to 3 times"] if check.model_dependent else []),
+            *([f"needs {', '.join(check.needs)}"] if check.needs else []),
+            *([f"with --{check.opt_in.replace('_', '-')}"] if check.opt_in else []),
+            *([f"extension {check.extension}"] if check.extension else []),
+            *([f"compat: tolerated, {check.tolerance}"] if check.tolerance else []),
         ]
         tail = f" [{'; '.join(marks)}]" if marks else ""
-        click.echo(f"{one.case_id:<44} {one.title}{tail}")
+        click.echo(f"{check.case_id:<44} {check.title}{tail}")
     click.echo(f"{len(checks)} checks", err=True)
     return 0
 

@@ -136,12 +136,12 @@ def _push(folder: Path, gateway: Pushgateway) -> None:
     from benchcore.publish.pushgateway import RunPush
     from benchcore.runs.reading import RunFolder
 
-    found = RunPush.of(RunFolder(folder))
+    pushed = RunPush.of(RunFolder(folder))
     try:
-        found.send(gateway)
+        pushed.send(gateway)
     except TargetError as error:
         raise TargetError(f"{error}: benchcore push {folder}") from None
-    LOGGER.info("pushed %d series to %s", found.series, gateway.url)
+    LOGGER.info("pushed %d series to %s", pushed.series, gateway.url)
 
 
 def _write_reports(folder: Path) -> None:
@@ -198,18 +198,18 @@ def _dry_run(target: Target, parts: list[Part], *, as_json: bool) -> int:
     from benchcore.climbs.plan import longest_seconds, steps
     from benchcore.runs.results import level_name
 
-    found = [(step, longest_seconds(step)) for step in steps(parts)]
-    known = [seconds for _, seconds in found if seconds is not None]
-    total = sum(known) if len(known) == len(found) else None
+    durations = [(step, longest_seconds(step)) for step in steps(parts)]
+    known = [seconds for _, seconds in durations if seconds is not None]
+    total = sum(known) if len(known) == len(durations) else None
     if as_json:
         levels = [
             {"level": step.name, "repeat": step.repeat, "at_most_seconds": seconds}
-            for step, seconds in found
+            for step, seconds in durations
         ]
         show_json({"base_url": target.base_url, "levels": levels, "at_most_seconds": total})
         return 0
     click.echo(_first_line(target, parts))
-    for step, seconds in found:
+    for step, seconds in durations:
         requests, window = step.part.config.window(step.level)
         ends = [] if requests is None else [f"{requests} requests"]
         ends += [] if window is None else [f"{window:g} s"]

@@ -211,17 +211,17 @@ def _deployed(folder: Path) -> Deployed | None:
     try:
         with path.open("rb") as file:
             lives = _is_locked(file.fileno())
-            found = json.loads(file.read())
+            content = json.loads(file.read())
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        found = {}
+        content = None
+    if not isinstance(content, dict):
+        content = {}
     # To `kill`, 0 and what is below are whole groups of processes.
-    pid, base_url = found.get("pid", 0), found.get("base_url", 0)
+    pid, base_url = content.get("pid", 0), content.get("base_url", 0)
     good = pid is None or (type(pid) is int and pid > 0)
     if not good or not isinstance(base_url, str | None):
         raise ConfigError(f"{path}: is not what `benchcore deploy` writes; remove it")

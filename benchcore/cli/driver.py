@@ -236,11 +236,11 @@ def catch_signals(interrupt: Callable[[], None]) -> list[int]:
 
 def _asking() -> list[signal.Signals]:
     """Return the signals that ask a command to end."""
-    found = [signal.SIGINT, signal.SIGTERM]
+    signals = [signal.SIGINT, signal.SIGTERM]
     # Under nohup it is ignored from the start, and the command is to outlive its terminal.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        found.append(signal.SIGHUP)
-    return found
+        signals.append(signal.SIGHUP)
+    return signals
 
 
 def _leave(terminals: Iterable[int]) -> None:

@@ -86,8 +86,8 @@ async def _with_model(target: Target) -> Target:
     from benchcore.climbs.probe import find_model
 
     async with Client(target) as client:
-        found = await find_model(client)
-    return target.model_copy(update={"model": found.model})
+        probed = await find_model(client)
+    return target.model_copy(update={"model": probed.model})
 
 
 def check_provider(given: dict[str, Any]) -> None:

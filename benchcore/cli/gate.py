@@ -72,16 +72,16 @@ def gate(run: Path | None, **given: Any) -> int:
         )
     nights = earlier_like(folder, given["results"])
     result = judge(folder, baseline, rules, nights)
-    result.notes = [str(one) for one in different] + result.notes
+    result.notes = [str(difference) for difference in different] + result.notes
     if given["form"] == "json" or given["as_json"]:
-        found = {
+        verdict = {
             "run": str(folder.path),
             "baseline": str(baseline.path),
             "passed": result.passed,
             "rules": [line.to_json() for line in result.lines],
             "notes": result.notes,
         }
-        show_json(found)
+        show_json(verdict)
     else:
         text = render_gate(result, folder.name, baseline.name, markdown=given["form"] == "markdown")
         sys.stdout.write(text)
@@ -117,8 +117,8 @@ def set_(run: Path, name: str, results: Path, *, allow_simulator: bool, as_json:
     return 0
 
 
-def _facts(one: Baseline) -> dict[str, str]:
-    return {"scenario": one.scenario, "name": one.name, "path": str(one.path)}
+def _facts(baseline: Baseline) -> dict[str, str]:
+    return {"scenario": baseline.scenario, "name": baseline.name, "path": str(baseline.path)}
 
 
 @baseline.command("list")
@@ -130,12 +130,12 @@ def list_(results: Path, *, as_json: bool) -> int:
     from benchcore.runs.reading import RunFolder
 
     if as_json:
-        show_json([_facts(one) for one in baselines(results)])
+        show_json([_facts(kept) for kept in baselines(results)])
         return 0
-    for one in baselines(results):
-        run = RunFolder(one.path).run
+    for kept in baselines(results):
+        run = RunFolder(kept.path).run
         levels = ", ".join(level.level for level in run.levels)
-        click.echo(f"{one.scenario}/{one.name}  {run.started_at}  {run.target.model}  {levels}")
+        click.echo(f"{kept.scenario}/{kept.name}  {run.started_at}  {run.target.model}  {levels}")
     return 0
 
 
@@ -149,13 +149,15 @@ def show(name: str, results: Path, *, as_json: bool) -> int:
     from benchcore.runs.reading import RunFolder
     from benchcore.show.table import render
 
-    for one in baselines(results):
-        if name in (one.name, f"{one.scenario}/{one.name}"):
-            run = RunFolder(one.path).run
+    for kept in baselines(results):
+        if name in (kept.name, f"{kept.scenario}/{kept.name}"):
+            run = RunFolder(kept.path).run
             if as_json:
                 show_json(run.whole())
             else:
                 sys.stdout.write(render(run, color=False))
             return 0
-    known = ", ".join(f"{one.scenario}/{one.name}" for one in baselines(results)) or "there is none"
+    known = (
+        ", ".join(f"{kept.scenario}/{kept.name}" for kept in baselines(results)) or "there is none"
+    )
     raise ConfigError(f"baseline {name!r} is not known: {known}")

@@ -94,14 +94,14 @@ def _push_run(run: Path | None, given: dict[str, Any]) -> int:
     from benchcore.publish.pushgateway import RunPush
 
     folder = chosen(run, given["results"])
-    found = RunPush.of(folder, given["prefix"])
+    metrics = RunPush.of(folder, given["prefix"])
     if given["print_only"]:
-        return _print(found.registry)
+        return _print(metrics.registry)
     _refuse_simulator(folder.path, given, simulated=folder.run.simulated)
     gateway = _gateway(given)
     if not given["dry_run"]:
-        found.send(gateway)
-    return _told(given, found.series, folder.path, gateway, found.grouping)
+        metrics.send(gateway)
+    return _told(given, metrics.series, folder.path, gateway, metrics.grouping)
 
 
 def _told(
@@ -130,16 +130,16 @@ def _push_table(table: Path, map_file: Path, given: dict[str, Any]) -> int:
 
     metric_map = read_model(map_file, MetricMap)
     rows = read_rows(table)
-    found = mapped_metrics(metric_map, rows, table, given["prefix"])
+    metrics = mapped_metrics(metric_map, rows, table, given["prefix"])
     if given["print_only"]:
-        return _print(found.registry)
+        return _print(metrics.registry)
     # A summary.csv of ours says of itself what was measured.
     simulated = any(row.cells.get("target_kind") == "simulator" for row in rows)
     _refuse_simulator(table, given, simulated=simulated)
     gateway = _gateway(given)
     if not given["dry_run"]:
-        gateway.push(found.registry, found.grouping)
-    return _told(given, found.series, table, gateway, found.grouping)
+        gateway.push(metrics.registry, metrics.grouping)
+    return _told(given, metrics.series, table, gateway, metrics.grouping)
 
 
 def _print(registry: CollectorRegistry) -> int:

@@ -47,13 +47,13 @@ def compare(runs: tuple[Path, ...], **given: Any) -> int:
         raise click.UsageError("name two runs or more")
     folders = [read_folder(path) for path in runs]
     form = "json" if given["as_json"] else given["form"]
-    evals = [one.eval() for one in folders]
-    scored = [one for one in evals if one is not None and one.score is not None]
-    if len(scored) == len(folders) and not any(one.levels for one in folders):
+    evals = [folder.eval() for folder in folders]
+    scored = [result for result in evals if result is not None and result.score is not None]
+    if len(scored) == len(folders) and not any(folder.levels for folder in folders):
         if form in ("html", "markdown"):
             raise click.UsageError("evals are compared as text or JSON")
         return _evals(folders, scored, form)
-    empty = [one.name for one in folders if not one.levels]
+    empty = [folder.name for folder in folders if not folder.levels]
     if empty:
         raise ConfigError(
             f"{empty[0]}: holds no levels; climbs compare with climbs, evals with evals"
@@ -75,7 +75,7 @@ def _climbs(folders: list[RunFolder], form: str, output: Path, *, anyway: bool) 
                 f"{first.name} and {other.name} were asked different things: {different[0]}; "
                 "--anyway compares all the same"
             )
-        notes += [f"{other.name}: {one}" for one in different]
+        notes += [f"{other.name}: {difference}" for difference in different]
     if form == "json":
         sys.stdout.write(dump(comparison_json(first, others, notes)).decode())
     elif form == "html":
@@ -95,11 +95,11 @@ def _asked_differently(first: Eval, other: Eval) -> list[str]:
     """Return in which settings two evals differ that may change a score."""
     ignored = ("concurrency", "rate", "retries", "min_score", "keep_text")
     before, after = first.config or {}, other.config or {}
-    found: list[tuple[str, object, object]] = [("model", first.target.model, other.target.model)]
-    found += [(name, before[name], after.get(name)) for name in before if name not in ignored]
+    settings: list[tuple[str, object, object]] = [("model", first.target.model, other.target.model)]
+    settings += [(name, before[name], after.get(name)) for name in before if name not in ignored]
     return [
         f"{name} is {left!r} in one and {right!r} in the other"
-        for name, left, right in found
+        for name, left, right in settings
         if left != right
     ]
 
@@ -113,27 +113,27 @@ def _evals(folders: list[RunFolder], evals: list[Eval], form: str) -> int:
 
     first, *others = folders
     its, *theirs = evals
-    found = []
-    for other, one in zip(others, theirs, strict=True):
-        if one.task != its.task:
+    differences = []
+    for other, second in zip(others, theirs, strict=True):
+        if second.task != its.task:
             raise ConfigError(
-                f"{first.path} is of {its.task} and {other.path} of {one.task}: two "
+                f"{first.path} is of {its.task} and {other.path} of {second.task}: two "
                 "different tasks cannot be compared"
             )
         difference = paired_difference(
             by_question(read_samples(first.path)), by_question(read_samples(other.path))
         )
-        found.append(None if difference is None else difference.to_json())
+        differences.append(None if difference is None else difference.to_json())
         if form != "json":
             sys.stdout.write(render_difference((first.name, other.name), difference))
-            for line in _asked_differently(its, one):
+            for line in _asked_differently(its, second):
                 click.echo(line)
     if form == "json":
         facts = {
             "first": str(first.path),
             "others": [
-                {"run": str(other.path), "paired": one}
-                for other, one in zip(others, found, strict=True)
+                {"run": str(other.path), "paired": difference}
+                for other, difference in zip(others, differences, strict=True)
             ],
         }
         sys.stdout.write(dump(facts).decode())
@@ -165,30 +165,30 @@ def history(results: Path, form: str, output: Path | None, *, as_json: bool) -> 
     from benchcore.runs.run_json import dump
     from benchcore.show.lines import render_history
 
-    found = read_history(results)
+    trends = read_history(results)
     if form == "json" or as_json:
         series = [
             {
-                "scenario": one.scenario,
-                "level": one.level or None,
-                "figure": one.figure,
-                "runs": one.runs,
-                "values": one.values,
-                "changes": one.changes,
+                "scenario": trend.scenario,
+                "level": trend.level or None,
+                "figure": trend.figure,
+                "runs": trend.runs,
+                "values": trend.values,
+                "changes": trend.changes,
             }
-            for one in found.series()
+            for trend in trends.series()
         ]
-        runs = [asdict(listed(folder)) for folder in found.folders]
-        sys.stdout.write(dump({"runs": runs, "series": series, "broken": found.broken}).decode())
+        runs = [asdict(listed(folder)) for folder in trends.folders]
+        sys.stdout.write(dump({"runs": runs, "series": series, "broken": trends.broken}).decode())
         return 0
     if form == "table":
-        sys.stdout.write(render_history(found))
+        sys.stdout.write(render_history(trends))
         return 0
     from benchcore.show.pages import history_page
 
     path = output or results / "index.html"
     try:
-        replace_file(path, history_page(found).encode())
+        replace_file(path, history_page(trends).encode())
     except OSError as error:
         raise ConfigError(f"--output {path}: cannot be written ({error.strerror})") from None
     click.echo(str(path))
@@ -250,8 +250,8 @@ def report(
     if form == "vllm":
         return _vllm(folders)
     if form == "json" or as_json:
-        found: list[Any] = [folder.run.whole() for folder in folders]
-        sys.stdout.write(dump(found[0] if len(found) == 1 else found).decode())
+        contents: list[Any] = [folder.run.whole() for folder in folders]
+        sys.stdout.write(dump(contents[0] if len(contents) == 1 else contents).decode())
         return 0
     show = _markdown if form == "markdown" else _text
     for place, folder in enumerate(folders):
@@ -283,19 +283,19 @@ def _eval_page(folder: RunFolder) -> str | None:
     """Return the page of an eval with its samples; `None`: the folder is of something else."""
     from benchcore.show.pages import accuracy_page
 
-    found = _accuracy(folder)
-    if folder.levels or found is None:
+    evaluated = _accuracy(folder)
+    if folder.levels or evaluated is None:
         return None
-    return accuracy_page(found, show_text=False)
+    return accuracy_page(evaluated, show_text=False)
 
 
 def _accuracy(folder: RunFolder) -> AccuracyReport | None:
     from benchcore.runs.samples import read_samples
 
-    found = folder.eval()
-    if found is None or not found.scored:
+    evaluated = folder.eval()
+    if evaluated is None or not evaluated.scored:
         return None
-    return found.report(read_samples(folder.path))
+    return evaluated.report(read_samples(folder.path))
 
 
 def _plots(folder: RunFolder, into: Path, gpus: int | None) -> None:
@@ -314,10 +314,10 @@ def _vllm(folders: list[RunFolder]) -> int:
     from benchcore.foreign.vllm import vllm_result
     from benchcore.runs.run_json import dump
 
-    found = [vllm_result(folder.run, level) for folder in folders for level in folder.levels]
-    if not found:
+    results = [vllm_result(folder.run, level) for folder in folders for level in folder.levels]
+    if not results:
         raise ConfigError(f"{folders[0].path}: holds no levels")
-    sys.stdout.write(dump(found[0] if len(found) == 1 else found).decode())
+    sys.stdout.write(dump(results[0] if len(results) == 1 else results).decode())
     return 0
 
 
@@ -347,9 +347,9 @@ def _rendered(folder: RunFolder) -> str:
     checks = folder.checks()
     if checks is not None:
         parts.append(render_functional(checks, color=color))
-    found = _accuracy(folder)
-    if found is not None:
-        parts.append(render_accuracy(found, color=color))
+    evaluated = _accuracy(folder)
+    if evaluated is not None:
+        parts.append(render_accuracy(evaluated, color=color))
     if not parts:
         raise ConfigError(f"{folder.path}: nothing was measured")
     return "\n".join(parts)

@@ -97,26 +97,26 @@ def plan(**given: Any) -> int:
         matrix = read_matrix(given)
         loaded = [entry.loaded for entry in matrix.entries]
         skipped, broken = matrix.skipped, matrix.broken
-    plans = [(one, plan_scenario(one, given["output"])) for one in loaded]
+    plans = [(file, plan_scenario(file, given["output"])) for file in loaded]
     if given["as_json"]:
-        found = [
+        planned = [
             {
-                "scenario": one.scenario.id,
+                "scenario": file.scenario.id,
                 "run_type": given["run_type"],
-                "file": str(one.path),
+                "file": str(file.path),
                 "stages": [stage.to_json() for stage in stages],
             }
-            for one, stages in plans
+            for file, stages in plans
         ]
-        sys.stdout.write(dump(found).decode())
+        sys.stdout.write(dump(planned).decode())
     else:
-        sys.stdout.write("\n".join(render_plan(one, stages) for one, stages in plans))
+        sys.stdout.write("\n".join(render_plan(file, stages) for file, stages in plans))
         for name, why in skipped.items():
             click.echo(f"\n{name}: left out: {why}")
     sys.stdout.flush()
     faults = [
-        f"{one.path}: stages.{stage.name}: {stage.fault}"
-        for one, stages in plans
+        f"{file.path}: stages.{stage.name}: {stage.fault}"
+        for file, stages in plans
         for stage in stages
         if stage.fault
     ]
@@ -323,9 +323,9 @@ def _repeatable(args: list[str], given: dict[str, Any]) -> list[str]:
     """Return a command line as a user can type it: a matrix adds what is between it and us."""
     if not given["with_parent"]:
         return args
-    found = [arg for arg in args if arg not in ("--no-lock", "--with-parent", "--no-progress")]
-    place = found.index("--folder")
-    return found[:place] + found[place + 2 :]
+    kept = [arg for arg in args if arg not in ("--no-lock", "--with-parent", "--no-progress")]
+    place = kept.index("--folder")
+    return kept[:place] + kept[place + 2 :]
 
 
 def _end_with_parent(machine: ScenarioRun) -> None:

@@ -258,15 +258,15 @@ def warnings(target: Target) -> list[str]:
     """Return what a user should be told before a target is loaded."""
     import ipaddress
 
-    found = []
+    lines = []
     if target.api_key is not None and not target.tls and not target.is_loopback:
-        found.append(f"the key goes to {target.host} in clear: the address is plain http")
+        lines.append(f"the key goes to {target.host} in clear: the address is plain http")
     try:
         public = ipaddress.ip_address(target.host).is_global
     except ValueError:
         public = "." in target.host and not target.host.endswith((".local", ".internal", ".lan"))
     if public and not target.is_loopback:
-        found.append(f"{target.host} may be a public address: a load there costs money, or harms")
+        lines.append(f"{target.host} may be a public address: a load there costs money, or harms")
     if target.tls and not target.verify:
-        found.append("--insecure: the server's certificate is not checked; anyone may answer")
-    return found
+        lines.append("--insecure: the server's certificate is not checked; anyone may answer")
+    return lines

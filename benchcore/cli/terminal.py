@@ -166,26 +166,26 @@ def json_option(what: str = "JSON instead of text") -> Callable[[F], F]:
     return click.option("--json", "as_json", is_flag=True, help=f"Print {what}.")
 
 
-def show_json(found: Any) -> None:
+def show_json(value: Any) -> None:
     """Write an object of JSON to stdout."""
     from benchcore.runs.run_json import dump
 
-    sys.stdout.write(dump(found).decode())
+    sys.stdout.write(dump(value).decode())
     sys.stdout.flush()
 
 
-def show(found: Any, render: Callable[..., str], *, as_json: bool) -> None:
+def show(result: Any, render: Callable[..., str], *, as_json: bool) -> None:
     """Write a report to stdout: as JSON, or as text with colours where a terminal shows them.
 
     Args:
-        found: has `to_json`.
+        result: has `to_json`.
         render: takes it and `color`.
         as_json: write JSON.
     """
     if as_json:
-        show_json(found.to_json())
+        show_json(result.to_json())
         return
-    sys.stdout.write(render(found, color=colored()))
+    sys.stdout.write(render(result, color=colored()))
     sys.stdout.flush()
 
 

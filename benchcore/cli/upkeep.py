@@ -110,12 +110,12 @@ def doctor(*, concurrency: int | None, tps: float | None, seconds: float, as_jso
 
 
 def _age(text: str) -> dt.timedelta:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([dhw])\s*", text)
-    if found is None:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([dhw])\s*", text)
+    if match is None:
         raise ConfigError(f"{text!r} is not an age such as 30d, 12h or 8w")
-    unit = {"h": "hours", "d": "days", "w": "weeks"}[found[2]]
+    unit = {"h": "hours", "d": "days", "w": "weeks"}[match[2]]
     try:
-        return dt.timedelta(**{unit: float(found[1])})
+        return dt.timedelta(**{unit: float(match[1])})
     except OverflowError:
         raise ConfigError(f"{text!r} goes back further than dates do") from None
 
@@ -185,27 +185,27 @@ async def _clean(given: dict[str, Any]) -> int:
 
     cluster = {"kubeconfig": given["kubeconfig"], "context": given["context"]}
     age: dt.timedelta | None = given["older_than"]
-    found = await find_leftovers(
+    leftovers = await find_leftovers(
         **cluster,
         namespace=given["namespace"],
         run=given["run_id"],
         older_than_seconds=None if age is None else age.total_seconds(),
     )
-    if found.unread:
-        many = f" and {len(found.unread) - 1} other kinds" if len(found.unread) > 1 else ""
+    if leftovers.unread:
+        many = f" and {len(leftovers.unread) - 1} other kinds" if len(leftovers.unread) > 1 else ""
         hint = "" if given["namespace"] else "; --namespace looks into one alone"
-        click.echo(f"warning: not looked at: {found.unread[0]}{many}{hint}", err=True)
-    ours = [one for one in found.objects if not one.owned]
+        click.echo(f"warning: not looked at: {leftovers.unread[0]}{many}{hint}", err=True)
+    ours = [leftover for leftover in leftovers.objects if not leftover.owned]
     if given["as_json"]:
-        objects = [{"place": str(one.place), "run": one.run or None} for one in ours]
-        show_json({"dry_run": given["dry_run"], "objects": objects, "not_read": found.unread})
+        objects = [{"place": str(leftover.place), "run": leftover.run or None} for leftover in ours]
+        show_json({"dry_run": given["dry_run"], "objects": objects, "not_read": leftovers.unread})
     if given["dry_run"]:
-        for one in () if given["as_json"] else ours:
-            click.echo(f"would remove {one.place}, of run {one.run or 'unknown'}")
+        for leftover in () if given["as_json"] else ours:
+            click.echo(f"would remove {leftover.place}, of run {leftover.run or 'unknown'}")
         return 0
     tell: Any = (lambda _line: None) if given["as_json"] else click.echo
-    left = await remove_leftovers(found.objects, **cluster, tell=tell)
+    left = await remove_leftovers(leftovers.objects, **cluster, tell=tell)
     if left:
         raise TargetError(f"not everything could be removed: {'; '.join(left)}")
-    click.echo("nothing of benchcore is left" if not found.unread else "done", err=True)
+    click.echo("nothing of benchcore is left" if not leftovers.unread else "done", err=True)
     return 0

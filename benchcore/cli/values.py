@@ -58,7 +58,7 @@ def _levels(text: str, read: Callable[[str], float]) -> tuple[Any, ...]:
 def _timeouts(text: str) -> dict[str, float]:
     """Read `30` or `connect=2,first_token=30,between_tokens=5,total=600`, in seconds."""
     names = ("connect", "first_token", "between_tokens", "total")
-    found: dict[str, float] = {}
+    limits: dict[str, float] = {}
     for part in text.split(","):
         name, given, value = part.partition("=")
         if not given:
@@ -68,8 +68,8 @@ def _timeouts(text: str) -> dict[str, float]:
         seconds = parse_duration_ns(value) * 1e-9
         if seconds <= 0:
             raise ConfigError(f"{part!r}: a limit must be above 0")
-        found[name.strip()] = seconds
-    return found
+        limits[name.strip()] = seconds
+    return limits
 
 
 def _no_number(text: str) -> None:

@@ -146,7 +146,7 @@ _LATENCIES: Final = (
     Latency("send", "send", "time to send the request", gate=False),
     Latency("connect", "connect", "time to connect", gate=False),
 )
-LATENCIES: Final = {one.key: one for one in _LATENCIES}
+LATENCIES: Final = {latency.key: latency for latency in _LATENCIES}
 """The latencies by their keys."""
 
 _RATES: Final = (
@@ -172,21 +172,21 @@ _RATES: Final = (
     ),
     Rate("tokens_per_second_per_user"),
 )
-RATES: Final = {one.key: one for one in _RATES}
+RATES: Final = {rate.key: rate for rate in _RATES}
 """The rates and shares by their keys."""
 
 SLO_LATENCIES: Final = tuple(
-    one.key for one in sorted(_LATENCIES, key=lambda one: one.pooled) if one.slo
+    latency.key for latency in sorted(_LATENCIES, key=lambda latency: latency.pooled) if latency.slo
 )
 COMPARED: Final = (
-    *(f"{one.key}.{name}" for one in _LATENCIES for name in one.compared),
-    *(one.key for one in _RATES if one.compared),
+    *(f"{latency.key}.{name}" for latency in _LATENCIES for name in latency.compared),
+    *(rate.key for rate in _RATES if rate.compared),
 )
 TRACKED: Final = (
-    *(f"{one.key}.{name}" for one in _LATENCIES for name in one.tracked),
-    *(one.key for one in _RATES if one.tracked),
+    *(f"{latency.key}.{name}" for latency in _LATENCIES for name in latency.tracked),
+    *(rate.key for rate in _RATES if rate.tracked),
 )
-DRAWN: Final = tuple(one.key for one in _LATENCIES if one.drawn)
+DRAWN: Final = tuple(latency.key for latency in _LATENCIES if latency.drawn)
 
 
 def higher_is_better(figure: str) -> bool:

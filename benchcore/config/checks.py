@@ -254,7 +254,7 @@ class CasesFile(_Model):
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Self:
-        ids = [one.id for one in (*self.cases, *self.matrices, *self.negative)]
+        ids = [case.id for case in (*self.cases, *self.matrices, *self.negative)]
         twice = sorted({name for name in ids if ids.count(name) > 1})
         if twice:
             raise ValueError(f"these ids appear twice: {', '.join(twice)}")

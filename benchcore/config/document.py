@@ -256,18 +256,18 @@ def _hint(key: str, known: list[str]) -> str:
 
 def _known(model: type[BaseModel], keys: Keys) -> list[str]:
     """Return the fields that a model has at a place."""
-    found: Any = model
+    place: Any = model
     for key in keys:
         if isinstance(key, int):
             continue
-        if isinstance(found, type) and issubclass(found, BaseModel) and key in found.model_fields:
-            found = _inner(found.model_fields[key].annotation)
-    return list(found.model_fields) if hasattr(found, "model_fields") else []
+        if isinstance(place, type) and issubclass(place, BaseModel) and key in place.model_fields:
+            place = _inner(place.model_fields[key].annotation)
+    return list(place.model_fields) if hasattr(place, "model_fields") else []
 
 
 def _inner(annotation: Any) -> Any:
     """Return the model in an annotation such as `tuple[Case, ...]` or `Case | None`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    models = [found for one in get_args(annotation) if (found := _inner(one)) is not None]
+    models = [inner for part in get_args(annotation) if (inner := _inner(part)) is not None]
     return models[0] if models else None

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, field_validat
 from benchcore.config.catalogue import LATENCIES, RATES
 
 _METRIC: Final = re.compile(
-    rf"(?:{'|'.join(one.key for one in LATENCIES.values() if one.gate)})"
+    rf"(?:{'|'.join(latency.key for latency in LATENCIES.values() if latency.gate)})"
     r"\.(?:avg|min|max|std|p50|p75|p90|p95|p99|p999)\Z"
 )
 OF_THE_RUN: Final = ("functional.pass_ratio", "accuracy.score")

@@ -47,12 +47,12 @@ def parse_duration_ns(text: str) -> int:
     Raises:
         ConfigError: it is none of these.
     """
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
         raise ConfigError(f"{text!r} is not a duration such as 500ms, 2s or 1.5m")
-    unit = found[2] or "s"
+    unit = match[2] or "s"
     scale = {"m": 60 * 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}.get(unit) or _UNITS_NS[unit]
-    return round(float(found[1]) * scale)
+    return round(float(match[1]) * scale)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from benchcore.config.catalogue import LATENCIES as FIGURES
 from benchcore.config.catalogue import RATES
 
 LATENCIES: Final = {
-    f"{one.key}_seconds": f"{one.full}." for one in FIGURES.values() if one.exported
+    f"{figure.key}_seconds": f"{figure.full}." for figure in FIGURES.values() if figure.exported
 }
-_EXPORTED: Final = [one for one in RATES.values() if one.help]
+_EXPORTED: Final = [rate for rate in RATES.values() if rate.help]
 SHARES: Final = {
-    **{one.series: one.help for one in _EXPORTED if one.unit == "share"},
+    **{rate.series: rate.help for rate in _EXPORTED if rate.unit == "share"},
     "valid": "1 where the load generator measured the server.",
     "functional_pass_ratio": "Functional checks that passed, as a share of those that passed or "
     "failed.",
@@ -25,7 +25,7 @@ SHARES: Final = {
 }
 METRICS: Final = {
     **LATENCIES,
-    **{one.series: one.help for one in _EXPORTED if one.unit == "per second"},
+    **{rate.series: rate.help for rate in _EXPORTED if rate.unit == "per second"},
     **SHARES,
     "functional_cases": "Functional checks that passed or failed.",
     "functional_cases_passed": "Functional checks that passed.",
@@ -64,8 +64,8 @@ def _text(value: object) -> object:
 
 
 def _label(value: object) -> object:
-    found = _text(value)
-    return {"value": found} if isinstance(found, str) else found
+    label = _text(value)
+    return {"value": label} if isinstance(label, str) else label
 
 
 def labels_of(metric: str) -> tuple[str, ...]:
@@ -125,8 +125,8 @@ class Labels(BaseModel):
 
     def given(self) -> dict[str, Label]:
         """Return those that the map has."""
-        found = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: label for name, label in found.items() if label is not None}
+        labels = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: label for name, label in labels.items() if label is not None}
 
 
 def _quantile(value: object) -> object:
@@ -195,7 +195,7 @@ class MappedColumn(BaseModel):
             )
 
     def _check_quantile(self) -> None:
-        said = {_digits(*found.groups()) for found in _RANK.finditer(self.column)}
+        said = {_digits(*match.groups()) for match in _RANK.finditer(self.column)}
         if self.quantile is not None and said and self.quantile not in said:
             raise ValueError(
                 f"column {self.column!r} says {', '.join(sorted(said))}, not quantile "
@@ -211,7 +211,7 @@ def _digits(whole: str, rest: str | None) -> str:
 def _texts(value: object) -> object:
     """Return one or several texts or numbers as texts."""
     values = value if isinstance(value, (list, tuple)) else [value]
-    return [_text(one) for one in values]
+    return [_text(item) for item in values]
 
 
 def _some(columns: tuple[MappedColumn, ...]) -> tuple[MappedColumn, ...]:
@@ -247,14 +247,18 @@ class MetricMap(BaseModel):
 
     def _twice(self) -> list[str]:
         seen: set[tuple[str, str | None]] = set()
-        found = []
-        for one in self.metrics:
-            series = (one.metric, one.quantile)
+        faults = []
+        for mapped in self.metrics:
+            series = (mapped.metric, mapped.quantile)
             if series in seen:
-                name = one.metric if one.quantile is None else f"{one.metric} {one.quantile}"
-                found.append(f"metrics has {name} twice; keep one")
+                name = (
+                    mapped.metric
+                    if mapped.quantile is None
+                    else f"{mapped.metric} {mapped.quantile}"
+                )
+                faults.append(f"metrics has {name} twice; keep one")
             seen.add(series)
-        return found
+        return faults
 
     def _wrong_keys(self) -> list[str]:
         given = self.labels.given()
@@ -267,9 +271,9 @@ class MetricMap(BaseModel):
     def _unlabelled(self) -> list[str]:
         given = self.labels.given()
         return [
-            f"{one.metric} needs the label {name}"
-            for one in self.metrics
-            for name in labels_of(one.metric)
+            f"{mapped.metric} needs the label {name}"
+            for mapped in self.metrics
+            for name in labels_of(mapped.metric)
             if name in (*_OF_A_TASK, *_OF_A_CASE) and name not in given
         ]
 
@@ -282,14 +286,14 @@ class MetricMap(BaseModel):
     def columns(self) -> list[str]:
         """Return every column that the file must have, each once."""
         labels = [label.column for label in self.labels.given().values() if label.column]
-        return list(dict.fromkeys([*labels, *(one.column for one in self.metrics)]))
+        return list(dict.fromkeys([*labels, *(mapped.column for mapped in self.metrics)]))
 
     def is_missing(self, value: object) -> bool:
         """Return whether a cell or a key says that its value is not known."""
         text = "" if value is None else str(value).strip()
         if text in self.missing or text.lower() in ("", "nan", "+nan", "-nan"):
             return True
-        return any(_equal(text, one) for one in self.missing)
+        return any(_equal(text, missing) for missing in self.missing)
 
 
 def _equal(text: str, other: str) -> bool:

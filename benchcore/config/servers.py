@@ -148,7 +148,7 @@ class Launch(BaseModel):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        given = [one for one in (self.local, self.kubernetes, self.simulator) if one is not None]
+        given = [way for way in (self.local, self.kubernetes, self.simulator) if way is not None]
         if len(given) != 1:
             raise ValueError("give one of local, kubernetes and simulator")
         return self

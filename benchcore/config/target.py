@@ -132,20 +132,20 @@ class Target(BaseModel):
             whole, mark, own = path.partition("?")
             whole = before.rstrip("/") + whole
             query = own if mark else query
-        elif (found := _ENDPOINT.match(before)) is not None and origin:
-            root = found["root"].rstrip("/")
+        elif (endpoint := _ENDPOINT.match(before)) is not None and origin:
+            root = endpoint["root"].rstrip("/")
             if root.endswith("/v1") and not query:
                 fields = {**given, "base_url": origin + root}
-                return {"endpoint": _named(found["name"]), **fields}
-            whole = f"{root}/{found['name']}"
+                return {"endpoint": _named(endpoint["name"]), **fields}
+            whole = f"{root}/{endpoint['name']}"
         else:
             return given
         if any(not character.isprintable() or character.isspace() for character in whole + query):
             raise ValueError(f"path {path!r} contains white space")
         fields = {**given, "base_url": origin or address}
         fields["path"] = quote(whole, safe=_PATH_CHARACTERS) + _query(query)
-        if (found := _ENDPOINT.match(whole)) is not None:
-            fields.setdefault("endpoint", _named(found["name"]))
+        if (endpoint := _ENDPOINT.match(whole)) is not None:
+            fields.setdefault("endpoint", _named(endpoint["name"]))
         return fields
 
     @field_validator("base_url")
@@ -272,8 +272,8 @@ class Target(BaseModel):
         """Path of the API, before `/chat/completions`, without a slash at its end."""
         if self.path is not None:
             path = self.path.partition("?")[0]
-            found = _ENDPOINT.match(path)
-            return path.rpartition("/")[0] if found is None else found["root"].rstrip("/")
+            endpoint = _ENDPOINT.match(path)
+            return path.rpartition("/")[0] if endpoint is None else endpoint["root"].rstrip("/")
         root = self.root
         return root if self._is_rooted else f"{root}/v1"
 
@@ -298,8 +298,8 @@ class Target(BaseModel):
         if not path.startswith("/v1/"):
             return self.server_root + path
         if self.path is not None and path == PATHS[self.endpoint]:
-            found = _ENDPOINT.match(self.path.partition("?")[0])
-            if found is None or _named(found["name"]) == self.endpoint:
+            endpoint = _ENDPOINT.match(self.path.partition("?")[0])
+            if endpoint is None or _named(endpoint["name"]) == self.endpoint:
                 return self.path
         query = (self.path or self.base_url).partition("?")[2]
         return self.api_root + path.removeprefix("/v1") + _query(query)
@@ -331,16 +331,16 @@ class Target(BaseModel):
     @property
     def credentials(self) -> set[str]:
         """What nothing may show: the key, and the parts of what is secret by its name."""
-        found = header_secrets(self.headers) | field_secrets(self.extra_body)
+        secrets = header_secrets(self.headers) | field_secrets(self.extra_body)
         query = (self.path or self.base_url).partition("?")[2]
-        found |= {
+        secrets |= {
             value
             for name, value in parse_qsl(query)
             if len(value) >= _SHORTEST_SECRET and name.lower() not in _OPEN_PARAMETERS
         }
         if self.api_key is not None:
-            found.add(self.api_key.get_secret_value())
-        return found
+            secrets.add(self.api_key.get_secret_value())
+        return secrets
 
     @property
     def secrets(self) -> set[str]:
@@ -379,5 +379,5 @@ def _query(query: str) -> str:
 
 def _named(path: str) -> Endpoint:
     """Return the endpoint whose path ends so."""
-    found: dict[str, Endpoint] = {"chat/completions": "chat", "responses": "responses"}
-    return found.get(path, "completions")
+    endpoints: dict[str, Endpoint] = {"chat/completions": "chat", "responses": "responses"}
+    return endpoints.get(path, "completions")

@@ -55,10 +55,10 @@ class Tree:
 
     def place(self, keys: Sequence[str | int]) -> Place:
         """Return where a key stands, or the nearest thing around it that stands somewhere."""
-        found = tuple(keys)
-        while found not in self.places:
-            found = found[:-1]
-        return self.places[found]
+        path = tuple(keys)
+        while path not in self.places:
+            path = path[:-1]
+        return self.places[path]
 
     def below(self, *keys: str) -> Tree:
         """Return what a key holds, a mapping; empty where there is none."""
@@ -106,7 +106,7 @@ class Tree:
                 for key, value in mine.items():
                     merged[key] = lay(value, theirs.get(key), (*keys, str(key)))
                 return merged
-            for place in [one for one in places if one[: len(keys)] == keys]:
+            for place in [known for known in places if known[: len(keys)] == keys]:
                 del places[place]
             return mine
 
@@ -142,9 +142,9 @@ class Tree:
 
         def fill(value: Any, keys: Keys) -> Any:
             if isinstance(value, dict):
-                return {key: fill(one, (*keys, str(key))) for key, one in value.items()}
+                return {key: fill(item, (*keys, str(key))) for key, item in value.items()}
             if isinstance(value, list):
-                return [fill(one, (*keys, place)) for place, one in enumerate(value)]
+                return [fill(item, (*keys, place)) for place, item in enumerate(value)]
             if not isinstance(value, str) or "${" not in value:
                 return value
             where = f"{self.place(keys)}: {'.'.join(map(str, keys))}"
@@ -178,12 +178,12 @@ def _value(
             "in api_key_env"
         )
         return match[0]
-    found = environ.get(name)
-    if not found and default is not None:
-        found = default
-    if found is None:
+    text = environ.get(name)
+    if not text and default is not None:
+        text = default
+    if text is None:
         faults.append(
             f"{where}: the variable {name} is not set; set it, or write ${{{name}:-default}}"
         )
         return match[0]
-    return found
+    return text

@@ -81,10 +81,10 @@ class Custom(Task):
         names = self._file.fields.choices
         if names is None:
             return []
-        found = row[names] if isinstance(names, str) else [row[name] for name in names]
-        if not isinstance(found, list) or not 2 <= len(found) <= len(LETTERS):
-            raise ValueError(f"fields.choices: {found!r:.40} is not a list of 2 to 26 choices")
-        return [str(choice) for choice in found]
+        choices = row[names] if isinstance(names, str) else [row[name] for name in names]
+        if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):
+            raise ValueError(f"fields.choices: {choices!r:.40} is not a list of 2 to 26 choices")
+        return [str(choice) for choice in choices]
 
     def _target(self, row: Row, choices: list[str]) -> str:
         value = row[self._file.fields.answer]
@@ -124,12 +124,12 @@ class Custom(Task):
     def judge(self, question: Question, answer: str, config: EvalConfig) -> Judgement:
         """Find the answer and compare it."""
         del config
-        found = self._found(question, answer)
-        if found is None:
+        extracted = self._extracted(question, answer)
+        if extracted is None:
             return NO_ANSWER
-        return Judgement(float(self._is_right(question.target, found)), found)
+        return Judgement(float(self._is_right(question.target, extracted)), extracted)
 
-    def _found(self, question: Question, answer: str) -> str | None:
+    def _extracted(self, question: Question, answer: str) -> str | None:
         extract = self._file.extract
         match extract.kind:
             case "letter":
@@ -153,26 +153,26 @@ class Custom(Task):
         """Return how answers are compared."""
         return self._file.score.kind or _SUITS.get(self._file.extract.kind, "exact")
 
-    def _is_right(self, target: str, found: str) -> bool:
+    def _is_right(self, target: str, extracted: str) -> bool:
         match self._kind():
             case "ignore_case":
-                return found.strip().casefold() == target.strip().casefold()
+                return extracted.strip().casefold() == target.strip().casefold()
             case "number":
-                return _near(found, target, self._file.score.tolerance)
+                return _near(extracted, target, self._file.score.tolerance)
             case "expression":
-                return equal_expressions(target, found)
+                return equal_expressions(target, extracted)
             case "contains":
-                return target.casefold() in found.casefold()
+                return target.casefold() in extracted.casefold()
             case "regex":
-                return re.search(target, found) is not None
-        return found.strip() == target.strip()
+                return re.search(target, extracted) is not None
+        return extracted.strip() == target.strip()
 
 
 def _match(pattern: str, text: str, which: str) -> str | None:
-    found = list(re.finditer(pattern, text))
-    if not found:
+    matches = list(re.finditer(pattern, text))
+    if not matches:
         return None
-    match = found[0] if which == "first" else found[-1]
+    match = matches[0] if which == "first" else matches[-1]
     chosen = match[1] if match.re.groups else match[0]
     return None if chosen is None else str(chosen)
 
@@ -180,20 +180,20 @@ def _match(pattern: str, text: str, which: str) -> str | None:
 def _field(text: str, name: str) -> str | None:
     begin, end = text.find("{"), text.rfind("}")
     try:
-        found = orjson.loads(text[begin : end + 1])
+        parsed = orjson.loads(text[begin : end + 1])
     except orjson.JSONDecodeError:
         return None
-    value = found.get(name) if isinstance(found, dict) else None
+    value = parsed.get(name) if isinstance(parsed, dict) else None
     if value is None:
         return None
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _near(found: str, target: str, tolerance: float) -> bool:
-    if equal_numbers(found, target):
+def _near(extracted: str, target: str, tolerance: float) -> bool:
+    if equal_numbers(extracted, target):
         return True
-    one, other = normal_number(found), normal_number(target)
-    if not tolerance or one is None or other is None:
+    number, other = normal_number(extracted), normal_number(target)
+    if not tolerance or number is None or other is None:
         return False
     wanted = Fraction(other)
-    return abs(Fraction(one) - wanted) <= abs(wanted) * Fraction(tolerance)
+    return abs(Fraction(number) - wanted) <= abs(wanted) * Fraction(tolerance)

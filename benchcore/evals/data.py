@@ -54,16 +54,16 @@ class Rows:
         read = _READERS.get(path.suffix.lower())
         if read is None:
             raise ConfigError(f"{path}: its name does not end in one of {', '.join(SUFFIXES)}")
-        found = read(path, data, columns)
-        if not found:
+        rows = read(path, data, columns)
+        if not rows:
             raise ConfigError(f"{path}: holds no rows")
         if group:
-            found = [{**row, "group": group} for row in found]
-        self.rows += found
+            rows = [{**row, "group": group} for row in rows]
+        self.rows += rows
         fact = {
             "file": path.name,
             "sha256": hashlib.sha256(data).hexdigest(),
-            "rows": len(found),
+            "rows": len(rows),
         }
         self.facts.append(fact)
 
@@ -188,7 +188,7 @@ async def task_rows(task: Task, variant: str, data: str | None) -> Rows:
     folder = None if data is None else _folder(data)
     if data is not None and folder is None:
         path = Path(data)
-        known = [one for one in _known(task, variant) if one.name == path.name]
+        known = [source for source in _known(task, variant) if source.name == path.name]
         rows.add(path, *_shape(known))
         return rows
     await _add(rows, task.sources(variant), folder)
@@ -224,7 +224,7 @@ async def shot_rows(
     else:
         sources = task.shot_sources(variant)
         folder = None if beside is None else _folder(beside)
-        if folder is not None and not all((folder / one.name).is_file() for one in sources):
+        if folder is not None and not all((folder / source.name).is_file() for source in sources):
             folder = None
         await _add(rows, sources, folder)
     rows.rows[:] = task.chosen_shots(rows.rows, count)
@@ -243,7 +243,7 @@ def _shape(sources: Sequence[Source]) -> tuple[tuple[str, ...], str]:
 
 
 async def _add(rows: Rows, sources: Sequence[Source], folder: Path | None) -> None:
-    missing = [one.name for one in sources if folder and not (folder / one.name).is_file()]
+    missing = [source.name for source in sources if folder and not (folder / source.name).is_file()]
     if missing:
         raise ConfigError(f"{folder}: has no {', '.join(missing)}; put it there, or name the file")
     for source in sources:

@@ -63,8 +63,8 @@ def anywhere_expression(text: str) -> str | None:
 
     clean = without_reasoning(text)[-_LONGEST_TEXT:]
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
-    found = parse(clean, parsing_timeout=_seconds()) if not _TOWER.search(clean) else []
-    return str(found[-1])[:_LONGEST] if found and str(found[-1]).strip() else None
+    expressions = parse(clean, parsing_timeout=_seconds()) if not _TOWER.search(clean) else []
+    return str(expressions[-1])[:_LONGEST] if expressions and str(expressions[-1]).strip() else None
 
 
 def _seconds() -> Any:
@@ -74,17 +74,17 @@ def _seconds() -> Any:
 
 def simple_evals_expression(text: str) -> str | None:
     """Return the expression by simple-evals' rule: what follows the first `Answer:`, as it is."""
-    found = _SIMPLE.search(text)
-    return found[1] if found else None
+    match = _SIMPLE.search(text)
+    return match[1] if match else None
 
 
 def _last_box(text: str) -> tuple[str | None, int]:
-    found, place = None, -1
+    content, place = None, -1
     for match in _BOX.finditer(text):
         inner = _balanced(text, match.end())
         if inner is not None and inner.strip():
-            found, place = inner.strip(), match.start()
-    return found, place
+            content, place = inner.strip(), match.start()
+    return content, place
 
 
 def _balanced(text: str, start: int) -> str | None:
@@ -126,8 +126,8 @@ def equal_expressions(target: str, given: str) -> bool:
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     seconds = _seconds()
-    one = parse(f"${target}$", parsing_timeout=seconds)
+    left = parse(f"${target}$", parsing_timeout=seconds)
     # A sentence with the expression somewhere in it is read as such.
     marked = any(mark in given for mark in ("$", "\\(", "\\["))
     other = parse(given if marked else f"${given}$", parsing_timeout=seconds)
-    return bool(one and other and verify(one, other, timeout_seconds=seconds))
+    return bool(left and other and verify(left, other, timeout_seconds=seconds))

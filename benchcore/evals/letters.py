@@ -69,8 +69,8 @@ def first_letter(text: str, letters: str = "ABCD") -> str | None:
     Nothing is normalised: `answer: b` gives `b`, which is not the `B` that it is compared with, and
     `Answer: Because` gives `B`; both as there (`ANSWER_PATTERN_MULTICHOICE` in its `common.py`).
     """
-    found = _first(letters).search(text)
-    return found[1] if found else None
+    match = _first(letters).search(text)
+    return match[1] if match else None
 
 
 @cache
@@ -89,9 +89,9 @@ def plain_letter(text: str) -> str | None:
     for markup in _MARKUP:
         text = text.replace(markup, "")
     for pattern in _plain():
-        found = pattern.search(text)
-        if found:
-            letter = unicodedata.normalize("NFKC", found[1])
+        match = pattern.search(text)
+        if match:
+            letter = unicodedata.normalize("NFKC", match[1])
             return _OTHER_LETTERS.get(letter, letter)
     return None
 
@@ -272,8 +272,8 @@ def _boxed(text: str, letters: str) -> tuple[str | None, int]:
             r"[ ,&/]*(?:and|or)?[ ,]*", text[place : match.start()]
         )
         several = alone is None and _also(letters).match(match[1], named.end() if named else 0)
-        found = (alone or named or match)[1].upper()
-        last, place = (None if beside or several else found), match.end()
+        letter = (alone or named or match)[1].upper()
+        last, place = (None if beside or several else letter), match.end()
     return last, place
 
 
@@ -333,7 +333,7 @@ def choice_text(question: str, choices: Sequence[str]) -> str:
 def judge_letter(answer: str, target: str, letters: str, extraction: Extraction) -> Judgement:
     """Return what an answer by letter is worth."""
     read = first_letter if extraction == "simple-evals" else robust_letter
-    found = read(answer, letters)
-    if found is None:
+    letter = read(answer, letters)
+    if letter is None:
         return NO_ANSWER
-    return Judgement(float(found == target), found)
+    return Judgement(float(letter == target), letter)

@@ -53,8 +53,8 @@ def strict_number(text: str) -> str | None:
 
     The rule of lm-evaluation-harness' `strict-match` for GSM8K.
     """
-    found = _STRICT.search(text)
-    return normal_number(found[1]) if found else None
+    match = _STRICT.search(text)
+    return normal_number(match[1]) if match else None
 
 
 def flexible_number(text: str) -> str | None:
@@ -62,10 +62,10 @@ def flexible_number(text: str) -> str | None:
 
     What lm-evaluation-harness calls `flexible-extract`, with thousands and fractions understood.
     """
-    found = None
+    number = None
     for match in _NUMBER.finditer(_cleaned(text)):
-        found = _value(match) or found
-    return found
+        number = _value(match) or number
+    return number
 
 
 def answer_number(text: str) -> str | None:
@@ -96,9 +96,9 @@ def mgsm_number(text: str, prefix: str) -> str:
         text: of the answer.
         prefix: the word for `Answer` in its language.
     """
-    before, found, after = text.rpartition(prefix)
+    before, marker, after = text.rpartition(prefix)
     del before
-    if not found:
+    if not marker:
         return ""
     numbers = re.findall(r"\d+\.?\d*", after.replace(",", ""))
     return str(numbers[-1]).rstrip(".") if numbers else ""
@@ -121,9 +121,9 @@ def normal_number(text: str) -> str | None:
     return _value(match) if match else None
 
 
-def equal_numbers(one: str, other: str) -> bool:
+def equal_numbers(first: str, other: str) -> bool:
     """Return whether two texts are the same number, exactly; what is no number equals nothing."""
-    left, right = normal_number(one), normal_number(other)
+    left, right = normal_number(first), normal_number(other)
     return left is not None and right is not None and Fraction(left) == Fraction(right)
 
 

@@ -94,10 +94,10 @@ def read_lm_eval(path: Path, task: str | None = None) -> AccuracyReport:
         ConfigError: it is not there, or is not what lm-eval writes.
     """
     if path.is_dir():
-        found = sorted(path.rglob("results_*.json"), key=lambda one: one.name)
-        if not found:
+        files = sorted(path.rglob("results_*.json"), key=lambda file: file.name)
+        if not files:
             raise ConfigError(f"{path}: holds no results of lm-eval")
-        path = found[-1]
+        path = files[-1]
     results = read_json(path)
     try:
         return _report(results, path, task)
@@ -159,15 +159,15 @@ def _samples(path: Path, task: str, metric: str) -> list[Sample]:
     if not beside.is_file():
         return []
     name, _, rule = metric.partition(",")
-    found: list[Sample] = []
+    samples: list[Sample] = []
     for line in beside.read_bytes().splitlines():
         entry = orjson.loads(line)
         if entry.get("filter", rule) != rule or name not in entry:
             continue
         answer = entry["filtered_resps"][0]
-        found.append(
+        samples.append(
             Sample(
-                index=len(found),
+                index=len(samples),
                 question=str(entry["doc_hash"])[:16],
                 repeat=0,
                 group="",
@@ -180,7 +180,7 @@ def _samples(path: Path, task: str, metric: str) -> list[Sample]:
                 prompt_sha256=str(entry["prompt_hash"]),
             )
         )
-    return found
+    return samples
 
 
 VARIABLE: Final = "BENCHCORE_SIMPLE_EVALS"
@@ -279,10 +279,10 @@ def read_simple_evals(path: Path, task: str | None = None) -> AccuracyReport:
         ConfigError: it is not there, or is not what simple-evals writes.
     """
     if path.is_dir():
-        found = sorted(path.glob("simple-evals.json")) or sorted(path.glob("*.json"))
-        if not found:
+        files = sorted(path.glob("simple-evals.json")) or sorted(path.glob("*.json"))
+        if not files:
             raise ConfigError(f"{path}: holds no results of simple-evals")
-        path = found[-1]
+        path = files[-1]
     scores = _page(path.with_suffix(".html"))
     figures: dict[str, float] = {}
     if path.suffix == ".json":
@@ -329,10 +329,12 @@ def read_simple_evals(path: Path, task: str | None = None) -> AccuracyReport:
 
 
 def _figures(path: Path) -> dict[str, float]:
-    found = read_json(path)
-    if not isinstance(found, dict) or not isinstance(found.get("score"), (int, float)):
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("score"), (int, float)):
         raise ConfigError(f"{path}: is not what simple-evals writes: it has no score")
-    return {name: float(value) for name, value in found.items() if isinstance(value, (int, float))}
+    return {
+        name: float(value) for name, value in content.items() if isinstance(value, (int, float))
+    }
 
 
 def _page(path: Path) -> list[float]:

@@ -157,10 +157,10 @@ class Accuracy:
 
     async def _run(self) -> None:
         async with Client(self._target, keep=True) as client:
-            found = await find_model(client)
-            client.target = client.target.model_copy(update={"model": found.model})
+            probed = await find_model(client)
+            client.target = client.target.model_copy(update={"model": probed.model})
             self.report.target = target_facts(client.target, self._kind)
-            self.report.notes += found.notes
+            self.report.notes += probed.notes
             self._on_ready(self.report)
             answered = any(sample.score is not None for sample in self.report.samples)
             sampler = Sampler(client, self._task, self._config, self._take, answered=answered)
@@ -186,9 +186,11 @@ class Accuracy:
 def _over(target: Target) -> dict[str, Any]:
     """Return the settings that the bodies have from `extra_body`, which stands over them."""
     extra = target.extra_body
-    found = {name: extra[name] for name in ("temperature", "top_p") if extra.get(name) is not None}
+    sampling = {
+        name: extra[name] for name in ("temperature", "top_p") if extra.get(name) is not None
+    }
     asked = asked_tokens(extra)
-    return found if asked is None else {**found, "max_tokens": asked}
+    return sampling if asked is None else {**sampling, "max_tokens": asked}
 
 
 def check_score(report: AccuracyReport) -> None:

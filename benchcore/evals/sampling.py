@@ -38,7 +38,7 @@ _TAGS: Final = (
 )
 # A tag in quotation marks or backticks is spoken of, not used.
 _USED: Final = r"(?<![`'\"\u201c\u2018])(?:{})(?![`'\"\u201d\u2019])"
-_OPEN: Final = re.compile(_USED.format("|".join(one for one, _ in _TAGS)), re.IGNORECASE)
+_OPEN: Final = re.compile(_USED.format("|".join(opening for opening, _ in _TAGS)), re.IGNORECASE)
 _CLOSE: Final = re.compile(_USED.format("|".join(other for _, other in _TAGS)), re.IGNORECASE)
 _CHANNEL: Final = re.compile(r"<\|channel\|>\s*(\w+)[^<]*<\|message\|>")
 _CHANNEL_END: Final = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
@@ -58,13 +58,13 @@ def without_reasoning(text: str) -> str:
     """
     channels = list(_CHANNEL.finditer(text))
     if channels:
-        finals = [found for found in channels if found[1] == "final"]
+        finals = [channel for channel in channels if channel[1] == "final"]
         return _CHANNEL_END.split(text[finals[-1].end() :])[0].strip() if finals else ""
     if _BARE_ANALYSIS.match(text):
         return text.rpartition(_BARE_FINAL)[2].strip() if _BARE_FINAL in text else ""
     closed = 0
-    for found in _CLOSE.finditer(text):
-        closed = found.end()
+    for match in _CLOSE.finditer(text):
+        closed = match.end()
     kept = text[closed:]
     for opened in _OPEN.finditer(text, closed):
         before = text[closed : opened.start()]

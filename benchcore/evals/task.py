@@ -74,16 +74,16 @@ def _is_there(path: Path) -> bool:
 
 
 def _keep(source: Source, data: bytes, path: Path, noted: Path) -> None:
-    found = hashlib.sha256(data).hexdigest()
-    if source.sha256 and found != source.sha256:
+    digest = hashlib.sha256(data).hexdigest()
+    if source.sha256 and digest != source.sha256:
         raise ConfigError(
-            f"{source.url}: is not the file that it should be (SHA-256 {found}, not "
+            f"{source.url}: is not the file that it should be (SHA-256 {digest}, not "
             f"{source.sha256}); fetch it yourself and give it with --data if that is right"
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not source.sha256:
-            replace_file(noted, f"{found}\n".encode())
+            replace_file(noted, f"{digest}\n".encode())
         replace_file(path, data)
     except OSError as error:
         raise ConfigError(
@@ -94,15 +94,15 @@ def _keep(source: Source, data: bytes, path: Path, noted: Path) -> None:
 
 def _check(source: Source, path: Path, noted: Path) -> None:
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
         wanted = source.sha256 or noted.read_text().strip()
     except OSError as error:
         raise ConfigError(
             f"{error.filename}: {error.strerror}; remove {path} and it will be fetched again"
         ) from None
-    if found != wanted:
+    if digest != wanted:
         raise ConfigError(
-            f"{path}: has changed (SHA-256 {found}, not {wanted}); remove it and it will be "
+            f"{path}: has changed (SHA-256 {digest}, not {wanted}); remove it and it will be "
             "fetched again"
         )
 

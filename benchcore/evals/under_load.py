@@ -161,7 +161,7 @@ class LoadEval:
         if self.run is None or self.run.folder is None or self._file is None:
             return
         facts = self.questions.describe()
-        found = Eval(
+        scored = Eval(
             schema_version=SCHEMA_VERSION,
             task=facts["task"],
             variant=facts["variant"],
@@ -183,7 +183,7 @@ class LoadEval:
         )
         try:
             self._file.close()
-            replace_file(self.run.folder / ACCURACY, dump(found.to_json()))
+            replace_file(self.run.folder / ACCURACY, dump(scored.to_json()))
         except OSError as error:
             raise ResultsError(
                 f"{self.run.folder}: {ACCURACY} cannot be written ({error.strerror})"

@@ -58,7 +58,9 @@ class PromptFile:
             output_tokens = Length.parse(output_tokens)
         self.output_tokens: Length | None = output_tokens
         self._prompts = _read(self.path)
-        self._distinct = len({orjson.dumps((one.text, one.messages)) for one in self._prompts})
+        self._distinct = len(
+            {orjson.dumps((prompt.text, prompt.messages)) for prompt in self._prompts}
+        )
         self._asked: dict[tuple[str | int, ...], int] = {}
         self._places = list(range(len(self._prompts)))
         if order == "shuffled":
@@ -114,8 +116,8 @@ def _read(path: Path) -> list[Prompt]:
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not line.strip():
             continue
-        found = [f"{path}:{number}: {fault}" for fault in _parse(line, prompts)]
-        faults.extend(found)
+        told = [f"{path}:{number}: {fault}" for fault in _parse(line, prompts)]
+        faults.extend(told)
     if faults:
         shown = faults[:_FAULTS_SHOWN]
         if len(faults) > _FAULTS_SHOWN:

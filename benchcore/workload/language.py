@@ -131,7 +131,7 @@ def _chinese(seed: int) -> Language:
 def _clauses(draws: random.Random) -> Iterator[str]:
     """Draw clauses of five to seven characters, no two the same."""
 
-    def one(words: str) -> str:
+    def pick(words: str) -> str:
         stock = words.split()
         return stock[int(draws.random() * len(stock))]
 
@@ -139,13 +139,13 @@ def _clauses(draws: random.Random) -> Iterator[str]:
     while True:
         kind = int(draws.random() * 4)
         if kind == 0:
-            clause = one(chinese.SCENES) + "\u5f88" + one(chinese.QUALITIES)
+            clause = pick(chinese.SCENES) + "\u5f88" + pick(chinese.QUALITIES)
         elif kind == 1:
-            clause = one(chinese.TIMES) + one(chinese.PEOPLE) + one(chinese.STATES)
+            clause = pick(chinese.TIMES) + pick(chinese.PEOPLE) + pick(chinese.STATES)
         elif kind == 2:
-            clause = one(chinese.PEOPLE) + "\u5728" + one(chinese.PLACES) + one(chinese.STATES)
+            clause = pick(chinese.PEOPLE) + "\u5728" + pick(chinese.PLACES) + pick(chinese.STATES)
         else:
-            clause = one(chinese.PEOPLE) + one(chinese.ACTIONS) + one(chinese.THINGS)
+            clause = pick(chinese.PEOPLE) + pick(chinese.ACTIONS) + pick(chinese.THINGS)
         if clause not in seen:
             seen.add(clause)
             yield clause

@@ -136,12 +136,12 @@ def _load(path: Path, overrides: dict[str, Any], around: tuple[Path, ...]) -> Wo
         where = f"{document.at(('parts', index))}: parts.{index}"
         beside = path.parent / entry
         try:
-            found = beside if beside.suffix in _YAML else _find(entry)
+            file = beside if beside.suffix in _YAML else _find(entry)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
-        if found.resolve() in around:
+        if file.resolve() in around:
             raise ConfigError(f"{where}: {entry} contains this workload itself; take it out")
-        for part in _load(found, overrides, around).parts:
+        for part in _load(file, overrides, around).parts:
             if any(part.name == other.name for other in parts):
                 raise ConfigError(f"{where}: part {part.name!r} appears twice; name it otherwise")
             parts.append(part)
@@ -240,7 +240,7 @@ def _validated(document: Document) -> WorkloadFile:
 
 def _faults(error: ValidationError, document: Document | None) -> list[str]:
     """Return a line for each key at fault, in the order of the file: place, key, what is right."""
-    found: dict[tuple[int, str], list[str]] = {}
+    faults: dict[tuple[int, str], list[str]] = {}
     for fault in error.errors():
         keys: Keys = fault["loc"]
         says = fault["msg"][0].lower() + fault["msg"][1:]
@@ -254,5 +254,5 @@ def _faults(error: ValidationError, document: Document | None) -> list[str]:
             keys = keys[:-1]
         line = document.line(keys) if document is not None else 0
         place = f"{document.path}:{line}: " if document is not None else ""
-        found.setdefault((line, f"{place}{'.'.join(map(str, keys))}"), []).append(says)
-    return [f"{place}: {' or '.join(says)}" for (_, place), says in sorted(found.items())]
+        faults.setdefault((line, f"{place}{'.'.join(map(str, keys))}"), []).append(says)
+    return [f"{place}: {' or '.join(says)}" for (_, place), says in sorted(faults.items())]

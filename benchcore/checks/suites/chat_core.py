@@ -29,8 +29,8 @@ async def object_is_chat_completion(t: Attempt) -> None:
 async def own_id(t: Attempt) -> None:
     """OpenAI API, The chat completion object: a unique identifier."""
     first, second = [await t.chat("Hello", max_tokens=2) for _ in range(2)]
-    one, other = first.at("id", a=str), second.at("id", a=str)
-    t.require(one and one != other, "two answers with ids of their own", [one, other])
+    own, other = first.at("id", a=str), second.at("id", a=str)
+    t.require(own and own != other, "two answers with ids of their own", [own, other])
 
 
 @SUITE.check("created is the time of the answer, in Unix seconds")
@@ -130,7 +130,7 @@ async def turns_are_counted(t: Attempt) -> None:
     ]
     short = await t.chat([last], max_tokens=2)
     long = await t.chat([*history, last], max_tokens=2)
-    counts = [one.usage("prompt_tokens") for one in (short, long)]
+    counts = [answer.usage("prompt_tokens") for answer in (short, long)]
     t.require(counts[1] >= counts[0] + 10, "at least 10 more prompt_tokens", counts)
 
 
@@ -139,9 +139,9 @@ async def content_parts(t: Attempt) -> None:
     """OpenAI API, messages: array of content parts."""
     first, second = "The weather by the sea was mild.", "The harbour was full of ships."
     parts = [{"type": "text", "text": first}, {"type": "text", "text": second}]
-    one = await t.chat([{"role": "user", "content": parts[:1]}], "a list of parts", max_tokens=2)
+    alone = await t.chat([{"role": "user", "content": parts[:1]}], "a list of parts", max_tokens=2)
     both = await t.chat([{"role": "user", "content": parts}], "a list of parts", max_tokens=2)
-    counts = [answer.usage("prompt_tokens") for answer in (one, both)]
+    counts = [answer.usage("prompt_tokens") for answer in (alone, both)]
     t.require(counts[1] >= counts[0] + 4, "the second part to cost tokens too", counts)
 
 

@@ -128,7 +128,7 @@ async def text_offsets(t: Attempt) -> None:
     answer = await t.complete(_PROMPT, "logprobs", logprobs=1, max_tokens=4)
     tokens = answer.at("choices", 0, "logprobs", "tokens", a=list)
     offsets = answer.at("choices", 0, "logprobs", "text_offset", a=list)
-    t.require(all(type(one) is int for one in offsets), "integers", offsets)
+    t.require(all(type(offset) is int for offset in offsets), "integers", offsets)
     begin, wanted = (offsets or [0])[0], []
     for token in tokens:
         wanted.append(begin)

@@ -93,8 +93,8 @@ def _whole(t: Attempt, answer: CheckAnswer) -> dict[str, Any]:
 
 
 def _name(call: dict[str, Any]) -> str:
-    found: str = dig(call, ("function", "name"), str)
-    return found
+    name: str = dig(call, ("function", "name"), str)
+    return name
 
 
 def _one(t: Attempt, answer: CheckAnswer) -> dict[str, Any]:
@@ -217,8 +217,8 @@ async def call_shape(t: Attempt) -> None:
 async def arguments_are_string(t: Attempt) -> None:
     """OpenAI API, The chat completion object: arguments, in JSON format, a string."""
     call = _one(t, await _call(t, TOOL, "What is the weather in London?"))
-    found = dig(call, ("function", "arguments"), None)
-    t.require(isinstance(found, str), "a string", shown(found))
+    arguments = dig(call, ("function", "arguments"), None)
+    t.require(isinstance(arguments, str), "a string", shown(arguments))
 
 
 @SUITE.check("arguments are valid against the tool's schema", needs=_NEEDS)
@@ -340,8 +340,8 @@ async def streamed_equals_plain(t: Attempt) -> None:
         t.skip(_CUT)
     stream = await _stream(t, ask)
     wanted = [(_name(call), call["function"].get("arguments")) for call in plain.calls()]
-    found = [("".join(call.names[:1]), call.arguments) for call in stream.tool_calls()]
-    t.require(found == wanted, shown(wanted), shown(found))
+    streamed = [("".join(call.names[:1]), call.arguments) for call in stream.tool_calls()]
+    t.require(streamed == wanted, shown(wanted), shown(streamed))
 
 
 def _result_turns(content: str) -> list[dict[str, Any]]:

@@ -78,7 +78,7 @@ async def alone_and_among(t: Attempt) -> None:
     alone = [(await t.chat(ask, max_tokens=4)).text() for ask in asks]
     among = await asyncio.gather(*(t.chat(ask, max_tokens=4) for ask in asks))
     texts = [answer.text() for answer in among]
-    same = sum(1 for one, other in zip(alone, texts, strict=True) if one == other)
+    same = sum(1 for text, other in zip(alone, texts, strict=True) if text == other)
     t.prefer(
         same == len(asks),
         f"the same answers: {shown(alone)}",
@@ -97,10 +97,10 @@ def _long(t: Attempt) -> dict[str, Any]:
 
 async def _running(t: Attempt) -> float:
     answer = t.accepted(await t.get("/metrics"))
-    found = _RUNNING.findall(answer.body)
-    if not found:
+    counts = _RUNNING.findall(answer.body)
+    if not counts:
         t.skip("/metrics does not say how many requests are running")
-    return sum(float(value) for value in found)
+    return sum(float(value) for value in counts)
 
 
 async def _at_rest(t: Attempt) -> float:

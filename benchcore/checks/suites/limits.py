@@ -37,10 +37,10 @@ async def _burst(t: Attempt) -> list[CheckAnswer]:
     count = t.subject.burst
     body = t.chat_body("Count from 1 to 200.", max_tokens=64)
     await t.subject.pace.turn()
-    found = await asyncio.gather(*(t.at_once(CHAT, body) for _ in range(count)))
+    answers = await asyncio.gather(*(t.at_once(CHAT, body) for _ in range(count)))
     # What comes next waits for as long as the server asked: the burst was ours.
-    t.subject.pace.after_burst(answer.record for answer in _refused(found))
-    return found
+    t.subject.pace.after_burst(answer.record for answer in _refused(answers))
+    return answers
 
 
 def _refused(answers: list[CheckAnswer]) -> list[CheckAnswer]:

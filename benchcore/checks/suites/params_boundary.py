@@ -75,33 +75,33 @@ _RANGES: Final = (
 )
 
 
-async def _ask(t: Attempt, one: _Range, value: Any) -> CheckAnswer:
-    fields = {"max_tokens": 4, **one.beside, one.name: value}
-    if one.completions:
+async def _ask(t: Attempt, parameter: _Range, value: Any) -> CheckAnswer:
+    fields = {"max_tokens": 4, **parameter.beside, parameter.name: value}
+    if parameter.completions:
         return await t.post(COMPLETIONS, t.completion_body(_ASK, **fields))
     return await t.post(CHAT, t.chat_body(_ASK, **fields))
 
 
-def _accepts(one: _Range) -> Body:
+def _accepts(parameter: _Range) -> Body:
     async def body(t: Attempt) -> None:
-        for value in one.good:
-            t.accepted(await _ask(t, one, value), one.name)
+        for value in parameter.good:
+            t.accepted(await _ask(t, parameter, value), parameter.name)
 
     return body
 
 
-def _refuses(one: _Range) -> Body:
+def _refuses(parameter: _Range) -> Body:
     async def body(t: Attempt) -> None:
-        for value in one.bad:
-            t.refused(await _ask(t, one, value), f"{one.name} {value}")
+        for value in parameter.bad:
+            t.refused(await _ask(t, parameter, value), f"{parameter.name} {value}")
         await t.healthy()
 
     return body
 
 
-def _refuses_type(one: _Range) -> Body:
+def _refuses_type(parameter: _Range) -> Body:
     async def body(t: Attempt) -> None:
-        t.refused(await _ask(t, one, "much"), f'{one.name} "much"')
+        t.refused(await _ask(t, parameter, "much"), f'{parameter.name} "much"')
 
     return body
 

@@ -20,8 +20,8 @@ _ROOM: Final = 2000
 
 
 def _reasoning(t: Attempt, answer: CheckAnswer) -> str:
-    found = [answer.message().get(key) for key in t.subject.reasoning_keys]
-    return "".join(text for text in found[:] if isinstance(text, str) and text)
+    texts = [answer.message().get(key) for key in t.subject.reasoning_keys]
+    return "".join(text for text in texts[:] if isinstance(text, str) and text)
 
 
 @SUITE.check("the message has reasoning of its own, not empty", needs=_NEEDS)

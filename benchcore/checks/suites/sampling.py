@@ -184,8 +184,8 @@ async def stop_token_ids(t: Attempt) -> None:
 async def _ids(t: Attempt, text: str) -> list[int]:
     body = {"model": t.subject.model, "prompt": text, "content": text, "add_special_tokens": False}
     answer = t.accepted(await t.post("/tokenize", body), "/tokenize")
-    found: list[int] = answer.at("tokens", a=list)
-    return found
+    ids: list[int] = answer.at("tokens", a=list)
+    return ids
 
 
 @SUITE.check("temperature 0 gives the same answer twice")
@@ -262,7 +262,7 @@ async def logit_bias_bans(t: Attempt) -> None:
     free = (await t.chat(_STORY, max_tokens=8)).text()
     word = " " + free.split()[1] if len(free.split()) > 1 else free
     ids = await _ids(t, word)
-    bias = {str(one): -100 for one in ids}
+    bias = {str(token): -100 for token in ids}
     answer = await t.chat(_STORY, "logit_bias", logit_bias=bias, max_tokens=8)
     t.require(answer.text() != free, "another answer than without the ban", answer.text())
 
@@ -349,19 +349,21 @@ async def logprobs_streamed(t: Attempt) -> None:
     fields = {**_LOGPROBS, "top_logprobs": 2}
     plain = await t.chat(_STORY, "logprobs", **fields)
     stream = await t.stream_chat(_STORY, "logprobs", **fields)
-    wanted = [dig(one, ("token",), str) for one in plain.at("choices", 0, "logprobs", "content")]
-    found = [
-        dig(one, ("token",), str)
+    wanted = [
+        dig(token, ("token",), str) for token in plain.at("choices", 0, "logprobs", "content")
+    ]
+    streamed = [
+        dig(token, ("token",), str)
         for piece in stream.of(0)
         if piece.get("logprobs")
-        for one in dig(piece, ("logprobs", "content"), (list, type(None))) or []
+        for token in dig(piece, ("logprobs", "content"), (list, type(None))) or []
     ]
-    t.require(found == wanted, shown(wanted), shown(found))
+    t.require(streamed == wanted, shown(wanted), shown(streamed))
 
 
 @SUITE.check("without logprobs none come")
 async def logprobs_absent(t: Attempt) -> None:
     """OpenAI API, The chat completion object: logprobs is null unless asked for."""
     answer = await t.chat("Hello", max_tokens=4)
-    found = answer.find("choices", 0, "logprobs")
-    t.require(not found, "null", shown(found))
+    logprobs = answer.find("choices", 0, "logprobs")
+    t.require(not logprobs, "null", shown(logprobs))

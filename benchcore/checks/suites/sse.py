@@ -72,8 +72,8 @@ async def one_done(t: Attempt) -> None:
 async def done_is_last(t: Attempt) -> None:
     """OpenAI API, stream: terminated by a data: [DONE] message."""
     stream = await _stream(t)
-    found = [event.data.strip() for event in stream.events]
-    after = found[found.index(DONE) + 1 :] if DONE in found else []
+    events = [event.data.strip() for event in stream.events]
+    after = events[events.index(DONE) + 1 :] if DONE in events else []
     t.require(not after, "nothing behind [DONE]", repr(after[:3]))
 
 
@@ -108,7 +108,7 @@ async def object_is_chunk(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object."""
     stream = await _stream(t)
     wrong = [chunk.get("object") for chunk in stream.chunks]
-    wrong = [one for one in wrong if one != "chat.completion.chunk"]
+    wrong = [kind for kind in wrong if kind != "chat.completion.chunk"]
     t.require(not wrong, "chat.completion.chunk", wrong[:3])
 
 

@@ -62,8 +62,8 @@ async def stream_equals_plain(t: Attempt) -> None:
     plain = await t.chat(_ASK, max_tokens=12)
     stream = await t.stream_chat(_ASK, **_STREAM)
     wanted = [plain.usage(name) for name in ("prompt_tokens", "completion_tokens")]
-    found = [stream.usage(name) for name in ("prompt_tokens", "completion_tokens")]
-    t.require(found == wanted, shown(wanted), shown(found))
+    streamed = [stream.usage(name) for name in ("prompt_tokens", "completion_tokens")]
+    t.require(streamed == wanted, shown(wanted), shown(streamed))
 
 
 @SUITE.check("prompt_tokens grow with the prompt")

@@ -65,12 +65,12 @@ class Gsm8k(Task):
         """Compare the number, found flexibly and strictly."""
         del config
         strict = strict_number(answer)
-        found = answer_number(answer)
-        if found is None:
+        number = answer_number(answer)
+        if number is None:
             return NO_ANSWER
-        right = equal_numbers(found, question.target)
+        right = equal_numbers(number, question.target)
         details = {"strict": strict is not None and equal_numbers(strict, question.target)}
-        return Judgement(float(right), found, details={**details, "flexible": right})
+        return Judgement(float(right), number, details={**details, "flexible": right})
 
     def figures(self, samples: Sequence[Sample]) -> dict[str, float]:
         """Return the score by each extraction."""

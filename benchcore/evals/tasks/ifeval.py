@@ -49,11 +49,11 @@ class IfEval(Task):
         unknown = [name for name in names if name not in INSTRUCTIONS]
         if unknown:
             raise ValueError(f"instruction {unknown[0]!r} is unknown")
-        given = [{k: v for k, v in one.items() if v is not None} for one in row["kwargs"]]
+        given = [{k: v for k, v in kwargs.items() if v is not None} for kwargs in row["kwargs"]]
         if len(given) != len(names):
             raise ValueError(f"{len(names)} instructions and {len(given)} kwargs")
-        for name, one in zip(names, given, strict=True):
-            followed(name, one, str(row["prompt"]), "")  # tells now what its values lack
+        for name, kwargs in zip(names, given, strict=True):
+            followed(name, kwargs, str(row["prompt"]), "")  # tells now what its values lack
         facts = {"instructions": names, "_kwargs": given}
         if "key" in row:
             facts["id"] = row["key"]
@@ -78,15 +78,15 @@ class IfEval(Task):
 
     def figures(self, samples: Sequence[Sample]) -> dict[str, float]:
         """Return the four figures of the paper; what has no answer followed nothing."""
-        found: dict[str, float] = {}
+        shares: dict[str, float] = {}
         done = [sample for sample in samples if sample.score is not None]
         for name in ("strict", "loose"):
             said = [_of(sample, name) for sample in done]
-            checks = [one for some in said for one in some]
+            checks = [is_followed for some in said for is_followed in some]
             if said:
-                found[f"prompt_{name}"] = sum(map(all, said)) / len(said)
-                found[f"instruction_{name}"] = sum(checks) / len(checks)
-        return found
+                shares[f"prompt_{name}"] = sum(map(all, said)) / len(said)
+                shares[f"instruction_{name}"] = sum(checks) / len(checks)
+        return shares
 
 
 def _of(sample: Sample, name: str) -> list[bool]:

@@ -79,12 +79,12 @@ class Math500(Task):
         """Compare the expressions."""
         simple = config.extraction == "simple-evals"
         if simple:
-            found = simple_evals_expression(answer)
+            expression = simple_evals_expression(answer)
         else:
-            found = final_expression(answer) or anywhere_expression(answer)
-        if found is None:
+            expression = final_expression(answer) or anywhere_expression(answer)
+        if expression is None:
             return NO_ANSWER
-        return Judgement(float(equal_expressions(question.target, found)), found)
+        return Judgement(float(equal_expressions(question.target, expression)), expression)
 
 
 def _target(row: Row) -> str:

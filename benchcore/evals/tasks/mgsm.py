@@ -25,8 +25,8 @@ _LATIN: Final = frozenset({"de", "en", "es", "fr", "sw"})
 @cache
 def _languages() -> dict[str, dict[str, str]]:
     text = resources.files(__package__).joinpath("mgsm.yaml").read_text(encoding="utf-8")
-    found: dict[str, dict[str, str]] = yaml.safe_load(text)
-    return found
+    languages: dict[str, dict[str, str]] = yaml.safe_load(text)
+    return languages
 
 
 class Mgsm(Task):
@@ -100,10 +100,10 @@ class Mgsm(Task):
     def judge(self, question: Question, answer: str, config: EvalConfig) -> Judgement:
         """Compare the number."""
         if config.extraction == "simple-evals":
-            found = mgsm_number(answer, _languages()[question.group]["prefix"])
-            if not found:
+            written = mgsm_number(answer, _languages()[question.group]["prefix"])
+            if not written:
                 return NO_ANSWER
-            return Judgement(float(mgsm_equal(question.target, found)), found)
+            return Judgement(float(mgsm_equal(question.target, written)), written)
         number = answer_number(answer)
         if number is None:
             return NO_ANSWER
@@ -111,7 +111,7 @@ class Mgsm(Task):
 
     def figures(self, samples: Sequence[Sample]) -> dict[str, float]:
         """Return the scores of the languages in Latin letters, and of the others."""
-        found = {}
+        shares = {}
         for name, latin in (("latin", True), ("non_latin", False)):
             scores = [
                 sample.score
@@ -119,5 +119,5 @@ class Mgsm(Task):
                 if sample.score is not None and (sample.group in _LATIN) is latin
             ]
             if scores:
-                found[name] = sum(scores) / len(scores)
-        return found
+                shares[name] = sum(scores) / len(scores)
+        return shares

@@ -57,10 +57,10 @@ class Mmlu(Task):
     def judge(self, question: Question, answer: str, config: EvalConfig) -> Judgement:
         """Compare the letter; simple-evals' rule for MMLU drops markup first, that of GPQA not."""
         if config.extraction == "simple-evals":
-            found = plain_letter(answer)
-            if found is None:
+            letter = plain_letter(answer)
+            if letter is None:
                 return NO_ANSWER
-            return Judgement(float(found == question.target), found)
+            return Judgement(float(letter == question.target), letter)
         return judge_letter(answer, question.target, "ABCD", config.extraction)
 
 

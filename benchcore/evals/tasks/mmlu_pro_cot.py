@@ -80,12 +80,12 @@ class MmluProCot(MmluPro):
         fields: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in rows:
             fields[self.group(row)].append(row)
-        for field, found in fields.items():
-            if len(found) < count:
+        for field, shots in fields.items():
+            if len(shots) < count:
                 raise ConfigError(
-                    f"--few-shot {count}: there are {len(found)} solved questions of {field!r}"
+                    f"--few-shot {count}: there are {len(shots)} solved questions of {field!r}"
                 )
-        return [row for found in fields.values() for row in found[:count]]
+        return [row for shots in fields.values() for row in shots[:count]]
 
     def shown(
         self, text: str, row: Row, shots: Sequence[Row]
@@ -106,13 +106,13 @@ class MmluProCot(MmluPro):
     def judge(self, question: Question, answer: str, config: EvalConfig) -> Judgement:
         """Compare the letter that the published rule finds."""
         del config
-        found = published_letter(without_reasoning(answer))
-        right = found == question.target
-        if found is None:
+        letter = published_letter(without_reasoning(answer))
+        right = letter == question.target
+        if letter is None:
             guess = random.Random(_SEED).randint(0, question.facts["choices"] - 1)
             details = {"published": LETTERS[guess] == question.target}
             return Judgement(0.0, answered=False, details=details)
-        return Judgement(float(right), found, details={"published": right})
+        return Judgement(float(right), letter, details={"published": right})
 
     def figures(self, samples: Sequence[Sample]) -> dict[str, float]:
         """Return the score in which an answer without a letter is a guess."""
