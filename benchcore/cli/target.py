@@ -260,13 +260,15 @@ def warnings(target: Target) -> list[str]:
 
     lines = []
     if target.api_key is not None and not target.tls and not target.is_loopback:
-        lines.append(f"the key goes to {target.host} in clear: the address is plain http")
+        lines.append(f"the key goes to {target.host} unencrypted: the address is plain http")
     try:
         public = ipaddress.ip_address(target.host).is_global
     except ValueError:
         public = "." in target.host and not target.host.endswith((".local", ".internal", ".lan"))
     if public and not target.is_loopback:
-        lines.append(f"{target.host} may be a public address: a load there costs money, or harms")
+        lines.append(
+            f"{target.host} may be a public address: a load there may cost money or do harm"
+        )
     if target.tls and not target.verify:
         lines.append("--insecure: the server's certificate is not checked; anyone may answer")
     return lines

@@ -193,7 +193,7 @@ async def _clean(given: dict[str, Any]) -> int:
     )
     if leftovers.unread:
         many = f" and {len(leftovers.unread) - 1} other kinds" if len(leftovers.unread) > 1 else ""
-        hint = "" if given["namespace"] else "; --namespace looks into one alone"
+        hint = "" if given["namespace"] else "; --namespace looks in only one"
         click.echo(f"warning: not looked at: {leftovers.unread[0]}{many}{hint}", err=True)
     ours = [leftover for leftover in leftovers.objects if not leftover.owned]
     if given["as_json"]:
