@@ -57,9 +57,12 @@ ORDER = (
 
 def installed_suites() -> dict[str, Suite]:
     """Return every suite that is installed, by the entry points' names."""
-    found = _SUITES.points()
-    names = [*(name for name in ORDER if name in found), *sorted(set(found) - set(ORDER))]
-    return {name: _SUITES.load(name) for name in names}
+    found = _SUITES.load_all()
+    return {name: found[name] for name in sorted(found, key=_place)}
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (ORDER.index(name) if name in ORDER else len(ORDER)), name
 
 
 def select(
