@@ -40,12 +40,15 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 climb: $(VENV)/.run
 	$(BIN)/benchcore climb --sim --concurrency 1,8,64
 
+# Workers and hundreds of processes would compile the same modules again and again.
+test test-full: export PYTHONDONTWRITEBYTECODE =
+
 test: $(VENV)/.dev
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 test-full: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 -m ''
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

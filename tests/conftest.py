@@ -84,8 +84,11 @@ def simulator_with():
         process.stop()
 
 
-# The others start processes of their own, or wait for signals.
-HERE = {"check", "climb", "compare", "eval", "gate", "history", "import", "push", "report"}
+# The others serve, or hold a server up, until a signal comes.
+HERE = {
+    *("baseline", "check", "clean", "climb", "compare", "doctor", "eval", "gate", "history"),
+    *("import", "new", "plan", "prune", "push", "report", "run", "run-matrix", "undeploy"),
+}
 
 
 def _in_a_loop():

@@ -70,16 +70,23 @@ class Limiter:
     Args:
         per_second: how many.
         headers: of a refusal.
+        clock: seconds that pass.
     """
 
-    def __init__(self, per_second: int, headers: dict[str, str]) -> None:
+    def __init__(
+        self,
+        per_second: int,
+        headers: dict[str, str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._per_second = per_second
+        self._clock = clock
         self._headers = headers
         self._passed: deque[float] = deque()
         self.passed = self.refused = 0
 
     def __call__(self, _request: web.Request, _body: bytes) -> web.Response | None:
-        now = time.monotonic()
+        now = self._clock()
         while self._passed and now - self._passed[0] >= 1.0:
             self._passed.popleft()
         if len(self._passed) < self._per_second:

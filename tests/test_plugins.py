@@ -34,6 +34,8 @@ def test_points_are_sorted_and_loaded_by_name(offered):
     offered(second="math:tau", first="math:pi")
     assert list(GROUP.points()) == ["first", "second"]
     assert GROUP.load("first") == pytest.approx(3.14159, abs=1e-5)
+    assert list(GROUP.load_all()) == ["first", "second"]
+    assert GROUP.load_all()["second"] == pytest.approx(6.28318, abs=1e-5)
 
 
 def test_a_name_that_nobody_offers_is_told_the_nearest(offered):
@@ -66,6 +68,9 @@ def test_what_cannot_be_loaded_is_told_with_its_reason(offered, value, said):
     offered(first=value)
     with pytest.raises(ConfigError) as told:
         GROUP.load("first")
+    with pytest.raises(ConfigError) as of_all:
+        GROUP.load_all()
+    assert str(of_all.value) == str(told.value)
     assert str(told.value) == (
         f"thing first of {value}: cannot be loaded: {said}; repair or uninstall it"
     )

@@ -68,12 +68,22 @@ class Group:
         points = self.points()
         if name not in points:
             raise ConfigError(f"{self.what} {name!r} is unknown; {nearest(name, points)}{hint}")
-        point = points[name]
+        return self._loaded(points[name])
+
+    def load_all(self) -> dict[str, Any]:
+        """Return what every entry point names, by its name, sorted.
+
+        Raises:
+            ConfigError: one cannot be loaded, or two packages offer different things as one name.
+        """
+        return {name: self._loaded(point) for name, point in self.points().items()}
+
+    def _loaded(self, point: EntryPoint) -> Any:
         try:
             return point.load()
         except Exception as error:  # the code is somebody else's and raises anything
             said = " ".join(f"{type(error).__name__}: {error}".split())
             raise ConfigError(
-                f"{self.what} {name} of {point.value}: cannot be loaded: {said}; "
+                f"{self.what} {point.name} of {point.value}: cannot be loaded: {said}; "
                 "repair or uninstall it"
             ) from error

@@ -57,9 +57,12 @@ ORDER = (
 
 def installed_suites() -> dict[str, Suite]:
     """Return every suite that is installed, by the entry points' names."""
-    points = _SUITES.points()
-    names = [*(name for name in ORDER if name in points), *sorted(set(points) - set(ORDER))]
-    return {name: _SUITES.load(name) for name in names}
+    suites = _SUITES.load_all()
+    return {name: suites[name] for name in sorted(suites, key=_place)}
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (ORDER.index(name) if name in ORDER else len(ORDER)), name
 
 
 def select(

@@ -57,20 +57,17 @@ def installed_stages() -> dict[str, Any]:
         ConfigError: one cannot be loaded or is no stage, or two have one name.
     """
     points = STAGES.points()
-    found = {name: _loaded(name, point.value) for name, point in points.items()}
+    found = STAGES.load_all()
+    for name, stage in found.items():
+        fault = _loading_fault(stage, name)
+        if fault:
+            value = points[name].value
+            raise ConfigError(f"stage {name} of {value}: {fault}; mend or uninstall it")
 
     def place(name: str) -> tuple[int, bool, str]:
         return found[name].phase.place, not points[name].value.startswith("benchcore."), name
 
     return {name: found[name] for name in sorted(found, key=place)}
-
-
-def _loaded(name: str, value: str) -> Any:
-    stage = STAGES.load(name)
-    fault = _loading_fault(stage, name)
-    if fault:
-        raise ConfigError(f"stage {name} of {value}: {fault}; repair or uninstall it")
-    return stage
 
 
 def _loading_fault(stage: Any, name: str) -> str:

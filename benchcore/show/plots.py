@@ -93,11 +93,7 @@ def _percentiles(folder: RunFolder, metric: str) -> Plot | None:
         hdr = found.get(f"{name}/{metric}")
         if hdr is None or not hdr.total_count:
             continue
-        # The tail by nines: 0, 90, 99, 99.9 %, up to where one sample is left.
-        most = max(1.0, math.log10(hdr.total_count))
-        nines = np.linspace(0, most, 120)
-        values = [hdr.get_value_at_percentile(100 * (1 - 10**-nine)) / 1e6 for nine in nines]
-        axes.plot(nines, values, label=level.name, **line_style(place))
+        axes.plot(*_tail(hdr), label=level.name, **line_style(place))
         drawn += 1
     if not drawn:
         return None
@@ -105,6 +101,17 @@ def _percentiles(folder: RunFolder, metric: str) -> Plot | None:
     found_title = LATENCIES[metric]
     words = f"Percentiles of the {found_title.long} by level"
     return Plot(f"percentiles-{metric}", found_title.full, words, figure)
+
+
+def _tail(hdr: Any) -> tuple[np.ndarray, list[float]]:
+    """Return the percentiles of a histogram by nines, and their milliseconds.
+
+    The nines are 0, 1, 2 for 0, 90, 99 %, up to where one sample is left.
+    """
+    nines = np.linspace(0, max(1.0, math.log10(hdr.total_count)), 120)
+    percentiles = (100 * (1 - 10**-nines)).tolist()
+    values = hdr.get_percentile_to_value_dict(percentiles)
+    return nines, [values[one] / 1e6 for one in percentiles]
 
 
 def histograms(folder: RunFolder) -> dict[str, Any]:
@@ -319,10 +326,7 @@ def overlay(folders: list[RunFolder], metric: str) -> list[Plot]:
                 hdr = one.get(tag)
                 if hdr is None or not hdr.total_count:
                     continue
-                nines = np.linspace(0, max(1.0, math.log10(hdr.total_count)), 120)
-                values = [hdr.get_value_at_percentile(100 * (1 - 10**-nine)) for nine in nines]
-                milliseconds = [value / 1e6 for value in values]
-                axes.plot(nines, milliseconds, label=folder.name, **line_style(place))
+                axes.plot(*_tail(hdr), label=folder.name, **line_style(place))
             by_nines(axes)
             level = tag.partition("/")[0]
             words = f"Percentiles of {title(metric)} at {level}"

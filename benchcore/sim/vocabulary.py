@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 VOCABULARY_SIZE: Final = 131_072
@@ -32,8 +32,12 @@ def pieces(text: str) -> list[str]:
 
 def token_ids(tokens: list[str]) -> list[int]:
     """Numbers tokens; the same in every process, unlike ``hash()``."""
-    crc32 = zlib.crc32
-    return [crc32(token.encode("utf-8", "surrogatepass")) % VOCABULARY_SIZE for token in tokens]
+    return list(map(_token_id, tokens))
+
+
+@lru_cache(maxsize=2**14)  # texts are made of few words
+def _token_id(token: str) -> int:
+    return zlib.crc32(token.encode("utf-8", "surrogatepass")) % VOCABULARY_SIZE
 
 
 def mostly_ideographs(text: str) -> bool:

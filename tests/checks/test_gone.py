@@ -10,6 +10,7 @@ from aiohttp import web
 
 from benchcore import Client, SimOptions, SimProfile, Target
 from benchcore.base.errors import BenchcoreError, TargetError
+from benchcore.checks import run
 from benchcore.checks.answers import CheckFailedError
 from benchcore.checks.attempt import Attempt
 from benchcore.checks.catalogue import installed_suites, select
@@ -45,6 +46,12 @@ def machine(base_url, *, model=None, on_result=lambda result: None, **fields):
     checks = select([suites["smoke"], suites["errors"]])
     config = FunctionalConfig.model_validate({"seconds": 300, "burst": 40, **fields})
     return Functional(Target(base_url, model=model), checks, config, on_result=on_result)
+
+
+@pytest.fixture(autouse=True)
+def looks_at_once(monkeypatch):
+    """Whether a server is there is asked as often as ever, without the seconds between."""
+    monkeypatch.setattr(run, "_LOOK_SECONDS", 0.01)
 
 
 @pytest.mark.parametrize("status", [500, 502])

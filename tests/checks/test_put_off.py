@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from aiohttp import web
 
 from benchcore import Target
 from benchcore.base.errors import TargetError, VerdictError
+from benchcore.checks import run
 from benchcore.checks import subject as pace
 from benchcore.checks.catalogue import installed_suites, select
 from benchcore.checks.run import Functional, check_verdicts
+from benchcore.checks.subject import Pace, Subject
 from benchcore.runs.checks import CheckResult, FunctionalReport, Verdict
 from benchcore.sim.app import start
 from tests.checks.conftest import EXPIRED, KEY, config, options
 from tests.proxy import Limiter, proxied
 
 CASES = ("smoke.*", "errors.*", "usage.*", "sse.one_done", "sse.content_type", "auth.*")
+
+
+class Clock:
+    """Seconds that pass only while somebody waits, and then at once."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def now(self):
+        return self.seconds
+
+    async def sleep(self, seconds):
+        until = self.seconds + seconds
+        await asyncio.sleep(0)
+        self.seconds = max(self.seconds, until)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock that checks keep their pace by."""
+    clock = Clock()
+
+    def subject(*args, **fields):
+        return Subject(*args, pace=Pace(clock.now, clock.sleep), **fields)
+
+    monkeypatch.setattr(run, "Subject", subject)
+    return clock
 
 
 def nothing(_request, _body):
@@ -33,12 +64,15 @@ async def verdicts(url, **fields):
 
 @pytest.mark.parametrize("headers", [{}, {"Retry-After": "1"}], ids=["bare", "retry_after"])
 @pytest.mark.parametrize("breaks", [(), ("sse.one_done",)], ids=["well", "broken"])
-async def test_behind_a_limiter_of_8_a_second_the_verdicts_are_those_without_it(headers, breaks):
+async def test_behind_a_limiter_of_8_a_second_the_verdicts_are_those_without_it(
+    clock, headers, breaks
+):
     runner, upstream = await start(options(*breaks))
-    limiter = Limiter(8, headers)
+    limiter = Limiter(8, headers, clock.now)
     try:
         async with proxied(upstream, nothing) as url:
             free = await verdicts(url)
+        assert clock.seconds == 0
         async with proxied(upstream, limiter) as url:
             limited = await verdicts(url)
     finally:
@@ -46,6 +80,7 @@ async def test_behind_a_limiter_of_8_a_second_the_verdicts_are_those_without_it(
     assert limited == free
     assert limiter.refused > 0
     assert limiter.passed > 20
+    assert clock.seconds >= limiter.passed / 8 - 1
     judged = {verdict for verdict, _, _ in free.values()}
     assert judged & {Verdict.PASS, Verdict.FAIL} == (
         {Verdict.PASS, Verdict.FAIL} if breaks else {Verdict.PASS}

@@ -103,14 +103,14 @@ def test_a_dry_run_says_how_long_each_level_and_all_of_them_take(capsys):
     assert json.loads(capsys.readouterr().out)["at_most_seconds"] is None
 
 
-def test_quiet_still_says_where_the_results_are(tmp_path, simulator, capsys):
-    where = ["--base-url", simulator.base_url, "--output", str(tmp_path), "--quiet"]
-    load = ["--concurrency", "1", "--requests", "3", "--idle", "0s"]
-    load += ["--input-tokens", "16", "--output-tokens", "4"]
-    assert run(["climb", *where, *load]) == 0
-    told = capsys.readouterr().err.splitlines()
-    (folder,) = tmp_path.iterdir()
-    assert told == [f"results are in {folder}"]
+def test_quiet_still_says_where_the_results_are(tmp_path, simulator, benchcore):
+    done = benchcore.measure(
+        *("climb", "--base-url", simulator.base_url, "--quiet", "--idle", "0s"),
+        *("--concurrency", "1", "--requests", "3", "--input-tokens", "16", "--output-tokens", "4"),
+    )
+    assert done.returncode == 0
+    (folder,) = (tmp_path / "results").iterdir()
+    assert done.stderr == f"results are in results/{folder.name}\n"
 
 
 def prints_json(command):

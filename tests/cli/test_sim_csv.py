@@ -145,7 +145,11 @@ def test_a_file_is_written_whole_and_nothing_is_served(tmp_path):
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
-        (["/nowhere/at/all.csv"], 1, "--csv /nowhere/at/all.csv: No such file or directory; name"),
+        (
+            ["/nowhere/at/all.csv", "--csv-levels", "c1"],
+            1,
+            "--csv /nowhere/at/all.csv: No such file or directory; name",
+        ),
         (["--csv-levels", "c8,c2"], 2, "--csv-levels: 8,2 does not climb; did you mean 2,8?"),
         (["--csv-levels", "c1.5"], 2, "--csv-levels: 'c1.5' is not a level; give levels such"),
         (["--csv-levels", "rnan"], 2, "--csv-levels: 'rnan' is not a level"),

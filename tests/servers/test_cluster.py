@@ -1,11 +1,12 @@
 import asyncio
+from contextlib import suppress
 
 import pytest
 from aiohttp import web
 
 from benchcore.base.errors import ConfigError, TargetError
 from benchcore.config.servers import KubernetesLaunch
-from benchcore.servers.kubernetes.address import Endpoint, base_url, node_address
+from benchcore.servers.kubernetes.address import Endpoint, PortForward, base_url, node_address
 from benchcore.servers.kubernetes.cluster import BACKOFF, ApiAnswer, Cluster
 from benchcore.servers.kubernetes.pods import PodLogs, log_file
 from benchcore.servers.kubernetes.resources import (
@@ -209,6 +210,26 @@ async def test_a_log_that_must_not_be_read_is_noted(cluster, api, tmp_path):
     await logs.close()
     (note,) = notes
     assert note.startswith("the log of p/c is not followed: cluster ")
+
+
+async def test_a_tunnel_closes_silently_with_a_connection_open(cluster, api, caplog):
+    async def greet(reader, writer):
+        writer.write(b"hello")
+        with suppress(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+    target = await asyncio.start_server(greet, "127.0.0.1", 0)
+    api.ports["p"] = target.sockets[0].getsockname()
+    failures = []
+    tunnel = PortForward(cluster, [("bench", "p", 80)], failed=failures.append)
+    reader, writer = await asyncio.open_connection("127.0.0.1", await tunnel.start())
+    assert await reader.readexactly(5) == b"hello"
+    await tunnel.close()
+    assert await reader.read() == b""
+    writer.close()
+    target.close()
+    assert (failures, caplog.messages) == ([], [])
 
 
 def endpoint(**port):

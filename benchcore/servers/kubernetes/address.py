@@ -76,10 +76,13 @@ class PortForward:
             carrier.cancel()
         await asyncio.gather(*self._carriers, return_exceptions=True)
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        carrier = asyncio.current_task()
-        assert carrier is not None
+    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # In a task of our own: one that asyncio makes prints a traceback where it is cancelled.
+        carrier = asyncio.create_task(self._carry(reader, writer))
         self._carriers.add(carrier)
+        carrier.add_done_callback(self._carriers.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             path, query = _where(next(self._turns))
             async with self._cluster.web_socket(path, query, PROTOCOL) as socket:
@@ -95,7 +98,6 @@ class PortForward:
         except TargetError as error:
             self._failed(str(error))
         finally:
-            self._carriers.discard(carrier)
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
