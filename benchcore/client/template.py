@@ -20,6 +20,8 @@ ATTEMPTS = 3
 CONTENT, SAID, OTHER = range(3)
 """What stands in a hole of a template: a string; the output tokens so far; another count."""
 
+LEAST_LIMIT = 1 << 16
+"""Where an event may have fewer bytes than these, no template is told: nobody would look."""
 _COUNTS = {SAID: b"completion_tokens", OTHER: b"total_tokens"}
 _NONE: tuple[()] = ()  # nothing starts with one of none
 _PLAIN = bytes(byte for byte in range(0x20, 0x80) if byte not in b'"\\')
@@ -118,7 +120,10 @@ class EventTemplate:
     @property
     def shape(self) -> Shape | None:
         """The template, if the next piece may be an event of it."""
-        return self._shape if self._shape is not None and self._parser.waits else None
+        # One read of it holds less than any event that passes a usual limit.
+        if self._shape is None or self._limit < LEAST_LIMIT or not self._parser.waits:
+            return None
+        return self._shape
 
     def _parse(self, piece: bytes) -> None:
         parser, reader = self._parser, self._reader
