@@ -224,6 +224,7 @@ class LevelRun:
             raise
         finally:
             self._heartbeat.stop()
+            self._clock.close()
             client.on_due, client.due_ns = None, NEVER_NS
             self._presence.close()
         client.close_idle()
