@@ -24,8 +24,10 @@ help:
 	@echo "make release    build and check what would be published"
 	@echo "make clean      remove the environment and what was built"
 
+NATIVE := benchcore/client/native
+
 # Two stamps, so that `make climb` does not wait for linters.
-$(VENV)/.run: pyproject.toml requirements.lock
+$(VENV)/.run: pyproject.toml requirements.lock $(NATIVE)/reader.c $(NATIVE)/build.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "benchcore needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
 	$(if $(WITH_PIP),$(BIN)/python -m pip install --quiet --disable-pip-version-check pip==$(WITH_PIP))
@@ -57,7 +59,7 @@ check: $(VENV)/.dev
 	@if git grep -nE '\b(TODO|FIXME|XXX)\b' -- '*.py'; then echo "do it, or write it into an issue"; exit 1; fi
 
 bench: $(VENV)/.dev
-	$(BIN)/python tests/bench/run.py
+	$(BIN)/python -m tests.bench.run
 
 test-real: $(VENV)/.run
 	$(BIN)/python tests/real/run.py

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from benchcore.base.timerfd import TimerDescriptor
+
 NS = 1_000_000_000
 """Nanoseconds in a second."""
 NEVER_NS = 1 << 62
@@ -68,22 +70,9 @@ class _LoopTimer:
         self._handle.cancel()
 
 
-class LoopClock:
-    """The real clock, with timers on an event loop."""
+class _HeldTimer:
+    """A call that waits for a clock's one timer."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
-        self._loop = loop or asyncio.get_running_loop()
-
-    def now_ns(self) -> int:
-        """Return CLOCK_MONOTONIC in nanoseconds."""
-        return time.perf_counter_ns()
-
-    def call_at(self, when_ns: int, call: Callable[[], None]) -> Timer:
-        """Call `call` on the loop once the clock has reached `when_ns`, never before."""
-        return _LoopTimer(self._loop, when_ns, call)
-
-
-class _FakeTimer:
     __slots__ = ("call",)
 
     def __init__(self, call: Callable[[], None] | None) -> None:
@@ -93,13 +82,92 @@ class _FakeTimer:
         self.call = None
 
 
+class LoopClock:
+    """The real clock, with timers on an event loop.
+
+    On Linux they wait for one kernel timer, armed for the earliest of them; elsewhere for those of
+    the loop, which tick in milliseconds.
+
+    Args:
+        loop: the event loop; left out: the running one.
+        exact: use the kernel's timer where there is one.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop | None = None, *, exact: bool = True
+    ) -> None:
+        self._loop = loop or asyncio.get_running_loop()
+        self._order = itertools.count()
+        self._held: list[tuple[int, int, _HeldTimer]] = []
+        self._armed_ns = 0
+        self._running = False
+        self._timer: TimerDescriptor | None = None
+        if exact:
+            try:
+                self._timer = TimerDescriptor()
+            except OSError:  # what it is then, `exact` says
+                return
+            self._loop.add_reader(self._timer.descriptor, self._run_due)
+
+    @property
+    def exact(self) -> bool:
+        """Whether calls come at their instant, not at a loop's next tick."""
+        return self._timer is not None
+
+    def now_ns(self) -> int:
+        """Return CLOCK_MONOTONIC in nanoseconds."""
+        return time.perf_counter_ns()
+
+    def call_at(self, when_ns: int, call: Callable[[], None]) -> Timer:
+        """Call `call` on the loop once the clock has reached `when_ns`, never before."""
+        if self._timer is None:
+            return _LoopTimer(self._loop, when_ns, call)
+        timer = _HeldTimer(call)
+        heapq.heappush(self._held, (when_ns, next(self._order), timer))
+        if not self._running and (not self._armed_ns or when_ns < self._armed_ns):
+            self._arm(when_ns)
+        return timer
+
+    def _arm(self, when_ns: int) -> None:
+        assert self._timer is not None
+        self._timer.arm(max(when_ns, 1) if when_ns else 0)
+        self._armed_ns = when_ns
+
+    def _run_due(self) -> None:
+        held, now_ns = self._held, time.perf_counter_ns()
+        # What they ask for in turn waits for the next round: the loop has others to serve.
+        due = []
+        while held and held[0][0] <= now_ns:
+            due.append(heapq.heappop(held)[2])
+        self._running = True
+        try:
+            for timer in due:
+                call, timer.call = timer.call, None
+                if call is not None:
+                    call()
+        finally:
+            self._running = False
+            while held and held[0][2].call is None:
+                heapq.heappop(held)
+            if self._timer is not None:  # else one of them has closed the clock
+                self._arm(held[0][0] if held else 0)
+
+    def close(self) -> None:
+        """Give the kernel's timer back; what still waits is not called."""
+        if self._timer is not None:
+            timer, self._timer = self._timer, None
+            self._loop.remove_reader(timer.descriptor)
+            timer.close()
+            self._held.clear()
+
+
 class FakeClock:
     """A clock that stands still until told to move; for tests of anything that takes a `Clock`."""
 
     def __init__(self, start_ns: int = 0) -> None:
         self._now_ns = start_ns
         self._order = itertools.count()
-        self._timers: list[tuple[int, int, _FakeTimer]] = []
+        self._timers: list[tuple[int, int, _HeldTimer]] = []
 
     def now_ns(self) -> int:
         """Return the instant it was last moved to."""
@@ -107,7 +175,7 @@ class FakeClock:
 
     def call_at(self, when_ns: int, call: Callable[[], None]) -> Timer:
         """Keep `call` until the clock is moved to `when_ns`; calls of one instant run in order."""
-        timer = _FakeTimer(call)
+        timer = _HeldTimer(call)
         heapq.heappush(self._timers, (when_ns, next(self._order), timer))
         return timer
 

@@ -15,6 +15,7 @@ import orjson
 
 from benchcore.base.clock import NEVER_NS, NS
 from benchcore.base.errors import ConfigError
+from benchcore.base.logs import LOGGER
 from benchcore.base.secrets import hide
 from benchcore.client.addresses import (
     Address,
@@ -30,6 +31,8 @@ from benchcore.client.connection import (
     tls_context,
 )
 from benchcore.client.exchange import NO_END, Exchange, Limits, Request
+from benchcore.client.native.library import chosen
+from benchcore.client.native.reader import ChunkedExchange, NativeConnection, NativeReader
 from benchcore.client.openai import asked_tokens, request_body
 from benchcore.client.records import Outcome, Phase, Record, make_harmless
 from benchcore.client.request import Heads, Prompt, head_end, head_lines, request_ids
@@ -67,7 +70,11 @@ class Client:
         self.target = target
         self.keep = keep
         self.stamper = Stamper(kernel=kernel_stamps)
-        self.due_ns = NEVER_NS
+        self._due_ns = NEVER_NS
+        self._native: NativeReader | None = None
+        self._exchange: type[Exchange] = Exchange
+        self.reader = ""
+        """What reads the answers, `native` or `python` with the reason; empty before `open`."""
         self.on_due: Callable[[], None] | None = None
         self.in_flight: dict[Exchange, None] = {}
         """Exchanges that have begun and not ended, oldest first."""
@@ -109,12 +116,35 @@ class Client:
         """
         try:
             await self._find()
-            if self.target.uds is None:
-                await self.stamper.ready()
+            stamped = self.target.uds is None and await self.stamper.ready()
+            self._choose_reader(kernel=stamped)
         except BaseException:
             self.stamper.close()
             raise
         self._watchdog.start()
+
+    def _choose_reader(self, *, kernel: bool) -> None:
+        """Read in C where that can be.
+
+        Raises:
+            ConfigError: it is asked for and cannot be.
+        """
+        library, self.reader = chosen(tls=self._tls is not None)
+        if library is not None:
+            self._native = NativeReader(library, self._loop, self, self.stamper, kernel=kernel)
+            self._exchange = ChunkedExchange
+        LOGGER.debug("reader: %s", self.reader)
+
+    @property
+    def due_ns(self) -> int:
+        """When the schedule next has something to send."""
+        return self._due_ns
+
+    @due_ns.setter
+    def due_ns(self, due_ns: int) -> None:
+        self._due_ns = due_ns
+        if self._native is not None:
+            self._native.due_ns = due_ns
 
     async def _find(self) -> None:
         target = self.target
@@ -132,9 +162,11 @@ class Client:
             self.cancel(exchange)
         self._watchdog.stop()
         self.close_idle()
-        self.stamper.close()
         if connecting:  # they close their sockets
             await asyncio.wait(connecting)
+        if self._native is not None:
+            self._native.close()
+        self.stamper.close()
 
     def close_idle(self) -> None:
         """Close the connections that carry nothing."""
@@ -175,6 +207,8 @@ class Client:
 
     async def _connected(self, sock: socket.socket) -> Connection:
         """Return the connection of a socket that is connected."""
+        if self._native is not None:
+            return NativeConnection(sock, self, self._native)
         if self._tls is None:
             return Connection(sock, self, self._loop, self.stamper)
         session = TLSSession(self._tls, self.target.host)
@@ -243,7 +277,7 @@ class Client:
             asked_output_tokens=request.asked_output_tokens,
             streamed=request.stream,
         )
-        exchange = Exchange(
+        exchange = self._exchange(
             request,
             record,
             on_done,
@@ -335,6 +369,13 @@ class Client:
         record = exchange.record
         record.outcome, record.phase, record.error = outcome, phase, error
         self._end(exchange)
+
+    def records_in_flight(self) -> list[Record]:
+        """Return the records of what has begun and not ended, with all that has been read."""
+        for exchange in self.in_flight:
+            if exchange.connection is not None:
+                exchange.connection.collect()
+        return [exchange.record for exchange in self.in_flight]
 
     # What connections tell: see `Owner`.
 
@@ -432,6 +473,8 @@ class Client:
     def _end(self, exchange: Exchange, *, settled: bool = False) -> None:
         """Hand a record over; `settled`: the connection still waits for the end of the body."""
         del self.in_flight[exchange]
+        if self._native is not None:
+            self._native.request_ended(exchange.record)
         self.merged_reads += exchange.reader.merged_reads
         on_done, record = exchange.on_done, exchange.record
         if settled:

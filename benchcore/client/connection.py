@@ -99,6 +99,9 @@ class Connection:
         stamper: gives each read its stamp.
     """
 
+    by_libuv = True
+    """Whether the event loop itself watches the socket."""
+
     __slots__ = (
         "_loop",
         "_owner",
@@ -130,7 +133,15 @@ class Connection:
         self.uses = 0
         self.closed = False
         stamper.attach(sock)
-        loop.add_reader(sock.fileno(), self._on_readable)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Read from now on."""
+        self._loop.add_reader(self._sock.fileno(), self._on_readable)
+
+    def _deafen(self) -> None:
+        """Read no more."""
+        self._loop.remove_reader(self._sock.fileno())
 
     def send(self, exchange: Exchange) -> None:
         """Send a request, keeping what the socket does not take at once."""
@@ -246,14 +257,20 @@ class Connection:
 
     def stop_reading(self) -> None:
         """Read nothing more, as a slow client does; whoever measures never does that."""
+        self._limit_window()
+        self._deafen()
+
+    def _limit_window(self) -> None:
         # Else the kernel would go on taking megabytes for us.
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, READ_BYTES // 16)
-        self._loop.remove_reader(self._sock.fileno())
 
     @property
     def descriptor(self) -> int:
         """The socket's number among the open files."""
         return self._sock.fileno()
+
+    def collect(self) -> None:
+        """Hand to the exchange what has been counted and not been told yet: nothing, here."""
 
     def drain(self, until_ns: int) -> None:
         """Read what had arrived by `until_ns`: a watchdog judges stamps and not its own delay."""
@@ -311,10 +328,9 @@ class Connection:
             return
         self.closed = True
         # Before the close: the number of the descriptor is given to the next socket.
-        descriptor = self._sock.fileno()
-        self._loop.remove_reader(descriptor)
+        self._deafen()
         if self._remainder is not None:
-            self._loop.remove_writer(descriptor)
+            self._loop.remove_writer(self._sock.fileno())
             self._remainder = None
         self._sock.close()
         del self._recvmsg

@@ -1,5 +1,7 @@
 """Events: which events of a stream carry generated output; the hot path of a token."""
 
+from __future__ import annotations
+
 from array import array
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -286,6 +288,54 @@ class StreamReader:
             record.tokens = array("q")
         record.tokens.append(max(said - self._said_tokens, 0))
         self._said_tokens = said
+
+    @property
+    def countable(self) -> bool:
+        """Whether one more token event of the stream's template is that and no more."""
+        return (
+            self._output_seen
+            and self._lanes_pending is None
+            and bool(self._record.first_output_ns)
+            and not (self.pending or self.finish_reason or self.done)
+            and self.outcome is None
+        )
+
+    def arrived(
+        self,
+        stamps: array[int],
+        events: array[int],
+        said: array[int],
+        usage: dict[str, Any] | None,
+    ) -> None:
+        """Take arrivals of plain token events that were counted elsewhere, as `commit` would.
+
+        Args:
+            stamps: of each arrival, in ns.
+            events: token events of each.
+            said: output tokens of the stream after each, as its running usage says; -1: none does.
+            usage: the rest of what it says.
+        """
+        record = self._record
+        merged = sum(count > 1 for count in events)
+        if merged and record.events is None:
+            record.events = array("q", [1]) * len(self.stamps)
+        if record.events is not None:
+            record.events += events
+        self.merged_reads += merged
+        self.stamps += stamps
+        if usage is not None:
+            self._usage = {**usage, "completion_tokens": said[-1]}
+            self._usage_is_new = False
+        if self._tokens_known and usage is not None:
+            if record.tokens is None:
+                record.tokens = array("q")
+            for count in said:
+                record.tokens.append(max(count - self._said_tokens, 0))
+                self._said_tokens = count
+        else:
+            self._tokens_known = False
+            record.tokens = None
+        self.plain = record.events is None and not self._tokens_known
 
     def close(self) -> None:
         """Write what was learnt into the record."""

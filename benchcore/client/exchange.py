@@ -15,7 +15,7 @@ from benchcore.client.openai import BROKEN_ENDS, TOO_DEEP, error_text, read_answ
 from benchcore.client.records import Outcome, Record, Reply
 from benchcore.client.refusals import blame, refusal
 from benchcore.client.sse import SSEParser
-from benchcore.client.template import EventTemplate
+from benchcore.client.template import EventTemplate, Shape
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,6 +37,9 @@ class Carrier(Protocol):
 
     def abort(self) -> None:
         """Close the socket at once."""
+
+    def collect(self) -> None:
+        """Hand over the token events that have been counted and not been told yet."""
 
     def stop_reading(self) -> None:
         """Leave what arrives where it is."""
@@ -175,6 +178,10 @@ class Exchange:
             self.reader.fail(
                 Outcome.PROTOCOL_ERROR, f"the head of the answer passes {self._limits.head} bytes"
             )
+
+    def countable(self) -> Shape | None:
+        """Return the template of the stream's token events, if what fits it is one and no more."""
+        return self._template.shape if self._streaming and self.reader.countable else None
 
     def idle_read(self, size: int) -> None:
         """Take notice of a read that brought no token event."""

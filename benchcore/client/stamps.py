@@ -10,6 +10,7 @@ import struct
 import sys
 import time
 from array import array
+from typing import Protocol
 
 SO_TIMESTAMPNS = 35
 """Linux: ask for, and recognise, a receive stamp as `struct timespec` (asm-generic/socket.h)."""
@@ -27,6 +28,24 @@ _now_ns = time.perf_counter_ns
 _real_ns = time.time_ns
 
 
+class NativeCounts(Protocol):
+    """Stamps of reads in C."""
+
+    offset_ns: int
+    """The wall clock less the monotonic one, as the last read saw it."""
+
+    @property
+    def userspace(self) -> int:
+        """Reads stamped by the clock at the read."""
+
+    @property
+    def clock_steps(self) -> int:
+        """Steps of the wall clock that were noticed."""
+
+    def take_lags(self) -> array[int]:
+        """Return the lags in ns since the last call, and forget them."""
+
+
 class Stamper:
     """Gives every read the instant at which its newest segment reached this machine.
 
@@ -38,14 +57,15 @@ class Stamper:
 
     def __init__(self, *, kernel: bool = True) -> None:
         self.kernel_wanted = kernel and sys.platform == "linux"
-        self.userspace = 0
-        """Reads stamped by the clock at the read."""
+        self._userspace = 0
         self.kernel = 0
         """Reads stamped by the kernel whose lag has been folded; see `take_lags`."""
-        self.clock_steps = 0
+        self._clock_steps = 0
         self.lags: array[int] = array("q")
         """`mono − stamp` in ns of each kernel-stamped read since `take_lags`."""
         self.offset_ns = self._offset()
+        self.native: NativeCounts | None = None
+        """What is read in C, with stamps by the same rules."""
         self._keeper: socket.socket | None = None
         if self.kernel_wanted:
             # The kernel stamps only while some socket asks for it, and starts lazily: without one
@@ -117,9 +137,9 @@ class Stamper:
                     # which only ever makes the offset too large: look again, closely.
                     offset = self._confirmed_offset()
                     if not -STEP_NS < offset - self.offset_ns < STEP_NS:
-                        self.clock_steps += 1
+                        self._clock_steps += 1
                         self.offset_ns = offset
-                        self.userspace += 1
+                        self._userspace += 1
                         return mono_ns
                 self.offset_ns = offset
                 seconds, nanoseconds = _TIMESPEC.unpack(data)
@@ -130,17 +150,37 @@ class Stamper:
                     stamp = previous_ns
                 self.lags.append(mono_ns - stamp)
                 return stamp
-        self.userspace += 1
+        self._userspace += 1
         return mono_ns
+
+    @property
+    def userspace(self) -> int:
+        """Reads stamped by the clock at the read."""
+        return self._userspace + (0 if self.native is None else self.native.userspace)
+
+    @property
+    def clock_steps(self) -> int:
+        """Steps of the wall clock that were noticed."""
+        return self._clock_steps + (0 if self.native is None else self.native.clock_steps)
+
+    def take_over(self) -> None:
+        """Take over what was counted in C, which ends."""
+        if self.native is not None:
+            self._userspace, self._clock_steps = self.userspace, self.clock_steps
+            self.lags += self.native.take_lags()
+            self.native = None
 
     def tick(self) -> None:
         """Follow a slow drift of the two clocks; called a few times a second."""
         offset = self._offset()
-        if -STEP_NS < offset - self.offset_ns < STEP_NS:
-            self.offset_ns = offset
+        for clock in (self, self.native):
+            if clock is not None and -STEP_NS < offset - clock.offset_ns < STEP_NS:
+                clock.offset_ns = offset
 
     def take_lags(self) -> array[int]:
         """Return the lags in ns since the last call, and forget them."""
+        if self.native is not None:
+            self.lags += self.native.take_lags()
         lags = array("q", self.lags)
         # Emptied in place: connections hold the bound `append`.
         del self.lags[:]

@@ -100,6 +100,7 @@ def broken(exchanges: Iterable[Exchange], now_ns: int) -> list[Connection]:
         if (
             connection is not None
             and not connection.closed
+            and connection.by_libuv
             and now_ns - connection.stamp_ns > BROKEN_NS
         ):
             quiet[connection.descriptor] = connection

@@ -121,7 +121,7 @@ class LevelRun:
             sinks=sinks,
             tally=tally,
             so_far=self._so_far,
-            on_the_way=lambda: [exchange.record for exchange in client.in_flight],
+            on_the_way=client.records_in_flight,
             at_boundary=self._fold_lags,
         )
 
@@ -224,6 +224,7 @@ class LevelRun:
             raise
         finally:
             self._heartbeat.stop()
+            self._clock.close()
             client.on_due, client.due_ns = None, NEVER_NS
             self._presence.close()
         client.close_idle()

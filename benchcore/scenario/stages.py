@@ -62,7 +62,7 @@ def installed_stages() -> dict[str, Any]:
         fault = _loading_fault(stage, name)
         if fault:
             value = points[name].value
-            raise ConfigError(f"stage {name} of {value}: {fault}; mend or uninstall it")
+            raise ConfigError(f"stage {name} of {value}: {fault}; repair or uninstall it")
 
     def place(name: str) -> tuple[int, bool, str]:
         return found[name].phase.place, not points[name].value.startswith("benchcore."), name

@@ -7,7 +7,8 @@ import time
 import aiohttp
 import orjson
 import uvloop
-from reader_arguments import Arguments, Usage, arguments, body, cpu_seconds
+
+from tests.bench.reader_arguments import Arguments, Usage, arguments, body, cpu_seconds
 
 
 class Counts:

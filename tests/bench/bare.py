@@ -12,7 +12,8 @@ import time
 from array import array
 
 import uvloop
-from reader_arguments import Arguments, Usage, arguments, body, cpu_seconds
+
+from tests.bench.reader_arguments import Arguments, Usage, arguments, body, cpu_seconds
 
 SO_TIMESTAMPNS = 35
 END = b"0\r\n\r\n"

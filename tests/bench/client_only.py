@@ -5,12 +5,12 @@ import gc
 import time
 
 import uvloop
-from reader_arguments import Arguments, Usage, arguments, cpu_seconds
 
 from benchcore.client.client import Client
 from benchcore.client.records import Outcome, Record
 from benchcore.client.request import Prompt
 from benchcore.config.target import Target
+from tests.bench.reader_arguments import Arguments, Usage, arguments, cpu_seconds
 
 
 async def measure(given: Arguments) -> Usage:

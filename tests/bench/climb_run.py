@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from fixture import BUILD, HERE
+
+from tests.bench.fixture import BUILD, HERE
 
 
 @dataclass

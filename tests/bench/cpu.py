@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from statistics import median
 from typing import Any
 
-from climb_run import climb, ramp
-from fixture import HERE, server
-from row import Row, at_most
+from tests.bench.climb_run import climb, ramp
+from tests.bench.fixture import ROOT, server
+from tests.bench.row import Row, at_most
 
 STREAMS, TOKENS = 256, 100
 SHAPES = {"each stream its own phase": 0.0, "tokens of 1 ms together": 1.0}
@@ -21,9 +21,11 @@ def reader(name: str) -> Callable[[str], Cost]:
     """Return what measures one of the scripts beside this one."""
 
     def run(base_url: str) -> Cost:
-        command = [sys.executable, str(HERE / f"{name}.py"), "--base-url", base_url]
+        command = [sys.executable, "-m", f"tests.bench.{name}", "--base-url", base_url]
         sizes = ["--streams", str(STREAMS), "--tokens", str(TOKENS)]
-        done = subprocess.run([*command, *sizes], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, *sizes], check=True, capture_output=True, text=True, cwd=ROOT
+        )
         used: dict[str, Any] = json.loads(done.stdout)
         return used["cpu_seconds"] / used["tokens"] * 1e6, used["reads"] / used["tokens"]
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
-from fixture import BUILD, server
-from row import Row, at_most
+
+from tests.bench.fixture import BUILD, server
+from tests.bench.row import Row, at_most
 
 USERS, TOKENS = 32, 32
 SETTLED_SECONDS = 120

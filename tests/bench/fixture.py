@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
-BUILD = HERE.parent.parent / "build" / "bench"
+ROOT = HERE.parent.parent
+"""Where `tests.bench` is found."""
+BUILD = ROOT / "build" / "bench"
 _HEAD = struct.Struct("=IIq")
 
 

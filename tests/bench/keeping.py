@@ -16,11 +16,11 @@ from pathlib import Path
 from statistics import median
 
 import uvloop
-from fixture import HERE, server
-from reader_arguments import cpu_seconds
-from row import Row, at_most
 
 import benchcore
+from tests.bench.fixture import server
+from tests.bench.reader_arguments import cpu_seconds
+from tests.bench.row import Row, at_most
 
 TOKENS = 100
 
@@ -78,7 +78,7 @@ def rows(*, full: bool) -> Iterator[Row]:
     windows = [0.5, 0.5, short, short, most / per_second, short, short]
     with server() as target:
         done = subprocess.run(
-            [sys.executable, str(HERE / "keeping.py"), target.base_url, str(streams)]
+            [sys.executable, "-m", "tests.bench.keeping", target.base_url, str(streams)]
             + [str(seconds) for seconds in windows],
             check=True,
             stdout=subprocess.PIPE,

@@ -3,12 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from climb_run import climb
-from fixture import server
-from row import Row, at_most
-
 from benchcore.base.seeds import stream
 from benchcore.load.open_loop import Arrival, offsets_ns
+from tests.bench.climb_run import climb
+from tests.bench.fixture import server
+from tests.bench.row import Row, at_most
 
 RATE, LIMIT_MS = 500, 1.2
 

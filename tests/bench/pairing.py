@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 import numpy as np
-from climb_run import ClimbRun, climb, ramp
-from fixture import BUILD, read_stamps, server
 from numpy.typing import NDArray
-from row import Row, at_most
+
+from tests.bench.climb_run import ClimbRun, climb, ramp
+from tests.bench.fixture import BUILD, read_stamps, server
+from tests.bench.row import Row, at_most
 
 Ints = NDArray[np.int64]
 

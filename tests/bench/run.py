@@ -13,14 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cpu
-import endurance
-import keeping
-import open_loop
-import pairing
-import startup
-from fixture import BUILD, build
-from row import Row, table
+from tests.bench import cpu, endurance, keeping, open_loop, pairing, startup
+from tests.bench.fixture import BUILD, build
+from tests.bench.row import Row, table
 
 
 def groups(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import median
 
 import orjson
-from row import Row, at_most
+
+from tests.bench.row import Row, at_most
 
 HEAVY = ("numpy", "aiohttp", "kubernetes_asyncio", "uvloop", "pydantic", "hdrh", "rich")
 

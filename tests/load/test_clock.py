@@ -1,4 +1,6 @@
 import asyncio
+import os
+import sys
 import time
 
 import pytest
@@ -53,9 +55,11 @@ def test_a_call_that_was_taken_back_does_not_run():
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_a_real_clock_calls_never_early_and_not_after_it_was_taken_back(new_loop):
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_real_clock_calls_never_early_and_not_after_it_was_taken_back(new_loop, exact):
     async def measure():
-        clock = LoopClock()
+        clock = LoopClock(exact=exact)
+        assert clock.exact == (exact and sys.platform == "linux")
         early = []
         done = asyncio.Event()
         # uvloop rounds 1.4 ms down to one: without a second look these come early.
@@ -65,6 +69,7 @@ def test_a_real_clock_calls_never_early_and_not_after_it_was_taken_back(new_loop
         clock.call_at(plans[5], lambda: pytest.fail("ran")).cancel()
         clock.call_at(plans[-1] + 1_000_000, done.set)
         await done.wait()
+        clock.close()
         return early
 
     loop = new_loop()
@@ -74,6 +79,47 @@ def test_a_real_clock_calls_never_early_and_not_after_it_was_taken_back(new_loop
         loop.close()
     assert len(lateness) == 19
     assert min(lateness) >= 0
+
+
+async def test_calls_come_in_the_order_of_their_instants_whatever_is_asked_in_between():
+    clock = LoopClock()
+    begin_ns = clock.now_ns()
+    seen, done = [], asyncio.Event()
+    for number in (5, 1, 4, 2, 3, 2):
+        clock.call_at(begin_ns + number * 3_000_000, lambda number=number: seen.append(number))
+    taken_back = clock.call_at(begin_ns + 2_500_000, lambda: pytest.fail("ran"))
+
+    def first():
+        taken_back.cancel()
+        clock.call_at(begin_ns - 1, lambda: seen.append("past"))
+        clock.call_at(begin_ns + 10_000_000, lambda: seen.append("10 ms"))
+
+    clock.call_at(begin_ns + 1_000_000, first)
+    clock.call_at(begin_ns + 16_000_000, done.set)
+    await done.wait()
+    clock.close()
+    assert seen == ["past", 1, 2, 2, 3, "10 ms", 4, 5]
+
+
+async def test_a_clock_gives_its_descriptor_back_and_calls_no_more():
+    loop = asyncio.get_running_loop()
+    before = len(os.listdir("/proc/self/fd"))
+    clock, other = LoopClock(), LoopClock()
+    clock.call_at(clock.now_ns() + 1_000_000, lambda: pytest.fail("ran"))
+    clock.close()
+    clock.close()
+    over = loop.create_future()
+    other.call_at(other.now_ns() + 3_000_000, lambda: over.set_result(None))
+    await over
+    other.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_call_may_close_its_clock():
+    clock, over = LoopClock(), asyncio.get_running_loop().create_future()
+    clock.call_at(1, lambda: (clock.close(), over.set_result(None)))
+    await over
+    assert not clock.exact
 
 
 async def test_a_real_clock_reads_the_monotonic_clock_in_nanoseconds():

@@ -1,0 +1,1 @@
+"""The native reader: every ready socket read in C, plain token events counted there."""
