@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The pip that installs; left out, the one that comes with Python. 22.3 is the oldest that is tried.
 WITH_PIP ?=
 
-.PHONY: help climb test test-full check bench test-real test-k8s format schema examples docs lock release clean
+.PHONY: help climb test test-full test-native check bench bench-peers test-real test-k8s format schema examples docs lock release clean
 
 help:
 	@echo "make climb      measure the built-in simulator: the main job, end to end"
@@ -14,6 +14,8 @@ help:
 	@echo "make test-full  run also those that take minutes: broken servers, many seeds"
 	@echo "make check      lint, formatting, types"
 	@echo "make bench      measure benchcore itself, as ratios; some ten minutes"
+	@echo "make bench-peers  fetch vLLM's Rust client (360 MB), so that make bench measures it too"
+	@echo "make test-native  run the native reader under sanitizers, ten minutes of random bytes"
 	@echo "make test-real  install real servers and measure them; half an hour and 4 GB"
 	@echo "make test-k8s   build a Kubernetes API server once, and launch on it; needs Go, etcd and rsync"
 	@echo "make format     put the code into its form"
@@ -25,6 +27,8 @@ help:
 	@echo "make clean      remove the environment and what was built"
 
 NATIVE := benchcore/client/native
+# The compiler that builds the native reader for other machines and for the oldest C library.
+ZIG := 0.17.1
 
 # Two stamps, so that `make climb` does not wait for linters.
 $(VENV)/.run: pyproject.toml requirements.lock $(NATIVE)/reader.c $(NATIVE)/build.py
@@ -61,6 +65,12 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.run
 
+bench-peers: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.peers
+
+test-native: $(VENV)/.dev
+	$(BIN)/python -m tests.native.run
+
 test-real: $(VENV)/.run
 	$(BIN)/python tests/real/run.py
 
@@ -92,7 +102,15 @@ lock:
 
 release: $(VENV)/.dev
 	rm -rf dist
-	$(BIN)/python -m build --quiet --outdir dist
+	BENCHCORE_NATIVE=no $(BIN)/python -m build --quiet --outdir dist
+	test -x $(VENV)-zig/bin/python || $(PYTHON) -m venv $(VENV)-zig
+	$(VENV)-zig/bin/pip install --quiet --disable-pip-version-check ziglang==$(ZIG)
+	for machine in x86_64 aarch64; do \
+	  BENCHCORE_NATIVE=require BENCHCORE_PLATFORM=manylinux2014_$$machine \
+	  CC="$(CURDIR)/$(VENV)-zig/bin/python -m ziglang cc -target $$machine-linux-gnu.2.17" \
+	  $(BIN)/python -m build --quiet --wheel --outdir dist || exit 1; \
+	done
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/python tests/release.py dist
 

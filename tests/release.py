@@ -3,6 +3,7 @@
 Called by `make release` with the folder of the built files.
 """
 
+import platform
 import subprocess
 import sys
 import tarfile
@@ -38,6 +39,16 @@ def check_sdist(path):
     assert not any(name.startswith(("results/2", ".venv", ".real")) for name in names)
 
 
+def check_native(wheels):
+    """Hold that there is a pure wheel, and one with the native reader for each machine."""
+    library = "benchcore/client/native/_reader.so"
+    held = {
+        path.stem.rpartition("-py3-none-")[2]: library in zipfile.ZipFile(path).namelist()
+        for path in wheels
+    }
+    assert held == {"any": False, "manylinux2014_x86_64": True, "manylinux2014_aarch64": True}, held
+
+
 def check_installed(wheel):
     """Install the wheel alone in an empty place and measure the simulator there."""
     with tempfile.TemporaryDirectory() as folder:
@@ -70,12 +81,17 @@ def check_installed(wheel):
 
 def main():
     dist = Path(sys.argv[1])
-    (wheel,) = dist.glob("*.whl")
+    wheels = sorted(dist.glob("*.whl"))
     (sdist,) = dist.glob("*.tar.gz")
-    check_wheel(wheel)
+    for wheel in wheels:
+        check_wheel(wheel)
     check_sdist(sdist)
-    check_installed(wheel)
-    print(f"{wheel.name} and {sdist.name} are fit to be published")
+    check_native(wheels)
+    for wheel in wheels:
+        if wheel.stem.endswith(("-any", f"_{platform.machine()}")):
+            check_installed(wheel)
+    names = ", ".join(path.name for path in (*wheels, sdist))
+    print(f"{names} are fit to be published")
 
 
 if __name__ == "__main__":

@@ -109,6 +109,15 @@ class LoopClock:
                 return
             self._loop.add_reader(self._timer.descriptor, self._run_due)
 
+    @staticmethod
+    def kind() -> str:
+        """Return what the clocks of this machine wait for: `timerfd`, or `event loop`."""
+        try:
+            TimerDescriptor().close()
+        except OSError:
+            return "event loop"
+        return "timerfd"
+
     @property
     def exact(self) -> bool:
         """Whether calls come at their instant, not at a loop's next tick."""

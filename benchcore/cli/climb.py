@@ -247,6 +247,7 @@ async def _print_request(target: Target, part: Part) -> int:
 
 
 def _first_line(target: Target, parts: list[Part]) -> str:
+    from benchcore.client.native.library import chosen
     from benchcore.climbs.plan import steps
     from benchcore.version import __version__
 
@@ -256,7 +257,7 @@ def _first_line(target: Target, parts: list[Part]) -> str:
         f"benchcore {__version__}: {target.base_url}"
         f"{'' if target.model is None else f' ({target.model})'}, {target.endpoint}"
         f"{'' if target.stream else ' without streaming'}: levels {names}; {what}; "
-        f"seed {parts[0].config.seed}"
+        f"seed {parts[0].config.seed}; reader {chosen(tls=target.tls)[1]}"
     )
 
 

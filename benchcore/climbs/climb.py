@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from benchcore.base.clock import NS, stamp_of, utc_now
+from benchcore.base.clock import NS, LoopClock, stamp_of, utc_now
 from benchcore.base.errors import ConfigError, TargetError
 from benchcore.base.files import make_folder
 from benchcore.base.text import harmless
@@ -211,6 +211,11 @@ class Climb:
         self._steps = list(steps(self._parts))
         self._found = found
         client.close_idle()
+        run.facts["versions"] = {
+            **run.facts["versions"],
+            "reader": client.reader,
+            "timers": LoopClock.kind(),
+        }
         run.facts["target"] = target_facts(self._target, self._kind) | {
             "probe": {
                 "models_listed": found.models_listed,

@@ -97,6 +97,8 @@ class StopRules:
 
 DEFAULT_MAX_INFLIGHT = 10_000
 RAMP_PER_USER_NS = 10_000_000
+LONGEST_RAMP_NS = 1_000_000_000
+"""However many users there are, the last of them begins by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ def level_plan(step: Step, e2e_seconds: float | None = None) -> LevelPlan:
     window_ns = None if window_seconds is None else _ns(window_seconds)
     if users is not None:
         ramp_ns = (
-            users * RAMP_PER_USER_NS
+            min(users * RAMP_PER_USER_NS, LONGEST_RAMP_NS)
             if config.ramp_seconds is None and users > 1
             else _ns(config.ramp_seconds or 0.0)
         )

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
+from benchcore.base.clock import LoopClock
 from benchcore.client.connection import SPARE_DESCRIPTORS
+from benchcore.client.native.library import chosen, wanted
 from benchcore.client.stamps import Stamper
 from benchcore.climbs.climb import climb
 from benchcore.config.target import Target
@@ -109,18 +113,37 @@ async def check_stamps() -> Finding:
     )
 
 
+def check_reader() -> Finding:
+    """Say which reader there is."""
+    library, said = chosen()
+    built = library is not None or sys.platform != "linux" or wanted() == "python"
+    return Finding(
+        "reader",
+        said,
+        ok=built,
+        advice=""
+        if built
+        else "reading costs twice the processor time: install a C compiler, then install benchcore "
+        "again",
+    )
+
+
 async def check_timers() -> Finding:
-    """Measure how late the event loop wakes from a sleep of 5 ms."""
+    """Measure how late a request leaves that is due in 5 ms."""
+    clock, loop = LoopClock(), asyncio.get_running_loop()
     late = []
     for _ in range(_TIMER_SAMPLES):
-        before = time.perf_counter_ns()
-        await asyncio.sleep(0.005)
-        late.append(max(time.perf_counter_ns() - before - 5_000_000, 0))
+        over = loop.create_future()
+        due_ns = clock.now_ns() + 5_000_000
+        clock.call_at(due_ns, partial(over.set_result, None))
+        await over
+        late.append(clock.now_ns() - due_ns)
+    clock.close()
     late.sort()
     p50, p99 = nearest_rank(late, 0.5) / 1e6, nearest_rank(late, 0.99) / 1e6
     return Finding(
         "timers",
-        f"late by {p50:.2f} ms (p50), {p99:.2f} ms (p99)",
+        f"{LoopClock.kind()}, late by {p50:.2f} ms (p50), {p99:.2f} ms (p99)",
         ok=p99 < 5.0,
         advice="" if p99 < 5.0 else "something else uses these processors: open loops leave late",
     )
@@ -294,7 +317,13 @@ async def examine(
         tps: … and its tokens per second per stream.
         seconds: how long each of two trial windows is; 0: no trial.
     """
-    findings = [*check_machine(), await check_stamps(), await check_timers(), await check_idle()]
+    findings = [
+        *check_machine(),
+        check_reader(),
+        await check_stamps(),
+        await check_timers(),
+        await check_idle(),
+    ]
     if seconds > 0:
         found, level = await measure_ceiling(seconds)
         findings += check_ceiling(found, level)

@@ -1,7 +1,8 @@
 """Peers: whole processes of `benchcore climb` and of vLLM's Rust client beside one another.
 
-`make bench-peers` fetches the client: the file `vllm/vllm-rs` of the vllm wheel, and makes a tokenizer
-for it. CPU is user and system time of the whole process; tokens are those that the server wrote.
+`make bench-peers` fetches the client, the file `vllm/vllm-rs` of the vllm wheel, and makes a
+tokenizer for it. CPU is user and system time of the whole process; tokens are those that the server
+wrote.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ SHAPES = (
 
 def fetch() -> None:
     """Take the client out of its wheel, and make a tokenizer."""
-    from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: PLC0415  of the extra alone
+    from tokenizers import Tokenizer, models, pre_tokenizers  # of the extra alone
 
     PEERS.mkdir(parents=True, exist_ok=True)
     if not RUST.exists():
@@ -57,9 +58,12 @@ def fetch() -> None:
             pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
             subprocess.run([*pip, "--dest", folder, f"vllm=={VERSION}"], check=True)
             (wheel,) = Path(folder).iterdir()
-            with zipfile.ZipFile(wheel) as archive, archive.open("vllm/vllm-rs") as source:
-                with RUST.open("wb") as file:
-                    shutil.copyfileobj(source, file)
+            with (
+                zipfile.ZipFile(wheel) as archive,
+                archive.open("vllm/vllm-rs") as source,
+                RUST.open("wb") as file,
+            ):
+                shutil.copyfileobj(source, file)
         RUST.chmod(0o755)
     words = {f"w{number}": number for number in range(2000)}
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 2000, **words}, unk_token="[UNK]"))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import cpu, endurance, keeping, open_loop, pairing, startup
+from tests.bench import cpu, endurance, keeping, open_loop, pairing, peers, startup
 from tests.bench.fixture import BUILD, build
 from tests.bench.row import Row, table
 
@@ -23,6 +23,7 @@ def groups(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]]:
     return {
         "startup": startup.rows,
         "cpu": lambda: cpu.rows(rounds=given.rounds),
+        "peers": lambda: peers.rows(rounds=given.rounds),
         "pairing": pairing.rows,
         "thousand": pairing.thousand_rows,
         "open": open_loop.rows,

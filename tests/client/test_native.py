@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import time
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -365,6 +368,22 @@ def read_by_read(draw):
 def test_both_readers_make_the_same_record(reads, endpoint):
     found, _ = read_in_c(reads, endpoint)
     assert found == read_in_python(reads, endpoint)
+
+
+CAPTURES = sorted((Path(__file__).parents[1] / "real" / "captures").glob("*.http"))
+
+
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.stem)
+def test_what_real_servers_sent_makes_the_same_record(capture):
+    raw = capture.read_bytes()
+    head, _, body = raw.partition(b"\r\n\r\n")
+    endpoint = "completions" if "completions-" in capture.stem else "chat"
+    ends = [match.end() for match in re.finditer(rb"\n\n\r\n", body)]
+    by_chunk = [body[at:end] for at, end in pairwise([0, *ends, len(body)])]
+    for pieces in ([body], by_chunk, [body[at : at + 97] for at in range(0, len(body), 97)]):
+        reads = stamped([head + b"\r\n\r\n", *filter(None, pieces)])
+        found, _ = read_in_c(reads, endpoint)
+        assert found == read_in_python(reads, endpoint)
 
 
 def test_limits_hold_in_both():

@@ -106,6 +106,7 @@ def test_the_command_looks_at_everything(benchcore):
         "processors",
         "clock source",
         "open files",
+        "reader",
         "receive stamps",
         "timers",
         "processor time",
