@@ -15,7 +15,7 @@ from benchcore.base.files import replace_file
 from benchcore.config.catalogue import RATES
 from benchcore.config.metric_map import LATENCIES
 from benchcore.metrics.percentiles import QUANTILES as PERCENTILES
-from benchcore.runs.checks import Checks, FunctionalReport, Verdict
+from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.results import Level, Run
 from benchcore.runs.run import LevelResult, RunResult
 from benchcore.runs.samples import AccuracyReport, Eval
@@ -186,18 +186,18 @@ def accuracy_metrics(report: AccuracyReport, prefix: str = "benchcore_") -> Coll
     return gauges.registry
 
 
-def functional_metrics(report: FunctionalReport, prefix: str = "benchcore_") -> CollectorRegistry:
-    """Return the gauges of a report, each with the label `model`.
+def functional_metrics(checks: Checks, prefix: str = "benchcore_") -> CollectorRegistry:
+    """Return the gauges of checks, each with the label `model`.
 
     A check that was neither passed nor failed has no `functional_case_pass`; a pass ratio of
     nothing is left out and not zero.
 
     Args:
-        report: what the checks came to.
+        checks: what they came to.
         prefix: of every name.
     """
-    gauges = Gauges(prefix, {"model": str(report.target.get("model") or "")})
-    functional_gauges(gauges, report.stored())
+    gauges = Gauges(prefix, {"model": checks.summary.target.model or ""})
+    functional_gauges(gauges, checks)
     return gauges.registry
 
 

@@ -74,6 +74,14 @@ class Stored(BaseModel):
             made._keys = tuple(data)
         return made
 
+    @classmethod
+    def complete(cls, **said: Any) -> Self:
+        """Return one that says every key, in the order of the fields: the rest by its default."""
+        made = cls(**said)
+        made._keys = ()
+        made.model_fields_set.update(cls.model_fields)
+        return made
+
     def to_json(self) -> dict[str, Any]:
         """Return it as its file holds it: what it does not say is not there."""
         return self._as_json(whole=False)
