@@ -9,6 +9,8 @@ import random
 import numpy as np
 import pytest
 
+from benchcore.runs.checks import Checks
+from benchcore.runs.run import TargetFacts
 from benchcore.sim import SimProfile
 from benchcore.sim.batching import Batch, Sequence, State
 
@@ -174,3 +176,10 @@ def _level(users, repeat, rows):
         "notes": [],
         "metrics": {"ttft": percentiles(ttft), "e2e": percentiles(e2e)},
     }
+
+
+def ended_checks(results, status="complete", target=None):
+    """Checks of an engine that have come to some results, in a second."""
+    checks = Checks.begun("compat", "vllm", target or TargetFacts())
+    checks.end(results, status, 1.0)
+    return checks

@@ -6,6 +6,7 @@ Called by `make schema`; a test compares what lies there.
 import json
 from pathlib import Path
 
+from benchcore.base.stored import Stored
 from benchcore.config.checks import CasesFile, FunctionalConfig
 from benchcore.config.evals import EvalConfig, TaskFile
 from benchcore.config.gate import GateFile
@@ -14,7 +15,7 @@ from benchcore.config.scenario import RUN_TYPES, STAGES, Matrix, Scenario, Stage
 from benchcore.config.servers import ProvidersFile
 from benchcore.runs import scenarios
 from benchcore.runs.checks import Checks
-from benchcore.runs.results import Run, Stored
+from benchcore.runs.run import Run
 from benchcore.runs.samples import Eval
 
 FOLDER = Path(__file__).parents[1] / "docs" / "schema"

@@ -19,7 +19,7 @@ from benchcore.checks.attempt import Attempt
 from benchcore.checks.evidence import exchange
 from benchcore.checks.probing import PRECONDITIONS
 from benchcore.client.refusals import blame
-from benchcore.runs.checks import CheckResult, Verdict
+from benchcore.runs.checks import CheckResult, Evidence, Severity, Verdict
 
 if TYPE_CHECKING:
     from benchcore.checks.subject import Subject
@@ -139,40 +139,39 @@ class Judge:
         self._key_variable = key_variable
         self._expired_variable = expired_variable
         self._clock = clock
+        self.unanswered: set[str] = set()
 
     async def judge(self, check: Check) -> CheckResult:
         """Try a check and return what became of it.
 
-        The `fault` of a failure is what kept the server from answering: no tolerance is for that.
+        A failure that is due to something which kept the server from answering is one of
+        `unanswered`: no tolerance is for that.
         """
-        result = CheckResult(
-            check.case_id,
-            check.suite,
-            check.title,
-            Verdict.SKIP,
-            compat="tolerated" if self._tolerance(check) else "error",
-            tolerance=self._tolerance(check),
+        tolerance = self._tolerance(check) or None
+        severity = Severity.complete(compat="tolerated" if tolerance else "error")
+        result = CheckResult.begun(
+            check.case_id, check.suite, check.title, severity=severity, tolerance=tolerance
         )
         if self._left_out(check, result):
             return result
         begun = self._clock()
-        fault = ""
-        for _ in range(TRIES if check.model_dependent else 1):
-            result.tries += 1
+        tries, fault = 0, ""
+        for tries in range(1, TRIES + 1 if check.model_dependent else 2):
+            result.tries = tries
             settled, fault = await self._try(check, result)
             if settled:
                 break
-        result.seconds = self._clock() - begun
+        result.seconds = round(self._clock() - begun, 6)
         if result.verdict is Verdict.FAIL:
-            if result.tries > 1:
-                result.reason = f"passed none of {result.tries} tries"
+            if tries > 1:
+                result.reason = f"passed none of {tries} tries"
             if fault:
-                result.fault = fault
+                self.unanswered.add(check.case_id)
             else:
                 self._soften(check, result)
-        elif result.verdict is Verdict.PASS and result.tries > 1:
+        elif result.verdict is Verdict.PASS and tries > 1:
             result.verdict = Verdict.FLAKY
-            result.reason = f"passed {result.passed_tries} of {result.tries} tries"
+            result.reason = f"passed {result.passed_tries} of {tries} tries"
         return result
 
     def _tolerance(self, check: Check) -> str:
@@ -214,13 +213,13 @@ class Judge:
                 result.tolerated = attempt.tolerated
                 await check.body(attempt)
         except UnsettledError as signal:
-            result.verdict, result.reason = Verdict.UNSETTLED, str(signal)
+            result.verdict, result.reason = Verdict.UNSETTLED, str(signal) or None
             return True, ""
         except SkippedError as signal:
-            result.verdict, result.reason = Verdict.SKIP, str(signal)
+            result.verdict, result.reason = Verdict.SKIP, str(signal) or None
             return True, ""
         except UnsupportedError as signal:
-            result.verdict, result.reason = Verdict.UNSUPPORTED, str(signal)
+            result.verdict, result.reason = Verdict.UNSUPPORTED, str(signal) or None
             return True, ""
         except CheckFailedError as signal:
             failed = signal
@@ -233,12 +232,12 @@ class Judge:
             failed = CheckFailedError("an answer that can be judged", blame(fault)[1])
         else:
             result.verdict = Verdict.PASS
-            result.passed_tries += 1
+            result.passed_tries = 1
             if attempt.tolerated:
                 self._keep(attempt, result)
             return True, ""
         result.verdict = Verdict.FAIL
-        result.expected, result.got = failed.expected, failed.got
+        result.expected, result.got = failed.expected or None, failed.got or None
         self._keep(attempt, result)
         return False, attempt.fault or late
 
@@ -256,7 +255,7 @@ class Judge:
             if key
         }
         result.evidence = [
-            exchange(answer, self._subject.target, secrets)
+            Evidence.model_validate(exchange(answer, self._subject.target, secrets))
             for answer in attempt.exchanges[-_EVIDENCE:]
         ]
 

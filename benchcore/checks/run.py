@@ -15,7 +15,8 @@ from benchcore.checks.subject import UNKNOWN, Subject, named_dialect
 from benchcore.client.client import Client
 from benchcore.client.request import Prompt
 from benchcore.climbs.probe import RefusedError, find_model, try_prompt
-from benchcore.runs.checks import CheckResult, FunctionalReport, Verdict
+from benchcore.runs.checks import Capability, CheckResult, Checks, Verdict
+from benchcore.runs.run import TargetFacts
 from benchcore.runs.run_json import target_facts
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from benchcore.checks.subject import Dialect
     from benchcore.config.checks import FunctionalConfig
     from benchcore.config.target import Target
+    from benchcore.metrics.accuracy import Status
 
 
 _STOPPED: Final = "not made: stopped before"
@@ -80,13 +82,13 @@ class Functional:
         self._kind = kind
         self._running: asyncio.Task[None] | None = None
         self._gone: TargetError | None = None
-        self.report = FunctionalReport(
-            mode="strict" if config.strict else "compat",
-            engine=config.engine or UNKNOWN.name,
-            target={"kind": kind, "base_url": target.base_url, "model": target.shown_model},
+        self.report = Checks.begun(
+            "strict" if config.strict else "compat",
+            config.engine or UNKNOWN.name,
+            TargetFacts(kind=kind, base_url=target.base_url, model=target.shown_model),
         )
 
-    async def __call__(self) -> FunctionalReport:
+    async def __call__(self) -> Checks:
         """Make the checks; what is interrupted leaves a report of what was made.
 
         Raises:
@@ -96,16 +98,17 @@ class Functional:
         """
         dialect = named_dialect(self._config.engine) if self._config.engine else None
         begun = time.perf_counter()
+        status: Status = "failed"
         results: dict[str, CheckResult] = {}
         self._running = asyncio.create_task(self._run(dialect, results))
         try:
             await asyncio.wait([self._running])
             if not self._running.cancelled():
                 self._running.result()
-            self.report.status = "complete" if len(results) == len(self._checks) else "interrupted"
+            status = "complete" if len(results) == len(self._checks) else "interrupted"
         finally:
             self._running.cancel()
-            self._finish(results, time.perf_counter() - begun)
+            self.report.end(self._all(results), status, time.perf_counter() - begun)
         return self.report
 
     async def _run(self, dialect: Dialect | None, results: dict[str, CheckResult]) -> None:
@@ -115,10 +118,10 @@ class Functional:
             subject.dialect = dialect or await identify(subject)
             key = self._config.reasoning_key
             subject.reasoning_keys = (key,) if key else subject.dialect.reasoning_keys
-            self.report.engine = subject.dialect.name
+            self.report.summary.engine = subject.dialect.name
             subject.capabilities = await probe(subject)
             self.report.capabilities = {
-                name: {"available": capability.available, "how": capability.how}
+                name: Capability(available=capability.available, how=capability.how)
                 for name, capability in subject.capabilities.items()
             }
             self._on_ready(subject)
@@ -155,7 +158,9 @@ class Functional:
             probed.notes.append(str(error))
         client.target = client.target.model_copy(update={"stream": self._target.stream})
         self._target = client.target
-        self.report.target |= target_facts(client.target, self._kind)
+        self.report.summary.target = TargetFacts.model_validate(
+            target_facts(client.target, self._kind)
+        )
         for note in probed.notes:
             self._on_note(note)
         return subject
@@ -178,7 +183,7 @@ class Functional:
                     return
                 result = await judge.judge(check)
             gone = None
-            if result.fault:
+            if check.case_id in judge.unanswered:
                 async with looking:
                     try:
                         if self._gone is None:
@@ -254,30 +259,23 @@ class Functional:
             what = "gives no whole answer"
         raise TargetError(f"{self._target.base_url} {what} ({attempt.fault or said})")
 
-    def _finish(self, results: dict[str, CheckResult], seconds: float) -> None:
-        left = [check for check in self._checks if check.case_id not in results]
-        for check in left:
-            results[check.case_id] = CheckResult(
-                check.case_id,
-                check.suite,
-                check.title,
-                Verdict.SKIP,
-                reason=_STOPPED if self._gone is None else _GONE,
-            )
-        self.report.results = [results[check.case_id] for check in self._checks]
-        if self.report.status == "running":
-            self.report.status = "failed"
-        self.report.seconds = seconds
+    def _all(self, results: dict[str, CheckResult]) -> list[CheckResult]:
+        why = _STOPPED if self._gone is None else _GONE
+        return [
+            results.get(one.case_id)
+            or CheckResult.begun(one.case_id, one.suite, one.title, reason=why)
+            for one in self._checks
+        ]
 
 
-def check_verdicts(report: FunctionalReport) -> None:
+def check_verdicts(report: Checks) -> None:
     """Hold a report to what it must be: at least one check passed, and none failed.
 
     Raises:
         VerdictError: a check failed, or none had anything to judge.
         TargetError: the server put off whatever might have been judged.
     """
-    failed = [result.case_id for result in report.results if result.verdict is Verdict.FAIL]
+    failed = [result.case_id for result in report.failures]
     if failed:
         names = ", ".join(failed[:3]) + (", …" if len(failed) > 3 else "")
         raise VerdictError(f"{len(failed)} of {len(report.results)} checks failed: {names}")

@@ -25,7 +25,7 @@ from benchcore.cli.terminal import show
 if TYPE_CHECKING:
     from benchcore.checks.check import Check
     from benchcore.config.checks import FunctionalConfig
-    from benchcore.runs.checks import FunctionalReport
+    from benchcore.runs.checks import Checks
     from benchcore.scenario.one_stage import OneStageRun
     from benchcore.sim.options import SimOptions
 
@@ -148,7 +148,7 @@ def _check(checks: list[Check], config: FunctionalConfig, given: dict[str, Any])
     return _show(machine, stage.report, given)
 
 
-def _show(machine: OneStageRun, report: FunctionalReport | None, given: dict[str, Any]) -> int:
+def _show(machine: OneStageRun, report: Checks | None, given: dict[str, Any]) -> int:
     """Show what was found, and return the exit code."""
     from benchcore.base.logs import LOGGER
     from benchcore.runs.checks import Verdict

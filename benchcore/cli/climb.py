@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from benchcore.climbs.plan import Part
     from benchcore.config.target import Target
     from benchcore.publish.pushgateway import Pushgateway
-    from benchcore.runs.run import RunResult
+    from benchcore.runs.run import Run
     from benchcore.scenario.perf_stage import PerfStage
     from benchcore.sim.options import SimOptions
 
@@ -91,7 +91,7 @@ def climb(**given: Any) -> int:
     return code
 
 
-def _judge(run: RunResult) -> None:
+def _judge(run: Run) -> None:
     from benchcore.climbs.climb import TARGET_GONE
 
     if run.stopped == TARGET_GONE:
@@ -156,7 +156,7 @@ def _write_reports(folder: Path) -> None:
         ) from None
 
 
-def _print_result(run: RunResult, *, as_json: bool) -> None:
+def _print_result(run: Run, *, as_json: bool) -> None:
     if not run.levels and run.status not in ("complete", "interrupted"):
         return  # it never came to measuring: the error says why
     if as_json:
@@ -166,7 +166,7 @@ def _print_result(run: RunResult, *, as_json: bool) -> None:
     else:
         from benchcore.show.table import render
 
-        sys.stdout.write(render(run.stored(), color=colored()))
+        sys.stdout.write(render(run, color=colored()))
     sys.stdout.flush()
 
 
@@ -196,7 +196,7 @@ def _stage(given: dict[str, Any]) -> PerfStage:
 def _dry_run(target: Target, parts: list[Part], *, as_json: bool) -> int:
     """Say which levels would be run, and how long they take."""
     from benchcore.climbs.plan import longest_seconds, steps
-    from benchcore.runs.results import level_name
+    from benchcore.runs.run import level_name
 
     durations = [(step, longest_seconds(step)) for step in steps(parts)]
     known = [seconds for _, seconds in durations if seconds is not None]

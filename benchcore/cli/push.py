@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from benchcore.publish.pushgateway import Pushgateway
-    from benchcore.runs.results import Run
+    from benchcore.runs.run import Run
 
 
 @click.command()

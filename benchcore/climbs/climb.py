@@ -26,7 +26,7 @@ from benchcore.config.limits import Slo
 from benchcore.config.target import Target
 from benchcore.observe.machine import host_facts
 from benchcore.observe.server import ServerMetrics, busy, parse
-from benchcore.runs.run import LevelResult
+from benchcore.runs.run import Level, LoadFacts, TargetFacts, WorkloadFacts
 from benchcore.runs.run_json import as_asked, target_facts, versions
 from benchcore.runs.sinks import ClimbRun, FanOut, SinkOptions, installed_sinks, raise_problems
 from benchcore.show.progress import Progress, Silent
@@ -103,22 +103,20 @@ class Climb:
         )
         first = self._parts[0].config
         self._tally = Tally(self._sinks, keep_text=first.save_text or grader is not None)
-        self.run = ClimbRun(
-            run_id="",
-            started_at="",
-            facts={
-                "name": name,
-                "command": list(command),
-                "labels": labels or {},
-                "target": target_facts(target, kind),
-                "workload": {},
-                "load": {},
-                "seeds": {"seed": first.seed},
-                "versions": versions(),
-                "host": host_facts(),
-            },
-            options=SinkOptions(first.save_events, first.save_text, allow_simulator),
+        self.run = ClimbRun.begun(
+            "",
+            "",
+            name=name,
+            command=list(command),
+            labels=labels or {},
+            target=target_facts(target, kind),
+            workload={},
+            load={},
+            seeds={"seed": first.seed},
+            versions=versions(),
+            host=host_facts(),
         )
+        self.run.options = SinkOptions(first.save_events, first.save_text, allow_simulator)
 
     def interrupt(self) -> None:
         """Stop sending and end soon; a second time: end now. What is measured is kept."""
@@ -211,24 +209,24 @@ class Climb:
         self._steps = list(steps(self._parts))
         self._found = found
         client.close_idle()
-        run.facts["versions"] = {
-            **run.facts["versions"],
+        run.versions = {
+            **(run.versions or {}),
             "reader": client.reader,
             "timers": LoopClock.kind(),
         }
-        run.facts["target"] = target_facts(self._target, self._kind) | {
-            "probe": {
-                "models_listed": found.models_listed,
-                "usage": found.usage,
-                "tokens_counted_by": found.tokenize,
-                "ignore_eos": found.ignore_eos,
-                "e2e_seconds": found.e2e_seconds,
-                "notes": [harmless(note, longest=_LONGEST_NOTE) for note in found.notes],
-            }
+        probe = {
+            "models_listed": found.models_listed,
+            "usage": found.usage,
+            "tokens_counted_by": found.tokenize,
+            "ignore_eos": found.ignore_eos,
+            "e2e_seconds": found.e2e_seconds,
+            "notes": [harmless(note, longest=_LONGEST_NOTE) for note in found.notes],
         }
+        facts = target_facts(self._target, self._kind) | {"probe": probe}
+        run.target = TargetFacts.model_validate(facts)
         self._describe()
         loads = [part.config.model_dump(mode="json") for part in self._parts]
-        run.facts["load"] = loads[0] if len(loads) == 1 else {"parts": loads}
+        run.load = LoadFacts.model_validate(loads[0] if len(loads) == 1 else {"parts": loads})
         self._open()
         for note in found.notes:
             progress.say(note)
@@ -236,7 +234,8 @@ class Climb:
     def _describe(self) -> None:
         """Say in the run what its workloads ask, and what they have asked so far."""
         found = [as_asked(part.workload.describe(), self._target) for part in self._parts]
-        self.run.facts["workload"] = found[0] if len(found) == 1 else {"parts": found}
+        facts = found[0] if len(found) == 1 else {"parts": found}
+        self.run.workload = WorkloadFacts.model_validate(facts)
 
     def _open(self) -> None:
         run = self.run
@@ -300,7 +299,7 @@ class Climb:
             self._running = None
             figures.append(_figures(level, slos))
             level.findings += [f"SLO {broken}" for broken in figures[-1].broken_slos]
-            run.levels.append(level)
+            run.add(level)
             self._describe()
             self._sinks.level(run, level)
             self._progress.level(level)
@@ -365,12 +364,12 @@ async def _run_command(command: str, level: str) -> None:
         raise ConfigError(f"--before-level {command!r} ended with {code} before {level}")
 
 
-def _figures(level: LevelResult, slos: Sequence[Slo]) -> LevelFigures:
+def _figures(level: Level, slos: Sequence[Slo]) -> LevelFigures:
     broken = []
     for slo in slos:
-        summary = level.metrics.get(slo.metric)
-        if summary is not None and round(summary.p99 * NS) > slo.limit_ns:
-            broken.append(f"{slo} broken: p99 {summary.p99 * 1e3:.1f} ms")
+        p99 = level.figure(f"{slo.metric}.p99")
+        if p99 is not None and round(p99 * NS) > slo.limit_ns:
+            broken.append(f"{slo} broken: p99 {p99 * 1e3:.1f} ms")
     throughput = level.output_token_throughput
     return LevelFigures(
         name=level.level,

@@ -20,7 +20,6 @@ from benchcore.climbs.watch import Presence, SoFar, connect_ahead, faults_end, n
 from benchcore.config.limits import Slo
 from benchcore.load.level import Level, LevelRecords, Stage
 from benchcore.load.open_loop import Arrival, OpenLoop
-from benchcore.metrics.accuracy import LevelAccuracy
 from benchcore.metrics.level import count_tokens, infinite_figures, latencies, rates
 from benchcore.metrics.percentiles import Histogram
 from benchcore.metrics.spool import Spool, chosen, is_ok, joined
@@ -28,7 +27,7 @@ from benchcore.metrics.throughput import overlap_ns
 from benchcore.metrics.validity import Evidence, judge
 from benchcore.observe.machine import CollectorWatch, Heartbeat, Mark, mark, spent
 from benchcore.observe.server import Scraper, ServerMetrics
-from benchcore.runs.run import LevelResult
+from benchcore.runs.run import LevelResult, LevelScore
 from benchcore.runs.sinks import FanOut, RequestRow
 from benchcore.show.progress import Progress
 
@@ -240,10 +239,12 @@ class LevelRun:
         self._failures.say_rest(self._step.name)
         self._level.result.measured = self._measured.held()
         found = self._result(client.merged_reads - merged_before)
-        found.accuracy = await self._grade()
+        score = await self._grade()
+        if score is not None:
+            found.accuracy = score
         return found
 
-    async def _grade(self) -> LevelAccuracy | None:
+    async def _grade(self) -> LevelScore | None:
         numbers = self._sender.numbers
         if self._grader is None or numbers is None:
             return None
@@ -333,7 +334,8 @@ class LevelRun:
         steady = findings.steady_state(self._level)
         buffered = findings.buffered_streams(result, evidence.client_lag_p50_seconds)
         evidence.buffered_pieces = None if buffered is None else buffered.pieces
-        return LevelResult(
+        metrics |= infinite_figures(result.measured, failures, stream=self._client.target.stream)
+        return LevelResult.measured(
             level=self._step.name,
             workload=self._step.part.workload.name,
             mode=plan.mode,
@@ -356,14 +358,13 @@ class LevelRun:
             metrics=metrics,
             tokens=count_tokens(chosen(result.measured, is_ok)),
             steady_state=findings.steady_figures(steady, result, everyone),
-            validity=judge(evidence),
+            judged=judge(evidence),
             evidence=evidence,
             findings=list(findings.findings(steady, result, buffered, gone=self.gone)),
             notes=list(findings.notes(result, self._slos)),
             server=self._scraper.columns(
                 self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
             ),
-            infinite=infinite_figures(result.measured, failures, stream=self._client.target.stream),
             interrupted=result.interrupted,
             start_ns=result.start_ns,
             records=result.measured,

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from benchcore.client.client import Client
 from benchcore.client.exchange import Request
 from benchcore.client.records import Outcome, Phase, Record
-from benchcore.metrics.accuracy import LevelAccuracy
 from benchcore.metrics.figures import count_output, unbilled_texts
+from benchcore.runs.run import LevelScore
 from benchcore.runs.sinks import FanOut, RequestRow
 from benchcore.workload.kinds import Workload
 
@@ -22,7 +22,7 @@ class Grader(Protocol):
 
     async def grade(
         self, level: str, repeat: int, asked: Sequence[tuple[int, Record]]
-    ) -> LevelAccuracy:
+    ) -> LevelScore:
         """Return what the answers of a level were worth.
 
         Args:

@@ -98,7 +98,8 @@ class ClimbFields(BaseModel):
         1, description="how many times the whole climb is run"
     )
     ramp_seconds: Seconds | None = Field(
-        None, description="closed loop: users start spread over this; 10 ms per user, 1 s at most, by default"
+        None,
+        description="closed loop: users start spread over this; 10 ms per user, 1 s at most, by default",
     )
     think_time_seconds: Seconds = Field(
         0.0, description="closed loop: how long a user pauses after an answer, in seconds"

@@ -11,10 +11,9 @@ from benchcore.base.files import replace_file
 from benchcore.client.records import Outcome, Record
 from benchcore.client.request import Prompt
 from benchcore.evals.sampling import question_prompt, sample_of
-from benchcore.metrics.accuracy import LevelAccuracy, Sample, by_question, over_all, tally
-from benchcore.metrics.scores import paired_difference
-from benchcore.runs.results import LevelScore, TargetFacts
-from benchcore.runs.run import level_score
+from benchcore.metrics.accuracy import Sample, by_question, over_all, tally
+from benchcore.metrics.scores import Difference, paired_difference
+from benchcore.runs.run import AgainstFirst, LevelScore, scored
 from benchcore.runs.run_json import dump
 from benchcore.runs.samples import ACCURACY, SCHEMA_VERSION, Eval, EvalData, SampleFile
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
     from benchcore.config.target import Endpoint
     from benchcore.evals.task import Question, Task
-    from benchcore.runs.run import RunResult
+    from benchcore.runs.run import Run
     from benchcore.workload.kinds import TokenCounter
 
 
@@ -104,7 +103,7 @@ class LoadGrader:
 
     async def grade(
         self, level: str, repeat: int, asked: Sequence[tuple[int, Record]]
-    ) -> LevelAccuracy:
+    ) -> LevelScore:
         """Return what the answers of a level were worth; see `Grader`."""
         questions = self._questions
         samples = []
@@ -122,7 +121,19 @@ class LoadGrader:
             self._first = scores
         else:
             difference = paired_difference(self._first, scores)
-        return LevelAccuracy(questions.task.name, over_all(samples), tally(samples), difference)
+        return _score(questions.task.name, samples, difference)
+
+
+def _score(task: str, samples: list[Sample], difference: Difference | None) -> LevelScore:
+    score, counts = over_all(samples), tally(samples)
+    told = {"score": None} if score is None else scored(score).to_json()
+    found = LevelScore.model_validate({"task": task, **told})
+    for name in ("n", "completed", "truncated", "no_answer", "refused", "content_filter", "errors"):
+        setattr(found, name, getattr(counts, name))
+    found.against_first = (
+        None if difference is None else AgainstFirst.model_validate(difference.to_json())
+    )
+    return found
 
 
 class LoadEval:
@@ -135,7 +146,7 @@ class LoadEval:
     def __init__(self, questions: Questions) -> None:
         self.questions = questions
         self.grader = LoadGrader(questions, self._take)
-        self.run: RunResult | None = None
+        self.run: Run | None = None
         """The run that it is of, once there is one."""
         self._file: SampleFile | None = None
 
@@ -171,7 +182,7 @@ class LoadEval:
                     {
                         "level": level.level,
                         "climb_repeat": level.repeat,
-                        **level_score(level.accuracy).to_json(),
+                        **level.accuracy.to_json(),
                     }
                 )
                 for level in self.run.levels
@@ -179,7 +190,7 @@ class LoadEval:
             ],
             config=facts["config"],
             data=EvalData.model_validate(facts["data"]),
-            target=TargetFacts.model_validate(self.run.facts["target"]),
+            target=self.run.target,
         )
         try:
             self._file.close()

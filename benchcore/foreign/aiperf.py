@@ -30,7 +30,8 @@ from benchcore.foreign.figures import (
     without_user,
 )
 from benchcore.metrics.percentiles import QUANTILES
-from benchcore.runs.results import Level, Run, Statistics
+from benchcore.metrics.summary import Summary
+from benchcore.runs.run import Level, Run
 
 TOOL = "aiperf"
 _NAMES = {
@@ -229,7 +230,7 @@ def _seconds(block: object, name: str, where: str) -> float | None:
     return value * _SECONDS[unit]
 
 
-def _metric(block: object, requests: int, where: str) -> Statistics | None:
+def _metric(block: object, requests: int, where: str) -> Summary | None:
     names = ("avg", "min", "max", "std", *QUANTILES)
     known = {name: _seconds(block, name, where) for name in names}
     return metric({"count": whole(table(block).get("count")), **known}, requests)

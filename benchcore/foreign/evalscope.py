@@ -33,7 +33,8 @@ from benchcore.foreign.figures import (
     whole,
     without_user,
 )
-from benchcore.runs.results import Level, Run, Statistics
+from benchcore.metrics.summary import Summary
+from benchcore.runs.run import Level, Run
 
 TOOL = "evalscope perf"
 SUMMARY: Final = "benchmark_summary.json"
@@ -249,7 +250,7 @@ def _load(entry: Mapping[str, Any], arguments: Mapping[str, Any], notes: list[st
     return load_facts(concurrency=users, rate=rate or None, arrival="poisson", other="perf")
 
 
-def _of_requests(rows: list[dict[str, Any]]) -> dict[str, Statistics | None]:
+def _of_requests(rows: list[dict[str, Any]]) -> dict[str, Summary | None]:
     """Return the metrics of successful requests."""
     streams = [row for row in rows if row.get("is_stream", 1)]
 
@@ -280,7 +281,7 @@ def _gaps(said: object) -> Iterator[float]:
             yield value
 
 
-def _of_summary(entry: Mapping[str, Any], ok: int) -> dict[str, Statistics | None]:
+def _of_summary(entry: Mapping[str, Any], ok: int) -> dict[str, Summary | None]:
     """Return the metrics from the averages, and from the percentiles where they are there."""
     percentiles = entry.get("percentiles")
     rows = {
@@ -288,7 +289,7 @@ def _of_summary(entry: Mapping[str, Any], ok: int) -> dict[str, Statistics | Non
         for row in map(table, percentiles if isinstance(percentiles, list) else ())
     }
     streamed = _first(entry, ("Stream Requests",)) != 0
-    found: dict[str, Statistics | None] = {}
+    found: dict[str, Summary | None] = {}
     for ours, (column, names) in _NAMES.items():
         known = {"avg": _seconds(entry, *names)} | {
             name: _seconds(rows.get(row, {}), column)

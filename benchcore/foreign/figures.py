@@ -12,19 +12,19 @@ from typing import Any, Literal
 from benchcore.base.errors import ConfigError
 from benchcore.base.text import harmless
 from benchcore.config.catalogue import RATES
+from benchcore.metrics.level import TokenSums
 from benchcore.metrics.percentiles import QUANTILES, low_confidence, rank
-from benchcore.runs.results import (
+from benchcore.metrics.summary import Summary
+from benchcore.runs.run import (
+    SCHEMA_VERSION,
     HostFacts,
     Level,
     LoadFacts,
     Origin,
     Run,
-    Statistics,
     TargetFacts,
-    TokenSums,
     WorkloadFacts,
 )
-from benchcore.runs.run import SCHEMA_VERSION
 
 _ERRORS_TOLD = 3
 STATISTICS = ("count", "avg", "min", "max", "std", *QUANTILES)
@@ -66,7 +66,7 @@ def ratio(part: float | None, total: float | None) -> float | None:
     return None if part is None or total is None or total <= 0 else finite(part / total)
 
 
-def metric(known: Mapping[str, float | None], requests: int | None) -> Statistics | None:
+def metric(known: Mapping[str, float | None], requests: int | None) -> Summary | None:
     """Return one metric, every one of `STATISTICS` said; `None` where nothing is known.
 
     Args:
@@ -76,7 +76,7 @@ def metric(known: Mapping[str, float | None], requests: int | None) -> Statistic
     if all(known.get(name) is None for name in STATISTICS if name != "count"):
         return None
     low = () if requests is None else low_confidence(requests)
-    return Statistics.model_validate(
+    return Summary.model_validate(
         {
             **{name: known.get(name) for name in STATISTICS},
             "low_confidence": [name for name in low if known.get(name) is not None],
@@ -84,7 +84,7 @@ def metric(known: Mapping[str, float | None], requests: int | None) -> Statistic
     )
 
 
-def summary_of(values: Iterable[float], requests: int) -> Statistics | None:
+def summary_of(values: Iterable[float], requests: int) -> Summary | None:
     """Summarize samples: nearest-rank percentiles, `std` with divisor n; `None` without any.
 
     Args:
@@ -163,7 +163,7 @@ def level_of(
     counts: Mapping[str, int | None],
     figures: Mapping[str, float | None],
     tokens: Mapping[str, int | None],
-    metrics: Mapping[str, Statistics | None],
+    metrics: Mapping[str, Summary | None],
     definitions: Mapping[str, str],
     notes: Iterable[str] = (),
     workload: str | None = None,

@@ -31,7 +31,8 @@ from benchcore.foreign.figures import (
     without_user,
 )
 from benchcore.metrics.percentiles import QUANTILES
-from benchcore.runs.results import Level, Run, Statistics
+from benchcore.metrics.summary import Summary
+from benchcore.runs.run import Level, Run
 
 TOOL = "guidellm"
 _NAMES = {
@@ -232,7 +233,7 @@ def _mean(metrics: Mapping[str, Any], name: str) -> float | None:
     return None if whole(found.get("count")) == 0 else finite(found.get("mean"))
 
 
-def _metric(found: Mapping[str, Any], units: float, requests: int) -> Statistics | None:
+def _metric(found: Mapping[str, Any], units: float, requests: int) -> Summary | None:
     percentiles = table(found.get("percentiles"))
     known = {
         "avg": finite(found.get("mean")),

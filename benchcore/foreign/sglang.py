@@ -25,7 +25,7 @@ from benchcore.foreign.figures import (
     whole,
 )
 from benchcore.foreign.vllm import milliseconds
-from benchcore.runs.results import Level, Run
+from benchcore.runs.run import Level, Run
 
 TOOL = "sglang.bench_serving"
 _NAMES = {"ttft": "ttft", "tpot": "tpot", "icl": "itl", "e2e": "e2e_latency"}

@@ -25,7 +25,8 @@ from benchcore.foreign.figures import (
     whole,
 )
 from benchcore.metrics.percentiles import QUANTILES
-from benchcore.runs.results import Level, Run, Statistics
+from benchcore.metrics.summary import Summary
+from benchcore.runs.run import Level, Run
 
 TOOL = "vllm bench serve"
 TOOL_RUST = "vllm-rs bench serve"
@@ -193,7 +194,7 @@ def _load(entry: Mapping[str, Any], notes: list[str]) -> LevelLoad:
     return load_facts(concurrency=cap, rate=rate, arrival=arrival)
 
 
-def _summarized(entry: Mapping[str, Any], completed: int) -> dict[str, Statistics | None]:
+def _summarized(entry: Mapping[str, Any], completed: int) -> dict[str, Summary | None]:
     """Return the metrics from `mean_…_ms`, `median_…_ms`, `std_…_ms` and `p…_…_ms`."""
     return {
         ours: milliseconds(entry, theirs, completed, per_request=ours in ("ttft", "e2e"))
@@ -203,7 +204,7 @@ def _summarized(entry: Mapping[str, Any], completed: int) -> dict[str, Statistic
 
 def milliseconds(
     entry: Mapping[str, Any], name: str, completed: int, *, per_request: bool
-) -> Statistics | None:
+) -> Summary | None:
     """Return one metric from keys such as `mean_ttft_ms`; `None` where it was not measured.
 
     Args:
@@ -229,7 +230,7 @@ def milliseconds(
     return metric({"count": completed if per_request else None, **seconds}, completed)
 
 
-def _detailed(entry: Mapping[str, Any], completed: int) -> dict[str, Statistics | None] | None:
+def _detailed(entry: Mapping[str, Any], completed: int) -> dict[str, Summary | None] | None:
     """Return the metrics from the saved requests; `None` where they are not all there."""
     names = ("ttfts", "itls", "output_lens", "errors")
     columns = [entry.get(name) for name in names]
@@ -321,14 +322,14 @@ def vllm_result(run: Run, level: Level) -> dict[str, Any]:
         "total_token_throughput": level.total_token_throughput,
     }
     for ours, theirs in NAMES.items():
-        found |= _metric(level.metrics.get(ours, Statistics()), theirs)
+        found |= _metric(level.metrics.get(ours, Summary()), theirs)
     found = {key: value for key, value in found.items() if value is not None}
     own = level.definitions or {}
     given = {NAMES.get(name, name): definition for name, definition in own.items()}
     return found | {"benchcore_definitions": given or dict(OUR_DEFINITIONS)}
 
 
-def _metric(metric: Statistics, name: str) -> dict[str, float | None]:
+def _metric(metric: Summary, name: str) -> dict[str, float | None]:
     def ms(statistic: str) -> float | None:
         value = metric.value(statistic)
         return None if value is None else value * 1000

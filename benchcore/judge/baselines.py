@@ -90,7 +90,7 @@ def unfit(run: RunFolder, *, simulator: bool) -> str:
     """Return why a run is no baseline; empty where it is one."""
     if run.run.status != "complete":
         return f"it is {run.run.status}"
-    invalid = [level.level for level in run.levels if level.validity == "invalid"]
+    invalid = [level.level for level in run.levels if level.verdict == "invalid"]
     if invalid:
         return f"level {invalid[0]} is invalid"
     if run.run.simulated and not simulator:

@@ -29,7 +29,7 @@ from benchcore.judge.significance import (
 from benchcore.metrics.batches import unit
 from benchcore.metrics.percentiles import QUANTILES
 from benchcore.runs.reading import FIGURES, Floats, RunFolder
-from benchcore.runs.results import Level
+from benchcore.runs.run import Level
 
 Key = tuple[str, str, float]
 """Workload, mode, and concurrency or rate."""

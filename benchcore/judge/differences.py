@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from benchcore.runs.results import Part, PartName, Run
+from benchcore.runs.run import Part, PartName, Run
 
 _TARGET: Final = ("kind", "model", "endpoint", "stream", "extra_body", "omit", "rename")
 _WORKLOAD: Final = (

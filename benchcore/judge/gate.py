@@ -181,7 +181,7 @@ def _whole(run: RunFolder, result: GateResult) -> None:
 
 def _validity(levels: Mapping[Key, Side]) -> Iterator[Line]:
     for key, side in levels.items():
-        bad = [one for one in side.levels if one.validity == "invalid"]
+        bad = [one for one in side.levels if one.verdict == "invalid"]
         if bad:
             why = "; ".join(bad[0].reasons) or "no reason given"
             name = key_name(key, list(levels))

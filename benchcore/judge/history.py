@@ -304,7 +304,7 @@ def _figures(folder: RunFolder) -> list[tuple[str, str, float]]:
     found: list[tuple[str, str, float]] = []
     by_key = sides(folder)
     for key, side in by_key.items():
-        if any(level.validity == "invalid" for level in side.levels):
+        if any(level.verdict == "invalid" for level in side.levels):
             continue
         for figure in TRACKED:
             value = side.value(figure)
@@ -361,7 +361,7 @@ class Listed:
 
 def listed(folder: RunFolder) -> Listed:
     """Return what stands of a run in a list of runs."""
-    verdicts = {level.validity for level in folder.levels}
+    verdicts = {level.verdict for level in folder.levels}
     worst = next((one for one in ("invalid", "suspect", "valid") if one in verdicts), "–")
     best = max(folder.levels, key=lambda one: one.output_token_throughput or 0, default=None)
     return Listed(

@@ -10,7 +10,8 @@ from typing import Final
 
 from benchcore.config.catalogue import RATES
 from benchcore.metrics.percentiles import QUANTILES
-from benchcore.runs.results import Level, Statistics
+from benchcore.metrics.summary import Summary
+from benchcore.runs.run import Level
 
 _WORST_FIRST: Final = ("invalid", "suspect", None, "valid")
 
@@ -39,18 +40,18 @@ def mean_level(repeats: Sequence[Level]) -> Level:
         summaries = [one.metrics[name] for one in repeats if name in one.metrics]
         if len(summaries) == len(repeats):
             metrics[name] = _mean_statistics(summary, summaries)
-    verdicts = [one.validity for one in repeats]
+    verdicts = [one.verdict for one in repeats]
     return first.model_copy(
         update={
             "level": f"{first.level} ×{len(repeats)}",
             "metrics": metrics,
-            "validity": next(one for one in _WORST_FIRST if one in verdicts),
+            "verdict": next(one for one in _WORST_FIRST if one in verdicts),
             **{name: _mean([one.figure(name) for one in repeats]) for name in RATES},
         }
     )
 
 
-def _mean_statistics(first: Statistics, summaries: Sequence[Statistics]) -> Statistics:
+def _mean_statistics(first: Summary, summaries: Sequence[Summary]) -> Summary:
     return first.model_copy(
         update={
             **{name: _mean([one.value(name) for one in summaries]) for name in QUANTILES},
@@ -117,7 +118,7 @@ class Knee:
 
 def knee(levels: Sequence[Level]) -> Knee | None:
     """Return the knee of one climb; `None` where fewer than two levels tell a throughput."""
-    climb = [level for level in levels if level.repeat == 1 and level.validity != "invalid"]
+    climb = [level for level in levels if level.repeat == 1 and level.verdict != "invalid"]
     name, unit = "output_token_throughput", "tokens"
     if any(level.output_token_throughput is None for level in climb):
         name, unit = "request_throughput", "requests"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-from benchcore.metrics.scores import Difference, Estimate, estimate
+from benchcore.metrics.scores import Estimate, estimate
 
 Status = Literal["running", "complete", "interrupted", "failed"]
 
@@ -160,21 +160,3 @@ def by_question(samples: list[Sample]) -> dict[str, list[float]]:
         if sample.score is not None:
             found[sample.question].append(sample.score)
     return dict(found)
-
-
-@dataclass(frozen=True, slots=True)
-class LevelAccuracy:
-    """What the answers of one level of a climb were worth.
-
-    Args:
-        task: whose questions were asked.
-        score: over all samples of the level, errors as 0; `None`: there are none.
-        counts: how many became what.
-        difference: from the first level, question by question; `None`: it is the first, or the two
-            have no question in common.
-    """
-
-    task: str
-    score: Estimate | None
-    counts: Tally
-    difference: Difference | None

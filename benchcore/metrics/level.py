@@ -5,10 +5,12 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import Field
+
 from benchcore.base.clock import NS
+from benchcore.base.stored import Count, Stored
 from benchcore.client.records import Outcome, Record, Usage
 from benchcore.config.catalogue import LATENCIES
 from benchcore.config.limits import Slo
@@ -25,6 +27,7 @@ from benchcore.metrics.figures import (
 from benchcore.metrics.spool import chosen, is_ok, is_streamed, joined
 from benchcore.metrics.summary import (
     Summary,
+    infinite_throughout,
     summarize,
     summarize_pool,
 )
@@ -38,27 +41,21 @@ OF_PLAIN_ANSWERS = tuple(name for name in FAILURES_COUNT_IN if LATENCIES[name].p
 """Those of them that an answer has which is not streamed."""
 
 
-@dataclass(slots=True)
-class TokenCounts:
-    """Token counts of the `ok` requests of a level; `None` where the server does not say.
+class TokenSums(Stored):
+    """Sums of tokens over the `ok` requests of a level; `None` where one of them does not know."""
 
-    Args:
-        asked_input: sum of the lengths the workload meant.
-        asked_output: sum of the limits that were asked for.
-        input: sum of `usage.prompt_tokens`.
-        output: sum of output tokens, by `sources`.
-        cached: sum of cached prompt tokens.
-        reasoning: sum of reasoning tokens.
-        sources: how many requests have their output count from where.
-    """
+    SPARSE = frozenset({"asked_input", "input", "asked_output", "output", "cached", "reasoning"})
 
-    asked_input: int | None = None
-    asked_output: int | None = None
-    input: int | None = None
-    output: int | None = None
-    cached: int | None = None
-    reasoning: int | None = None
-    sources: dict[str, int] = field(default_factory=dict)
+    asked_input: Count | None = None
+    """Of the lengths that the workload meant."""
+    input: Count | None = None
+    asked_output: Count | None = None
+    """Of the limits that were asked for."""
+    output: Count | None = None
+    cached: Count | None = None
+    reasoning: Count | None = None
+    token_count_source: dict[str, Count] = Field(default_factory=dict)
+    """How many requests have their count of output tokens from where."""
 
 
 class _Total:
@@ -77,7 +74,7 @@ class _Total:
         return self.sum if self.known and self.known == self.parts else None
 
 
-def count_tokens(records: Iterable[Record]) -> TokenCounts:
+def count_tokens(records: Iterable[Record]) -> TokenSums:
     """Add up the token counts of requests; a sum that any of them does not know is unknown."""
     names = ("asked_input", "asked_output", "input", "output", "cached", "reasoning")
     totals = {name: _Total() for name in names}
@@ -93,8 +90,8 @@ def count_tokens(records: Iterable[Record]) -> TokenCounts:
         source = record.token_count_source
         if source is not None:
             sources[source.value] += 1
-    return TokenCounts(
-        **{name: total.found() for name, total in totals.items()}, sources=dict(sources)
+    return TokenSums.complete(
+        **{name: total.found() for name, total in totals.items()}, token_count_source=dict(sources)
     )
 
 
@@ -191,7 +188,7 @@ def fragments(streamed: Iterable[Record]) -> Iterator[str]:
 
 def infinite_figures(
     measured: Iterable[Record], failures: int | None, *, stream: bool
-) -> tuple[str, ...]:
+) -> dict[str, Summary]:
     """Return the figures of which failures leave nothing: not one request was `ok`.
 
     Args:
@@ -200,8 +197,9 @@ def infinite_figures(
         stream: streams were asked for.
     """
     if not failures or any(record.outcome is Outcome.OK for record in measured):
-        return ()
-    return FAILURES_COUNT_IN if stream else OF_PLAIN_ANSWERS
+        return {}
+    names = FAILURES_COUNT_IN if stream else OF_PLAIN_ANSWERS
+    return {name: infinite_throughout() for name in names}
 
 
 def rates(
@@ -211,7 +209,7 @@ def rates(
     end_ns: int,
     slos: Sequence[Slo],
 ) -> dict[str, Any]:
-    """Return the rates, shares and counts of a level, as fields of `LevelResult`.
+    """Return the rates, shares and counts of a level, as fields of `Level`.
 
     Args:
         measured: the requests scheduled inside the window; gone through several times.
@@ -237,9 +235,13 @@ def rates(
             streams += 1
             estimated += is_estimated(record)
             excluded += PER_REQUEST["tpot"](record) is None
+    rate = throughput(everyone, start_ns, end_ns)
     itl_kind = "estimated" if estimated else "exact"
     return {
-        "throughput": throughput(everyone, start_ns, end_ns),
+        "request_throughput": rate.requests,
+        "output_token_throughput": rate.output_tokens,
+        "input_token_throughput": rate.input_tokens,
+        "total_token_throughput": rate.total_tokens,
         "rate_intervals": rate_intervals(everyone, start_ns, end_ns),
         "tokens_per_second_per_user": tokens_per_second_per_user(
             chosen(measured, lambda one: is_ok(one) and is_streamed(one))
@@ -248,7 +250,7 @@ def rates(
         "goodput": ended_good / seconds if seconds > 0 else None,
         "goodput_ratio": good / counted if counted else None,
         "failure_rate": (counted - ok) / counted if counted else None,
-        "itl_kind": itl_kind if streams else None,
+        "itl": itl_kind if streams else None,
         "tpot_estimated": estimated,
         "tpot_excluded": excluded,
         "retried": retried,

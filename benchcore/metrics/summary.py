@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr
 
 from benchcore.base.clock import NS
+from benchcore.base.stored import Count, Number, Stored
 from benchcore.client.records import Record
 from benchcore.metrics.batches import (
     FINER,
@@ -37,63 +39,107 @@ from benchcore.metrics.percentiles import (
 Intervals = dict[str, tuple[float, float]]
 
 
-@dataclass(slots=True)
-class Summary:
-    """Statistics of one figure over a level, in seconds.
+class Summary(Stored):
+    """Statistics of one figure over a level, in seconds: `metrics.<name>`.
 
     Percentiles are nearest-rank. `std` is of the samples themselves (divisor n). With
     `with_failures`, each failed or dropped request counts as infinitely long: `None`.
-
-    Args:
-        count: how many samples; requests, or gaps of a pooled figure.
-        intervals: per percentile its 95 % interval; absent where the samples give none.
-        batches: of equal length in time that the intervals rest on; 0: too few fit, and requests
-            are taken as independent.
-        doubtful: percentiles whose intervals may be too narrow: too few batches fit, or what
-            happens in one reaches over several more.
-        low_confidence: percentiles for which there are too few requests.
-        histogram: all samples.
-        out_of_range: samples outside 1 µs to 1 h.
     """
 
-    count: int
-    avg: float
-    min: float
-    max: float
-    std: float
-    percentiles: dict[str, float]
-    histogram: Histogram
-    low_confidence: list[str] = field(default_factory=list)
-    intervals: Intervals = field(default_factory=dict)
-    batches: int = 0
-    doubtful: list[str] = field(default_factory=list)
-    with_failures: dict[str, float | None] | None = None
-    out_of_range: int = 0
+    SPARSE = frozenset(
+        {
+            *("avg", "min", "max", "std", "intervals_95", "intervals_by", "interval_batches"),
+            *("intervals_doubtful", "out_of_range", "with_failures", "infinite"),
+        }
+    )
+
+    count: Count | None = None
+    """Samples: requests, or gaps of a pooled figure."""
+    avg: Number | None = None
+    min: Number | None = None
+    max: Number | None = None
+    std: Number | None = None
+    p50: Number | None = None
+    p75: Number | None = None
+    p90: Number | None = None
+    p95: Number | None = None
+    p99: Number | None = None
+    p999: Number | None = None
+    low_confidence: list[str] = Field(default_factory=list)
+    """Percentiles for which there are too few requests."""
+    intervals_95: dict[str, list[Number | None]] = Field(default_factory=dict)
+    intervals_by: Literal["batches", "requests"] | None = None
+    interval_batches: Count | None = None
+    """Batches of equal length in time that the intervals rest on; 0: too few fit, and requests are
+    taken as independent."""
+    intervals_doubtful: list[str] = Field(default_factory=list)
+    """Percentiles whose intervals may be too narrow: too few batches fit, or what happens in one
+    reaches over several more."""
+    out_of_range: Count | None = None
+    """Samples outside 1 µs to 1 h."""
+    with_failures: dict[str, Number | None] | None = None
+    infinite: list[str] | None = None
+    _histogram: Histogram | None = PrivateAttr(None)
 
     @property
-    def p50(self) -> float:
-        """Median in seconds."""
-        return self.percentiles["p50"]
+    def histogram(self) -> Histogram | None:
+        """All samples, where it was measured just now."""
+        return self._histogram
 
     @property
-    def p90(self) -> float:
-        """90th percentile in seconds."""
-        return self.percentiles["p90"]
+    def percentiles(self) -> dict[str, float]:
+        """Each percentile that is known."""
+        known = {name: self.value(name) for name in QUANTILES}
+        return {name: value for name, value in known.items() if value is not None}
 
     @property
-    def p95(self) -> float:
-        """95th percentile in seconds."""
-        return self.percentiles["p95"]
+    def intervals(self) -> Intervals:
+        """The 95 % interval of each percentile that has one."""
+        return {
+            name: (low, high)
+            for name, (low, high) in self.intervals_95.items()
+            if low is not None and high is not None
+        }
 
-    @property
-    def p99(self) -> float:
-        """99th percentile in seconds."""
-        return self.percentiles["p99"]
+    def value(self, statistic: str) -> float | None:
+        """Return a statistic by its name, such as `p99`; `None`: it is not known."""
+        found: float | None = getattr(self, statistic, None)
+        return found
 
-    @property
-    def p999(self) -> float:
-        """99.9th percentile in seconds."""
-        return self.percentiles["p999"]
+
+def _made(
+    histogram: Histogram,
+    percentiles: dict[str, float],
+    intervals: Intervals,
+    batches: int,
+    **said: Any,
+) -> Summary:
+    made = Summary(
+        **said,
+        **percentiles,
+        intervals_95={name: list(pair) for name, pair in intervals.items()},
+        intervals_by="batches" if batches else "requests",
+        interval_batches=batches,
+        **({"out_of_range": histogram.out_of_range} if histogram.out_of_range else {}),
+    )
+    made._keys, made._histogram = (), histogram
+    return made
+
+
+def infinite_throughout() -> Summary:
+    """Return the statistics of a figure that no request has, each having failed."""
+    names = list(QUANTILES)
+    return Summary(
+        count=0,
+        **dict.fromkeys(("avg", "min", "max", "std", *names)),
+        low_confidence=low_confidence(0),
+        intervals_95={},
+        intervals_by="requests",
+        interval_batches=0,
+        intervals_doubtful=[],
+        with_failures=dict.fromkeys(names),
+        infinite=names,
+    )
 
 
 def summarize(
@@ -127,29 +173,28 @@ def summarize(
     else:
         intervals = _independent(ordered)
         doubtful = list(intervals)
-    with_failures = None
+    late = {}
     if failures is not None:
         with_failures = {
             name: float(ordered[place - 1]) / NS if place <= count else None
             for name, quantile in QUANTILES.items()
             for place in [rank(quantile, count + failures)]
         }
-    return Summary(
+        infinite = [name for name, value in with_failures.items() if value is None]
+        late = {"with_failures": with_failures, "infinite": infinite}
+    return _made(
+        histogram,
+        {name: nearest_rank(ordered, quantile) / NS for name, quantile in QUANTILES.items()},
+        intervals,
+        batches,
         count=count,
         avg=float(exact.mean()) / NS,
         min=float(ordered[0]) / NS,
         max=float(ordered[-1]) / NS,
         std=float(exact.std()) / NS,
-        percentiles={
-            name: nearest_rank(ordered, quantile) / NS for name, quantile in QUANTILES.items()
-        },
-        histogram=histogram,
         low_confidence=low_confidence(count),
-        intervals=intervals,
-        batches=batches,
-        doubtful=doubtful,
-        with_failures=with_failures,
-        out_of_range=histogram.out_of_range,
+        intervals_doubtful=doubtful,
+        **late,
     )
 
 
@@ -233,19 +278,18 @@ def summarize_pool(records: Iterable[Record], pool: Pool = timed_token_gaps) -> 
     else:
         intervals = dict(_clustered(records, pool, histogram, found))
         doubtful = list(intervals)
-    return Summary(
+    return _made(
+        histogram,
+        {name: value / NS for name, value in found.items()},
+        intervals,
+        batches,
         count=count,
         avg=mean / NS,
         min=int(histogram.hdr.min_value) / NS,
         max=int(histogram.hdr.max_value) / NS,
         std=math.sqrt(max(squares / count - mean**2, 0.0)) / NS,
-        percentiles={name: value / NS for name, value in found.items()},
-        histogram=histogram,
         low_confidence=low_confidence(requests),
-        intervals=intervals,
-        batches=batches,
-        doubtful=doubtful,
-        out_of_range=histogram.out_of_range,
+        intervals_doubtful=doubtful,
     )
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from benchcore.base.clock import NS
+from benchcore.base.stored import Count, Number, Stored
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.metrics.batches import FINER, batch_count, batch_of, course, lasts, rate_interval
 from benchcore.metrics.figures import e2e_ns, mean_e2e_ns, running_tokens, ttft_ns
@@ -101,19 +103,15 @@ def throughput(records: Iterable[Record], start_ns: int, end_ns: int) -> Through
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RateIntervals:
-    """The 95 % intervals of rates.
+class RateIntervals(Stored):
+    """The 95 % intervals of the rates of a level."""
 
-    Args:
-        intervals: by name, per second; absent where too few batches fit.
-        doubtful: those that may be too narrow: what happens in one batch reaches over more.
-        batches: of equal length that they rest on; 0: too few fit.
-    """
-
-    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
-    doubtful: list[str] = field(default_factory=list)
-    batches: int = 0
+    intervals_95: dict[str, list[Number]] = Field(default_factory=dict)
+    """By name, per second; absent where too few batches fit."""
+    batches: Count | None = None
+    """Of equal length that they rest on; 0: too few fit."""
+    doubtful: list[str] = Field(default_factory=list)
+    """Those that may be too narrow: what happens in one batch reaches over more."""
 
 
 def rate_intervals(records: Iterable[Record], start_ns: int, end_ns: int) -> RateIntervals:
@@ -128,7 +126,7 @@ def rate_intervals(records: Iterable[Record], start_ns: int, end_ns: int) -> Rat
     done = np.fromiter((r.done_ns for r in ok if start_ns < r.done_ns <= end_ns), dtype=np.int64)
     batches = batch_count(len(done), end_ns - start_ns, mean_e2e_ns(ok))
     if not batches:
-        return RateIntervals()
+        return RateIntervals.complete(batches=0)
     counts = {
         "request_throughput": np.bincount(
             batch_of(done, start_ns, end_ns, batches), minlength=batches
@@ -137,12 +135,12 @@ def rate_intervals(records: Iterable[Record], start_ns: int, end_ns: int) -> Rat
     streamed = chosen(records, is_streamed)
     if any(True for _ in streamed):
         counts["output_token_throughput"] = _tokens_by_batch(streamed, start_ns, end_ns, batches)
-    found = RateIntervals(batches=batches)
+    found = RateIntervals.complete(batches=batches)
     far = _lasts(ok, start_ns, end_ns, batches)
     for name, counted in counts.items():
         whole = name == "request_throughput"
         low, high, doubtful = rate_interval(counted, (end_ns - start_ns) / NS, whole=whole)
-        found.intervals[name] = (low, high)
+        found.intervals_95[name] = [low, high]
         if far or doubtful:
             found.doubtful.append(name)
     return found

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from benchcore.base.files import replace_file
 from benchcore.publish.prometheus import functional_metrics
-from benchcore.runs.checks import Check, FunctionalReport, Verdict
+from benchcore.runs.checks import CheckResult, Checks, Verdict
 from benchcore.runs.run_json import dump
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SKIPPED = (Verdict.SKIP, Verdict.UNSUPPORTED, Verdict.UNSETTLED)
 
 
-def write_functional(folder: Path, report: FunctionalReport) -> None:
+def write_functional(folder: Path, report: Checks) -> None:
     """Write `functional.json`, `junit.xml` and `functional.prom`.
 
     Raises:
@@ -30,14 +30,15 @@ def write_functional(folder: Path, report: FunctionalReport) -> None:
     replace_file(folder / "functional.prom", generate_latest(functional_metrics(report)))
 
 
-def junit(report: FunctionalReport) -> bytes:
+def junit(checks: Checks) -> bytes:
     """Return a report in the JUnit XML that CI systems read: one suite element per suite.
 
     A failure is a failure, and a server that had gone an error. Unsupported, unsettled and skip
     are skipped. Flaky is a pass that says so.
     """
-    checks = report.stored()
-    root = ET.Element("testsuites", name="benchcore check", time=f"{report.seconds:.3f}")
+    root = ET.Element(
+        "testsuites", name="benchcore check", time=f"{checks.summary.seconds or 0.0:.3f}"
+    )
     _count(root, checks.results)
     for name in dict.fromkeys(result.suite or "" for result in checks.results):
         results = [result for result in checks.results if result.suite == name]
@@ -51,14 +52,14 @@ def junit(report: FunctionalReport) -> bytes:
     return text + b"\n"
 
 
-def _count(element: ET.Element, results: list[Check]) -> None:
+def _count(element: ET.Element, results: list[CheckResult]) -> None:
     element.set("tests", str(len(results)))
     element.set("failures", str(sum(1 for one in results if one.verdict is Verdict.FAIL)))
     element.set("errors", str(sum(1 for one in results if one.verdict is Verdict.ERROR)))
     element.set("skipped", str(sum(1 for one in results if one.verdict in _SKIPPED)))
 
 
-def _add(suite: ET.Element, result: Check) -> None:
+def _add(suite: ET.Element, result: CheckResult) -> None:
     case = ET.SubElement(
         suite,
         "testcase",

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from benchcore.base.errors import ConfigError
 from benchcore.client.records import FAILED, Outcome, Record, Usage
 from benchcore.metrics.spool import Spool
-from benchcore.runs.run import LevelResult, RunResult
+from benchcore.runs.run import Level, Run, TargetFacts
 from benchcore.runs.sinks import LevelHead, QuietSink, RequestRow, SinkOptions
 from benchcore.version import __version__, installing
 
@@ -35,20 +35,20 @@ _OPERATIONS: Final = {"chat": "chat", "completions": "text_completion", "respons
 _EVENTS: Final = ("first_token", "first_output", "last_token")
 
 
-def request_attributes(target: dict[str, Any], row: RequestRow) -> dict[str, Any]:
+def request_attributes(target: TargetFacts, row: RequestRow) -> dict[str, Any]:
     """Return the attributes of a request's span; what is not known is not there.
 
     Args:
-        target: of the run's facts.
+        target: of the run.
         row: the request.
     """
     record = row.record
     usage = record.usage or Usage()
     found: dict[str, Any] = {
-        "gen_ai.operation.name": _OPERATIONS[target["endpoint"]],
+        "gen_ai.operation.name": _OPERATIONS[target.endpoint or ""],
         # Which program answers is not known: this is the API that it speaks.
         "gen_ai.provider.name": "openai",
-        "gen_ai.request.model": target["model"],
+        "gen_ai.request.model": target.model,
         "gen_ai.request.max_tokens": record.asked_output_tokens,
         "gen_ai.request.stream": record.streamed,
         "gen_ai.usage.input_tokens": usage.prompt_tokens,
@@ -61,7 +61,7 @@ def request_attributes(target: dict[str, Any], row: RequestRow) -> dict[str, Any
         else None,
         "http.response.status_code": record.status or None,
         "error.type": record.outcome.value if record.outcome and is_error(record) else None,
-        **_server(target.get("base_url") or ""),
+        **_server(target.base_url or ""),
         "benchcore.request_id": record.request_id,
         "benchcore.level": row.head.level,
         "benchcore.repeat": row.head.repeat,
@@ -131,21 +131,21 @@ class OtlpSink(QuietSink):
         self._tracer: Tracer | None = None
         self._ended: list[ReadableSpan] = []
         self._rows: dict[tuple[LevelHead, str], Spool] = {}
-        self._target: dict[str, Any] = {}
+        self._target = TargetFacts()
 
-    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
+    def open(self, run: Run, folder: Path, options: SinkOptions) -> None:
         """Prepare spans that say which run they are of."""
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
 
         super().open(run, folder, options)
-        self._target = run.facts["target"]
+        self._target = run.target
         resource = Resource.create(
             {
                 "service.name": os.environ.get("OTEL_SERVICE_NAME") or "benchcore",
                 "service.version": __version__,
                 "benchcore.run_id": run.run_id,
-                "benchcore.target.kind": self._target["kind"],
+                "benchcore.target.kind": self._target.kind or "",
             }
         )
         # A provider of our own: what the program around us traces is not touched.
@@ -161,11 +161,11 @@ class OtlpSink(QuietSink):
                 self._rows[key] = Spool(self.folder)
             self._rows[key].append(row.record)
 
-    def level(self, run: RunResult, level: LevelResult) -> None:  # noqa: ARG002
+    def level(self, run: Run, level: Level) -> None:  # noqa: ARG002
         """Send what the level had."""
         self._send()
 
-    def close(self, run: RunResult) -> None:  # noqa: ARG002
+    def close(self, run: Run) -> None:  # noqa: ARG002
         """Send what is left of a level that did not end."""
         try:
             self._send()
@@ -208,9 +208,7 @@ class OtlpSink(QuietSink):
         start_ns = record.sent_ns or record.scheduled_ns
         attributes = request_attributes(self._target, row)
         span = self._tracer.start_span(
-            " ".join(
-                filter(None, (attributes["gen_ai.operation.name"], self._target.get("model")))
-            ),
+            " ".join(filter(None, (attributes["gen_ai.operation.name"], self._target.model))),
             context=Context(),
             kind=SpanKind.CLIENT,
             attributes=attributes,

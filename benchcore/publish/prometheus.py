@@ -15,9 +15,8 @@ from benchcore.base.files import replace_file
 from benchcore.config.catalogue import RATES
 from benchcore.config.metric_map import LATENCIES
 from benchcore.metrics.percentiles import QUANTILES as PERCENTILES
-from benchcore.runs.checks import Checks, FunctionalReport, Verdict
-from benchcore.runs.results import Level, Run
-from benchcore.runs.run import LevelResult, RunResult
+from benchcore.runs.checks import Checks, Verdict
+from benchcore.runs.run import Level, Run
 from benchcore.runs.samples import AccuracyReport, Eval
 from benchcore.runs.sinks import QuietSink, SinkOptions
 
@@ -139,8 +138,8 @@ def _level(gauges: Gauges, level: Level) -> None:
     for rate in RATES.values():
         if rate.help:
             gauges.set(rate.series, rate.help, level.figure(rate.key), **where)
-    if level.validity is not None:
-        valid = float(level.validity == "valid")
+    if level.verdict is not None:
+        valid = float(level.verdict == "valid")
         gauges.set("valid", "1 where the load generator measured the server.", valid, **where)
 
 
@@ -186,18 +185,18 @@ def accuracy_metrics(report: AccuracyReport, prefix: str = "benchcore_") -> Coll
     return gauges.registry
 
 
-def functional_metrics(report: FunctionalReport, prefix: str = "benchcore_") -> CollectorRegistry:
-    """Return the gauges of a report, each with the label `model`.
+def functional_metrics(checks: Checks, prefix: str = "benchcore_") -> CollectorRegistry:
+    """Return the gauges of checks, each with the label `model`.
 
     A check that was neither passed nor failed has no `functional_case_pass`; a pass ratio of
     nothing is left out and not zero.
 
     Args:
-        report: what the checks came to.
+        checks: what they came to.
         prefix: of every name.
     """
-    gauges = Gauges(prefix, {"model": str(report.target.get("model") or "")})
-    functional_gauges(gauges, report.stored())
+    gauges = Gauges(prefix, {"model": checks.summary.target.model or ""})
+    functional_gauges(gauges, checks)
     return gauges.registry
 
 
@@ -243,37 +242,35 @@ class OpenMetricsSink(QuietSink):
                 "variable"
             )
 
-    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
+    def open(self, run: Run, folder: Path, options: SinkOptions) -> None:
         """Look whether the run is one for a dashboard.
 
         Raises:
             ConfigError: it is of the simulator, and was to be copied.
         """
         super().open(run, folder, options)
-        simulated = run.facts["target"]["kind"] == "simulator"
-        if self._directory is not None and simulated and not options.allow_simulator:
+        if self._directory is not None and run.simulated and not options.allow_simulator:
             raise ConfigError(
                 f"{DIRECTORY}: the run comes from the simulator, whose figures belong on no "
                 "dashboard; unset the variable, or give --allow-simulator"
             )
 
-    def level(self, run: RunResult, level: LevelResult) -> None:  # noqa: ARG002
+    def level(self, run: Run, level: Level) -> None:  # noqa: ARG002
         """Write them with one more level."""
         self._write(run)
 
-    def close(self, run: RunResult) -> None:
+    def close(self, run: Run) -> None:
         """Write them as they are at the end."""
         self._write(run)
 
-    def _write(self, run: RunResult) -> None:
+    def _write(self, run: Run) -> None:
         from prometheus_client import generate_latest
 
-        found = run.stored()
-        text = generate_latest(run_metrics(found))
+        text = generate_latest(run_metrics(run))
         replace_file(self.folder / FILE, text)
         if self._directory is None:
             return
-        copy = self._directory / textfile_name(found)
+        copy = self._directory / textfile_name(run)
         try:
             replace_file(copy, text)
         except OSError as error:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, JsonValue
 
+from benchcore.base.stored import Count, Facts, Flag, Number, Stored
 from benchcore.base.text import visible_json
 from benchcore.metrics.accuracy import Status
-from benchcore.runs.results import Count, Facts, Flag, Number, Stored, TargetFacts
+from benchcore.runs.run import TargetFacts
 
 SCHEMA_VERSION = 1
 
@@ -31,31 +31,6 @@ class Verdict(StrEnum):
     """The server put it off with 429, and did so again after every wait: it is not judged."""
     ERROR = "error"
     """The server had gone, or answered everything with 5xx: it is not judged."""
-
-
-class Counted:
-    """What follows from how many checks came to which verdict."""
-
-    __slots__ = ()
-
-    def count(self, *verdicts: Verdict) -> int:
-        """Return how many checks came to one of the verdicts."""
-        raise NotImplementedError
-
-    @property
-    def passed(self) -> int:
-        """Checks that passed, if only in some of their tries."""
-        return self.count(Verdict.PASS, Verdict.FLAKY)
-
-    @property
-    def judged(self) -> int:
-        """Checks that passed or failed."""
-        return self.passed + self.count(Verdict.FAIL)
-
-    @property
-    def ok(self) -> bool:
-        """Whether at least one check passed, and none failed or met a server that had gone."""
-        return self.passed > 0 and self.count(Verdict.FAIL, Verdict.ERROR) == 0
 
 
 class Severity(Stored):
@@ -91,8 +66,8 @@ class Evidence(Stored):
         return "" if "body" not in self.response.model_fields_set else str(self.response.body)
 
 
-class Check(Stored):
-    """One check and what became of it; the fields are those of `CheckResult`."""
+class CheckResult(Stored):
+    """One check and what became of it."""
 
     case_id: str
     suite: str | None = None
@@ -108,6 +83,20 @@ class Check(Stored):
     passed_tries: Count | None = None
     seconds: Number | None = None
     evidence: list[Evidence] = Field(default_factory=list)
+
+    @classmethod
+    def begun(cls, case_id: str, suite: str, title: str, **said: object) -> Self:
+        """Return the result of a check that has not been tried: skipped, until it is.
+
+        Args:
+            case_id: `suite.name`.
+            suite: the suite it is of.
+            title: what it holds the server to, in a sentence.
+            **said: other fields that are known by now.
+        """
+        untried = {"verdict": Verdict.SKIP, "tries": 0, "passed_tries": 0, "seconds": 0.0}
+        told = {"severity": Severity.complete(), **untried, **said}
+        return cls.complete(case_id=case_id, suite=suite, title=title, **told)
 
 
 class Capability(Stored):
@@ -139,148 +128,81 @@ class CheckSummary(Stored):
     seconds: Number | None = None
 
 
-class Checks(Stored, Counted):
+class Checks(Stored):
     """What the checks of a run came to: `functional.json`."""
 
     schema_version: Count | None = None
     summary: CheckSummary
     capabilities: dict[str, Capability] = Field(default_factory=dict)
-    results: list[Check]
+    results: list[CheckResult]
+
+    @classmethod
+    def begun(cls, mode: str, engine: str, target: TargetFacts) -> Self:
+        """Return what checks have come to of which none has been made.
+
+        Args:
+            mode: `compat` or `strict`.
+            engine: the dialect that the server is held to.
+            target: whom they ask.
+        """
+        summary = CheckSummary.complete(
+            status="running", mode=mode, engine=engine, target=target, pass_ratio=None
+        )
+        return cls.complete(schema_version=SCHEMA_VERSION, summary=summary, results=[])
+
+    def end(self, results: Sequence[CheckResult], status: Status, seconds: float) -> None:
+        """Take what became of the checks, in the order of the catalogue, and count it.
+
+        Args:
+            results: one of each.
+            status: `complete`, `interrupted` where checks were left out, or `failed`.
+            seconds: how long it took.
+        """
+        summary = self.summary
+        self.results = list(results)
+        for verdict in Verdict:
+            count = sum(1 for one in results if one.verdict is verdict)
+            setattr(summary, _field(verdict), count)
+        summary.total = len(results)
+        summary.tolerated = sum(1 for one in results if one.tolerated)
+        summary.pass_ratio = self.passed / self.judged if self.judged else None
+        summary.status, summary.seconds = status, round(seconds, 6)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `functional.json`, with nothing in it that a terminal would obey."""
+        found: dict[str, Any] = visible_json(super().to_json())
+        return found
 
     def count(self, *verdicts: Verdict) -> int:
         """Return how many checks came to one of the verdicts."""
         return sum(map(self._count, verdicts))
 
     def _count(self, verdict: Verdict) -> int:
-        name = "passes" if verdict is Verdict.PASS else verdict.value
-        said: int | None = getattr(self.summary, name)
+        said: int | None = getattr(self.summary, _field(verdict))
         if said is not None:
             return said
         return sum(1 for result in self.results if result.verdict is verdict)
 
     @property
-    def failures(self) -> list[Check]:
+    def passed(self) -> int:
+        """Checks that passed, if only in some of their tries."""
+        return self.count(Verdict.PASS, Verdict.FLAKY)
+
+    @property
+    def judged(self) -> int:
+        """Checks that passed or failed."""
+        return self.passed + self.count(Verdict.FAIL)
+
+    @property
+    def ok(self) -> bool:
+        """Whether at least one check passed, and none failed or met a server that had gone."""
+        return self.passed > 0 and self.count(Verdict.FAIL, Verdict.ERROR) == 0
+
+    @property
+    def failures(self) -> list[CheckResult]:
         """The checks that failed."""
         return [result for result in self.results if result.verdict is Verdict.FAIL]
 
 
-@dataclass(slots=True)
-class CheckResult:
-    """One check and what became of it.
-
-    Args:
-        case_id: `suite.name`.
-        suite: the suite it is of.
-        title: what it holds the server to, in a sentence.
-        verdict: what became of it.
-        strict: its severity by the OpenAI specification: `error`.
-        compat: its severity among real engines: `error` or `tolerated`.
-        tolerance: what engines legitimately differ in, where they do.
-        reason: why it is not a plain pass.
-        expected: what was expected, of a failure.
-        got: what came, of a failure.
-        tolerated: deviations that were let pass.
-        tries: how often it was tried.
-        passed_tries: how many of them passed.
-        seconds: how long it took.
-        fault: what kept the server from answering, where a failure is due to that; not written.
-        evidence: request, response and a `curl` line for each exchange of a failing try.
-    """
-
-    case_id: str
-    suite: str
-    title: str
-    verdict: Verdict
-    strict: str = "error"
-    compat: str = "error"
-    tolerance: str = ""
-    reason: str = ""
-    expected: str = ""
-    got: str = ""
-    tolerated: list[str] = field(default_factory=list)
-    tries: int = 0
-    passed_tries: int = 0
-    seconds: float = 0.0
-    fault: str = ""
-    evidence: list[dict[str, Any]] = field(default_factory=list)
-
-    def stored(self) -> Check:
-        """Return it as `functional.json` holds it."""
-        return Check(
-            case_id=self.case_id,
-            suite=self.suite,
-            title=self.title,
-            verdict=self.verdict,
-            severity=Severity(strict=self.strict, compat=self.compat),
-            tolerance=self.tolerance or None,
-            reason=self.reason or None,
-            expected=self.expected or None,
-            got=self.got or None,
-            tolerated=self.tolerated,
-            tries=self.tries,
-            passed_tries=self.passed_tries,
-            seconds=round(self.seconds, 6),
-            evidence=[Evidence.model_validate(one) for one in self.evidence],
-        )
-
-
-@dataclass(slots=True)
-class FunctionalReport(Counted):
-    """What all the checks came to.
-
-    Args:
-        mode: `compat` or `strict`.
-        engine: the dialect that the server was held to.
-        target: its address and model.
-        capabilities: name to `{available, how}`; `available` is `None` where it is not known.
-        results: in the order of the catalogue.
-        status: `running`, `complete`, `interrupted` where checks were left out, or `failed`.
-        seconds: how long it took.
-    """
-
-    mode: str
-    engine: str
-    target: dict[str, Any]
-    capabilities: dict[str, dict[str, Any]] = field(default_factory=dict)
-    results: list[CheckResult] = field(default_factory=list)
-    status: Status = "running"
-    seconds: float = 0.0
-
-    def count(self, *verdicts: Verdict) -> int:
-        """Return how many checks came to one of the verdicts."""
-        counts = Counter(result.verdict for result in self.results)
-        return sum(counts[verdict] for verdict in verdicts)
-
-    @property
-    def pass_ratio(self) -> float | None:
-        """Passed ÷ judged; `None` where nothing was judged."""
-        return self.passed / self.judged if self.judged else None
-
-    def stored(self) -> Checks:
-        """Return it as `functional.json` holds it, but for what a terminal would obey."""
-        summary = CheckSummary.model_validate(
-            {
-                "status": self.status,
-                "mode": self.mode,
-                "engine": self.engine,
-                "target": self.target,
-                "total": len(self.results),
-                **{verdict.value: self.count(verdict) for verdict in Verdict},
-                "tolerated": sum(1 for result in self.results if result.tolerated),
-                "pass_ratio": self.pass_ratio,
-                "seconds": round(self.seconds, 6),
-            }
-        )
-        return Checks(
-            schema_version=SCHEMA_VERSION,
-            summary=summary,
-            capabilities={
-                name: Capability.model_validate(one) for name, one in self.capabilities.items()
-            },
-            results=[result.stored() for result in self.results],
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as `functional.json`, with nothing in it that a terminal would obey."""
-        found: dict[str, Any] = visible_json(self.stored().to_json())
-        return found
+def _field(verdict: Verdict) -> str:
+    return "passes" if verdict is Verdict.PASS else verdict.value

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from benchcore.base.files import GrowingFile, each_file, replace_file
-from benchcore.runs.run import LevelResult, RunResult
+from benchcore.runs.run import Level, Run
 from benchcore.runs.sinks import QuietSink, RequestRow, SinkOptions
 
 
@@ -18,7 +18,7 @@ class EventsSink(QuietSink):
     _events: GrowingFile | None = None
     _texts: GrowingFile | None = None
 
-    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
+    def open(self, run: Run, folder: Path, options: SinkOptions) -> None:
         """Begin the files that were asked for."""
         super().open(run, folder, options)
         if options.save_events:
@@ -56,7 +56,7 @@ class EventsSink(QuietSink):
         """Write whole lines."""
         each_file({file.path.name: file.flush for file in self._files()})
 
-    def close(self, run: RunResult) -> None:  # noqa: ARG002
+    def close(self, run: Run) -> None:  # noqa: ARG002
         """Finish the files."""
         each_file({file.path.name: file.close for file in self._files()})
 
@@ -64,46 +64,48 @@ class EventsSink(QuietSink):
         return [file for file in (self._events, self._texts) if file is not None]
 
 
-def tag(level: LevelResult, metric: str) -> str:
+def tag(level: Level, metric: str) -> str:
     """Return `level/metric`, with the repeat behind the level where it is not the first."""
     name = level.level if level.repeat == 1 else f"{level.level}.{level.repeat}"
     return f"{name}/{metric}"
 
 
-def histogram_log(run: RunResult) -> bytes:
+def histogram_log(run: Run) -> bytes:
     """Return the log, version 1.2: values in ns, its interval maximum in ms.
 
     The library's writer knows no tags and rounds the maximum down to a whole millisecond.
     """
     lines = [
         f"#[benchcore run {run.run_id}; values in nanoseconds]",
-        f"#[target: {run.facts['target']['kind']}]",
+        f"#[target: {run.target.kind}]",
         "#[Histogram log format version 1.2]",
         '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"',
     ]
     elapsed = 0.0
     for level in run.levels:
         for metric, summary in level.metrics.items():
+            if summary.histogram is None:  # no request has it
+                continue
             hdr = summary.histogram.hdr
             lines.append(
-                f"Tag={tag(level, metric)},{elapsed:.3f},{level.window_seconds:.3f},"
+                f"Tag={tag(level, metric)},{elapsed:.3f},{level.window_seconds or 0.0:.3f},"
                 f"{hdr.get_max_value() / 1e6:.3f},{hdr.encode().decode()}"
             )
-        elapsed += level.warmup_seconds + level.window_seconds + level.drain_seconds
+        elapsed += level.seconds
     return "\n".join(lines).encode() + b"\n"
 
 
 class HistogramLogSink(QuietSink):
     """Writes `histograms.hlog` after each level."""
 
-    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
+    def open(self, run: Run, folder: Path, options: SinkOptions) -> None:
         """Write it empty."""
         super().open(run, folder, options)
         self._write(run)
 
-    def level(self, run: RunResult, level: LevelResult) -> None:  # noqa: ARG002
+    def level(self, run: Run, level: Level) -> None:  # noqa: ARG002
         """Write it with one more level."""
         self._write(run)
 
-    def _write(self, run: RunResult) -> None:
+    def _write(self, run: Run) -> None:
         replace_file(self.folder / "histograms.hlog", histogram_log(run))

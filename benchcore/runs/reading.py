@@ -13,10 +13,10 @@ from pydantic import ValidationError
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.files import read_json
+from benchcore.base.stored import Stored
 from benchcore.runs.checks import Checks
 from benchcore.runs.columns import SECONDS
-from benchcore.runs.results import Level, Run, Stored
-from benchcore.runs.run import SCHEMA_VERSION
+from benchcore.runs.run import SCHEMA_VERSION, Level, Run
 from benchcore.runs.samples import Eval
 from benchcore.runs.scenarios import Matrix, Scenario
 from benchcore.runs.tables import REQUESTS, TIMELINE

@@ -1,333 +1,438 @@
-"""Run: the levels of a climb and everything that is needed to do it again."""
+"""Run: a climb with its levels, in memory as in `run.json`, and what it takes to do it again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
+from pydantic import Field, PrivateAttr
+
+from benchcore.base.stored import Count, Facts, Flag, Number, Stored
 from benchcore.client.records import FAILED, Outcome, Record
-from benchcore.metrics.accuracy import LevelAccuracy, Status
-from benchcore.metrics.level import TokenCounts
-from benchcore.metrics.percentiles import QUANTILES, low_confidence
-from benchcore.metrics.scores import Difference
+from benchcore.metrics.accuracy import Status
+from benchcore.metrics.level import TokenSums
+from benchcore.metrics.scores import Estimate
 from benchcore.metrics.summary import Summary
-from benchcore.metrics.throughput import RateIntervals as Rates
-from benchcore.metrics.throughput import Row, Throughput
+from benchcore.metrics.throughput import RateIntervals, Row
 from benchcore.metrics.validity import Evidence, Validity
-from benchcore.runs.results import (
-    AgainstFirst,
-    Level,
-    LevelScore,
-    RateIntervals,
-    Run,
-    Statistics,
-    SteadyState,
-    TokenSums,
-    scored,
-)
 
 SCHEMA_VERSION = 1
 
 
-def statistics(summary: Summary) -> Statistics:
-    """Return the statistics of a figure as `run.json` holds them."""
-    found = Statistics(
-        count=summary.count,
-        avg=summary.avg,
-        min=summary.min,
-        max=summary.max,
-        std=summary.std,
-        **summary.percentiles,
-        low_confidence=summary.low_confidence,
-        intervals_95={name: list(pair) for name, pair in summary.intervals.items()},
-        intervals_by="batches" if summary.batches else "requests",
-        interval_batches=summary.batches,
-        intervals_doubtful=summary.doubtful,
-    )
-    if summary.out_of_range:
-        found.out_of_range = summary.out_of_range
-    if summary.with_failures is not None:
-        found.with_failures = dict(summary.with_failures)
-        found.infinite = [name for name, value in summary.with_failures.items() if value is None]
-    return found
+class SteadyState(Stored):
+    """Where a level was steady, in seconds from its start."""
+
+    found: Flag | None = None
+    start_seconds: Number | None = None
+    end_seconds: Number | None = None
 
 
-def infinite_throughout() -> Statistics:
-    """Return the statistics of a figure that no request has, each having failed."""
-    names = list(QUANTILES)
-    unknown = dict.fromkeys(("avg", "min", "max", "std", *names))
-    return Statistics(
-        count=0,
-        **unknown,
-        low_confidence=low_confidence(0),
-        intervals_95={},
-        intervals_by="requests",
-        interval_batches=0,
-        intervals_doubtful=[],
-        with_failures=dict.fromkeys(names),
-        infinite=names,
-    )
+class AgainstFirst(Stored):
+    """How the answers of a level differ from those of the first, question by question."""
+
+    difference: Number
+    interval: tuple[Number, Number]
+    questions: Count | None = None
+    left_out: Count | None = None
+    better: Count | None = None
+    worse: Count | None = None
+    mcnemar_p: Number | None = None
+    significant: Flag
 
 
-def level_score(one: LevelAccuracy) -> LevelScore:
-    """Return what the answers of a level were worth as `run.json` holds it."""
-    counts, difference = one.counts, one.difference
-    found = LevelScore(task=one.task, score=None)
-    if one.score is not None:
-        found = LevelScore.model_validate({"task": one.task, **scored(one.score).to_json()})
-    for name in ("n", "completed", "truncated", "no_answer", "refused", "content_filter", "errors"):
-        setattr(found, name, getattr(counts, name))
-    found.against_first = None if difference is None else _against_first(difference)
-    return found
+class Scored(Stored):
+    """A score with its 95 % interval."""
+
+    score: Number | None = None
+    stderr: Number | None = None
+    interval: tuple[Number, Number] | None = None
+    n: Count | None = None
+    questions: Count | None = None
 
 
-def _against_first(one: Difference) -> AgainstFirst:
-    return AgainstFirst(
-        difference=one.difference,
+def scored(one: Estimate) -> Scored:
+    """Return a score as files hold it."""
+    return Scored(
+        score=one.score,
+        stderr=one.stderr,
         interval=(one.low, one.high),
+        n=one.n,
         questions=one.questions,
-        left_out=one.left_out,
-        better=one.better,
-        worse=one.worse,
-        mcnemar_p=one.p,
-        significant=one.significant,
     )
 
 
-@dataclass(slots=True)
-class LevelResult:
+class LevelScore(Scored):
+    """What the answers of one level of a climb were worth."""
+
+    level: str | None = None
+    climb_repeat: Count | None = None
+    task: str | None = None
+    completed: Count | None = None
+    truncated: Count | None = None
+    no_answer: Count | None = None
+    refused: Count | None = None
+    content_filter: Count | None = None
+    errors: Count | None = None
+    against_first: AgainstFirst | None = None
+
+
+def level_name(level: str, repeat: int) -> str:
+    """Return what a level is called, with its repeat where it is not the first."""
+    return level if repeat == 1 else f"{level} #{repeat}"
+
+
+class Level(Stored):
     """One level: counts, rates per second of window, latencies in seconds, and the verdict."""
 
+    SPARSE = frozenset(
+        {
+            *("max_inflight", "interrupted", "rate_intervals", "tpot_estimated", "tpot_excluded"),
+            *("timestamps", "accuracy", "definitions", "origin_file"),
+        }
+    )
+
+    NAMES: ClassVar = {"itl_kind": "itl", "verdict": "validity"}
+
     level: str
-    workload: str
-    mode: Literal["closed", "open"]
-    concurrency: int | None
-    rate: float | None
-    arrival: str | None
-    repeat: int
-    window_seconds: float
-    warmup_seconds: float
-    drain_seconds: float
-    scheduled: int
-    outcomes: dict[str, int]
-    throughput: Throughput
-    tokens_per_second_per_user: float | None
-    good: int
-    goodput: float | None
-    goodput_ratio: float | None
-    failure_rate: float | None
+    workload: str | None = None
+    repeat: Count
+    mode: Literal["closed", "open"] | None
+    concurrency: Count | None = None
+    rate: Number | None = None
+    arrival: str | None = None
+    max_inflight: Count | None = None
+    interrupted: Flag | None = None
+    window_seconds: Number | None = None
+    warmup_seconds: Number | None = None
+    drain_seconds: Number | None = None
+    steady_state: SteadyState | None = None
+    scheduled: Count | None = None
+    ok: Count | None = None
+    failed: Count | None = None
+    cancelled: Count | None = None
+    dropped: Count | None = None
+    retried: Count | None = None
+    outcomes: dict[str, Count] = Field(default_factory=dict)
+    request_throughput: Number | None = None
+    output_token_throughput: Number | None = None
+    input_token_throughput: Number | None = None
+    total_token_throughput: Number | None = None
+    rate_intervals: RateIntervals | None = None
+    tokens_per_second_per_user: Number | None = None
+    good: Count | None = None
+    goodput: Number | None = None
+    goodput_ratio: Number | None = None
+    failure_rate: Number | None
+    itl_kind: Literal["exact", "estimated"] | None = Field(None, alias="itl")
+    tpot_estimated: Count | None = None
+    tpot_excluded: Count | None = None
+    tokens: TokenSums = Field(default_factory=TokenSums)
+    verdict: Literal["valid", "suspect", "invalid"] | None = Field(alias="validity")
+    reasons: list[str] = Field(default_factory=list)
+    findings: list[str] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
+    timestamps: dict[str, Count] | None = None
+    client: Facts | None = None
+    server: dict[str, Number] | None = None
+    accuracy: LevelScore | None = None
     metrics: dict[str, Summary]
-    tokens: TokenCounts
-    itl_kind: Literal["exact", "estimated"] | None
-    tpot_estimated: int
-    tpot_excluded: int
-    retried: int
-    steady_state: dict[str, Any]
-    validity: Validity
-    evidence: Evidence
-    findings: list[str]
-    notes: list[str]
-    server: dict[str, float]
-    infinite: tuple[str, ...] = ()
-    """Figures that no request has, where each failed and failures count as infinite."""
-    rate_intervals: Rates = field(default_factory=Rates)
-    interrupted: bool = False
-    accuracy: LevelAccuracy | None = None
-    """What its answers were worth, where a task's questions were asked."""
-    start_ns: int = 0
-    records: Sequence[Record] = field(default_factory=list, repr=False)
-    """Its measured requests; of a long level with a folder each is read from a file anew."""
-    rows: list[Row] = field(default_factory=list, repr=False)
+    definitions: dict[str, str] | None = None
+    origin_file: str | None = None
+    _records: Sequence[Record] = PrivateAttr(())
+    _rows: list[Row] = PrivateAttr(default_factory=list)
+    _start_ns: int = PrivateAttr(0)
+    _evidence: Evidence | None = PrivateAttr(None)
+
+    @classmethod
+    def measured(
+        cls,
+        *,
+        outcomes: dict[str, int],
+        evidence: Evidence,
+        judged: Validity,
+        records: Sequence[Record],
+        rows: Sequence[Row] = (),
+        start_ns: int = 0,
+        **said: Any,
+    ) -> Self:
+        """Return a level that has just been measured.
+
+        Args:
+            outcomes: how many requests ended how.
+            evidence: of the load generator.
+            judged: what that comes to.
+            records: the measured requests; of a long level with a folder each is read from a file
+                anew.
+            rows: its seconds.
+            start_ns: where it began.
+            **said: the other fields.
+        """
+        made = cls.complete(
+            outcomes=outcomes,
+            ok=outcomes.get(Outcome.OK.value, 0),
+            failed=sum(outcomes.get(outcome.value, 0) for outcome in FAILED),
+            cancelled=outcomes.get(Outcome.CANCELLED.value, 0),
+            dropped=outcomes.get(Outcome.DROPPED.value, 0),
+            validity=judged.verdict,
+            reasons=judged.reasons,
+            timestamps={"kernel": evidence.reads_kernel, "userspace": evidence.reads_userspace},
+            client={
+                name: getattr(evidence, name)
+                for name in evidence.__slots__
+                if not name.startswith("reads_")
+            },
+            **said,
+        )
+        made._keys = ("level", "workload", "mode", "concurrency", "rate", "arrival")
+        made._records, made._rows, made._start_ns = records, list(rows), start_ns
+        made._evidence = evidence
+        return made
 
     @property
-    def ok(self) -> int:
-        """Requests that ended well."""
-        return self.outcomes.get(Outcome.OK.value, 0)
+    def records(self) -> Sequence[Record]:
+        """Its measured requests, where it was measured just now."""
+        return self._records
 
     @property
-    def cancelled(self) -> int:
-        """Requests that an interrupt cancelled."""
-        return self.outcomes.get(Outcome.CANCELLED.value, 0)
+    def rows(self) -> list[Row]:
+        """Its seconds, likewise."""
+        return self._rows
 
     @property
-    def dropped(self) -> int:
-        """Requests for which the cap on in-flight requests left no room."""
-        return self.outcomes.get(Outcome.DROPPED.value, 0)
+    def start_ns(self) -> int:
+        """Where it began, likewise."""
+        return self._start_ns
 
     @property
-    def failed(self) -> int:
-        """Requests that were sent and failed."""
-        return sum(self.outcomes.get(outcome.value, 0) for outcome in FAILED)
+    def evidence(self) -> Evidence | None:
+        """What is known of the load generator, likewise; `None`: its file says it in `client`."""
+        return self._evidence
 
     @property
-    def request_throughput(self) -> float | None:
-        """`ok` requests that ended inside the window, per second of it."""
-        return self.throughput.requests
+    def validity(self) -> Validity | None:
+        """The verdict and its reasons; `None`: it was not judged."""
+        return None if self.verdict is None else Validity(self.verdict, self.reasons)
 
     @property
-    def output_token_throughput(self) -> float | None:
-        """Output tokens stamped inside the window, per second of it."""
-        return self.throughput.output_tokens
+    def seconds(self) -> float:
+        """How long it took, as far as it is known."""
+        parts = (self.warmup_seconds, self.window_seconds, self.drain_seconds)
+        return sum(part or 0.0 for part in parts)
+
+    def _summary(self, metric: str) -> Summary | None:
+        found = self.metrics.get(metric)
+        return None if found is None or found.count == 0 else found
 
     @property
     def ttft(self) -> Summary | None:
         """Time to first token."""
-        return self.metrics.get("ttft")
+        return self._summary("ttft")
 
     @property
     def ttft_from_schedule(self) -> Summary | None:
         """Time to first token from the planned instant."""
-        return self.metrics.get("ttft_from_schedule")
+        return self._summary("ttft_from_schedule")
 
     @property
     def itl(self) -> Summary | None:
         """Inter-token latency."""
-        return self.metrics.get("itl")
+        return self._summary("itl")
 
     @property
     def icl(self) -> Summary | None:
         """Inter-chunk latency."""
-        return self.metrics.get("icl")
+        return self._summary("icl")
 
     @property
     def tpot(self) -> Summary | None:
         """Time per output token after the first."""
-        return self.metrics.get("tpot")
+        return self._summary("tpot")
 
     @property
     def e2e(self) -> Summary | None:
         """End-to-end latency."""
-        return self.metrics.get("e2e")
+        return self._summary("e2e")
 
     @property
     def dispatch_lag(self) -> Summary | None:
         """How late requests left, in an open loop."""
-        return self.metrics.get("dispatch_lag")
+        return self._summary("dispatch_lag")
 
-    def stored(self) -> Level:
-        """Return it as `run.json` holds it."""
-        rates = self.rate_intervals
-        return Level(
-            level=self.level,
-            workload=self.workload,
-            mode=self.mode,
-            concurrency=self.concurrency,
-            rate=self.rate,
-            arrival=self.arrival,
-            repeat=self.repeat,
-            interrupted=self.interrupted,
-            window_seconds=self.window_seconds,
-            warmup_seconds=self.warmup_seconds,
-            drain_seconds=self.drain_seconds,
-            steady_state=SteadyState.model_validate(self.steady_state),
-            scheduled=self.scheduled,
-            ok=self.ok,
-            failed=self.failed,
-            cancelled=self.cancelled,
-            dropped=self.dropped,
-            retried=self.retried,
-            outcomes=self.outcomes,
-            request_throughput=self.throughput.requests,
-            output_token_throughput=self.throughput.output_tokens,
-            input_token_throughput=self.throughput.input_tokens,
-            total_token_throughput=self.throughput.total_tokens,
-            rate_intervals=RateIntervals(
-                intervals_95={name: list(pair) for name, pair in rates.intervals.items()},
-                batches=rates.batches,
-                doubtful=rates.doubtful,
-            ),
-            tokens_per_second_per_user=self.tokens_per_second_per_user,
-            good=self.good,
-            goodput=self.goodput,
-            goodput_ratio=self.goodput_ratio,
-            failure_rate=self.failure_rate,
-            itl=self.itl_kind,
-            tpot_estimated=self.tpot_estimated,
-            tpot_excluded=self.tpot_excluded,
-            tokens=TokenSums(
-                asked_input=self.tokens.asked_input,
-                input=self.tokens.input,
-                asked_output=self.tokens.asked_output,
-                output=self.tokens.output,
-                cached=self.tokens.cached,
-                reasoning=self.tokens.reasoning,
-                token_count_source=self.tokens.sources,
-            ),
-            validity=self.validity.verdict,
-            reasons=self.validity.reasons,
-            findings=self.findings,
-            notes=self.notes,
-            timestamps={
-                "kernel": self.evidence.reads_kernel,
-                "userspace": self.evidence.reads_userspace,
-            },
-            client={
-                name: getattr(self.evidence, name)
-                for name in self.evidence.__slots__
-                if not name.startswith("reads_")
-            },
-            server=self.server,
-            **({} if self.accuracy is None else {"accuracy": level_score(self.accuracy)}),
-            metrics={name: statistics(summary) for name, summary in self.metrics.items()}
-            | {name: infinite_throughout() for name in self.infinite},
-        )
+    @property
+    def name(self) -> str:
+        """What it is called, with its repeat where it is not the first: `c8 #2`."""
+        return level_name(self.level, self.repeat)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as an element of `levels[]` of `run.json`."""
-        return self.stored().to_json()
+    def figure(self, name: str) -> float | None:
+        """Return a figure by its name, such as `ttft.p99` or `goodput`; `None`: it has none."""
+        metric, dot, statistic = name.partition(".")
+        if dot:
+            found = self.metrics.get(metric)
+            return None if found is None else found.value(statistic)
+        value: float | None = getattr(self, name)
+        return value
 
 
-@dataclass(slots=True)
-class RunResult:
-    """A climb, finished or not.
+class TargetFacts(Stored):
+    """Whom a run asked."""
+
+    kind: str | None = None
+    base_url: str | None = None
+    model: str | None = None
+    endpoint: str | None = None
+    stream: Flag | None = None
+    path: str | None = None
+    extra_body: Facts | None = None
+    omit: list[str] | None = None
+    rename: dict[str, str] | None = None
+    probe: Facts | None = None
+
+
+class WorkloadFacts(Stored):
+    """What a run asked; of several workloads each is one of `parts`."""
+
+    name: str | None = None
+    kind: str | None = None
+    distinct: Count | None = None
+    asked: Count | None = None
+    parts: list[WorkloadFacts] | None = None
+
+
+class LoadFacts(Stored):
+    """How a run asked; of several loads each is one of `parts`."""
+
+    arrival: str | None = None
+    max_inflight: Count | None = None
+    parts: list[LoadFacts] | None = None
+
+
+class HostFacts(Stored):
+    """Where the load generator ran."""
+
+    hostname: str | None = None
+
+
+class Origin(Stored):
+    """The file of another tool that a run was imported from."""
+
+    tool: str | None = None
+    version: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+    files: list[Origin] | None = None
+
+
+PartName = Literal["target", "workload", "load", "versions", "host"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a run says of its target, workload, load, versions or host.
 
     Args:
-        run_id: name of its folder.
-        started_at: UTC, ISO 8601.
-        facts: `command, target, workload, load, seeds, versions, host, labels` of `run.json`.
-        levels: one result per level and repeat.
-        status: how far it came.
-        stopped: why it ended before the last level; empty where it did not.
-        folder: where it was written.
+        said: by key.
+        parts: of several workloads or loads what is said of each.
     """
 
-    run_id: str
-    started_at: str
-    facts: dict[str, Any]
-    levels: list[LevelResult] = field(default_factory=list)
-    status: Status = "running"
-    stopped: str = ""
+    said: Mapping[str, object]
+    parts: tuple[Part, ...] = ()
+
+
+class Run(Stored):
+    """A run: the levels of a climb, and everything that is needed to do it again."""
+
+    SPARSE = frozenset({"origin", "timestamps"})
+
+    schema_version: Count
+    run_id: str | None = None
+    started_at: str | None = None
     ended_at: str | None = None
-    error: str = ""
-    folder: Path | None = None
+    status: Status
+    stopped: str | None = None
+    error: str | None = None
+    name: str | None = None
+    command: list[str] | None = None
+    labels: dict[str, str] | None = None
+    origin: Origin | None = None
+    target: TargetFacts = Field(default_factory=TargetFacts)
+    workload: WorkloadFacts | None = None
+    load: LoadFacts | None = None
+    seeds: Facts | None = None
+    versions: Facts | None = None
+    host: HostFacts | None = None
+    timestamps: dict[str, Count] | None = None
+    levels: list[Level] = Field(default_factory=list)
+    _folder: Path | None = PrivateAttr(None)
+
+    @classmethod
+    def begun(cls, run_id: str, started_at: str, **facts: object) -> Self:
+        """Return a run that has no levels yet.
+
+        Args:
+            run_id: name of its folder.
+            started_at: UTC, ISO 8601.
+            **facts: `name, command, labels, target, workload, load, seeds, versions, host`, as far
+                as they are known.
+        """
+        return cls.model_validate(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "run_id": run_id,
+                "started_at": started_at,
+                "ended_at": None,
+                "status": "running",
+                "stopped": None,
+                "error": None,
+                **facts,
+                "timestamps": {"kernel": 0, "userspace": 0},
+                "levels": [],
+            }
+        )
+
+    def add(self, level: Level) -> None:
+        """Take a level that is over, and its stamps into those of the run."""
+        self.levels.append(level)
+        stamps = [one.timestamps or {} for one in self.levels]
+        self.timestamps = {
+            name: sum(one.get(name, 0) for one in stamps) for name in ("kernel", "userspace")
+        }
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it is written while it runs; `None`: nowhere."""
+        return self._folder
+
+    @folder.setter
+    def folder(self, path: Path | None) -> None:
+        self._folder = path
 
     @property
     def valid(self) -> bool:
         """Whether no level is invalid."""
-        return all(level.validity.verdict != "invalid" for level in self.levels)
+        return all(level.verdict != "invalid" for level in self.levels)
 
-    def stored(self) -> Run:
-        """Return it as `run.json` holds it."""
-        return Run.model_validate(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "run_id": self.run_id,
-                "started_at": self.started_at,
-                "ended_at": self.ended_at,
-                "status": self.status,
-                "stopped": self.stopped or None,
-                "error": self.error or None,
-                **self.facts,
-                "timestamps": {
-                    "kernel": sum(level.evidence.reads_kernel for level in self.levels),
-                    "userspace": sum(level.evidence.reads_userspace for level in self.levels),
-                },
-                "levels": [level.stored() for level in self.levels],
-            }
-        )
+    def part(self, name: PartName) -> Part:
+        """Return what it says of one thing; nothing where it is silent."""
+        found: Stored | Facts | None = getattr(self, name)
+        if found is None:
+            return Part({})
+        if not isinstance(found, Stored):
+            return Part(found)
+        parts = getattr(found, "parts", None) or []
+        return Part(found.to_json(), tuple(Part(one.to_json()) for one in parts))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as `run.json`."""
-        return self.stored().to_json()
+    def label(self, name: str) -> str:
+        """Return a label; empty: it has none of that name."""
+        return (self.labels or {}).get(name) or ""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its figures are those of the built-in simulated server."""
+        return self.target.kind == "simulator"
+
+
+LevelResult = Level
+RunResult = Run
+"""The names by which sinks know them."""

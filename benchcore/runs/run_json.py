@@ -18,7 +18,7 @@ from benchcore.client.openai import TOKEN_LIMITS, asked_tokens
 from benchcore.config.target import Target
 from benchcore.metrics.accuracy import Status
 from benchcore.observe.machine import host_facts
-from benchcore.runs.run import LevelResult, RunResult
+from benchcore.runs.run import Level, Run
 from benchcore.runs.sinks import QuietSink, SinkOptions
 from benchcore.version import __version__
 
@@ -50,20 +50,20 @@ def _check(value: Any, where: str) -> None:
 class RunJsonSink(QuietSink):
     """Writes `run.json` when the run starts, after each level, and when it ends."""
 
-    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
+    def open(self, run: Run, folder: Path, options: SinkOptions) -> None:
         """Write it with `status: running`."""
         super().open(run, folder, options)
         self._write(run)
 
-    def level(self, run: RunResult, level: LevelResult) -> None:  # noqa: ARG002
+    def level(self, run: Run, level: Level) -> None:  # noqa: ARG002
         """Write it with one more level."""
         self._write(run)
 
-    def close(self, run: RunResult) -> None:
+    def close(self, run: Run) -> None:
         """Write it with its final status."""
         self._write(run)
 
-    def _write(self, run: RunResult) -> None:
+    def _write(self, run: Run) -> None:
         replace_file(self.folder / "run.json", dump(run.to_json()))
 
 
@@ -145,15 +145,17 @@ def write_head(
     Raises:
         OSError: it cannot be written.
     """
-    facts = {
-        "name": name,
-        "command": list(command),
-        "labels": dict(labels),
-        "target": dict(target),
-        "versions": versions(),
-        "host": host_facts(),
-    }
-    run = RunResult(folder.name, started_at, facts, status=status)
+    run = Run.begun(
+        folder.name,
+        started_at,
+        name=name,
+        command=list(command),
+        labels=dict(labels),
+        target=dict(target),
+        versions=versions(),
+        host=host_facts(),
+    )
+    run.status = status
     if status != "running":
         run.ended_at = utc_now()
     replace_file(folder / "run.json", dump(run.to_json()))

@@ -14,19 +14,10 @@ from pydantic_core import PydanticCustomError
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.files import GrowingFile, replace_file
+from benchcore.base.stored import Count, Facts, Flag, Number, Stored
 from benchcore.metrics.accuracy import Sample, Status, over_all, over_completed, tally
 from benchcore.metrics.scores import Estimate
-from benchcore.runs.results import (
-    Count,
-    Facts,
-    Flag,
-    LevelScore,
-    Number,
-    Scored,
-    Stored,
-    TargetFacts,
-    scored,
-)
+from benchcore.runs.run import LevelScore, Scored, TargetFacts, scored
 
 SCHEMA_VERSION = 1
 _ROOM = re.compile(r"context|max_(?:completion_|output_)?tokens|too (?:long|large)", re.IGNORECASE)

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from benchcore.base.stored import Count, Facts, Flag, Number, Stored
 from benchcore.metrics.accuracy import Status
-from benchcore.runs.results import Count, Facts, Flag, Number, Stored, TargetFacts
+from benchcore.runs.run import TargetFacts
 
 StageVerdict = Literal["passed", "warned", "failed", "skipped", "interrupted", "planned"]
 Verdict = Literal["passed", "warned", "failed", "interrupted", "planned"]

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
 
+from pydantic import PrivateAttr
+
 from benchcore.base.clock import stamp_of
 from benchcore.base.errors import ConfigError, ResultsError
 from benchcore.base.files import FilesError, make_folder
 from benchcore.base.plugins import Group, nearest
 from benchcore.client.records import Record
 from benchcore.metrics.throughput import Row
-from benchcore.runs.run import LevelResult, RunResult
+from benchcore.runs.run import Level, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Sink(Protocol):
     A class with `optional = True` is used only where it is named.
     """
 
-    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
+    def open(self, run: Run, folder: Path, options: SinkOptions) -> None:
         """Begin: the run has started and nothing is measured yet."""
         ...
 
@@ -69,11 +71,11 @@ class Sink(Protocol):
         """Give everything to the operating system; called every second."""
         ...
 
-    def level(self, run: RunResult, level: LevelResult) -> None:
+    def level(self, run: Run, level: Level) -> None:
         """Take a level that is over; it is the last of `run.levels`."""
         ...
 
-    def close(self, run: RunResult) -> None:
+    def close(self, run: Run) -> None:
         """End: the run's status is final."""
         ...
 
@@ -88,7 +90,7 @@ class QuietSink:
     folder: Path = field(default_factory=Path)
     options: SinkOptions = field(default_factory=SinkOptions)
 
-    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:  # noqa: ARG002
+    def open(self, run: Run, folder: Path, options: SinkOptions) -> None:  # noqa: ARG002
         """Remember where to write."""
         self.folder = folder
         self.options = options
@@ -102,10 +104,10 @@ class QuietSink:
     def flush(self) -> None:
         """Hold nothing back."""
 
-    def level(self, run: RunResult, level: LevelResult) -> None:
+    def level(self, run: Run, level: Level) -> None:
         """Ignore it."""
 
-    def close(self, run: RunResult) -> None:
+    def close(self, run: Run) -> None:
         """Leave nothing open."""
 
 
@@ -171,7 +173,7 @@ class FanOut:
         self.problems[name] = problem if before is None else f"{before}; {problem}"
         self._on_problem(problem)
 
-    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
+    def open(self, run: Run, folder: Path, options: SinkOptions) -> None:
         """Begin.
 
         Raises:
@@ -195,20 +197,28 @@ class FanOut:
         """Give everything to the operating system."""
         self._each(lambda sink: sink.flush())
 
-    def level(self, run: RunResult, level: LevelResult) -> None:
+    def level(self, run: Run, level: Level) -> None:
         """Pass on a level that is over."""
         self._each(lambda sink: sink.level(run, level))
 
-    def close(self, run: RunResult) -> None:
+    def close(self, run: Run) -> None:
         """End."""
         self._each(lambda sink: sink.close(run))
 
 
-@dataclass(slots=True)
-class ClimbRun(RunResult):
+class ClimbRun(Run):
     """A climb, with what it takes to write it down."""
 
-    options: SinkOptions = field(default_factory=SinkOptions)
+    _options: SinkOptions = PrivateAttr(default_factory=SinkOptions)
+
+    @property
+    def options(self) -> SinkOptions:
+        """What the user wants kept besides."""
+        return self._options
+
+    @options.setter
+    def options(self, options: SinkOptions) -> None:
+        self._options = options
 
     def save(self, results: str | Path, name: str = "climb") -> Path:
         """Write the run folder after the fact and return it.
@@ -220,6 +230,7 @@ class ClimbRun(RunResult):
             ConfigError: the folder cannot be written.
             ResultsError: a file in it cannot.
         """
+        assert self.started_at is not None
         folder = make_folder(Path(results), stamp_of(self.started_at), name)
         sinks = FanOut(installed_sinks())
         sinks.open(self, folder, self.options)

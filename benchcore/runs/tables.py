@@ -27,8 +27,7 @@ from benchcore.metrics.percentiles import QUANTILES
 from benchcore.metrics.throughput import Row
 from benchcore.observe.server import COLUMNS as SERVER_COLUMNS
 from benchcore.runs.columns import FLAG, NUMBER, SECONDS, TEXT, WHOLE, Column, Table, Value
-from benchcore.runs.results import Level
-from benchcore.runs.run import LevelResult, RunResult
+from benchcore.runs.run import Level, Run
 from benchcore.runs.sinks import LevelHead, QuietSink, RequestRow, SinkOptions
 
 
@@ -139,9 +138,9 @@ TIMELINE: Final = Table[Second](
 )
 """`timeline.csv`."""
 
-LevelRow = tuple[Level, str]
+LevelRow = tuple[Level, str | None]
 """A level, and the kind of its target."""
-_TEXTS: Final = ("level", "workload", "mode", "arrival", "validity")
+_TEXTS: Final = ("level", "workload", "mode", "arrival")
 
 
 def _of_level(name: str) -> Column[LevelRow]:
@@ -164,7 +163,6 @@ _PLAIN: Final = (
     *("scheduled", "ok", "failed", "cancelled", "dropped"),
     *("request_throughput", "output_token_throughput", "goodput", "failure_rate"),
     *("repeat", "arrival", "window_seconds", "tokens_per_second_per_user", "goodput_ratio"),
-    "validity",
 )
 _STATISTICS: Final = ("avg", "min", *QUANTILES, "max", "std", "count")
 
@@ -178,6 +176,7 @@ def _of_metrics(*, appended: bool) -> Iterator[Column[LevelRow]]:
 SUMMARY: Final = Table[LevelRow](
     (
         *map(_of_level, _PLAIN),
+        Column("validity", TEXT, lambda row: row[0].verdict),
         *_of_metrics(appended=False),
         *map(_of_server, SERVER_COLUMNS),
         Column("target_kind", TEXT, lambda row: row[1]),
@@ -193,7 +192,7 @@ class SummaryCsvSink(QuietSink):
     _requests: GrowingFile
     _timeline: GrowingFile
 
-    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
+    def open(self, run: Run, folder: Path, options: SinkOptions) -> None:
         """Write their headers."""
         super().open(run, folder, options)
         self._requests = GrowingFile(folder / "requests.csv")
@@ -215,7 +214,7 @@ class SummaryCsvSink(QuietSink):
         """Write whole lines."""
         each_file({"requests.csv": self._requests.flush, "timeline.csv": self._timeline.flush})
 
-    def level(self, run: RunResult, level: LevelResult) -> None:  # noqa: ARG002
+    def level(self, run: Run, level: Level) -> None:  # noqa: ARG002
         """Replace `summary.csv`."""
         each_file(
             {
@@ -225,7 +224,7 @@ class SummaryCsvSink(QuietSink):
             }
         )
 
-    def close(self, run: RunResult) -> None:
+    def close(self, run: Run) -> None:
         """Finish all three."""
         each_file(
             {
@@ -235,9 +234,8 @@ class SummaryCsvSink(QuietSink):
             }
         )
 
-    def _write_summary(self, run: RunResult) -> None:
-        kind = run.facts["target"]["kind"]
-        rows = [(level.stored(), kind) for level in run.levels]
+    def _write_summary(self, run: Run) -> None:
+        rows = [(level, run.target.kind) for level in run.levels]
         replace_file(self.folder / "summary.csv", SUMMARY.head() + SUMMARY.lines(rows))
 
 
@@ -246,9 +244,9 @@ class JsonLinesSink(QuietSink):
 
     optional: ClassVar[bool] = True
     _file: GrowingFile
-    _run_id = ""
+    _run_id: str | None = None
 
-    def open(self, run: RunResult, folder: Path, options: SinkOptions) -> None:
+    def open(self, run: Run, folder: Path, options: SinkOptions) -> None:
         """Begin the file."""
         super().open(run, folder, options)
         self._run_id = run.run_id
@@ -264,6 +262,6 @@ class JsonLinesSink(QuietSink):
         """Write whole lines."""
         self._file.flush()
 
-    def close(self, run: RunResult) -> None:  # noqa: ARG002
+    def close(self, run: Run) -> None:  # noqa: ARG002
         """Finish the file."""
         self._file.close()

@@ -21,7 +21,7 @@ from benchcore.config.target import Target
 from benchcore.metrics.percentiles import nearest_rank
 from benchcore.metrics.validity import Thresholds
 from benchcore.observe.machine import clock_source, mark, processor_name, spent, usable_processors
-from benchcore.runs.run import LevelResult
+from benchcore.runs.run import Level
 from benchcore.sim.options import SimOptions, SimProfile
 from benchcore.sim.process import SimulatorProcess
 from benchcore.workload.synthetic import Synthetic
@@ -196,7 +196,7 @@ async def check_idle(seconds: float = 0.5) -> Finding:
     )
 
 
-async def measure_ceiling(seconds: float = 3.0) -> tuple[Ceiling, LevelResult]:
+async def measure_ceiling(seconds: float = 3.0) -> tuple[Ceiling, Level]:
     """Drive the simulator for a while and take what each token and request cost.
 
     The simulator may be slower than the client: what is measured is the client's processor time
@@ -230,7 +230,7 @@ async def measure_ceiling(seconds: float = 3.0) -> tuple[Ceiling, LevelResult]:
     return ceiling(short.levels[0], long.levels[0]), long.levels[0]
 
 
-def ceiling(short: LevelResult, long: LevelResult) -> Ceiling:
+def ceiling(short: Level, long: Level) -> Ceiling:
     """Solve the two levels' processor time for the cost of a token and of a request.
 
     Args:
@@ -238,8 +238,8 @@ def ceiling(short: LevelResult, long: LevelResult) -> Ceiling:
         long: requests of many.
     """
 
-    def rates(level: LevelResult) -> tuple[float, float, float]:
-        cpu = level.evidence.cpu_share
+    def rates(level: Level) -> tuple[float, float, float]:
+        cpu = None if level.evidence is None else level.evidence.cpu_share
         requests, tokens = level.request_throughput, level.output_token_throughput
         assert cpu is not None
         assert requests is not None
@@ -254,7 +254,7 @@ def ceiling(short: LevelResult, long: LevelResult) -> Ceiling:
     return Ceiling(max(per_token, 1e-7), max(per_request, 1e-6))
 
 
-def check_ceiling(found: Ceiling, level: LevelResult) -> Iterator[Finding]:
+def check_ceiling(found: Ceiling, level: Level) -> Iterator[Finding]:
     """Say what the ceiling is and whether the level that showed it was sound."""
     yield Finding(
         "ceiling",
@@ -262,12 +262,12 @@ def check_ceiling(found: Ceiling, level: LevelResult) -> Iterator[Finding]:
         f"{found.requests_per_second:,.0f} requests/s ({found.cpu_per_request * 1e6:.0f} µs each), "
         f"from what {level.output_token_throughput or 0:,.0f} tokens/s cost",
     )
-    verdict = level.validity.verdict
+    verdict = level.verdict
     yield Finding(
         "trial level",
         f"{STREAMS} streams at {1 / STEP_SECONDS:.0f} tokens/s: {verdict}",
         ok=verdict == "valid",
-        advice="; ".join(level.validity.reasons),
+        advice="; ".join(level.reasons),
     )
 
 

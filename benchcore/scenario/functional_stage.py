@@ -15,7 +15,7 @@ from benchcore.checks.run import Functional, check_verdicts
 from benchcore.config.checks import FunctionalConfig
 from benchcore.config.scenario import FunctionalSettings
 from benchcore.publish.junit import write_functional
-from benchcore.runs.checks import FunctionalReport, Verdict
+from benchcore.runs.checks import Checks, Verdict
 from benchcore.scenario.stage import ServerStage, StageContext, StagePhase, StagePlan
 from benchcore.show.text import result_line
 
@@ -44,7 +44,7 @@ class FunctionalStage(ServerStage[FunctionalSettings]):
         super().__init__(settings)
         self._chosen = chosen
         self._expired_key = expired_key
-        self.report: FunctionalReport | None = None
+        self.report: Checks | None = None
 
     def plan(self, context: StageContext) -> StagePlan:
         """Return the suites, with how many checks each has."""
@@ -99,7 +99,8 @@ class FunctionalStage(ServerStage[FunctionalSettings]):
                     f"{context.folder}: cannot be written ({error.strerror})"
                 ) from None
             if context.alone:
-                context.write_head(machine.report.status, machine.report.target)
+                summary = machine.report.summary
+                context.write_head(summary.status or "failed", summary.target.to_json())
         unsettled = machine.report.count(Verdict.UNSETTLED)
         if unsettled and machine.report.judged and not context.alone:
             context.tell(
@@ -122,13 +123,12 @@ class FunctionalStage(ServerStage[FunctionalSettings]):
         return chosen_checks(config, context.base), config
 
 
-def _check_facts(report: FunctionalReport) -> dict[str, Any]:
-    failed = [one.case_id for one in report.results if one.verdict is Verdict.FAIL]
+def _check_facts(checks: Checks) -> dict[str, Any]:
     return {
-        "status": report.status,
-        "engine": report.engine,
-        "total": len(report.results),
-        **{verdict.value: report.count(verdict) for verdict in Verdict},
-        "pass_ratio": report.pass_ratio,
-        "failed": failed,
+        "status": checks.summary.status,
+        "engine": checks.summary.engine,
+        "total": len(checks.results),
+        **{verdict.value: checks.count(verdict) for verdict in Verdict},
+        "pass_ratio": checks.summary.pass_ratio,
+        "failed": [one.case_id for one in checks.failures],
     }

@@ -18,8 +18,7 @@ from benchcore.climbs.climb import TARGET_GONE, Climb
 from benchcore.climbs.plan import SHAPE, Part, climb_config, climb_parts, steps
 from benchcore.config.climb import ClimbFields
 from benchcore.config.scenario import PerfSettings
-from benchcore.runs.results import Level
-from benchcore.runs.run import RunResult
+from benchcore.runs.run import Level, Run
 from benchcore.scenario.stage import ServerStage, StageContext, StagePhase, StagePlan
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class PerfStage(ServerStage[PerfSettings]):
         super().__init__(settings)
         self.evaluation: LoadEval | None = None
         self._parts: list[Part] = []
-        self.result: RunResult | None = None
+        self.result: Run | None = None
 
     def plan(self, context: StageContext) -> StagePlan:
         """Return the levels, with how long each is."""
@@ -166,12 +165,12 @@ def _keep_to(limit: float | None, parts: list[Part]) -> None:
             )
 
 
-def _climb_facts(run: RunResult) -> dict[str, Any]:
+def _climb_facts(run: Run) -> dict[str, Any]:
     return {
         "status": run.status,
         "stopped": run.stopped or None,
         "valid": run.valid if run.levels else None,
-        "levels": [dict(_level(level.stored())) for level in run.levels],
+        "levels": [dict(_level(level)) for level in run.levels],
     }
 
 
@@ -181,7 +180,7 @@ def _level(level: Level) -> Iterator[tuple[str, Any]]:
         "repeat",
         "workload",
         "mode",
-        "validity",
+        "verdict",
         "scheduled",
         "ok",
         "failure_rate",
@@ -189,18 +188,18 @@ def _level(level: Level) -> Iterator[tuple[str, Any]]:
         "output_token_throughput",
         "goodput_ratio",
     ):
-        yield name, getattr(level, name)
+        yield level.NAMES.get(name, name), getattr(level, name)
     for metric in _FIGURES:
         for statistic in ("p50", "p99"):
             yield f"{metric}_seconds_{statistic}", level.figure(f"{metric}.{statistic}")
 
 
-def _judge(run: RunResult, *, slos: bool) -> None:
+def _judge(run: Run, *, slos: bool) -> None:
     if run.stopped == TARGET_GONE:
         raise TargetError(run.error)
     if run.levels and not any(level.ok for level in run.levels):
         raise TargetError("not one request ended ok; run.json and requests.csv say how they ended")
-    bad = [level.level for level in run.levels if level.validity.verdict == "invalid"]
+    bad = [level.level for level in run.levels if level.verdict == "invalid"]
     if bad:
         raise InvalidRunError(
             f"{', '.join(bad)}: invalid, the load generator was measured; run.json has the reasons"

@@ -28,7 +28,7 @@ from benchcore.load.open_loop import offsets_ns
 from benchcore.metrics.level import count_tokens, latencies, rates
 from benchcore.metrics.validity import Evidence, judge
 from benchcore.observe.server import SCRAPE_EVERY_SECONDS, Sample, columns, parse
-from benchcore.runs.run import LevelResult, RunResult
+from benchcore.runs.run import Level, Run
 from benchcore.runs.sinks import SinkOptions
 from benchcore.runs.tables import SummaryCsvSink
 from benchcore.sim.answer import Answer, BabbleAnswerer, Kind, sequences_of
@@ -116,17 +116,11 @@ def sample_csv(
         repeats: how often each.
         seed: of lengths, arrivals and refusals.
     """
-    run = RunResult(
-        run_id="sample",
-        started_at=_DAY,
-        facts={"target": {"kind": "simulator", "model": profile.model}},
-        levels=[
-            sample_level(profile, level, repeat, seed)
-            for repeat in range(1, repeats + 1)
-            for level in levels
-        ],
-        status="complete",
-    )
+    run = Run.begun("sample", _DAY, target={"kind": "simulator", "model": profile.model})
+    for repeat in range(1, repeats + 1):
+        for level in levels:
+            run.add(sample_level(profile, level, repeat, seed))
+    run.status = "complete"
     # The sink itself writes it, so that it is what a real run has to the last digit.
     with tempfile.TemporaryDirectory() as name:
         sink = SummaryCsvSink()
@@ -135,7 +129,7 @@ def sample_csv(
         return (Path(name) / "summary.csv").read_bytes()
 
 
-def sample_level(profile: SimProfile, level: SampleLevel, repeat: int, seed: int) -> LevelResult:
+def sample_level(profile: SimProfile, level: SampleLevel, repeat: int, seed: int) -> Level:
     """Return what one level measures.
 
     Args:
@@ -152,7 +146,7 @@ def sample_level(profile: SimProfile, level: SampleLevel, repeat: int, seed: int
     outcomes = {one.value: ended.count(one) for one in Outcome if one in ended}
     failed = sum(outcome in FAILED for outcome in ended)
     closed = level.mode == "closed"
-    return LevelResult(
+    return Level.measured(
         level=level.name,
         workload="sample",
         mode=level.mode,
@@ -169,7 +163,7 @@ def sample_level(profile: SimProfile, level: SampleLevel, repeat: int, seed: int
         metrics=latencies(measured, open_loop=not closed, failures=None),
         tokens=count_tokens([record for record in measured if record.outcome is Outcome.OK]),
         steady_state={},
-        validity=judge(Evidence(ok=len(measured) - failed, failed=failed)),
+        judged=judge(Evidence(ok=len(measured) - failed, failed=failed)),
         evidence=Evidence(),
         findings=[],
         notes=[],

@@ -6,13 +6,13 @@ from benchcore.base.text import printable
 from benchcore.config.catalogue import title
 from benchcore.judge.levels import by_level, mean_level, spread
 from benchcore.runs.checks import Checks, Verdict
-from benchcore.runs.results import Level, Run
+from benchcore.runs.run import Level, Run
 from benchcore.runs.samples import Eval
 from benchcore.show.table import (
+    milliseconds,
     number,
     percent,
     remarks,
-    summary_milliseconds,
     unjudged,
 )
 
@@ -68,9 +68,9 @@ def _levels(levels: list[Level]) -> list[str]:
             cell(level.name),
             number(level.request_throughput),
             number(level.output_token_throughput),
-            *(summary_milliseconds(level, *figure.split(".")) for figure in _LATENCIES),
+            *(milliseconds(level, *figure.split(".")) for figure in _LATENCIES),
             percent(level.failure_rate),
-            level.validity or "not judged",
+            level.verdict or "not judged",
         ]
         if scored:
             score = None if level.accuracy is None else level.accuracy.score

@@ -15,17 +15,17 @@ from benchcore.config.catalogue import DRAWN, title
 from benchcore.judge.levels import by_level, knee, mean_level
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.reading import RunFolder
-from benchcore.runs.results import Level, Run
+from benchcore.runs.run import Level, Run
 from benchcore.runs.samples import Eval
 from benchcore.show.drawing import can_draw
 from benchcore.show.frame import NO_PLOTS, document, table, text
 from benchcore.show.markdown import render_markdown
 from benchcore.show.plots import plots
 from benchcore.show.table import (
+    milliseconds,
     number,
     percent,
     remarks,
-    summary_milliseconds,
     unjudged,
 )
 
@@ -101,7 +101,7 @@ def _banner(folder: RunFolder) -> str:
 def _valid(levels: Iterable[Level]) -> str:
     rows = []
     for level in levels:
-        verdict = level.validity or "not judged"
+        verdict = level.verdict or "not judged"
         why = "; ".join(level.reasons) or "no reason to doubt it"
         rows.append(
             [
@@ -136,18 +136,14 @@ def _knee(levels: Sequence[Level], drawn: Mapping[str, Plot]) -> str:
 def _latency(levels: Iterable[Level], drawn: Mapping[str, Plot]) -> str:
     rows = []
     for level in map(mean_level, by_level(levels)):
-        verdict = level.validity or "not judged"
+        verdict = level.verdict or "not judged"
         rows.append(
             [
                 text(level.name),
                 number(level.request_throughput),
                 number(level.output_token_throughput),
                 number(level.tokens_per_second_per_user),
-                *(
-                    summary_milliseconds(level, metric, name)
-                    for metric in DRAWN
-                    for name in _PERCENTILES
-                ),
+                *(milliseconds(level, metric, name) for metric in DRAWN for name in _PERCENTILES),
                 percent(level.failure_rate),
                 f'<span class="{_KIND.get(verdict, "dim")}">{text(verdict)}</span>',
             ]

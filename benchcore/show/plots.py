@@ -9,7 +9,7 @@ import numpy as np
 
 from benchcore.config.catalogue import DRAWN, LATENCIES, title
 from benchcore.runs.reading import Floats, RunFolder
-from benchcore.runs.results import Level
+from benchcore.runs.run import Level
 from benchcore.show.drawing import (
     COLORS,
     INK,

@@ -10,8 +10,7 @@ from typing import Protocol, TextIO
 from benchcore.base.logs import LOGGER
 from benchcore.base.text import WIDTH, columns, printable
 from benchcore.client.records import Record
-from benchcore.runs.results import level_name
-from benchcore.runs.run import LevelResult, RunResult
+from benchcore.runs.run import Level, Run
 from benchcore.show.table import milliseconds, number, percent
 
 
@@ -35,7 +34,7 @@ class Live:
 class Progress(Protocol):
     """Whoever wants to know."""
 
-    def begin(self, run: RunResult, levels: int) -> None:
+    def begin(self, run: Run, levels: int) -> None:
         """The target answers; so many levels are to come."""
         ...
 
@@ -51,7 +50,7 @@ class Progress(Protocol):
         """A level runs; about twice a second."""
         ...
 
-    def level(self, level: LevelResult) -> None:
+    def level(self, level: Level) -> None:
         """A level is over."""
         ...
 
@@ -59,7 +58,7 @@ class Progress(Protocol):
 class Silent:
     """Tells nobody."""
 
-    def begin(self, run: RunResult, levels: int) -> None:
+    def begin(self, run: Run, levels: int) -> None:
         """Ignore it."""
 
     def say(self, text: str) -> None:
@@ -71,7 +70,7 @@ class Silent:
     def live(self, live: Live) -> None:
         """Ignore it."""
 
-    def level(self, level: LevelResult) -> None:
+    def level(self, level: Level) -> None:
         """Ignore it."""
 
 
@@ -115,13 +114,14 @@ def _joined(parts: dict[str, str]) -> str:
     return " | ".join(filter(None, parts.values()))
 
 
-def level_line(level: LevelResult) -> str:
+def level_line(level: Level) -> str:
     """Return a finished level in one line."""
     return (
-        f"{level_name(level.level, level.repeat)}: {number(level.request_throughput)} req/s, "
+        f"{level.name}: {number(level.request_throughput)} req/s, "
         f"{number(level.output_token_throughput)} tok/s, "
-        f"TTFT p50 {milliseconds(level.ttft, 'p50')} p99 {milliseconds(level.ttft, 'p99')} ms, "
-        f"failed {percent(level.failure_rate)}, {level.validity.verdict}"
+        f"TTFT p50 {milliseconds(level, 'ttft', 'p50')} "
+        f"p99 {milliseconds(level, 'ttft', 'p99')} ms, "
+        f"failed {percent(level.failure_rate)}, {level.verdict}"
     )
 
 
@@ -154,10 +154,10 @@ class TerminalProgress:
                 self._stream.write("\r\x1b[K")
                 self._stream.flush()
 
-    def begin(self, run: RunResult, levels: int) -> None:
+    def begin(self, run: Run, levels: int) -> None:
         """The target answers."""
         self._levels_left = levels
-        probe = run.facts["target"].get("probe", {})
+        probe = run.target.probe or {}
         LOGGER.info(
             "%d level(s) to run; tokens counted by %s",
             levels,
@@ -200,11 +200,9 @@ class TerminalProgress:
         known = [*self._level_seconds, live.elapsed_seconds + live.eta_seconds]
         return live.eta_seconds + (self._levels_left - 1) * sum(known) / len(known)
 
-    def level(self, level: LevelResult) -> None:
+    def level(self, level: Level) -> None:
         """A level is over."""
         self._levels_left -= 1
-        self._level_seconds.append(
-            level.warmup_seconds + level.window_seconds + level.drain_seconds
-        )
+        self._level_seconds.append(level.seconds)
         self._last = time.monotonic()
         LOGGER.info("%s", level_line(level))

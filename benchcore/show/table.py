@@ -15,9 +15,8 @@ from rich.text import Text
 from benchcore.base.text import WIDTH, columns, printable
 from benchcore.config.catalogue import LATENCIES
 from benchcore.judge.levels import by_level, mean_level, spread
-from benchcore.metrics.summary import Summary
 from benchcore.runs.checks import Checks, Verdict
-from benchcore.runs.results import Level, Run
+from benchcore.runs.run import Level, Run
 
 _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "bold red"}
 
@@ -35,16 +34,8 @@ def number(value: float | None) -> str:
     return f"{value:.2f}"
 
 
-def milliseconds(summary: Summary | None, name: str) -> str:
-    """Return a percentile in ms, with a `~` where it rests on too few requests."""
-    if summary is None:
-        return "–"
-    mark = "~" if name in summary.low_confidence else ""
-    return mark + number(summary.percentiles[name] * 1e3)
-
-
-def summary_milliseconds(level: Level, metric: str, name: str) -> str:
-    """Return a percentile of a level of `run.json` in ms, with a `~` as above."""
+def milliseconds(level: Level, metric: str, name: str) -> str:
+    """Return a percentile of a level in ms, with a `~` where it rests on too few requests."""
     summary = level.metrics.get(metric)
     value = None if summary is None else summary.value(name)
     if summary is None or value is None:
@@ -98,7 +89,7 @@ def _rate(head: str, name: str, *, narrow: bool = True) -> _Column:
 def _latency(metric: str, name: str, *, narrow: bool = True) -> _Column:
     return _Column(
         f"{LATENCIES[metric].short} ms\n{name}",
-        lambda level: summary_milliseconds(level, metric, name),
+        lambda level: milliseconds(level, metric, name),
         lambda level: level.figure(f"{metric}.{name}"),
         narrow,
     )
@@ -116,7 +107,7 @@ _COLUMNS: Final = (
     _latency("e2e", "p99"),
     _Column("failed", lambda level: percent(level.failure_rate)),
     _rate("goodput\nreq/s", "goodput", narrow=False),
-    _Column("validity", lambda level: level.validity or "not judged"),
+    _Column("validity", lambda level: level.verdict or "not judged"),
 )
 
 
@@ -137,7 +128,7 @@ def level_table(levels: Iterable[Level], width: int = WIDTH) -> Table:
     for repeats in by_level(levels):
         level = mean_level(repeats)
         cells = [Text(column.cell(level)) for column in columns]
-        cells[-1].stylize(_STYLES.get(level.validity or "", ""))
+        cells[-1].stylize(_STYLES.get(level.verdict or "", ""))
         if level.failure_rate:
             place = [column.head for column in columns].index("failed")
             cells[place].stylize("red")
@@ -244,7 +235,7 @@ def remarks(run: Run) -> list[str]:
     low = False
     for level in levels:
         name = level.name
-        lines += [f"{name}: {level.validity}: {why}" for why in level.reasons]
+        lines += [f"{name}: {level.verdict}: {why}" for why in level.reasons]
         lines += [f"{name}: {what}" for what in level.findings]
         lines += _worse(level)
         lines += [f"{name}: {note}" for note in level.notes if "p99 rests" not in note]
@@ -261,7 +252,7 @@ def remarks(run: Run) -> list[str]:
         if source != "usage"
     }
     contradicted = any("usage_contradicted" in what for one in levels for what in one.findings)
-    if sources and not contradicted and any(level.itl == "estimated" for level in levels):
+    if sources and not contradicted and any(level.itl_kind == "estimated" for level in levels):
         lines.append(
             f"tokens are counted by {', '.join(sorted(sources))}: no usage from the server"
         )

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from benchcore.base.text import printable
 from benchcore.metrics.accuracy import Sample, SampleOutcome, over_completed, tally
-from benchcore.runs.checks import Check, CheckResult, Checks, FunctionalReport, Verdict
+from benchcore.runs.checks import CheckResult, Checks, Verdict
 from benchcore.runs.samples import AccuracyReport
 from benchcore.show.table import percent, report_console
 
@@ -35,14 +35,13 @@ _SELDOM = (Verdict.UNSETTLED, Verdict.ERROR)
 """They have a column only where there is one of them."""
 
 
-def render_functional(report: FunctionalReport | Checks, *, color: bool) -> str:
-    """Return a report as text of 100 columns.
+def render_functional(checks: Checks, *, color: bool) -> str:
+    """Return checks as text of 100 columns.
 
     Args:
-        report: what the checks came to.
+        checks: what they came to.
         color: with colours for a terminal.
     """
-    checks = report if isinstance(report, Checks) else report.stored()
     out = io.StringIO()
     console = report_console(out, color=color)
     console.print(_checks_table(checks))
@@ -89,7 +88,7 @@ def _add_row(
     table: Table,
     verdicts: Sequence[Verdict],
     name: str,
-    results: Sequence[Check],
+    results: Sequence[CheckResult],
     style: str = "",
 ) -> None:
     cells = [Text(name)]
@@ -121,7 +120,7 @@ def _print_capabilities(console: Console, checks: Checks) -> None:
         console.print(Text(f"capabilities: {', '.join(found)}"))
 
 
-def _print_failure(console: Console, result: Check) -> None:
+def _print_failure(console: Console, result: CheckResult) -> None:
     console.print()
     console.print(Text(f"FAIL {result.case_id}", "bold red"), Text(f"— {result.title}"))
     console.print(Text(printable(f"  expected  {result.expected}")))
@@ -135,11 +134,11 @@ def _print_failure(console: Console, result: Check) -> None:
         console.print(Text(printable(f"  repeat    {exchange.curl}")), soft_wrap=True)
 
 
-def _reasons(results: Iterable[Check], verdict: Verdict) -> list[tuple[str, str]]:
+def _reasons(results: Iterable[CheckResult], verdict: Verdict) -> list[tuple[str, str]]:
     return [(one.case_id, one.reason or "") for one in results if one.verdict is verdict]
 
 
-def _tolerated(results: Iterable[Check]) -> list[tuple[str, str]]:
+def _tolerated(results: Iterable[CheckResult]) -> list[tuple[str, str]]:
     return [(one.case_id, text) for one in results for text in one.tolerated]
 
 

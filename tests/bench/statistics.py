@@ -35,8 +35,9 @@ from benchcore.judge.gate import gate
 from benchcore.judge.history import change_points
 from benchcore.load.steady import Flow, open_steady
 from benchcore.metrics.level import latencies, rates
+from benchcore.metrics.summary import Summary
 from benchcore.runs.reading import Requests, RunFolder
-from benchcore.runs.results import Level, Run, Statistics
+from benchcore.runs.run import Level, Run
 from benchcore.sim import SimProfile
 from benchcore.sim.batching import Batch, Sequence, State
 
@@ -135,8 +136,8 @@ class Memory(RunFolder):
                     request_throughput=ended / window,
                     validity="valid",
                     metrics={
-                        "ttft": Statistics(p99=rank(ttft)),
-                        "e2e": Statistics(p99=rank(e2e)),
+                        "ttft": Summary(p99=rank(ttft)),
+                        "e2e": Summary(p99=rank(e2e)),
                     },
                 )
             )
@@ -189,7 +190,7 @@ def intervals(summaries: dict[str, Any], names: Iterable[str]) -> dict[str, tupl
             found[f"{name} {percentile}"] = (
                 one.percentiles[percentile],
                 one.intervals.get(percentile),
-                percentile in one.doubtful,
+                percentile in one.intervals_doubtful,
             )
     return found
 

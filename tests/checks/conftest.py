@@ -9,13 +9,13 @@ from benchcore.checks.catalogue import installed_suites, select
 from benchcore.checks.run import Functional
 from benchcore.checks.subject import Pace
 from benchcore.config.checks import FunctionalConfig
-from benchcore.runs.checks import FunctionalReport
+from benchcore.runs.checks import Checks
 from benchcore.sim.app import start
 
 KEY = "a-key"
 EXPIRED = "a-key-of-yesterday"
 
-Check = Callable[..., Awaitable[FunctionalReport]]
+Check = Callable[..., Awaitable[Checks]]
 
 
 def options(*breaks: str) -> SimOptions:
@@ -59,7 +59,7 @@ def check_simulator(monkeypatch: pytest.MonkeyPatch) -> Check:
     """
     monkeypatch.setattr(Pace, "after_burst", lambda _pace, records: list(records))
 
-    async def check(*breaks: str, cases: Sequence[str] = (), **fields: object) -> FunctionalReport:
+    async def check(*breaks: str, cases: Sequence[str] = (), **fields: object) -> Checks:
         runner, base_url = await start(options(*breaks))
         try:
             checks = select(installed_suites().values(), cases=cases)

@@ -30,7 +30,7 @@ async def test_the_simulator_passes_every_check_and_nothing_is_skipped(check_sim
     assert wrong == []
     assert [result.case_id for result in report.results if result.tolerated] == []
     assert report.ok
-    assert report.engine == "benchcore-sim"
+    assert report.summary.engine == "benchcore-sim"
 
 
 async def fails_alone(check_simulator, case_id, *cases):

@@ -14,7 +14,8 @@ from benchcore.checks.evidence import exchange
 from benchcore.checks.probing import identify
 from benchcore.checks.subject import UNKNOWN, Subject
 from benchcore.publish.junit import junit
-from benchcore.runs.checks import CheckResult, FunctionalReport, Verdict
+from benchcore.runs.checks import CheckResult, Verdict
+from tests.run_folders import ended_checks
 
 KEY = "sk-very-secret"
 
@@ -138,10 +139,10 @@ def test_whatever_a_server_says_junit_and_json_hold_nothing_that_a_terminal_obey
 
     texts = {"reason": said, "expected": said, "got": said}
     results = [
-        CheckResult(f"a.{verdict}", "a", "t", verdict, tolerated=[said], **texts)
+        CheckResult.begun(f"a.{verdict}", "a", "t", verdict=verdict, tolerated=[said], **texts)
         for verdict in Verdict
     ]
-    report = FunctionalReport("compat", "vllm", {}, results=results)
+    report = ended_checks(results)
     written = junit(report).decode()
     assert ET.fromstring(written).get("tests") == str(len(Verdict))
     json_text = json.dumps(report.to_json()["results"], ensure_ascii=False)
@@ -154,16 +155,18 @@ def test_junit_counts_and_holds_nothing_that_xml_cannot():
 
     evidence = {"curl": "curl x", "response": {"status": 200, "body": "a\x00\x1b[31mb\tc"}}
     results = [
-        CheckResult("a.one", "a", "t", Verdict.PASS, seconds=0.5),
-        CheckResult(
-            "a.two", "a", "t", Verdict.FAIL, expected="x", got="\x00y", evidence=[evidence]
+        CheckResult.begun("a.one", "a", "t", verdict=Verdict.PASS, seconds=0.5),
+        CheckResult.begun(
+            "a.two", "a", "t", verdict=Verdict.FAIL, expected="x", got="\x00y", evidence=[evidence]
         ),
-        CheckResult("b.one", "b", "t", Verdict.UNSUPPORTED, reason="refused"),
-        CheckResult("b.two", "b", "t", Verdict.FLAKY, reason="passed 1 of 2 tries"),
-        CheckResult("c.one", "c", "t", Verdict.UNSETTLED, reason="429 each time\u202e"),
-        CheckResult("c.two", "c", "t", Verdict.ERROR, reason="the server had gone"),
+        CheckResult.begun("b.one", "b", "t", verdict=Verdict.UNSUPPORTED, reason="refused"),
+        CheckResult.begun("b.two", "b", "t", verdict=Verdict.FLAKY, reason="passed 1 of 2 tries"),
+        CheckResult.begun(
+            "c.one", "c", "t", verdict=Verdict.UNSETTLED, reason="429 each time\u202e"
+        ),
+        CheckResult.begun("c.two", "c", "t", verdict=Verdict.ERROR, reason="the server had gone"),
     ]
-    root = ET.fromstring(junit(FunctionalReport("compat", "vllm", {}, results=results)))
+    root = ET.fromstring(junit(ended_checks(results)))
     counts = [root.get(name) for name in ("tests", "failures", "skipped", "errors")]
     assert counts == ["6", "1", "2", "1"]
     assert [suite.get("name") for suite in root] == ["a", "b", "c"]
@@ -184,3 +187,19 @@ def test_junit_counts_and_holds_nothing_that_xml_cannot():
     ]
     assert root[1][0][0].get("message") == "unsupported: refused"
     assert root[1][1][0].text == "passed 1 of 2 tries"
+
+
+def test_a_check_that_was_not_made_says_every_key_too():
+    checks = ended_checks([CheckResult.begun("a.one", "a", "t", reason="not made")])
+    (result,) = checks.to_json()["results"]
+    assert list(result.items())[:7] == [
+        ("case_id", "a.one"),
+        ("suite", "a"),
+        ("title", "t"),
+        ("verdict", "skip"),
+        ("severity", {"strict": "error", "compat": "error"}),
+        ("tolerance", None),
+        ("reason", "not made"),
+    ]
+    assert (result["tries"], result["seconds"], result["evidence"]) == (0, 0.0, [])
+    assert (checks.to_json()["summary"]["skip"], checks.summary.pass_ratio) == (1, None)

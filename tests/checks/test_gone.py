@@ -65,7 +65,7 @@ async def test_a_proxy_that_answers_5xx_to_everything_lets_no_check_pass(status)
         with pytest.raises(BenchcoreError) as caught:
             await stage()
     assert caught.value.exit_code == 3
-    assert stage.report.status == "failed"
+    assert stage.report.summary.status == "failed"
     assert stage.report.count(*NEVER_A_PASS, Verdict.FAIL) == 0
 
 
@@ -85,7 +85,7 @@ async def test_a_server_that_goes_in_mid_run_ends_the_run_and_what_was_found_is_
     finally:
         await asyncio.gather(*closing)
     report = stage.report
-    assert report.status == "failed"
+    assert report.summary.status == "failed"
     assert report.count(Verdict.ERROR) >= 1
     assert report.passed >= 1
     assert not report.ok
@@ -102,7 +102,7 @@ async def test_a_server_whose_answers_cannot_be_read_is_told_as_such():
         with pytest.raises(TargetError) as caught:
             await stage()
     assert str(caught.value).startswith(f"{base_url} gives no whole answer (protocol_error: ")
-    assert stage.report.status == "failed"
+    assert stage.report.summary.status == "failed"
 
 
 @pytest.mark.parametrize("whole", [True, False])

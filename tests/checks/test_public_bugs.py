@@ -92,7 +92,7 @@ async def test_a_known_fault_is_found(case_id, name, expected, got):
     assert result.verdict is Verdict.FAIL
     assert result.expected == expected
     assert result.got.startswith(got)
-    assert result.evidence[-1]["response"]["status"] == 200
+    assert result.evidence[-1].response.status == 200
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from benchcore.checks import subject as pace
 from benchcore.checks.catalogue import installed_suites, select
 from benchcore.checks.run import Functional, check_verdicts
 from benchcore.checks.subject import Pace, Subject
-from benchcore.runs.checks import CheckResult, FunctionalReport, Verdict
+from benchcore.runs.checks import CheckResult, Verdict
 from benchcore.sim.app import start
 from tests.checks.conftest import EXPIRED, KEY, config, options
 from tests.proxy import Limiter, proxied
+from tests.run_folders import ended_checks
 
 CASES = ("smoke.*", "errors.*", "usage.*", "sse.one_done", "sse.content_type", "auth.*")
 
@@ -106,7 +107,7 @@ async def test_a_server_that_puts_off_all_but_its_list_of_models_is_told_before_
         "the quota of today is used up; is its rate limit used up? Try again later"
     )
     assert asked == ["/v1/chat/completions"] * 6
-    assert stage.report.status == "failed"
+    assert stage.report.summary.status == "failed"
     assert stage.report.count(Verdict.SKIP) == len(stage.report.results)
 
 
@@ -135,10 +136,10 @@ async def test_a_server_that_begins_to_put_everything_off_leaves_the_rest_unsett
 
 def report_of(*verdicts):
     results = [
-        CheckResult(f"a.c{n}", "a", "t", verdict, reason=f"{verdict}, said {n}")
+        CheckResult.begun(f"a.c{n}", "a", "t", verdict=verdict, reason=f"{verdict}, said {n}")
         for n, verdict in enumerate(verdicts)
     ]
-    return FunctionalReport("compat", "unknown", {}, results=results)
+    return ended_checks(results)
 
 
 def test_a_report_is_held_to_a_pass_and_no_failure():

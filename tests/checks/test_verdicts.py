@@ -49,7 +49,7 @@ def fails(t):
 async def test_a_check_that_ends_passes_in_one_try():
     result = await judged(scripted(None), model_dependent=True)
     assert (result.verdict, result.tries, result.passed_tries) == (Verdict.PASS, 1, 1)
-    assert (result.strict, result.compat, result.seconds) == ("error", "error", 1)
+    assert (result.severity.strict, result.severity.compat, result.seconds) == ("error", "error", 1)
 
 
 async def test_a_failure_says_what_was_expected_and_what_came():
@@ -76,7 +76,7 @@ async def test_a_check_that_depends_on_the_model_is_tried_three_times(
 
 async def test_a_tolerance_lets_a_failure_pass_unless_strict():
     result = await judged(scripted(fails), tolerance="engines differ")
-    assert (result.verdict, result.compat) == (Verdict.PASS, "tolerated")
+    assert (result.verdict, result.severity.compat) == (Verdict.PASS, "tolerated")
     assert result.tolerated == ['expected a thing; got {"b":1}; tolerated: engines differ']
     strict = await judged(scripted(fails), of=subject(strict=True), tolerance="engines differ")
     assert strict.verdict is Verdict.FAIL

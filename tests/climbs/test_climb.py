@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import json
-from dataclasses import asdict
 from functools import partial
 
 import pytest
@@ -17,7 +16,6 @@ from benchcore.climbs.plan import Part
 from benchcore.config.climb import ClimbConfig
 from benchcore.metrics.level import count_tokens, latencies
 from benchcore.metrics.spool import Spool
-from benchcore.runs.run import statistics
 from benchcore.show.progress import Silent
 
 pytestmark = [pytest.mark.integration, pytest.mark.perf]
@@ -118,7 +116,7 @@ async def test_figures_and_their_definitions_hang_together(simulator):
     assert level.evidence.counts_agree
     assert level.evidence.reads_userspace == 0
     assert level.evidence.reads_kernel > 60
-    assert level.throughput.output_tokens == pytest.approx(level.throughput.requests * 4, rel=0.2)
+    assert level.output_token_throughput == pytest.approx(level.request_throughput * 4, rel=0.2)
     for record in level.records:
         assert record.scheduled_ns <= record.sent_ns <= record.first_byte_ns
         assert record.first_byte_ns <= record.first_token_ns <= record.last_token_ns
@@ -154,31 +152,31 @@ async def test_models_that_answers_500_needs_a_model_and_then_does_no_harm(serve
         await climb(server.url)
     run = await climb(benchcore.Target(server.url, model="m"))
     assert run.levels[0].ok == 10
-    assert run.facts["target"]["probe"]["notes"][0].startswith("/v1/models listed nothing")
+    assert run.to_json()["target"]["probe"]["notes"][0].startswith("/v1/models listed nothing")
 
 
 async def test_a_server_without_usage_has_its_events_counted_and_says_so(server):
     server.usage = False
     (level,) = (await climb(server.url)).levels
-    assert level.tokens.sources == {"events": 10}
+    assert level.tokens.token_count_source == {"events": 10}
     assert level.tokens.output == 40
     assert level.tokens.input is None
     assert level.itl_kind == "estimated"
     run = await climb(server.url)
-    assert run.facts["workload"]["lengths"]["fit"] == "unfitted"
+    assert run.to_json()["workload"]["lengths"]["fit"] == "unfitted"
 
 
 async def test_lengths_are_fitted_through_tokenize_where_it_is_offered(server):
     server.tokenize = True
     run = await climb(server.url)
-    lengths = run.facts["workload"]["lengths"]
+    lengths = run.to_json()["workload"]["lengths"]
     assert (lengths["fit"], lengths["source"]) == ("exact", "server")
     assert run.levels[0].tokens.input == run.levels[0].tokens.asked_input == 160
 
 
 async def test_lengths_are_calibrated_by_usage_elsewhere(server):
     run = await climb(server.url)
-    lengths = run.facts["workload"]["lengths"]
+    lengths = run.to_json()["workload"]["lengths"]
     assert (lengths["fit"], lengths["source"]) == ("calibrated", "usage")
     assert run.levels[0].tokens.input == pytest.approx(160, rel=0.1)
 
@@ -188,11 +186,11 @@ async def test_ignore_eos_is_switched_off_where_it_is_refused(server):
     workload = benchcore.Synthetic(**TINY, ignore_eos=True)
     run = await climb(server.url, workload=workload)
     assert run.levels[0].ok == 10
-    assert run.facts["target"]["probe"]["ignore_eos"] is False
+    assert run.to_json()["target"]["probe"]["ignore_eos"] is False
     server.refuse_ignore_eos = False
     server.bodies.clear()
     run = await climb(server.url, workload=workload)
-    assert run.facts["target"]["probe"]["ignore_eos"] is True
+    assert run.to_json()["target"]["probe"]["ignore_eos"] is True
     assert server.bodies[-1]["ignore_eos"] is True
     assert server.bodies[-1]["min_tokens"] == server.bodies[-1]["max_tokens"] == 4
 
@@ -434,10 +432,7 @@ async def test_a_level_read_back_from_its_file_says_what_one_in_memory_says(
     assert [one.index for one in records] == sorted(one.index for one in records)
     again = latencies(records, open_loop=False, failures=None)
     written = json.loads((run.folder / "run.json").read_text())["levels"][0]
-    found = {name: statistics(summary).to_json() for name, summary in again.items()}
+    found = {name: summary.to_json() for name, summary in again.items()}
     assert json.loads(json.dumps(found)) == written["metrics"]
-    assert json.loads(json.dumps(asdict(count_tokens(records)))) == {
-        **{name: written["tokens"].get(name) for name in asdict(level.tokens)},
-        "sources": written["tokens"]["token_count_source"],
-    }
+    assert count_tokens(records).to_json() == written["tokens"]
     assert [one.request_id for one in level.records] == [one.request_id for one in records]

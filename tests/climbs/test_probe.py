@@ -106,7 +106,7 @@ async def test_whatever_the_list_of_models_says_is_a_note_where_a_model_is_named
     )
     assert run.levels[0].ok == 3
     assert {body["model"] for body in habits.bodies} == {"m:nitro"}
-    assert says in run.facts["target"]["probe"]["notes"][0]
+    assert says in run.to_json()["target"]["probe"]["notes"][0]
 
 
 async def test_a_list_of_models_that_never_comes_is_not_waited_for(monkeypatch):
@@ -180,7 +180,7 @@ async def test_what_the_server_takes_is_found_out_once_and_kept(habits):
     )
     assert run.levels[0].outcomes == {"ok": 6}
     assert [record.asked_output_tokens for record in run.levels[0].records] == [3] * 6
-    facts = run.facts["target"]
+    facts = run.to_json()["target"]
     assert facts["omit"] == ["stream_options"]
     assert facts["rename"] == {"max_tokens": "max_completion_tokens"}
     lines = facts["probe"]["notes"]
@@ -198,9 +198,9 @@ async def test_what_was_asked_is_read_from_the_body(habits):
         idle_seconds=0,
         workload=benchcore.Synthetic(**TINY),
     )
-    assert run.facts["workload"]["output_tokens"] == "5"
-    assert run.facts["workload"]["output_tokens_by"] == "extra_body"
-    assert run.facts["target"]["model"] == "n"
+    assert run.to_json()["workload"]["output_tokens"] == "5"
+    assert run.to_json()["workload"]["output_tokens_by"] == "extra_body"
+    assert run.to_json()["target"]["model"] == "n"
     assert [record.asked_output_tokens for record in run.levels[0].records] == [5] * 3
 
 

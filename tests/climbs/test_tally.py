@@ -172,7 +172,7 @@ async def test_an_answer_without_usage_has_its_tokens_by_the_tokenizer(
 ):
     run = await climb(simulator.base_url, tokenizer=by_words, output=tmp_path, save_text=True)
     (level,) = run.levels
-    assert level.tokens.sources == {"tokenizer": 20}
+    assert level.tokens.token_count_source == {"tokenizer": 20}
     texts, rows = texts_of(run.folder), rows_of(run.folder)
     assert len(rows) > 20  # the unmeasured ones too
     for found in rows:
@@ -182,20 +182,20 @@ async def test_an_answer_without_usage_has_its_tokens_by_the_tokenizer(
     total = sum(words(texts[record.request_id]) for record in level.records)
     assert level.tokens.output == total
     note = "the server reports no usage: tokens are counted by the tokenizer"
-    assert note in run.facts["target"]["probe"]["notes"]
+    assert note in run.to_json()["target"]["probe"]["notes"]
 
 
 @pytest.mark.integration
 async def test_without_a_tokenizer_token_events_are_counted(simulator):
     (level,) = (await climb(simulator.base_url)).levels
-    assert level.tokens.sources == {"events": 20}
+    assert level.tokens.token_count_source == {"events": 20}
     assert level.tokens.output == sum(record.token_events for record in level.records)
 
 
 @pytest.mark.integration
 async def test_the_servers_usage_goes_before_the_tokenizer_and_no_text_stays(simulator, by_words):
     (level,) = (await climb(simulator.base_url, extra={}, tokenizer=by_words)).levels
-    assert level.tokens.sources == {"usage": 20}
+    assert level.tokens.token_count_source == {"usage": 20}
     kept = {(record.text, record.texts, record.answer) for record in level.records}
     assert kept == {(None, None, None)}
 
@@ -206,7 +206,7 @@ async def test_long_answers_are_counted_when_the_level_is_over(
 ):
     monkeypatch.setattr(Tally, "slice", lambda _self: None)
     run = await climb(simulator.base_url, tokenizer=by_words, output=tmp_path)
-    assert run.levels[0].tokens.sources == {"tokenizer": 20}
+    assert run.levels[0].tokens.token_count_source == {"tokenizer": 20}
     rows = rows_of(run.folder)
     assert {found["token_count_source"] for found in rows} == {"tokenizer"}
     assert {record.text for record in run.levels[0].records} == {None}
@@ -229,5 +229,5 @@ async def test_short_answers_are_counted_while_the_level_runs(simulator, by_word
         duration_seconds=0.5,
         think_time_seconds=0.01,
     )
-    assert run.levels[0].tokens.sources == {"tokenizer": run.levels[0].ok}
+    assert run.levels[0].tokens.token_count_source == {"tokenizer": run.levels[0].ok}
     assert left[0] < run.levels[0].ok / 2

@@ -39,11 +39,11 @@ async def test_where_load_changes_nothing_the_levels_score_alike(climbed):
     taken = []
     run = await climbed(on_sample=lambda *found: taken.append(found), ability=0.7)
     first, second = (level.accuracy for level in run.levels)
-    assert (first.counts.n, first.counts.completed) == (100, 100)
+    assert (first.n, first.completed) == (100, 100)
     assert first.score == second.score
-    assert first.difference is None
-    assert (second.difference.difference, second.difference.p) == (0.0, 1.0)
-    assert not second.difference.significant
+    assert first.against_first is None
+    assert (second.against_first.difference, second.against_first.mcnemar_p) == (0.0, 1.0)
+    assert not second.against_first.significant
     assert [level for level, _, _ in taken] == ["c1"] * 100 + ["c24"] * 100
     assert len({sample.question for _, _, sample in taken}) == 100
     assert all(level.ok == 100 for level in run.levels)
@@ -54,11 +54,11 @@ async def test_where_load_changes_nothing_the_levels_score_alike(climbed):
 async def test_quality_that_falls_with_the_batch_is_found(climbed):
     run = await climbed(ability=0.9, ability_batch=2, ability_beyond=0.4)
     first, second = (level.accuracy for level in run.levels)
-    assert first.score.low < 0.9 < first.score.high
-    assert second.score.score < first.score.score - 0.3
-    assert second.difference.significant
-    assert second.difference.better == 0
-    assert second.difference.worse == round(100 * (first.score.score - second.score.score))
+    assert first.interval[0] < 0.9 < first.interval[1]
+    assert second.score < first.score - 0.3
+    assert second.against_first.significant
+    assert second.against_first.better == 0
+    assert second.against_first.worse == round(100 * (first.score - second.score))
     found = run.to_json()["levels"][1]["accuracy"]
     assert found["against_first"]["significant"] is True
     assert found["n"] == 100
@@ -68,12 +68,12 @@ async def test_a_level_says_in_the_table_what_its_answers_were_worth(climbed):
     from benchcore.show.table import render
 
     run = await climbed(ability=0.9, ability_batch=2, ability_beyond=0.4)
-    text = render(run.stored(), color=False)
+    text = render(run, color=False)
     assert max(map(len, text.splitlines())) <= 100
     assert "c24: answers are worse than at the first level by 0." in text
     rows = [line.split() for line in text.splitlines() if line.startswith(("c1 ", "c24 "))]
     assert len(rows) == 4
-    assert rows[2][1] == f"{run.levels[0].accuracy.score.score:.4f}"
+    assert rows[2][1] == f"{run.levels[0].accuracy.score:.4f}"
 
 
 async def test_a_climb_without_an_eval_has_no_accuracy(climbed, asked):
@@ -108,6 +108,6 @@ async def test_what_was_never_asked_is_no_sample_and_what_failed_is_an_error(ask
     again = Record("again")
     again.outcome, again.text = Outcome.OK, f"Answer: {questions[0].target}"
     found = await LoadGrader(load).grade("c1", 1, [*records, (100, again)])
-    assert (found.counts.n, found.counts.errors, found.counts.scored) == (3, 1, 2)
-    assert found.score.score == pytest.approx(2 / 3)
-    assert found.score.questions == 2
+    assert (found.n, found.errors, found.completed) == (3, 1, 2)
+    assert found.score == pytest.approx(2 / 3)
+    assert found.questions == 2

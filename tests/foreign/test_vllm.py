@@ -7,7 +7,7 @@ import pytest
 from benchcore.base.errors import ConfigError
 from benchcore.foreign.detect import read_foreign
 from benchcore.foreign.vllm import vllm_result
-from benchcore.runs.results import Level, Run
+from benchcore.runs.run import Level, Run
 
 SUMMARY = {
     "date": "20261121-015600",

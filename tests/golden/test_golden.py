@@ -11,7 +11,7 @@ from benchcore.base.errors import ConfigError
 from benchcore.cli.reports import report
 from benchcore.runs.checks import Checks
 from benchcore.runs.reading import RunFolder, read_result
-from benchcore.runs.results import Run
+from benchcore.runs.run import Run
 from benchcore.runs.run_json import dump
 from benchcore.runs.samples import Eval
 from benchcore.runs.scenarios import Matrix, Scenario

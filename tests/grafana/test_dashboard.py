@@ -17,7 +17,7 @@ from grafana_foundation_sdk.models import units
 
 from benchcore.publish.prometheus import run_metrics
 from benchcore.runs.checks import Checks
-from benchcore.runs.results import Run
+from benchcore.runs.run import Run
 from benchcore.runs.samples import Eval
 
 ROOT = Path(__file__).parents[2]

@@ -1,7 +1,7 @@
 import pytest
 
 from benchcore.judge.levels import knee
-from benchcore.runs.results import Level
+from benchcore.runs.run import Level
 
 
 def levels(*rates, ttft=None, **fields):

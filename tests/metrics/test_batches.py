@@ -138,10 +138,12 @@ def test_an_interval_of_requests_that_resemble_one_another_is_wider():
 def test_what_lasts_for_longer_than_a_batch_is_marked():
     slow = [1e8 * np.exp(0.3 * carried_series(seed, 2000, 0.997)) for seed in range(20)]
     told = [summarize(values.tolist()) for values in slow]
-    trusted = [one for one in told if "p50" in one.intervals and "p50" not in one.doubtful]
+    trusted = [
+        one for one in told if "p50" in one.intervals and "p50" not in one.intervals_doubtful
+    ]
     assert len(trusted) <= 2
     quick = [1e8 * np.exp(0.3 * carried_series(seed, 2000, 0.0)) for seed in range(20)]
-    assert sum("p50" in summarize(values.tolist()).doubtful for values in quick) <= 3
+    assert sum("p50" in summarize(values.tolist()).intervals_doubtful for values in quick) <= 3
 
 
 def test_a_course_has_no_mean_and_unit_squares():

@@ -6,10 +6,10 @@ import pytest
 from benchcore.client.records import FAILED, Outcome
 from benchcore.config.limits import Slo
 from benchcore.metrics.figures import METRICS
-from benchcore.metrics.level import TokenCounts, count_tokens, infinite_figures, latencies, rates
-from benchcore.metrics.throughput import RateIntervals, Throughput
+from benchcore.metrics.level import TokenSums, count_tokens, infinite_figures, latencies, rates
+from benchcore.metrics.throughput import RateIntervals
 from benchcore.metrics.validity import Evidence, Validity
-from benchcore.runs.run import SCHEMA_VERSION, LevelResult, RunResult
+from benchcore.runs.run import SCHEMA_VERSION, Level, Run
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -29,26 +29,30 @@ def result(**changes):
         "drain_seconds": 0.5,
         "scheduled": 10,
         "outcomes": {"ok": 5, "timeout": 2, "http_error": 1, "dropped": 1, "cancelled": 1},
-        "throughput": Throughput(0.5, 40.0, 10.0, 50.0),
+        "request_throughput": 0.5,
+        "output_token_throughput": 40.0,
+        "input_token_throughput": 10.0,
+        "total_token_throughput": 50.0,
         "tokens_per_second_per_user": 5.0,
         "good": 4,
         "goodput": 0.4,
         "goodput_ratio": 4 / 9,
         "failure_rate": 4 / 9,
         "metrics": {},
-        "tokens": TokenCounts(output=400, sources={"usage": 5}),
-        "itl_kind": "estimated",
+        "tokens": TokenSums(output=400, token_count_source={"usage": 5}),
+        "itl": "estimated",
         "tpot_estimated": 5,
         "tpot_excluded": 0,
         "retried": 0,
         "steady_state": {"found": None, "why": "short"},
-        "validity": Validity("suspect", ["cpu: x"]),
+        "judged": Validity("suspect", ["cpu: x"]),
         "evidence": Evidence(reads_kernel=70, reads_userspace=3),
         "findings": [],
         "notes": [],
         "server": {},
+        "records": [],
     }
-    return LevelResult(**(values | changes))
+    return Level.measured(**(values | changes))
 
 
 # Counting tokens.
@@ -67,14 +71,14 @@ def test_token_counts_are_sums_and_say_where_they_come_from(record):
         ),
         record([1, 2, 3], prompt=20, asked_input_tokens=22, asked_output_tokens=6),
     ]
-    assert count_tokens(records) == TokenCounts(
+    assert count_tokens(records) == TokenSums.complete(
         asked_input=34,
         asked_output=12,
         input=30,
         output=5 + 3,
         cached=None,
         reasoning=None,
-        sources={"usage": 1, "events": 1},
+        token_count_source={"usage": 1, "events": 1},
     )
 
 
@@ -86,11 +90,11 @@ def test_a_sum_that_one_request_does_not_know_is_unknown(record):
 
 
 def test_plain_answers_without_usage_have_no_tokens_and_no_source(record):
-    assert count_tokens([record(streamed=False)]) == TokenCounts()
+    assert count_tokens([record(streamed=False)]) == TokenSums.complete()
 
 
 def test_no_requests_tell_nothing():
-    assert count_tokens([]) == TokenCounts()
+    assert count_tokens([]) == TokenSums.complete()
 
 
 # Latencies.
@@ -148,7 +152,7 @@ def test_where_not_one_request_was_ok_every_percentile_is_infinite(record, strea
     ]
     infinite = infinite_figures(measured, 2, stream=stream)
     assert set(infinite) == expected
-    told = result(infinite=infinite).to_json()["metrics"]
+    told = result(metrics=infinite).to_json()["metrics"]
     json.dumps(told, allow_nan=False)
     assert set(told) == expected
     percentiles = ["p50", "p75", "p90", "p95", "p99", "p999"]
@@ -162,9 +166,9 @@ def test_where_not_one_request_was_ok_every_percentile_is_infinite(record, strea
 def test_nothing_is_infinite_throughout_while_one_request_is_ok_or_none_failed(record):
     failed = record(outcome=Outcome.TIMEOUT)
     cancelled = record(outcome=Outcome.CANCELLED)
-    assert infinite_figures([record([SECOND + 1]), failed], 1, stream=True) == ()
-    assert infinite_figures([cancelled], 0, stream=True) == ()
-    assert infinite_figures([failed], None, stream=True) == ()
+    assert infinite_figures([record([SECOND + 1]), failed], 1, stream=True) == {}
+    assert infinite_figures([cancelled], 0, stream=True) == {}
+    assert infinite_figures([failed], None, stream=True) == {}
 
 
 def test_pooled_figures_have_no_percentiles_with_failures(record):
@@ -216,15 +220,18 @@ def test_rates_of_a_level(record):
     other = record([SECOND - 5, SECOND + 5 * MS], sent=SECOND // 2)
     found = rates(measured, [other], start, end, [Slo("ttft", 500 * MS)])
     assert found == {
-        "throughput": Throughput(0.4, 2.4, None, None),
-        "rate_intervals": RateIntervals(),
+        "request_throughput": 0.4,
+        "output_token_throughput": 2.4,
+        "input_token_throughput": None,
+        "total_token_throughput": None,
+        "rate_intervals": RateIntervals.complete(batches=0),
         # Of two streams of three: 20 tokens after the first in 1.1 s, not the mean of rates.
         "tokens_per_second_per_user": pytest.approx(20 / 1.1),
         "good": 2,
         "goodput": 0.3,  # with the unmeasured one that ended good inside
         "goodput_ratio": 2 / 5,
         "failure_rate": 2 / 5,
-        "itl_kind": "estimated",
+        "itl": "estimated",
         "tpot_estimated": 2,
         "tpot_excluded": 1,
         "retried": 1,
@@ -233,12 +240,12 @@ def test_rates_of_a_level(record):
 
 def test_itl_is_exact_where_every_stream_keeps_a_running_usage(record):
     found = rates([record([1, 2], tokens=[1, 1])], [], 0, 10, [])
-    assert (found["itl_kind"], found["tpot_estimated"]) == ("exact", 0)
+    assert (found["itl"], found["tpot_estimated"]) == ("exact", 0)
 
 
 def test_plain_answers_have_no_kind_of_itl(record):
     found = rates([record(streamed=False, done=5)], [], 0, 10, [])
-    assert (found["itl_kind"], found["tpot_excluded"]) == (None, 0)
+    assert (found["itl"], found["tpot_excluded"]) == (None, 0)
     assert found["goodput_ratio"] == 1.0
 
 
@@ -247,7 +254,7 @@ def test_a_level_of_nothing_has_rates_of_nothing(record):
         found = rates(measured, [], SECOND, SECOND, [])
         assert found["goodput"] is found["goodput_ratio"] is found["failure_rate"] is None
         assert found["tokens_per_second_per_user"] is None
-        assert found["throughput"].requests is None
+        assert found["request_throughput"] is None
 
 
 # What is written.
@@ -292,7 +299,9 @@ def test_a_level_is_written_as_the_contract_says(record):
 
 
 def test_a_run_is_written_with_its_levels():
-    run = RunResult("x", "2026-01-01T00:00:00Z", {"command": ["climb"]}, [result(), result()])
+    run = Run.begun("x", "2026-01-01T00:00:00Z", command=["climb"])
+    run.add(result())
+    run.add(result())
     told = run.to_json()
     json.dumps(told, allow_nan=False)
     assert told["schema_version"] == SCHEMA_VERSION
@@ -306,5 +315,7 @@ def test_a_run_is_written_with_its_levels():
     [([], True), (["valid", "suspect"], True), (["valid", "invalid"], False)],
 )
 def test_a_run_is_valid_where_no_level_is_invalid(verdicts, valid):
-    levels = [result(validity=Validity(verdict)) for verdict in verdicts]
-    assert RunResult("x", "", {}, levels).valid == valid
+    run = Run.begun("x", "")
+    for verdict in verdicts:
+        run.add(result(judged=Validity(verdict)))
+    assert run.valid == valid

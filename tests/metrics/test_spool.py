@@ -28,7 +28,7 @@ from benchcore.metrics.figures import (
 )
 from benchcore.metrics.level import (
     FAILURES_COUNT_IN,
-    TokenCounts,
+    TokenSums,
     count_tokens,
     infinite_figures,
     latencies,
@@ -38,7 +38,6 @@ from benchcore.metrics.pieces import Buffering, buffering, pieces_of
 from benchcore.metrics.spool import Spool, chosen, joined, packed, unpacked
 from benchcore.metrics.summary import summarize, summarize_pool
 from benchcore.metrics.throughput import overlap_ns, throughput
-from benchcore.runs.run import statistics
 
 NS = 1_000_000_000
 COUNTS = st.none() | st.integers(0, 40)
@@ -123,14 +122,14 @@ def listed_tokens(records):
 
     usages = [one.usage or Usage() for one in records]
     sources = Counter(one.token_count_source.value for one in records if one.token_count_source)
-    return TokenCounts(
+    return TokenSums.complete(
         asked_input=total([one.asked_input_tokens for one in records]),
         asked_output=total([one.asked_output_tokens for one in records]),
         input=total([usage.prompt_tokens for usage in usages]),
         output=total([one.output_tokens for one in records]),
         cached=total([usage.cached_tokens for usage in usages]),
         reasoning=total([usage.reasoning_tokens for usage in usages]),
-        sources=dict(sources),
+        token_count_source=dict(sources),
     )
 
 
@@ -174,14 +173,18 @@ def listed_rates(measured, others, start_ns, end_ns):
     if parts and not len(parts) < 0.5 * len(streamed):
         per_user = sum(tokens for tokens, _ in parts) / sum(took for _, took in parts) * NS
     kind = "estimated" if any(map(is_estimated, streamed)) else "exact"
+    rate = throughput(everyone, start_ns, end_ns)
     return {
-        "throughput": throughput(everyone, start_ns, end_ns),
+        "request_throughput": rate.requests,
+        "output_token_throughput": rate.output_tokens,
+        "input_token_throughput": rate.input_tokens,
+        "total_token_throughput": rate.total_tokens,
         "tokens_per_second_per_user": per_user,
         "good": good,
         "goodput": ended / ((end_ns - start_ns) / NS),
         "goodput_ratio": good / counted if counted else None,
         "failure_rate": (counted - len(ok)) / counted if counted else None,
-        "itl_kind": kind if streamed else None,
+        "itl": kind if streamed else None,
         "tpot_estimated": sum(map(is_estimated, streamed)),
         "tpot_excluded": sum(PER_REQUEST["tpot"](one) is None for one in streamed),
         "retried": sum(one.retried for one in measured),
@@ -226,7 +229,7 @@ def figures(measured, others, end_ns):
     ok = chosen(measured, lambda one: one.outcome is Outcome.OK)
     return repr(
         [
-            {name: statistics(one).to_json() for name, one in found.items()},
+            {name: one.to_json() for name, one in found.items()},
             {name: one.histogram.hdr.encode() for name, one in found.items()},
             rates(measured, others, 1, end_ns, SLOS),
             count_tokens(ok),
@@ -264,8 +267,8 @@ def test_figures_in_one_go_are_those_of_lists(tmp_path_factory, measured, others
     end_ns = max((one.done_ns for one in measured), default=NS) + 1
     ok = [one for one in measured if one.outcome is Outcome.OK]
     found, expected = latencies(spool, open_loop=True, failures=3), listed_latencies(measured, 3)
-    assert [(name, statistics(one).to_json()) for name, one in found.items()] == [
-        (name, statistics(one).to_json()) for name, one in expected.items()
+    assert [(name, one.to_json()) for name, one in found.items()] == [
+        (name, one.to_json()) for name, one in expected.items()
     ]
     said = rates(spool, others, 1, end_ns, SLOS)
     assert {name: said[name] for name in said if name != "rate_intervals"} == listed_rates(

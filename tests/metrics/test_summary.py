@@ -12,7 +12,6 @@ from benchcore.metrics import summary as summary_module
 from benchcore.metrics.figures import timed_chunk_gaps, timed_token_gaps
 from benchcore.metrics.percentiles import QUANTILES, interval_ranks, nearest_rank, rank
 from benchcore.metrics.summary import summarize, summarize_pool
-from benchcore.runs import run
 
 MS = 1_000_000
 
@@ -46,8 +45,10 @@ def test_each_percentile_has_its_interval_where_the_samples_give_one():
         name for name, quantile in QUANTILES.items() if interval_ranks(quantile, 100)
     }
     assert "p99" not in found.intervals
-    assert found.batches == 0
-    assert found.doubtful == list(found.intervals), "nothing shows that they are independent"
+    assert found.interval_batches == 0
+    assert found.intervals_doubtful == list(found.intervals), (
+        "nothing shows that they are independent"
+    )
 
 
 def test_percentiles_of_too_few_requests_are_named():
@@ -81,7 +82,7 @@ def test_failures_count_as_infinitely_long(failures):
 
 
 def test_what_is_infinite_is_null_and_named():
-    told = run.statistics(summarize([MS] * 90, failures=10)).to_json()
+    told = summarize([MS] * 90, failures=10).to_json()
     assert told["infinite"] == ["p95", "p99", "p999"]
     assert told["with_failures"]["p95"] is None
     assert told["with_failures"]["p90"] == 0.001
@@ -89,14 +90,14 @@ def test_what_is_infinite_is_null_and_named():
 
 
 def test_json_holds_every_statistic_of_the_contract():
-    told = run.statistics(summarize([MS, 2 * MS])).to_json()
+    told = summarize([MS, 2 * MS]).to_json()
     assert list(told) == [
         *("count", "avg", "min", "max", "std"),
         *("p50", "p75", "p90", "p95", "p99", "p999"),
         *("low_confidence", "intervals_95"),
         *("intervals_by", "interval_batches", "intervals_doubtful"),
     ]
-    assert run.statistics(summarize([1])).to_json()["out_of_range"] == 1
+    assert summarize([1]).to_json()["out_of_range"] == 1
 
 
 def test_the_percentiles_have_names():
@@ -170,7 +171,7 @@ def test_a_level_is_summarized_in_blocks_as_it_is_at_once(record, monkeypatch):
 def test_gaps_out_of_range_are_counted(record):
     found = summarize_pool([record([10**9, 10**9 + 10, 10**9 + 2000, 8 * 10**12])])
     assert found.out_of_range == 2
-    assert run.statistics(found).to_json()["out_of_range"] == 2
+    assert found.to_json()["out_of_range"] == 2
     assert found.std >= 0
 
 

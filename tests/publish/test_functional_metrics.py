@@ -1,15 +1,17 @@
 from prometheus_client import generate_latest
 
 from benchcore.publish.prometheus import functional_metrics
-from benchcore.runs.checks import CheckResult, FunctionalReport, Verdict
+from benchcore.runs.checks import CheckResult, Verdict
+from benchcore.runs.run import TargetFacts
+from tests.run_folders import ended_checks
 
 
 def lines(*verdicts, prefix="benchcore_"):
     results = [
-        CheckResult(f"sse.c{number}", "sse", "a check", verdict)
+        CheckResult.begun(f"sse.c{number}", "sse", "a check", verdict=verdict)
         for number, verdict in enumerate(verdicts)
     ]
-    report = FunctionalReport("compat", "vllm", {"model": "m"}, results=results)
+    report = ended_checks(results, target=TargetFacts(model="m"))
     text = generate_latest(functional_metrics(report, prefix)).decode()
     return [line for line in text.splitlines() if not line.startswith("#")]
 

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-from types import SimpleNamespace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,23 +11,17 @@ from prometheus_client.parser import text_string_to_metric_families
 import benchcore
 from benchcore.base.errors import ConfigError
 from benchcore.publish.prometheus import DIRECTORY, OpenMetricsSink, textfile_name
-from benchcore.runs import results
+from benchcore.runs.run import Level, Run
 from benchcore.runs.sinks import SinkOptions
 from tests.publish.test_push import RUN, run_of
 
 PROMTOOL = shutil.which("promtool")
 
 
-class Run(SimpleNamespace):
+def run_with(kind="server", **changes):
     """A run with levels as `run.json` has them."""
-
-    def __init__(self, kind="server", **changes):
-        target = {"kind": kind, "model": "org/model"}
-        self.json = {**RUN, "target": target, "levels": [], **changes}
-        super().__init__(facts={"target": target})
-
-    def stored(self):
-        return results.Run.model_validate(self.json)
+    target = {"kind": kind, "model": "org/model"}
+    return Run.model_validate({**RUN, "target": target, "levels": [], **changes})
 
 
 def written(text):
@@ -41,14 +34,15 @@ def written(text):
 
 def test_it_grows_with_every_level_and_stands_at_the_end(tmp_path, monkeypatch):
     monkeypatch.delenv(DIRECTORY, raising=False)
-    run, sink, path = Run(), OpenMetricsSink(), tmp_path / "metrics.prom"
+    run, sink, path = run_with(), OpenMetricsSink(), tmp_path / "metrics.prom"
     sink.open(run, tmp_path, SinkOptions())
     assert not path.exists()
     (level,) = RUN["levels"]
-    run.json["levels"].append(level)
+    run.levels.append(Level.model_validate(level))
     sink.level(run, None)
     assert written(path.read_text())["benchcore_ttft_seconds", "c64", "0.99"] == 0.09
-    run.json["levels"].append({**level, "level": "c128", "request_throughput": 20.0})
+    changed = {**level, "level": "c128", "request_throughput": 20.0}
+    run.levels.append(Level.model_validate(changed))
     sink.level(run, None)
     assert written(path.read_text())["benchcore_request_throughput", "c128", None] == 20.0
     path.unlink()
@@ -58,7 +52,7 @@ def test_it_grows_with_every_level_and_stands_at_the_end(tmp_path, monkeypatch):
 
 
 def closed(folder, run=None, **options):
-    run = run or Run(levels=RUN["levels"])
+    run = run or run_with(levels=RUN["levels"])
     sink = OpenMetricsSink()
     sink.open(run, folder, SinkOptions(**options))
     sink.close(run)
@@ -100,10 +94,10 @@ def test_a_copy_lies_where_the_variable_says(tmp_path, monkeypatch):
     assert copy.name == textfile_name(run_of(RUN)) == "benchcore-chat-org-model-9c5b2362.prom"
     assert copy.read_text() == text
     # The next run of the same takes its place: two files with one series fail the scrape.
-    closed(folder, Run(levels=[]))
+    closed(folder, run_with(levels=[]))
     (copy,) = textfiles.iterdir()
     assert "c64" not in copy.read_text()
-    closed(folder, Run(labels={"scenario": "rag"}))
+    closed(folder, run_with(labels={"scenario": "rag"}))
     assert len(list(textfiles.iterdir())) == 2
 
 
@@ -138,7 +132,7 @@ def test_a_folder_that_goes_away_is_told_with_its_name(tmp_path, monkeypatch):
     textfiles = tmp_path / "textfiles"
     textfiles.mkdir()
     monkeypatch.setenv(DIRECTORY, str(textfiles))
-    sink, run = OpenMetricsSink(), Run()
+    sink, run = OpenMetricsSink(), run_with()
     sink.open(run, tmp_path, SinkOptions())
     os.rmdir(textfiles)
     with pytest.raises(OSError, match=f"{textfiles}/benchcore-.*.prom: No such file") as told:
@@ -150,12 +144,12 @@ def test_a_folder_that_goes_away_is_told_with_its_name(tmp_path, monkeypatch):
 def test_the_simulators_figures_stay_in_the_folder(tmp_path, monkeypatch):
     monkeypatch.setenv(DIRECTORY, str(tmp_path))
     with pytest.raises(ConfigError, match="comes from the simulator, whose figures belong on no"):
-        closed(tmp_path, Run("simulator"))
+        closed(tmp_path, run_with("simulator"))
     assert list(tmp_path.iterdir()) == []
-    closed(tmp_path, Run("simulator"), allow_simulator=True)
+    closed(tmp_path, run_with("simulator"), allow_simulator=True)
     assert len(list(tmp_path.iterdir())) == 2
     monkeypatch.delenv(DIRECTORY)
-    closed(tmp_path, Run("simulator"))
+    closed(tmp_path, run_with("simulator"))
 
 
 @pytest.mark.integration

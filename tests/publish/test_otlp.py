@@ -19,7 +19,7 @@ from benchcore.base.errors import ConfigError
 from benchcore.client.records import Outcome, Phase, Record, Usage
 from benchcore.publish import otlp
 from benchcore.publish.otlp import OtlpSink
-from benchcore.runs.run import RunResult
+from benchcore.runs.run import Run
 from benchcore.runs.sinks import LevelHead, RequestRow, SinkOptions
 
 pytestmark = pytest.mark.integration
@@ -142,7 +142,7 @@ def clocks(monkeypatch):
 
 def opened(tmp_path, **target):
     sink = OtlpSink()
-    run = RunResult("r1", "2026-11-21T00:00:00Z", {"target": TARGET | target})
+    run = Run.begun("r1", "2026-11-21T00:00:00Z", target=TARGET | target)
     sink.open(run, tmp_path, SinkOptions())
     return sink, run
 

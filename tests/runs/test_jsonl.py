@@ -8,12 +8,12 @@ import pytest
 
 import benchcore
 from benchcore.client.records import Outcome, Phase, Record, Usage
-from benchcore.runs.run import RunResult
+from benchcore.runs.run import Run
 from benchcore.runs.sinks import LevelHead, RequestRow, SinkOptions
 from benchcore.runs.tables import REQUESTS, JsonLinesSink
 
 HEAD = LevelHead("c8", 2, 1_000_000_000)
-RUN = RunResult("r1", "2026-11-21T00:00:00Z", {})
+RUN = Run.begun("r1", "2026-11-21T00:00:00Z")
 
 
 def made(**fields):

@@ -5,7 +5,6 @@ import resource
 
 import pytest
 
-from benchcore.metrics.throughput import Throughput
 from benchcore.metrics.validity import Evidence, Validity
 from benchcore.scenario import doctor
 from benchcore.scenario.doctor import Ceiling, ceiling, check_ceiling, check_plan
@@ -16,10 +15,10 @@ class Level:
 
     def __init__(self, cpu, requests, tokens, validity=None):
         self.evidence = Evidence(cpu_share=cpu)
-        self.throughput = Throughput(requests, tokens, None, None)
         self.request_throughput = requests
         self.output_token_throughput = tokens
-        self.validity = validity or Validity("valid")
+        judged = validity or Validity("valid")
+        self.verdict, self.reasons = judged.verdict, judged.reasons
 
 
 def test_the_ceiling_solves_for_the_cost_of_a_token_and_of_a_request():

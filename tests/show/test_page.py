@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from benchcore.judge.history import read_history
-from benchcore.runs.checks import CheckResult, FunctionalReport, Verdict
+from benchcore.runs.checks import CheckResult
 from benchcore.runs.reading import RunFolder
 from benchcore.show.frame import NO_PLOTS
 from benchcore.show.markdown import render_markdown
 from benchcore.show.page import render_page, write_reports
 from benchcore.show.pages import comparison_page, history_page
 from benchcore.show.plots import plots, thinned
+from tests.run_folders import ended_checks
 
 MAKERS = (".google.com", ".googleapis.com", ".gvt1.com", ".gstatic.com")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -168,9 +169,10 @@ def test_checks_that_were_not_judged_are_told_on_the_page_and_in_markdown(make_r
     path = make_run("a")
     verdicts = ["pass", "unsettled", "unsettled", "error", "skip"]
     results = [
-        CheckResult(f"sse.c{n}", "sse", "t", Verdict(verdict)) for n, verdict in enumerate(verdicts)
+        CheckResult.begun(f"sse.c{n}", "sse", "t", verdict=verdict)
+        for n, verdict in enumerate(verdicts)
     ]
-    report = FunctionalReport("compat", "vllm", {}, results=results, status="failed")
+    report = ended_checks(results, status="failed")
     (path / "functional.json").write_text(json.dumps(report.to_json()))
     told = "2 unsettled (429 each time), 1 not judged (the server had gone), compat mode"
     counts = "1 passed, 0 failed (100.0 %)"
@@ -185,8 +187,8 @@ def test_checks_that_were_not_judged_are_told_on_the_page_and_in_markdown(make_r
 
 def test_a_run_of_which_no_check_was_judged_has_no_share_of_passes(make_run, page_of):
     path = make_run("a")
-    results = [CheckResult("sse.c", "sse", "t", Verdict.UNSETTLED, reason="429")]
-    report = FunctionalReport("compat", "vllm", {}, results=results)
+    results = [CheckResult.begun("sse.c", "sse", "t", verdict="unsettled", reason="429")]
+    report = ended_checks(results)
     (path / "functional.json").write_text(json.dumps(report.to_json()))
     assert (
         "0 passed, 0 failed (–), 0 unsupported, 0 skipped, 1 unsettled" in Read(page_of(path)).text

@@ -2,20 +2,27 @@
 
 import io
 import logging
-from types import SimpleNamespace
 
 import pytest
 
 from benchcore.base.text import columns
-from benchcore.metrics.level import TokenCounts
+from benchcore.metrics.level import TokenSums
 from benchcore.metrics.summary import summarize
-from benchcore.metrics.throughput import Throughput
 from benchcore.metrics.validity import Evidence, Validity
-from benchcore.runs.run import LevelResult, RunResult
+from benchcore.runs.run import Level, Run
 from benchcore.show.progress import LOGGER, Live, TerminalProgress, level_line, live_line
 from benchcore.show.table import number, percent, render
 
 MS = 1_000_000
+
+
+def rates(requests, output, prompt, total):
+    return {
+        "request_throughput": requests,
+        "output_token_throughput": output,
+        "input_token_throughput": prompt,
+        "total_token_throughput": total,
+    }
 
 
 def level(name="c64", **changes):
@@ -32,7 +39,7 @@ def level(name="c64", **changes):
         "drain_seconds": 1.0,
         "scheduled": 500,
         "outcomes": {"ok": 500},
-        "throughput": Throughput(1234.5, 123456.0, 1.0, 2.0),
+        **rates(1234.5, 123456.0, 1.0, 2.0),
         "tokens_per_second_per_user": 99.94,
         "good": 500,
         "goodput": 50.0,
@@ -43,29 +50,32 @@ def level(name="c64", **changes):
             "itl": summarize([10 * MS] * 50),
             "e2e": summarize([12345 * MS] * 500),
         },
-        "tokens": TokenCounts(sources={"usage": 500}),
-        "itl_kind": "estimated",
+        "tokens": TokenSums(token_count_source={"usage": 500}),
+        "itl": "estimated",
         "tpot_estimated": 0,
         "tpot_excluded": 0,
         "retried": 0,
         "steady_state": {},
-        "validity": Validity("valid"),
+        "judged": Validity("valid"),
         "evidence": Evidence(),
         "findings": [],
         "notes": [],
         "server": {},
+        "records": [],
     }
-    return LevelResult(**(fields | changes))
+    return Level.measured(**(fields | changes))
 
 
 def run(*levels, **changes):
-    facts = {"target": {}}
-    return RunResult("id", "2026-01-01T00:00:00Z", facts, list(levels), **changes).stored()
+    found = Run.begun("id", "2026-01-01T00:00:00Z", target={})
+    for one in levels:
+        found.add(one)
+    return found.model_copy(update=changes)
 
 
 def test_the_table_reads_exactly_so_and_fits_a_hundred_columns():
     text = render(
-        run(level(), level("r1000.5", repeat=2, throughput=Throughput(*[None] * 4))), color=False
+        run(level(), level("r1000.5", repeat=2, **rates(None, None, None, None))), color=False
     )
     lines = text.splitlines()
     assert max(map(len, lines)) <= 100
@@ -124,10 +134,10 @@ def test_a_narrow_terminal_gets_a_narrow_table():
 
 def test_repeats_are_one_row_with_their_spread_below():
     times = [
-        level(repeat=n, throughput=Throughput(rate, 1000.0 * n, None, None), findings=[f"f{n}"])
+        level(repeat=n, **rates(rate, 1000.0 * n, None, None), findings=[f"f{n}"])
         for n, rate in ((1, 10.0), (2, 12.0), (3, 14.0))
     ]
-    times[2].validity = Validity("suspect", ["cpu: busy"])
+    times[2].verdict, times[2].reasons = "suspect", ["cpu: busy"]
     other = level("c8")
     lines = render(run(times[0], other, *times[1:]), color=False).splitlines()
     assert lines[2].split()[:5] == ["c64", "×3", "12.0", "2,000", "99.9"]
@@ -141,7 +151,7 @@ def test_repeats_are_one_row_with_their_spread_below():
 
 
 def test_a_figure_that_one_repeat_lacks_has_no_mean():
-    times = [level(), level(repeat=2, throughput=Throughput(*[None] * 4))]
+    times = [level(), level(repeat=2, **rates(None, None, None, None))]
     assert render(run(*times), color=False).splitlines()[2].split()[:4] == ["c64", "×2", "–", "–"]
 
 
@@ -150,10 +160,10 @@ def test_what_must_be_said_stands_below():
         "c8",
         outcomes={"ok": 3, "timeout": 1, "dropped": 2},
         failure_rate=0.5,
-        validity=Validity("suspect", ["cpu: the event loop used 95% of a processor"]),
+        judged=Validity("suspect", ["cpu: the event loop used 95% of a processor"]),
         findings=["1 × timeout: first_token took longer than 2 s"],
         notes=["a note"],
-        tokens=TokenCounts(sources={"events": 3}),
+        tokens=TokenSums(token_count_source={"events": 3}),
     )
     lines = render(run(bad, stopped="c8: 50.0% failed"), color=False).splitlines()
     assert "50.0 %" in lines[2]
@@ -243,7 +253,7 @@ def test_the_width_is_the_terminals_and_at_most_a_hundred(monkeypatch, said, wid
 def test_the_time_of_all_levels_follows_from_those_so_far():
     stream = io.StringIO()
     progress = TerminalProgress(stream, live=True, interval_seconds=10)
-    progress.begin(SimpleNamespace(facts={"target": {}}, folder=None), 3)
+    progress.begin(Run.begun("x", ""), 3)
     progress.live(LIVE)  # of 107 s
     assert "all levels 5m09s" in stream.getvalue()  # 95 s, and twice 107 s
     progress.level(level())  # of 12 s

@@ -15,7 +15,7 @@ from benchcore.config.catalogue import title
 from benchcore.config.metric_map import LATENCIES
 from benchcore.metrics.figures import METRICS
 from benchcore.publish.prometheus import run_metrics
-from benchcore.runs.results import Run
+from benchcore.runs.run import Run
 from tests.show.test_page import Read
 from tests.test_documentation import PAGES, READMES, prose
 
