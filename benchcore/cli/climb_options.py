@@ -105,7 +105,8 @@ LOAD = group(
             "--ramp",
             type=values.DURATION,
             default=None,
-            help="Spread the start of the users over this time [default: 10 ms per user, 1 s at most].",
+            help="Spread the start of the users over this time "
+            "[default: 10 ms per user, 1 s at most].",
         ),
         click.option(
             "--think-time",

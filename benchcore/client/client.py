@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import socket
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,25 +12,16 @@ from typing import Any
 import orjson
 
 from benchcore.base.clock import NEVER_NS, NS
-from benchcore.base.errors import ConfigError
-from benchcore.base.logs import LOGGER
 from benchcore.base.secrets import hide
 from benchcore.client.addresses import (
-    Address,
     connect_problem,
-    find_addresses,
-    first_that_answers,
 )
 from benchcore.client.connection import (
     Connection,
-    TLSConnection,
-    TLSSession,
     ensure_descriptors,
-    tls_context,
 )
+from benchcore.client.connector import Connector
 from benchcore.client.exchange import NO_END, Exchange, Limits, Request
-from benchcore.client.native.library import chosen
-from benchcore.client.native.reader import ChunkedExchange, NativeConnection, NativeReader
 from benchcore.client.openai import asked_tokens, request_body
 from benchcore.client.records import Outcome, Phase, Record, make_harmless
 from benchcore.client.request import Heads, Prompt, head_end, head_lines, request_ids
@@ -71,10 +60,6 @@ class Client:
         self.keep = keep
         self.stamper = Stamper(kernel=kernel_stamps)
         self._due_ns = NEVER_NS
-        self._native: NativeReader | None = None
-        self._exchange: type[Exchange] = Exchange
-        self.reader = ""
-        """What reads the answers, `native` or `python` with the reason; empty before `open`."""
         self.on_due: Callable[[], None] | None = None
         self.in_flight: dict[Exchange, None] = {}
         """Exchanges that have begun and not ended, oldest first."""
@@ -88,8 +73,7 @@ class Client:
         self._tails: dict[Connection, int] = {}
         """Connections that wait for the end of a body whose request is over, and until when."""
         self._connecting: dict[Exchange, asyncio.Task[None]] = {}
-        self._addresses: list[Address] = []
-        self._tls: ssl.SSLContext | None = None
+        self.connector = Connector(self, self._loop, self.stamper)
         self._watchdog = Watchdog(self, self._loop)
         self._ids = request_ids(secrets.randbits(60))
         self._heads = Heads()
@@ -112,28 +96,19 @@ class Client:
 
         Raises:
             TargetError: its name is not known.
-            ConfigError: its certificates cannot be read.
+            ConfigError: its certificates cannot be read, or a reader is asked for that is not here.
         """
         try:
-            await self._find()
-            stamped = self.target.uds is None and await self.stamper.ready()
-            self._choose_reader(kernel=stamped)
+            await self.connector.open(self.target)
         except BaseException:
             self.stamper.close()
             raise
         self._watchdog.start()
 
-    def _choose_reader(self, *, kernel: bool) -> None:
-        """Read in C where that can be.
-
-        Raises:
-            ConfigError: it is asked for and cannot be.
-        """
-        library, self.reader = chosen(tls=self._tls is not None)
-        if library is not None:
-            self._native = NativeReader(library, self._loop, self, self.stamper, kernel=kernel)
-            self._exchange = ChunkedExchange
-        LOGGER.debug("reader: %s", self.reader)
+    @property
+    def reader(self) -> str:
+        """What reads the answers: `native`, or `python` with the reason; empty before `open`."""
+        return self.connector.reader
 
     @property
     def due_ns(self) -> int:
@@ -143,17 +118,8 @@ class Client:
     @due_ns.setter
     def due_ns(self, due_ns: int) -> None:
         self._due_ns = due_ns
-        if self._native is not None:
-            self._native.due_ns = due_ns
-
-    async def _find(self) -> None:
-        target = self.target
-        if target.tls:
-            try:
-                self._tls = tls_context(target)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(f"--ca-file {target.ca_file}: {error}") from None
-        self._addresses = await find_addresses(target, self._loop)
+        if self.connector.native is not None:
+            self.connector.native.due_ns = due_ns
 
     async def close(self) -> None:
         """Cancel what is in flight and close every connection."""
@@ -164,8 +130,7 @@ class Client:
         self.close_idle()
         if connecting:  # they close their sockets
             await asyncio.wait(connecting)
-        if self._native is not None:
-            self._native.close()
+        self.connector.close()
         self.stamper.close()
 
     def close_idle(self) -> None:
@@ -188,32 +153,12 @@ class Client:
         async def one() -> bool:
             async with gate:
                 try:
-                    self._idle.append(await self._connect())
+                    self._idle.append(await self.connector.connect(self.target))
                 except OSError:
                     return False
                 return True
 
         return sum(await asyncio.gather(*(one() for _ in range(missing))))
-
-    async def _connect(self) -> Connection:
-        """Open one connection, TLS included.
-
-        Raises:
-            OSError: no address answers (`ssl.SSLError` for what TLS refuses).
-            TimeoutError: without `errno`: the limit of connecting passed.
-        """
-        async with asyncio.timeout(self.target.timeouts.connect):
-            return await first_that_answers(self._addresses, self._loop, self._connected)
-
-    async def _connected(self, sock: socket.socket) -> Connection:
-        """Return the connection of a socket that is connected."""
-        if self._native is not None:
-            return NativeConnection(sock, self, self._native)
-        if self._tls is None:
-            return Connection(sock, self, self._loop, self.stamper)
-        session = TLSSession(self._tls, self.target.host)
-        await session.handshake(sock, self._loop)
-        return TLSConnection(sock, self, self._loop, self.stamper, session)
 
     # Preparing.
 
@@ -277,7 +222,7 @@ class Client:
             asked_output_tokens=request.asked_output_tokens,
             streamed=request.stream,
         )
-        exchange = self._exchange(
+        exchange = self.connector.exchange(
             request,
             record,
             on_done,
@@ -299,7 +244,7 @@ class Client:
         record = exchange.record
         begun_ns = _now_ns()
         try:
-            connection = await self._connect()
+            connection = await self.connector.connect(self.target)
         except OSError as error:
             limit = self.target.timeouts.connect
             if isinstance(error, TimeoutError) and error.errno is None and limit is not None:
@@ -473,8 +418,8 @@ class Client:
     def _end(self, exchange: Exchange, *, settled: bool = False) -> None:
         """Hand a record over; `settled`: the connection still waits for the end of the body."""
         del self.in_flight[exchange]
-        if self._native is not None:
-            self._native.request_ended(exchange.record)
+        if self.connector.native is not None:
+            self.connector.native.request_ended(exchange.record)
         self.merged_reads += exchange.reader.merged_reads
         on_done, record = exchange.on_done, exchange.record
         if settled:

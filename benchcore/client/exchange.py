@@ -10,11 +10,12 @@ import httptools
 import orjson
 
 from benchcore.base.text import AMPLE
-from benchcore.client.events import READERS, StreamReader
+from benchcore.client.events import READERS
 from benchcore.client.openai import BROKEN_ENDS, TOO_DEEP, error_text, read_answer, read_usage
 from benchcore.client.records import Outcome, Record, Reply
 from benchcore.client.refusals import blame, refusal
 from benchcore.client.sse import SSEParser
+from benchcore.client.stream import StreamReader
 from benchcore.client.template import EventTemplate, Shape
 
 if TYPE_CHECKING:

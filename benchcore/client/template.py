@@ -11,8 +11,8 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchcore.client.events import StreamReader
     from benchcore.client.sse import SSEParser
+    from benchcore.client.stream import StreamReader
 
 ATTEMPTS = 3
 """How often a template is looked for in one stream: a server may change every event."""

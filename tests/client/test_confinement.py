@@ -214,10 +214,10 @@ async def test_an_exchange_whose_connection_cannot_be_made_for_a_fault_of_ours_e
 ):
     client = await connect("http://127.0.0.1:9")
 
-    async def faulty():
+    async def faulty(_target):
         raise ValueError("server_hostname cannot be an empty string")
 
-    monkeypatch.setattr(client, "_connect", faulty)
+    monkeypatch.setattr(client.connector, "connect", faulty)
     record = await post(client)
     assert record.outcome is Outcome.PROTOCOL_ERROR
     assert client.client_faults == 1

@@ -312,18 +312,18 @@ async def test_connections_opened_ahead_are_used(wire, serve, answer, connect, p
 async def test_connections_are_opened_a_few_at_a_time(serve, connect, monkeypatch):
     client = await connect(serve(lambda peer: peer.hung_up()).url)
     opening, most = 0, 0
-    connect_one = client._connect
+    connect_one = client.connector.connect
 
-    async def counted():
+    async def counted(target):
         nonlocal opening, most
         opening += 1
         most = max(most, opening)
         try:
-            return await connect_one()
+            return await connect_one(target)
         finally:
             opening -= 1
 
-    monkeypatch.setattr(client, "_connect", counted)
+    monkeypatch.setattr(client.connector, "connect", counted)
     assert await client.connect_ahead(50) == 50
     assert most == OPENING_AT_ONCE
 
@@ -386,11 +386,11 @@ async def test_the_second_address_of_a_name_is_tried(wire, serve, answer, connec
         sock.bind(("127.0.0.1", 0))
         nobody = socket.AF_INET, sock.getsockname()
         no_family = 255, ("x", 1)
-        good = client._addresses[0]
-        client._addresses = [no_family, nobody, good]
+        good = client.connector.addresses[0]
+        client.connector.addresses = [no_family, nobody, good]
         assert (await post(client)).outcome is Outcome.OK
         client.close_idle()
-        client._addresses = [nobody, no_family]
+        client.connector.addresses = [nobody, no_family]
         record = await post(client)
     assert (record.outcome, record.error) == (Outcome.CONNECT_ERROR, "Connection refused")
 

@@ -172,10 +172,10 @@ async def test_a_time_out_of_the_kernels_own_is_a_connect_error(
 ):
     client = await connect(serve(lambda peer: None).url, timeouts={"connect": limit})
 
-    async def give_up():
+    async def give_up(_target):
         raise TimeoutError(110, "Connection timed out")
 
-    monkeypatch.setattr(client, "_connect", give_up)
+    monkeypatch.setattr(client.connector, "connect", give_up)
     record = await post(client)
     assert (record.outcome, record.error) == (Outcome.CONNECT_ERROR, "Connection timed out")
 

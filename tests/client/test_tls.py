@@ -166,7 +166,7 @@ async def test_a_handshake_that_stalls_is_a_time_out_of_connecting(serve, connec
     client = await connect(url(serve(lambda peer: peer.sock.recv(1))), timeouts={"connect": 0.1})
     # The script reads one byte of the hello; closing resets, so hold the socket open instead.
     server = serve(lambda peer: threading.Event().wait(0.3))
-    client._addresses = [(socket.AF_INET, ("127.0.0.1", server.port))]
+    client.connector.addresses = [(socket.AF_INET, ("127.0.0.1", server.port))]
     record = await post(client)
     assert (record.outcome, record.phase) == (Outcome.TIMEOUT, Phase.CONNECT)
 

@@ -270,17 +270,20 @@ async def test_a_server_on_the_other_family_of_localhost_is_found():
     server = await asyncio.start_server(serve, "::1", 0)
     port = server.sockets[0].getsockname()[1]
     async with Client(Target(f"http://localhost:{port}")) as client:
-        client._addresses = [one for one in client._addresses if one[0] != socket.AF_INET6] + [
-            (socket.AF_INET6, ("::1", port, 0, 0))
-        ]
+        client.connector.addresses = [
+            one for one in client.connector.addresses if one[0] != socket.AF_INET6
+        ] + [(socket.AF_INET6, ("::1", port, 0, 0))]
         assert (await find_model(client)).model == "m"
-        assert client._addresses[0][0] is socket.AF_INET6
+        assert client.connector.addresses[0][0] is socket.AF_INET6
     server.close()
 
 
 async def test_localhost_has_both_families_whatever_the_names_say(monkeypatch):
     async with Client(Target("http://localhost:9")) as client:
-        assert {family for family, _ in client._addresses} == {socket.AF_INET, socket.AF_INET6}
+        assert {family for family, _ in client.connector.addresses} == {
+            socket.AF_INET,
+            socket.AF_INET6,
+        }
 
 
 async def test_a_name_that_is_not_known_behind_a_proxy_says_that_proxies_are_passed_by(monkeypatch):

@@ -1,0 +1,92 @@
+"""Connector: opens connections to the target, and chooses what reads them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import TYPE_CHECKING
+
+from benchcore.base.errors import ConfigError
+from benchcore.client.addresses import Address, find_addresses, first_that_answers
+from benchcore.client.connection import Connection, TLSConnection, TLSSession, tls_context
+from benchcore.client.exchange import Exchange
+from benchcore.client.native.library import chosen
+from benchcore.client.native.reader import ChunkedExchange, NativeConnection, NativeReader
+
+if TYPE_CHECKING:
+    import socket
+
+    from benchcore.client.connection import Owner
+    from benchcore.client.stamps import Stamper
+    from benchcore.config.target import Target
+
+
+class Connector:
+    """Opens connections of one client.
+
+    Args:
+        owner: told how exchanges end.
+        loop: the running event loop.
+        stamper: gives each read its stamp.
+    """
+
+    def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop, stamper: Stamper) -> None:
+        self._owner = owner
+        self._loop = loop
+        self._stamper = stamper
+        self.addresses: list[Address] = []
+        """Tried one after another; known once it is open."""
+        self._tls: ssl.SSLContext | None = None
+        self.native: NativeReader | None = None
+        """Reads in C what the target sends; `None`: it is read in Python."""
+        self.reader = ""
+        """What reads the answers, `native` or `python` with the reason; empty before `open`."""
+        self.exchange: type[Exchange] = Exchange
+        """What the exchanges of these connections are."""
+
+    async def open(self, target: Target) -> None:
+        """Find the address of the target, and choose the reader.
+
+        Raises:
+            TargetError: its name is not known.
+            ConfigError: its certificates cannot be read, or a reader is asked for that is not here.
+        """
+        if target.tls:
+            try:
+                self._tls = tls_context(target)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError(f"--ca-file {target.ca_file}: {error}") from None
+        self.addresses = await find_addresses(target, self._loop)
+        stamped = target.uds is None and await self._stamper.ready()
+        library, self.reader = chosen(tls=target.tls)
+        if library is not None:
+            self.native = NativeReader(
+                library, self._loop, self._owner, self._stamper, kernel=stamped
+            )
+            self.exchange = ChunkedExchange
+
+    async def connect(self, target: Target) -> Connection:
+        """Open one connection, TLS included.
+
+        Raises:
+            OSError: no address answers (`ssl.SSLError` for what TLS refuses).
+            TimeoutError: without `errno`: the limit of connecting passed.
+        """
+
+        async def connected(sock: socket.socket) -> Connection:
+            if self.native is not None:
+                return NativeConnection(sock, self._owner, self.native)
+            if self._tls is None:
+                return Connection(sock, self._owner, self._loop, self._stamper)
+            session = TLSSession(self._tls, target.host)
+            await session.handshake(sock, self._loop)
+            return TLSConnection(sock, self._owner, self._loop, self._stamper, session)
+
+        async with asyncio.timeout(target.timeouts.connect):
+            return await first_that_answers(self.addresses, self._loop, connected)
+
+    def close(self) -> None:
+        """Read no more; the connections are closed already."""
+        if self.native is not None:
+            self.native.close()
+            self.native = None
