@@ -1,6 +1,6 @@
 """`benchcore` with an event loop that is blocked again and again: a slow machine, made to measure.
 
-blocked_climb.py BLOCKED_MS PERIOD_MS climb …
+python -m tests.bench.blocked_climb BLOCKED_MS PERIOD_MS climb …
 """
 
 import asyncio

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from tests.bench.fixture import BUILD, HERE
+from tests.bench.fixture import BUILD, ROOT
 
 
 @dataclass
@@ -94,7 +94,8 @@ def climb(
     program = [str(Path(sys.executable).with_name("benchcore"))]
     if blocked_ms is not None:
         blocked, period = blocked_ms
-        program = [sys.executable, str(HERE / "blocked_climb.py"), str(blocked), str(period)]
+        module = "tests.bench.blocked_climb"
+        program = [sys.executable, "-m", module, str(blocked), str(period)]
     results = Path(tempfile.mkdtemp(prefix="results-", dir=BUILD))
     command = [
         *(*program, "climb", "--base-url", base_url),
@@ -103,7 +104,7 @@ def climb(
         *("--output", str(results), "--name", "bench", "--quiet", "--no-progress"),
         *options,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     folders = list(results.iterdir())
     if done.returncode not in (0, 4) or len(folders) != 1:
         raise SystemExit(f"{' '.join(command)}\nexit {done.returncode}\n{done.stderr}")

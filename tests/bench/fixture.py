@@ -18,6 +18,7 @@ ROOT = HERE.parent.parent
 """Where `tests.bench` is found."""
 BUILD = ROOT / "build" / "bench"
 _HEAD = struct.Struct("=IIq")
+Ints = NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -85,16 +86,24 @@ def server(
     running.counts.update(json.loads(lines[0]))
 
 
-def read_stamps(path: Path) -> dict[str, NDArray[np.int64]]:
-    """Return by request id when each of its tokens was sent, in ns of CLOCK_MONOTONIC."""
+def _read(path: Path) -> Iterator[tuple[str, int, Ints]]:
+    """Yield of each request its id, when it was received and when each of its tokens was sent."""
     data = path.read_bytes()
-    found = {}
     at = 0
     while at < len(data):
-        length, count, _received = _HEAD.unpack_from(data, at)
+        length, count, received_ns = _HEAD.unpack_from(data, at)
         at += _HEAD.size
         name = data[at : at + length].decode()
         at += length
-        found[name] = np.frombuffer(data, np.int64, count, at)
+        yield name, received_ns, np.frombuffer(data, np.int64, count, at)
         at += 8 * count
-    return found
+
+
+def read_stamps(path: Path) -> dict[str, Ints]:
+    """Return by request id when each of its tokens was sent, in ns of CLOCK_MONOTONIC."""
+    return {name: sent for name, _, sent in _read(path)}
+
+
+def read_received(path: Path) -> dict[str, int]:
+    """Return by request id when the server had read it, likewise."""
+    return {name: received_ns for name, received_ns, _ in _read(path)}

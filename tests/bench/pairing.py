@@ -3,13 +3,10 @@
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tests.bench.climb_run import ClimbRun, climb, ramp
-from tests.bench.fixture import BUILD, read_stamps, server
+from tests.bench.fixture import BUILD, Ints, read_stamps, server
 from tests.bench.row import Row, at_most
-
-Ints = NDArray[np.int64]
 
 
 def differences(run: ClimbRun, sent: dict[str, Ints]) -> tuple[Ints, Ints]:
