@@ -264,12 +264,22 @@ class LevelRun:
         live_ns = self._level.result.start_ns + LIVE_EVERY_NS
         while not self._over.is_set():
             await asyncio.sleep(TICK_SECONDS)
-            self._sender.refill(ahead, slice_of(PREPARED_A_TICK, self._sender.missing(ahead)))
+            for _ in range(slice_of(PREPARED_A_TICK, self._sender.missing(ahead))):
+                if self._sender.refill(ahead, 1):
+                    break
+                self._send_due()
+            self._send_due()
             now_ns = self._clock.now_ns()
             self._house.slice(now_ns)
+            self._send_due()
             if now_ns >= live_ns:  # by time: on a busy machine a tick may be long
                 live_ns = now_ns + LIVE_EVERY_NS
                 self._progress.live(self._so_far.live(now_ns, self._house.tokens_per_second))
+
+    def _send_due(self) -> None:
+        """Let the schedule send what has fallen due while something else was done."""
+        if self._clock.now_ns() >= self._client.due_ns:
+            self._client.run_due()
 
     def _keep_measured(self, row: RequestRow) -> None:
         if row.stage == Stage.WINDOW.value:

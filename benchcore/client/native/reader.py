@@ -133,7 +133,6 @@ class NativeReader:
                 self._dispatch()
                 if self._handle is None:
                     return  # closed by what came
-            # Outside of all answers: a fault of the schedule is no fault of theirs.
             if _now_ns() >= self._owner.due_ns:
                 self._owner.run_due()
             if not shared[_MORE]:
@@ -169,6 +168,9 @@ class NativeReader:
             connection = connections.get(name)
             if connection is not None:
                 connection.came(kind, stamp_ns, size, data, waiting)
+            # Outside of all answers: a fault of the schedule is no fault of theirs.
+            if _now_ns() >= self._owner.due_ns:
+                self._owner.run_due()
 
     def read(self, name: int) -> bool:
         """Read one connection once, behind what of it waits; returns whether anything was there."""
