@@ -12,18 +12,23 @@ Exit code 1 where a target is missed by more than the number of trials explains.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+# Run by its path, its own folder comes first, where the library's `statistics` would be this file.
+if Path(sys.path[0]) == Path(__file__).parent:
+    sys.path[0] = str(Path(__file__).parents[2])
+
 import argparse
 import heapq
 import math
 import random
-import sys
 import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np

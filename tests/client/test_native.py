@@ -22,6 +22,7 @@ from benchcore.client.client import Client
 from benchcore.client.connection import Connection
 from benchcore.client.exchange import CLOSED, Exchange, Limits, Request
 from benchcore.client.native import library
+from benchcore.client.native.build import compiled
 from benchcore.client.native.reader import ChunkedExchange, NativeConnection, NativeReader
 from benchcore.client.records import Outcome, Record
 from benchcore.client.request import Prompt
@@ -561,3 +562,34 @@ def test_descriptors_are_given_back():
     with native_reader(Owner()) as reader:
         assert reader.pace_ns == 0
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+# How it is built.
+
+SOURCE = Path(library.__file__).with_name("reader.c")
+
+
+def test_the_build_makes_a_library_that_loads(tmp_path, monkeypatch):
+    monkeypatch.delenv("CC", raising=False)
+    assert compiled(SOURCE, tmp_path / "_reader.so") == ""
+    assert library.load(tmp_path / "_reader.so").bc_abi() == library.ABI
+    assert [path.name for path in tmp_path.iterdir()] == ["_reader.so"]
+
+
+def test_the_build_says_why_there_is_no_library(tmp_path, monkeypatch):
+    made = tmp_path / "_reader.so"
+    monkeypatch.setenv("CC", "no-such-compiler -m32")
+    assert compiled(SOURCE, made) == "there is no C compiler (no-such-compiler)"
+    monkeypatch.delenv("CC")
+    (tmp_path / "broken.c").write_text("int broken(void) { return x; }\n")
+    assert "broken.c:1:" in compiled(tmp_path / "broken.c", made)
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert compiled(SOURCE, made) == "it reads by epoll, which darwin has not"
+    assert not made.exists()
+
+
+def test_a_library_of_another_version_is_not_driven(tmp_path, monkeypatch):
+    monkeypatch.setenv("CFLAGS", "-Dbc_abi=bc_other_abi")
+    assert compiled(SOURCE, tmp_path / "_reader.so") == ""
+    with pytest.raises(library.UnavailableError, match=r"cannot be loaded: .*bc_abi"):
+        library.load(tmp_path / "_reader.so")
