@@ -44,7 +44,6 @@ _FUNCTIONS: Final[dict[str, tuple[object, list[object]]]] = {
         [_POINTER, _NUMBER, ctypes.c_int, ctypes.c_char_p, _POINTER, ctypes.c_char_p],
     ),
     "bc_arm": (None, [_POINTER, _NUMBER]),
-    "bc_disarm": (None, [_POINTER, _NUMBER]),
 }
 
 

@@ -541,12 +541,6 @@ API void bc_arm(Reader *r, int64_t id) {
         c->armed = c->literals != NULL;
 }
 
-API void bc_disarm(Reader *r, int64_t id) {
-    Connection *c = named(r, id);
-    if (c)
-        c->armed = 0;
-}
-
 API int64_t bc_stamp(Reader *r, int64_t id) {
     Connection *c = named(r, id);
     return c ? c->stamp_ns : 0;
