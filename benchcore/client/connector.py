@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from typing import TYPE_CHECKING
 
-from benchcore.base.errors import ConfigError
+from benchcore.base.errors import CapacityError, ConfigError
 from benchcore.client.addresses import Address, find_addresses, first_that_answers
 from benchcore.client.connection import Connection, TLSConnection, TLSSession, tls_context
 from benchcore.client.exchange import Exchange
@@ -50,6 +50,7 @@ class Connector:
         Raises:
             TargetError: its name is not known.
             ConfigError: its certificates cannot be read, or a reader is asked for that is not here.
+            CapacityError: this process may open no more files.
         """
         if target.tls:
             try:
@@ -60,9 +61,15 @@ class Connector:
         stamped = target.uds is None and await self._stamper.ready()
         library, self.reader = chosen(tls=target.tls)
         if library is not None:
-            self.native = NativeReader(
-                library, self._loop, self._owner, self._stamper, kernel=stamped
-            )
+            try:
+                self.native = NativeReader(
+                    library, self._loop, self._owner, self._stamper, kernel=stamped
+                )
+            except OSError as error:
+                raise CapacityError(
+                    f"the native reader needs two open files: {error.strerror}; raise the limit "
+                    "(ulimit -n)"
+                ) from None
             self.exchange = ChunkedExchange
 
     async def connect(self, target: Target) -> Connection:

@@ -109,6 +109,7 @@ class Exchange:
         "_streaming",
         "_template",
         "allow_empty",
+        "between_chunks",
         "complete",
         "connection",
         "feed",
@@ -121,6 +122,7 @@ class Exchange:
         "record",
         "request",
         "status",
+        "taught",
     )
 
     def __init__(
@@ -145,6 +147,10 @@ class Exchange:
         self._size = 0
         self.complete = False
         self.keep_alive = False
+        self.between_chunks = False
+        """Whether llhttp is known to stand behind a chunk; nobody tells in the reader in Python."""
+        self.taught: Shape | None = None
+        """The template that the reader in C has been taught for it."""
         self.lingering: asyncio.TimerHandle | None = None
         """Runs once the stream has said all, until its HTTP body ends or is not waited for."""
         self._begin_head()

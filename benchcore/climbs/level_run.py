@@ -184,6 +184,12 @@ class LevelRun:
 
     async def run(self) -> LevelResult:
         """Run the level to its end and return what it measured."""
+        try:
+            return await self._run()
+        finally:
+            self._clock.close()
+
+    async def _run(self) -> LevelResult:
         client, plan = self._client, self._plan
         if plan.mode == "closed":
             assert plan.concurrency is not None
@@ -223,7 +229,6 @@ class LevelRun:
             raise
         finally:
             self._heartbeat.stop()
-            self._clock.close()
             client.on_due, client.due_ns = None, NEVER_NS
             self._presence.close()
         client.close_idle()

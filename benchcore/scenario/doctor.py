@@ -123,8 +123,8 @@ def check_reader() -> Finding:
         ok=built,
         advice=""
         if built
-        else "reading costs twice the processor time: install a C compiler, then install benchcore "
-        "again",
+        else "reading costs more processor time: install a C compiler with its headers (gcc "
+        "libc6-dev), then install benchcore again",
     )
 
 

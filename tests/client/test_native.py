@@ -27,6 +27,7 @@ from benchcore.client.native.reader import ChunkedExchange, NativeConnection, Na
 from benchcore.client.records import Outcome, Record
 from benchcore.client.request import Prompt
 from benchcore.client.stamps import Stamper
+from benchcore.client.template import Shape
 from benchcore.config.target import Target
 
 pytestmark = pytest.mark.skipif(not library.path().exists(), reason="it was not built")
@@ -447,7 +448,7 @@ def test_a_name_is_not_given_twice():
         second.close()
 
 
-def test_a_thousand_connections_and_none_left():
+def test_hundreds_of_connections_and_none_left():
     owner = Owner()
     with native_reader(owner) as reader:
         pairs = [socket.socketpair() for _ in range(300)]
@@ -501,10 +502,10 @@ def test_the_pace_follows_gaps_rate_and_requests(every_ms, streams, took_ms, pac
                 reader.feed(connection._name, piece, begin_ns - (20 - place) * MS)
         reader._library.bc_ended(reader._handle, int(took_ms * MS))
         tokens(reader, connections, int(every_ms * MS), streams, 0.4, begin_ns)
-        assert reader._shared[7] == pace_ns
+        assert reader.pace_ns == pace_ns
         # Slower again: by event.
         tokens(reader, connections, 500 * MS, 1, 4, begin_ns + 1_000_000_000)
-        assert reader._shared[7] == 0
+        assert reader.pace_ns == 0
         for near, far in pairs:
             near.close()
             far.close()
@@ -531,7 +532,7 @@ def test_the_environment_chooses_the_reader(monkeypatch):
 def test_without_a_library_the_reader_in_python_runs(monkeypatch, tmp_path):
     monkeypatch.setattr(library, "path", lambda: tmp_path / "_reader.so")
     monkeypatch.delenv(library.CHOICE, raising=False)
-    said = (None, "python (it was not built, for want of a C compiler)")
+    said = (None, "python (it was not compiled when benchcore was installed)")
     assert library.chosen() == said
     (tmp_path / "_reader.so").write_bytes(b"no library")
     with pytest.raises(library.UnavailableError, match=r"^_reader\.so cannot be loaded: "):
@@ -555,6 +556,19 @@ async def test_the_client_reads_with_the_reader_chosen(choice, monkeypatch, serv
         record = await client.send(client.prepare(Prompt("hi", output_tokens=20)))
         assert record.outcome is Outcome.OK
         assert record.token_events == 20
+
+
+def test_a_reader_that_was_closed_does_nothing():
+    owner, (near, far) = Owner(), socket.socketpair()
+    with native_reader(owner) as reader:
+        connection = NativeConnection(near, owner, reader)
+        connection.exchange = exchange_of(ChunkedExchange, "chat", Limits())
+        connection.exchange.taught = Shape((0,), (b"", b""))
+    connection.collect()
+    assert not reader.read(connection._name)
+    assert reader.stamp_ns(connection._name) == 0
+    connection.close()
+    far.close()
 
 
 def test_descriptors_are_given_back():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import sysconfig
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Final
 
 from benchcore.base.errors import ConfigError
 
-ABI: Final = 1
+ABI: Final = 2
 """What `bc_abi` of a library answers that this module can drive."""
 CHOICE: Final = "BENCHCORE_READER"
 """The environment variable that chooses the reader."""
@@ -66,8 +67,10 @@ def load(file: Path) -> ctypes.PyDLL:
     Raises:
         UnavailableError: it was not built, or not for this machine or version.
     """
+    if sys.platform != "linux":
+        raise UnavailableError(f"it reads by epoll, which {sys.platform} has not")
     if not file.exists():
-        raise UnavailableError("it was not built, for want of a C compiler")
+        raise UnavailableError("it was not compiled when benchcore was installed")
     try:
         library = ctypes.PyDLL(str(file), use_errno=True)
         for name, (result, arguments) in _FUNCTIONS.items():

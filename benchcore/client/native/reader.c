@@ -21,8 +21,8 @@
 
 #define API __attribute__((visibility("default")))
 
-enum { ABI = 1 };
-enum { READ_BYTES = 65536, READY = 256, ENTRIES = 512, STRIDE = 8, HOLES = 4, ROUNDS = 4 };
+enum { ABI = 2 };
+enum { READ_BYTES = 65536, READY = 256, ENTRIES = 512, STRIDE = 6, HOLES = 4, ROUNDS = 4 };
 
 /* What an entry says came of a connection. */
 enum { DATA, END, FAULT };
@@ -42,7 +42,6 @@ enum {
     PACE,      /* of reading that fits what came of late; 0: by event */
     SHORTEST,  /* request of late, from its first byte sent to its end; 0: none has ended */
     PLAIN,     /* token events counted here */
-    READS,
     SHARED
 };
 
@@ -335,21 +334,20 @@ static int64_t name(const Reader *r, const Connection *c) {
     return (int64_t)(c - r->connections) | (int64_t)c->generation << 32;
 }
 
-static void tell(Reader *r, const Connection *c, int kind, int64_t mono, int64_t size) {
+static void tell(Reader *r, const Connection *c, int kind, int64_t size) {
     int64_t *entry = r->entries + STRIDE * r->shared[COUNT]++;
     entry[0] = name(r, c);
     entry[1] = kind;
     entry[2] = c->stamp_ns;
-    entry[3] = mono;
-    entry[4] = (int64_t)r->out_used;
-    entry[5] = size; /* or the error's number */
-    entry[6] = (int64_t)c->count;
+    entry[3] = (int64_t)r->out_used;
+    entry[4] = size; /* or the error's number */
+    entry[5] = (int64_t)c->count;
     if (kind == DATA)
         r->out_used += (size_t)size;
 }
 
 /* Take what one read brought, at the free end of `out`. */
-static void received(Reader *r, Connection *c, size_t size, int64_t stamp_ns, int64_t mono) {
+static void received(Reader *r, Connection *c, size_t size, int64_t stamp_ns) {
     int64_t previous = c->stamp_ns, said = -1, found = 0;
     c->stamp_ns = stamp_ns;
     if (c->armed)
@@ -360,7 +358,7 @@ static void received(Reader *r, Connection *c, size_t size, int64_t stamp_ns, in
         return;
     }
     c->armed = 0;
-    tell(r, c, DATA, mono, (int64_t)size);
+    tell(r, c, DATA, (int64_t)size);
 }
 
 /* Read once; returns whether anything was there. */
@@ -376,14 +374,13 @@ static int read_once(Reader *r, Connection *c) {
     if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
         return 0;
     int64_t mono = now(CLOCK_MONOTONIC);
-    r->shared[READS]++;
     if (size <= 0) {
         int fault = size ? errno : 0;
         epoll_ctl(r->epoll, EPOLL_CTL_DEL, c->fd, NULL);
-        tell(r, c, size ? FAULT : END, mono, fault);
+        tell(r, c, size ? FAULT : END, fault);
         return 1;
     }
-    received(r, c, (size_t)size, stamp(r, &message, mono, c->stamp_ns), mono);
+    received(r, c, (size_t)size, stamp(r, &message, mono, c->stamp_ns));
     return 1;
 }
 
@@ -398,8 +395,8 @@ static void begin(Reader *r) {
 
 static Connection *named(Reader *r, int64_t id) {
     size_t place = (size_t)(id & 0xFFFFFFFF);
-    if (place >= r->size)
-        return NULL;
+    if (!r || place >= r->size)
+        return NULL; /* the reader has been closed, or never knew it */
     Connection *c = r->connections + place;
     return c->used && c->generation == (uint32_t)(id >> 32) ? c : NULL;
 }
@@ -431,8 +428,10 @@ API void bc_poll(Reader *r) {
 /* Read one connection once; returns whether anything was there. */
 API int bc_read(Reader *r, int64_t id) {
     Connection *c = named(r, id);
+    if (!c)
+        return 0;
     begin(r);
-    return c && read_once(r, c);
+    return read_once(r, c);
 }
 
 /* Take bytes as if a read had brought them, for tests. */
@@ -442,7 +441,7 @@ API void bc_feed(Reader *r, int64_t id, const uint8_t *data, size_t size, int64_
     if (!c || size > READ_BYTES)
         return;
     memcpy(r->out, data, size);
-    received(r, c, size, stamp_ns, stamp_ns);
+    received(r, c, size, stamp_ns);
     adapt(r, stamp_ns);
 }
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import time
 from array import array
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from benchcore.client.connection import READ_BYTES, Connection
 from benchcore.client.exchange import CLOSED, Exchange
@@ -22,12 +23,10 @@ if TYPE_CHECKING:
     from benchcore.client.template import Shape
 
 # Places of the shared array, and how wide entries are: see `reader.c`.
-_DUE, _OFFSET, _USERSPACE, _STEPS, _LAGS, _COUNT, _MORE, _PACE, _SHORTEST, _PLAIN, _READS = range(
-    11
-)
-_SHARED: Final = 11
+_DUE, _OFFSET, _USERSPACE, _STEPS, _LAGS, _COUNT, _MORE, _PACE, _SHORTEST, _PLAIN = range(10)
+_SHARED: Final = 10
 _ENTRIES: Final = 512
-_STRIDE: Final = 8
+_STRIDE: Final = 6
 _DATA, _END = 0, 1
 _OUT_BYTES: Final = 16 * READ_BYTES
 _COLUMN: Final = 4096
@@ -114,8 +113,8 @@ class NativeReader:
 
     @property
     def pace_ns(self) -> int:
-        """The pace of reading; 0: by event."""
-        return self._pace_ns
+        """The pace of reading that fits what came of late; 0: by event."""
+        return self._shared[_PACE]
 
     def request_ended(self, record: Record) -> None:
         """Take note how long a stream took: what follows one is not to be held back by much."""
@@ -154,12 +153,12 @@ class NativeReader:
     def _gather(self) -> list[Entry]:
         """Copy out what came: the arrays are written anew by the next call."""
         entries, view = self._entries, self._view
-        found = []
+        came = []
         for at in range(0, self._shared[_COUNT] * _STRIDE, _STRIDE):
-            name, kind, stamp_ns, _, begin, size, waiting = entries[at : at + 7]
+            name, kind, stamp_ns, begin, size, waiting = entries[at : at + _STRIDE]
             data = bytes(view[begin : begin + size]) if kind == _DATA else b""
-            found.append((name, kind, stamp_ns, size, data, waiting))
-        return found
+            came.append((name, kind, stamp_ns, size, data, waiting))
+        return came
 
     def _dispatch(self) -> None:
         queue, connections = self._queue, self._connections
@@ -198,6 +197,8 @@ class NativeReader:
         Raises:
             OSError: it cannot be watched.
         """
+        if self._handle is None:
+            raise OSError(errno.EBADF, "the client has been closed")
         name: int = self._library.bc_add(self._handle, descriptor)
         if name < 0:
             raise OSError(-name, os.strerror(-name))
@@ -245,7 +246,7 @@ class NativeReader:
         self._queue.extend(self._gather())
         self._dispatch()
 
-    def take(self, name: int, exchange: ChunkedExchange) -> None:
+    def take(self, name: int, exchange: Exchange) -> None:
         """Hand the arrivals of a connection that were counted here to its exchange."""
         count = _COLUMN
         columns = self._columns
@@ -288,7 +289,7 @@ class NativeReader:
 
     def close(self) -> None:
         """Read no more."""
-        if self._handle is not None:
+        if self._handle is not None:  # else it is closed
             self.loop.remove_reader(self._descriptor)
             self.stamper.take_over()
             handle, self._handle = self._handle, None
@@ -297,14 +298,9 @@ class NativeReader:
 
 
 class ChunkedExchange(Exchange):
-    """An exchange that knows when llhttp stands between two chunks."""
+    """An exchange that is told when llhttp stands between two chunks."""
 
-    __slots__ = ("between_chunks", "taught")
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        self.between_chunks = False
-        self.taught: Shape | None = None
-        super().__init__(*given, **named)
+    __slots__ = ()
 
     def on_chunk_header(self) -> None:
         """Take notice that a chunk begins."""
@@ -355,9 +351,7 @@ class NativeConnection(Connection):
         self._take(data)
         exchange = self.exchange
         # A line end that is the chunk's own: nothing of the next chunk has been fed.
-        between = isinstance(exchange, ChunkedExchange) and exchange.between_chunks
-        if between and data[-2:] == b"\r\n":
-            assert isinstance(exchange, ChunkedExchange)
+        if exchange is not None and exchange.between_chunks and data[-2:] == b"\r\n":
             shape = exchange.countable()
             if shape is not None:
                 if shape is not exchange.taught:
@@ -368,7 +362,7 @@ class NativeConnection(Connection):
     def collect(self) -> None:
         """Hand the arrivals that were counted in C to the exchange."""
         exchange = self.exchange
-        if isinstance(exchange, ChunkedExchange) and exchange.taught is not None:
+        if exchange is not None and exchange.taught is not None:
             self._native.take(self._name, exchange)
 
     def _on_readable(self) -> bool:
