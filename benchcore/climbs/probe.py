@@ -18,9 +18,9 @@ from benchcore.client.refusals import negotiated
 from benchcore.client.request import Prompt
 from benchcore.climbs.findings import overload_advice
 from benchcore.config.target import PATHS, Target
-from benchcore.workload.kinds import TokenCounter, Workload
+from benchcore.workload.kinds import Workload
 from benchcore.workload.synthetic import Synthetic
-from benchcore.workload.token_costs import LocalTokenizer
+from benchcore.workload.token_costs import LocalTokenizer, TokenCounter
 
 PROBE_TOKENS = 8
 PROBE_TRIES = 3

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from benchcore.config.target import Endpoint
     from benchcore.evals.task import Question, Task
     from benchcore.runs.run import Run
-    from benchcore.workload.kinds import TokenCounter
+    from benchcore.workload.token_costs import TokenCounter
 
 
 _NEVER_ASKED: Final = frozenset({Outcome.CANCELLED, Outcome.DROPPED})

@@ -12,7 +12,7 @@ from benchcore.base.plugins import nearest
 from benchcore.base.seeds import derive, stream
 from benchcore.client.request import Prompt
 from benchcore.config.values import Length
-from benchcore.workload.kinds import TokenCounter
+from benchcore.workload.token_costs import TokenCounter
 
 Order = Literal["file", "shuffled"]
 

@@ -1,38 +1,22 @@
 """Kinds: what a workload is, and those that are installed."""
 
+from __future__ import annotations
+
 import inspect
-from collections.abc import Callable
-from typing import Any, Protocol
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.plugins import Group
 from benchcore.client.request import Prompt
-
-
-class TokenCounter(Protocol):
-    """Counts the tokens of a text as the target would.
-
-    A prompt of `text` costs the target `await count(text) + overhead` tokens.
-    """
-
-    @property
-    def source(self) -> str:
-        """Who counts: `server` (its `/tokenize`), `tokenizer` (a file), `usage` (a probe)."""
-        ...
-
-    @property
-    def exact(self) -> bool:
-        """Counts of any text are exact and cheap; otherwise each is a real request."""
-        ...
-
-    @property
-    def overhead(self) -> int:
-        """Tokens that the endpoint's template adds, where `count` does not include them."""
-        ...
-
-    async def count(self, text: str) -> int:
-        """Return the number of tokens of `text`."""
-        ...
+from benchcore.config.values import Length
+from benchcore.workload.language import LanguageName
+from benchcore.workload.sessions import Recipe, Session, single
+from benchcore.workload.texts import Texts
+from benchcore.workload.token_costs import TokenCounter
 
 
 class Workload(Protocol):
@@ -59,6 +43,112 @@ class Workload(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return the workload for `run.json`: kind, parameters, seed, how lengths were fitted."""
         ...
+
+
+class SessionKind(BaseModel):
+    """The base of the kinds whose sessions come from a file or have several turns.
+
+    A kind is a pydantic model: its fields are the keys of a workload file, of
+    `--workload KIND,key=value` and the arguments in Python. It overrides `sessions`, `facts` and,
+    where it knows better, `usual_tokens`.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+    kind: ClassVar[str]
+    """The name of its entry point."""
+    timed: ClassVar[bool] = False
+    """Whether its sessions have times of their own, at which they can be replayed."""
+
+    name: str = Field("", description="what it is called in tables and files; its kind by default")
+    seed: int = Field(0, description="the same seed gives the same prompts")
+    language: LanguageName = Field("en", description="of made-up text: en, zh or mixed")
+    output_tokens: Length | None = Field(
+        None, description="the most tokens of an answer, instead of what the data say"
+    )
+    ignore_eos: bool = Field(False, description="ask for exactly output_tokens")
+
+    _texts: Texts = PrivateAttr()
+
+    def model_post_init(self, _context: Any) -> None:
+        """Make what makes its texts."""
+        self.name = self.name or self.kind
+        self._texts = Texts(self.language, self.seed)
+
+    def sessions(self, *path: str | int) -> Iterator[Session]:
+        """Yield sessions in order; the same path gives the same ones in every process.
+
+        They are made or read as they are asked for, so that a large file does not sit in memory;
+        they may come to an end.
+
+        Args:
+            path: which stream, such as a level and a repeat.
+
+        Raises:
+            ConfigError: a row of the file cannot be used; with file and line.
+        """
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `describe` says of this kind beside its fields."""
+        return {}
+
+    @property
+    def usual_tokens(self) -> int:
+        """The usual length of a prompt, for which lengths are fitted where tokens do not add up."""
+        return 512
+
+    async def prepare(self, counter: TokenCounter | None) -> None:
+        """Fit the lengths to the target; `None`: nobody can count its tokens."""
+        await self._texts.prepare(counter, self.usual_tokens)
+
+    def made(self, ask: Prompt | Recipe) -> Prompt:
+        """Return what a turn asks as a prompt: the text of a recipe is made here."""
+        return self._texts.prompt(ask) if isinstance(ask, Recipe) else ask
+
+    def prompt(self, index: int, *path: str | int) -> Prompt:
+        """Return the first turn of one session; the same arguments give the same prompt.
+
+        Args:
+            index: which session of the stream, from 0; beyond the last, the first again.
+            path: which stream.
+        """
+        count = 0
+        for session in self.sessions(*path):
+            if count == index:
+                return self.made(session.turns[0].ask)
+            count += 1
+        if not count:
+            raise ConfigError(f"workload {self.name}: has no sessions")
+        return self.prompt(index % count, *path)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the workload for `run.json`: kind, fields, how lengths were fitted."""
+        fields = self.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            **fields,
+            **self.facts(),
+            "lengths": self._texts.describe(),
+        }
+
+
+def sessions_of(workload: Workload, *path: str | int) -> Iterator[Session]:
+    """Yield the sessions of any workload; of one that has prompts alone, each is a session."""
+    if isinstance(workload, SessionKind):
+        yield from workload.sessions(*path)
+        return
+    for index in itertools.count():
+        yield single(workload.prompt(index, *path))
+
+
+def made_of(workload: Workload, ask: Prompt | Recipe) -> Prompt:
+    """Return what a turn of a workload asks as a prompt."""
+    if isinstance(ask, Recipe):
+        assert isinstance(workload, SessionKind)
+        return workload.made(ask)
+    return ask
 
 
 KINDS = Group("benchcore.workloads", "kind")

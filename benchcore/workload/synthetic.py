@@ -1,35 +1,15 @@
 """Synthetic: made-up prompts of drawn lengths, no two alike."""
 
 import copy
-from dataclasses import asdict, dataclass, replace
-from operator import truediv
 from typing import Any, Self, get_args
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.seeds import derive, stream
 from benchcore.client.request import Prompt
 from benchcore.config.values import Length
-from benchcore.workload.kinds import TokenCounter
-from benchcore.workload.language import LanguageName, speak
-from benchcore.workload.token_costs import Bank, Fit, calibrate, learn, unfitted
-
-# Prompts that are counted after the fit; a probe is a real request, of which the fit took four.
-_CHECKS = {"tokenizer": 16, "server": 3, "usage": 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Accuracy:
-    """How far the lengths of a few prompts are from what was asked.
-
-    Args:
-        checked: prompts counted.
-        error_tokens_max: the largest difference in tokens; `None`: none was counted.
-        error_ratio_mean: the mean difference over the length asked.
-    """
-
-    checked: int = 0
-    error_tokens_max: int | None = None
-    error_ratio_mean: float | None = None
+from benchcore.workload.language import LanguageName
+from benchcore.workload.texts import Texts, checks
+from benchcore.workload.token_costs import TokenCounter
 
 
 class Synthetic:
@@ -83,9 +63,8 @@ class Synthetic:
                 f"shared_prefix_tokens {shared_prefix_tokens} must be 0 to {least - 1}: "
                 f"input_tokens {self.input_tokens} may be as short as {least}"
             )
-        self._language = speak(language, seed)
-        self._accuracy = Accuracy()
-        self._use(unfitted(self._language))
+        self._texts = Texts(language, seed)
+        self._share()
 
     def with_ignore_eos(self, ignore_eos: bool) -> Self:
         """Return the same workload, fit and all, that asks for exact output lengths or does not."""
@@ -100,19 +79,15 @@ class Synthetic:
             counter: an exact one is asked 50 times at most (a tokenizer file, some hundred times),
                 one of probes six times; `None`: lengths stay nominal, and `describe` says so.
         """
-        fit = unfitted(self._language)
-        if counter is not None and counter.exact:
-            fit = await learn(self._language, counter)
-        self._use(fit)
-        self._accuracy = Accuracy()
-        if counter is None:
+        wants_check = await self._texts.learn(counter)
+        self._share()
+        if not wants_check:
             return
-        if fit.kind == "exact" and await self._check(counter):
+        assert counter is not None
+        if self._texts.fit.kind == "exact" and await self._check(counter):
             return
-        note = fit.note or ("whole prompts do not add up" if fit.kind == "exact" else None)
-        units = fit.units(round(self.input_tokens.mean))
-        line = await calibrate(self._bank, fit.costs, counter, units, self.seed)
-        self._use(replace(line, note=line.note or note))
+        await self._texts.calibrate(counter, round(self.input_tokens.mean))
+        self._share()
         await self._check(counter)
 
     def prompt(self, index: int, *path: str | int) -> Prompt:
@@ -127,8 +102,8 @@ class Synthetic:
         else:
             draws = stream(self.seed, "same")
             asked = self.input_tokens.draw(draws)
-        bank, language = self._bank, self._language
-        body = bank.body(self._units(asked), draws, spelled)
+        language = self._texts.language
+        body = self._texts.bank.body(self._units(asked), draws, spelled)
         return Prompt(
             text=f"{language.opener}{self._prefix}{body}{language.end}",
             input_tokens=asked,
@@ -143,17 +118,7 @@ class Synthetic:
         many prompts were `checked` and how far off they were, and the `shortest_tokens` that a
         prompt can have: what is asked below that is not met.
         """
-        lengths: dict[str, Any] = {
-            "fit": self._fit.kind,
-            "source": self._fit.source,
-            **asdict(self._accuracy),
-            "shortest_tokens": self._predicted(0),
-        }
-        if self._fit.kind == "calibrated":
-            lengths["intercept_tokens"] = self._fit.intercept
-            lengths["tokens_per_unit"] = self._fit.slope
-        if self._fit.note is not None:
-            lengths["note"] = self._fit.note
+        lengths = {**self._texts.describe(), "shortest_tokens": self._predicted(0)}
         return {
             "name": self.name,
             "kind": "synthetic",
@@ -167,35 +132,27 @@ class Synthetic:
             "lengths": lengths,
         }
 
-    def _use(self, fit: Fit) -> None:
-        self._fit = fit
-        self._bank = Bank(self._language, fit.costs, self.seed)
+    def _share(self) -> None:
+        """Make the shared prefix anew: the fit has changed."""
+        bank, fit = self._texts.bank, self._texts.fit
         self._prefix, self._prefix_units = "", 0
         if self.shared_prefix_tokens:
-            units = self._bank.nearest(round(self.shared_prefix_tokens / fit.slope))
-            self._prefix = self._bank.body(units, stream(self.seed, "shared"))
+            units = bank.nearest(round(self.shared_prefix_tokens / fit.slope))
+            self._prefix = bank.body(units, stream(self.seed, "shared"))
             self._prefix_units = units
 
     def _units(self, asked: int) -> int:
         """Return the cost of the pieces after the shared prefix."""
-        return self._bank.nearest(self._fit.units(asked) - self._prefix_units)
+        return self._texts.bank.nearest(self._texts.fit.units(asked) - self._prefix_units)
 
     def _predicted(self, asked: int) -> int:
-        units = self._prefix_units + self._units(asked)
-        return round(self._fit.intercept + self._fit.slope * units)
+        fit = self._texts.fit
+        return round(fit.intercept + fit.slope * (self._prefix_units + self._units(asked)))
 
     async def _check(self, counter: TokenCounter) -> bool:
-        """Count a few prompts, keep how far off they are, return whether the fit foresaw it all."""
-        errors, asked, foreseen = [], [], True
-        for index in range(_CHECKS.get(counter.source, 2)):
-            prompt = self.prompt(index, "check")
-            asked.append(prompt.input_tokens or 0)
-            counted = await counter.count(prompt.text) + counter.overhead
-            errors.append(abs(counted - asked[-1]))
-            foreseen = foreseen and counted == self._predicted(asked[-1])
-        mean = sum(map(truediv, errors, asked)) / len(errors)
-        self._accuracy = Accuracy(len(errors), max(errors), round(mean, 6))
-        return foreseen
+        prompts = [self.prompt(index, "check") for index in range(checks(counter))]
+        foreseen = [self._predicted(prompt.input_tokens or 0) for prompt in prompts]
+        return await self._texts.check(counter, prompts, foreseen)
 
 
 def _length(value: Length | int | str) -> Length:

@@ -6,13 +6,34 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.seeds import stream
 from benchcore.version import installing
-from benchcore.workload.kinds import TokenCounter
 from benchcore.workload.language import Language, nominal_tokens
+
+
+class TokenCounter(Protocol):
+    """Counts the tokens of a text as the target would.
+
+    A prompt of `text` costs the target `await count(text) + overhead` tokens.
+    """
+
+    @property
+    def source(self) -> str:
+        """Who counts: `server` (its `/tokenize`), `tokenizer` (a file), `usage` (a probe)."""
+
+    @property
+    def exact(self) -> bool:
+        """Counts of any text are exact and cheap; otherwise each is a real request."""
+
+    @property
+    def overhead(self) -> int:
+        """Tokens that the endpoint's template adds, where `count` does not include them."""
+
+    async def count(self, text: str) -> int:
+        """Return the number of tokens of `text`."""
 
 
 class LocalTokenizer:
