@@ -177,3 +177,8 @@ def parameters(kind: Kind) -> tuple[dict[str, bool], bool]:
         elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
             named[name] = parameter.default is inspect.Parameter.empty
     return named, open_ended
+
+
+def is_model(kind: Kind) -> bool:
+    """Return whether a kind is a pydantic model, whose fields are keys beside the usual ones."""
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -1,23 +1,31 @@
 """Named workloads: those that ship with benchcore, and YAML files of one's own."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.plugins import nearest
 from benchcore.config.document import Document, Keys, read_document
 from benchcore.config.values import Length
 from benchcore.workload.jsonl import Order
-from benchcore.workload.kinds import Workload, find_kind, parameters
+from benchcore.workload.kinds import KINDS, Kind, Workload, find_kind, is_model, parameters
 from benchcore.workload.language import LanguageName
 
 _YAML = (".yaml", ".yml")
+_DATA = {".jsonl": "jsonl"}
+"""The kind of a file of prompts that is given by itself, by its suffix."""
 # Keys of a file that are not for what makes the workload.
 _OWN = {"name", "description", "kind", "load", "parts", "options"}
+# What a kind is given without being asked for.
+_GIVEN = {"name", "folder"}
+_NOTHING: Final[dict[str, str]] = {}
 
 Whole = Annotated[int, Field(ge=1)]
 
@@ -43,9 +51,13 @@ class Load(BaseModel):
 
 
 class WorkloadFile(BaseModel):
-    """A workload as a YAML file has it: of one kind, or the union of `parts`."""
+    """A workload as a YAML file has it: of one kind, or the union of `parts`.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    A kind may have keys of its own beside these.
+    """
+
+    # Keys that are not here are the kind's own, and are checked once the kind is known.
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     name: str | None = Field(None, min_length=1, description="the file's name when left out")
     description: str = Field("", description="one line for people")
@@ -97,10 +109,10 @@ class WorkloadSpec:
 
 
 def load_workload(name_or_path: str | Path, **overrides: Any) -> WorkloadSpec:
-    """Load a workload that ships with benchcore, a YAML file, or a file of JSON lines.
+    """Load a workload that ships with benchcore, a file, or a kind with its keys.
 
     Args:
-        name_or_path: `short`, `my/load.yaml` or `prompts.jsonl`.
+        name_or_path: `short`, `my/load.yaml`, `prompts.jsonl` or `mooncake,path=t.jsonl,speed=2`.
         overrides: keys of a workload file, such as `input_tokens` or `seed`, that count instead of
             what the file says, in every part; `None`: the file's.
 
@@ -115,12 +127,45 @@ def load_workload(name_or_path: str | Path, **overrides: Any) -> WorkloadSpec:
     try:
         checked = _set_fields(WorkloadFile.model_validate(overrides))
     except ValidationError as error:
-        raise ConfigError("\n".join(_faults(error, None))) from None
+        raise ConfigError("\n".join(_told(error.errors(), None))) from None
+    kind, keys = _kind_and_keys(str(name_or_path))
+    if kind is not None:
+        model = _validated(Document(Path(), {"kind": kind, **keys}, {}), told=False)
+        return WorkloadSpec(kind, "", kind, [_part(model, None, model.name or kind, checked)])
     path = _find(str(name_or_path))
-    if path.suffix == ".jsonl":
-        model = WorkloadFile(kind="jsonl", file=str(path.absolute()))
+    if path.suffix in _DATA:
+        model = WorkloadFile(kind=_DATA[path.suffix], file=str(path.absolute()))
         return WorkloadSpec(path.stem, "", str(path), [_part(model, None, path.stem, checked)])
     return _load(path, checked, ())
+
+
+def _kind_and_keys(text: str) -> tuple[str | None, dict[str, Any]]:
+    """Read `KIND` or `KIND,key=value,…`; the kind is `None` where it is neither.
+
+    Values are read as YAML reads them, so that `3` is a number and `true` a flag.
+
+    Raises:
+        ConfigError: a part is not `key=value`, or comes twice.
+    """
+    name, *parts = text.split(",")
+    shipped = (_folder() / f"{name}.yaml").is_file()
+    if shipped or Path(text).exists() or not (parts or name in KINDS.points()):
+        return None, {}
+    keys: dict[str, Any] = {}
+    for part in parts:
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not key or not equals:
+            raise ConfigError(
+                f"workload {text}: {part.strip()!r} is not key=value; write {name},key=value"
+            )
+        if key in keys:
+            raise ConfigError(f"workload {text}: {key} is given twice")
+        try:
+            keys[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            keys[key] = value
+    find_kind(name)
+    return name, keys
 
 
 def _load(path: Path, overrides: dict[str, Any], around: tuple[Path, ...]) -> WorkloadSpec:
@@ -155,39 +200,67 @@ def _part(
         inside = document is not None and key in document.content
         return f"{document.at((key,))}: {key}" if document is not None and inside else key
 
-    def taken(key: str) -> str:
-        return "path" if key == "file" else key
-
     try:
         kind = find_kind(model.kind)
     except ConfigError as error:
         raise ConfigError(f"{at('kind')}: {error}") from None
-    fields = {key: value for key, value in _set_fields(model).items() if key not in _OWN}
-    if "file" in fields and document is not None:
-        fields["file"] = str(document.path.parent / fields["file"])
-    known, open_ended = parameters(kind)
-    for key in (*fields, *overrides):
-        if taken(key) not in known and not open_ended:
-            takes = ", ".join("file" if key == "path" else key for key in known if key != "name")
-            raise ConfigError(f"{at(key)}: {name} is of kind {model.kind}, which takes {takes}")
-    for key in model.options:
-        if key not in known and not open_ended:
-            raise ConfigError(f"{at('options')}.{key}: unknown; {nearest(key, known)}")
-    arguments = {taken(key): value for key, value in {**fields, **overrides}.items()}
-    arguments.update(model.options)
-    if "name" in known or open_ended:
-        arguments["name"] = name
-    for key, needed in known.items():
-        if needed and key not in arguments:
-            wanted = "file" if key == "path" else f"options.{key}"
-            raise ConfigError(f"{at('kind')}: {model.kind} needs {wanted}; add it")
+    arguments = _arguments(kind, model, document, name, overrides, at)
     try:
         workload = kind(**arguments)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_told(error.errors(), document))) from None
     except ConfigError as error:
         # A fault in the file of prompts names that file itself.
         where = "" if document is None or "path" in arguments else f"{document.path}: "
         raise ConfigError(f"{where}{error}") from None
     return WorkloadPart(name, workload, model.load.model_dump(exclude_none=True))
+
+
+def _arguments(
+    kind: Kind,
+    model: WorkloadFile,
+    document: Document | None,
+    name: str,
+    overrides: dict[str, Any],
+    at: Callable[[str], str],
+) -> dict[str, Any]:
+    """Return what a kind is called with.
+
+    Raises:
+        ConfigError: it does not take one of the keys, or lacks one.
+    """
+    known, open_ended = parameters(kind)
+    fields = {key: value for key, value in _set_fields(model).items() if key not in _OWN}
+    fields |= model.model_extra or {}
+    beside = Path() if document is None else document.path.parent
+    for key in ("file", "path"):
+        if key in fields and (key == "file" or key in known):
+            fields[key] = str(beside / str(fields[key]))
+    for key in (*fields, *overrides):
+        if _taken(key) not in known and not open_ended:
+            takes = ["file" if one == "path" else one for one in known if one not in _GIVEN]
+            raise ConfigError(
+                f"{at(key)}: {name} is of kind {model.kind}, which takes {', '.join(takes)}"
+            )
+    for key in model.options:
+        if key not in known and not open_ended:
+            raise ConfigError(f"{at('options')}.{key}: unknown; {nearest(key, known)}")
+    arguments = {_taken(key): value for key, value in {**fields, **overrides}.items()}
+    arguments |= model.options
+    if "name" in known or open_ended:
+        arguments["name"] = name
+    if "folder" in known:
+        arguments["folder"] = str(beside)
+    for key, needed in known.items():
+        if needed and key not in arguments:
+            own = key if is_model(kind) else f"options.{key}"
+            wanted = "file" if key == "path" else own
+            raise ConfigError(f"{at('kind')}: {model.kind} needs {wanted}; add it")
+    return arguments
+
+
+def _taken(key: str) -> str:
+    return "path" if key == "file" else key
 
 
 def _folder() -> Path:
@@ -199,18 +272,20 @@ def _folder() -> Path:
 
 def _find(name: str) -> Path:
     path = Path(name)
-    if path.suffix in (*_YAML, ".jsonl") or len(path.parts) > 1:
-        if path.suffix not in (*_YAML, ".jsonl"):
+    if path.suffix in (*_YAML, *_DATA) or len(path.parts) > 1:
+        if path.suffix not in (*_YAML, *_DATA):
+            *others, last = (".yaml", *_DATA)
             raise ConfigError(
-                f"workload {name}: the name of a workload file must end in .yaml or .jsonl"
+                f"workload {name}: the name of a workload file must end in "
+                f"{', '.join(others)} or {last}"
             )
         return path
     shipped = _folder() / f"{name}.yaml"
     if not shipped.is_file():
         names = [path.stem for path in sorted(_folder().glob("*.yaml"))]
         raise ConfigError(
-            f"workload {name!r} is unknown; {nearest(name, names)} "
-            "(a .yaml or .jsonl file can be given, too)"
+            f"workload {name!r} is unknown; {nearest(name, [*names, *KINDS.points()])} "
+            "(a file, or a kind with its keys, can be given, too)"
         )
     return shipped
 
@@ -224,11 +299,21 @@ def _set_fields(model: BaseModel) -> dict[str, Any]:
     }
 
 
-def _validated(document: Document) -> WorkloadFile:
+def _validated(document: Document, *, told: bool = True) -> WorkloadFile:
+    """Return a file's content as its model.
+
+    Args:
+        document: the file.
+        told: whether places in the file are told; there is none behind a command line.
+    """
+    faults: list[ErrorDetails] = []
     try:
         model = WorkloadFile.model_validate(document.content)
     except ValidationError as error:
-        raise ConfigError("\n".join(_faults(error, document))) from None
+        faults = error.errors()
+    unknown = _unknown_keys(document.content)
+    if faults or unknown:
+        raise ConfigError("\n".join(_told(faults, document if told else None, unknown)))
     if model.parts is not None:
         for key in sorted(model.model_fields_set - {"name", "description", "parts"}):
             raise ConfigError(
@@ -238,21 +323,43 @@ def _validated(document: Document) -> WorkloadFile:
     return model
 
 
-def _faults(error: ValidationError, document: Document | None) -> list[str]:
+def _unknown_keys(content: dict[str, Any]) -> dict[str, str]:
+    """Return the keys that are neither of every workload nor of its kind, with what is near."""
+    extra = [
+        key for key in content if isinstance(key, str) and key not in WorkloadFile.model_fields
+    ]
+    if not extra or "parts" in content:
+        return {}
+    try:
+        known, open_ended = parameters(find_kind(str(content.get("kind", "synthetic"))))
+    except ConfigError:  # of an unknown kind; that is told of by itself
+        return {}
+    keys = [*WorkloadFile.model_fields, *(key for key in known if key not in _GIVEN)]
+    near = {key: nearest(str(key), dict.fromkeys(keys)) for key in extra if key not in known}
+    return {} if open_ended else near
+
+
+def _told(
+    errors: list[ErrorDetails], document: Document | None, unknown: Mapping[str, str] = _NOTHING
+) -> list[str]:
     """Return a line for each key at fault, in the order of the file: place, key, what is right."""
     faults: dict[tuple[int, str], list[str]] = {}
-    for fault in error.errors():
-        keys: Keys = fault["loc"]
-        says = fault["msg"][0].lower() + fault["msg"][1:]
-        if fault["type"] == "extra_forbidden":
-            model = Load if keys[0] == "load" else WorkloadFile
-            says = f"unknown key; {nearest(str(keys[-1]), model.model_fields)}"
-        elif fault["type"] == "value_error":
-            says = str(fault["ctx"]["error"])
+
+    def add(keys: Keys, says: str) -> None:
         # A choice of types adds the name of each to the path: they are faults of one key.
         while document is not None and len(keys) > 1 and keys not in document.lines:
             keys = keys[:-1]
         line = document.line(keys) if document is not None else 0
         place = f"{document.path}:{line}: " if document is not None else ""
         faults.setdefault((line, f"{place}{'.'.join(map(str, keys))}"), []).append(says)
+
+    for key, near in unknown.items():
+        add((key,), f"unknown key; {near}")
+    for error in errors:
+        says = error["msg"][0].lower() + error["msg"][1:]
+        if error["type"] == "extra_forbidden":
+            says = f"unknown key; {nearest(str(error['loc'][-1]), Load.model_fields)}"
+        elif error["type"] == "value_error":
+            says = str(error["ctx"]["error"])
+        add(error["loc"], says)
     return [f"{place}: {' or '.join(says)}" for (_, place), says in sorted(faults.items())]

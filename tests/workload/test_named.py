@@ -72,11 +72,12 @@ def test_packed_data_is_found_before_the_folder_of_a_checkout(monkeypatch, tmp_p
 def test_an_unknown_name_is_told_the_nearest_or_what_there_is():
     assert refused("shrot") == (
         "workload 'shrot' is unknown; did you mean short? "
-        "(a .yaml or .jsonl file can be given, too)"
+        "(a file, or a kind with its keys, can be given, too)"
     )
     assert refused("nothing") == (
-        "workload 'nothing' is unknown; known are long, short, stress, year1 "
-        "(a .yaml or .jsonl file can be given, too)"
+        "workload 'nothing' is unknown; known are long, short, stress, year1, jsonl, "
+        "synthetic "
+        "(a file, or a kind with its keys, can be given, too)"
     )
 
 
