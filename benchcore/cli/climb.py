@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchcore.base.errors import InvalidRunError, ResultsError, TargetError
+from benchcore.base.errors import ConfigError, InvalidRunError, ResultsError, TargetError
 from benchcore.cli import climb_options as options
 from benchcore.cli.driver import drive, is_simulated, one_stage, start_progress, tell_where
 from benchcore.cli.eval_options import SIM_ABILITY, read_evaluation
 from benchcore.cli.target import SERVER, Sectioned, validated
 from benchcore.cli.terminal import colored, show_json
+from benchcore.config.climb import LEVELS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,10 +44,9 @@ def climb(**given: Any) -> int:
     second. Every level is measured by itself, and each has more load than the one before. Without
     --base-url, the built-in simulated server is measured.
     """
-    if given["concurrency"] is not None and given["rate"] is not None:
-        raise click.UsageError(
-            "--concurrency is a closed loop and --rate an open one: give one of them"
-        )
+    loads = [f"--{name.replace('_', '-')}" for name in LEVELS if given[name] is not None]
+    if len(loads) > 1:
+        raise click.UsageError(f"{loads[0]} and {loads[1]} are two kinds of load: give one of them")
     progress = start_progress(given)
     if given["eval_task"] is not None and given["workload"] is not None:
         raise click.UsageError("--eval brings its own questions: leave out --workload")
@@ -92,10 +92,12 @@ def climb(**given: Any) -> int:
 
 
 def _judge(run: Run) -> None:
-    from benchcore.climbs.climb import TARGET_GONE
+    from benchcore.climbs.climb import BAD_WORKLOAD, TARGET_GONE
 
     if run.stopped == TARGET_GONE:
         raise TargetError(run.error)
+    if run.stopped == BAD_WORKLOAD:
+        raise ConfigError(run.error)
     if run.levels and not any(level.ok for level in run.levels):
         raise TargetError("not one request ended ok; see the findings above")
     if not run.valid:
@@ -266,9 +268,11 @@ def _described(part: Part, target: Target) -> str:
 
     facts = as_asked(part.workload.describe(), target)
     config = part.config
-    requests, seconds = config.window(max(config.concurrency or config.rate))
+    requests, seconds = config.window(max(config.levels))
     ends = [] if requests is None else [f"{requests} requests"]
     if seconds is not None:
         ends.append(f"{seconds:g} s")
+    if not ends:
+        ends = ["the whole trace"]
     sizes = f"{facts.get('input_tokens', '?')}→{facts.get('output_tokens', '?')} tokens"
     return f"{part.name} {sizes}, {' or '.join(ends)} a level"

@@ -55,6 +55,27 @@ LOAD = group(
             help="Run an open loop with this many requests per second at each level.",
         ),
         click.option(
+            "--speed",
+            type=values.RATE,
+            default=None,
+            help="Replay a trace at its own times, at each level so many times faster [default for "
+            "a trace: 1].",
+        ),
+        click.option(
+            "--shape",
+            metavar="SHAPE",
+            default=None,
+            help="Run an open loop with a rate that changes: "
+            "ramp:1..20/60s,hold:20/5m, steps:5..20/4/2m, sine:2..8/30s/5m, spike:2..40/5s/60s or "
+            "csv:FILE, in any order.",
+        ),
+        click.option(
+            "--user-shape",
+            metavar="SHAPE",
+            default=None,
+            help="Run a closed loop with a number of users that changes, written like --shape.",
+        ),
+        click.option(
             "--arrival",
             metavar="KIND",
             default=None,

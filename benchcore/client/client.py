@@ -163,9 +163,21 @@ class Client:
     # Preparing.
 
     def prepare(
-        self, prompt: Prompt, *, model: str | None = None, request_id: str | None = None
+        self,
+        prompt: Prompt,
+        *,
+        model: str | None = None,
+        request_id: str | None = None,
+        keep: bool = False,
     ) -> Request:
-        """Return the whole request for a prompt, ready to be sent."""
+        """Return the whole request for a prompt, ready to be sent.
+
+        Args:
+            prompt: what to ask.
+            model: instead of the target's.
+            request_id: instead of one of the client's own.
+            keep: keep the text of its answer in the record.
+        """
         target = self.target
         endpoint, name = target.endpoint, model or target.model or ""
         asked = request_body(endpoint, name, prompt, stream=target.stream, extra=target.extra_body)
@@ -181,6 +193,7 @@ class Client:
             stream=fields.get("stream") is True,
             asked_input_tokens=prompt.input_tokens,
             asked_output_tokens=asked_tokens(fields),
+            keep=keep,
         )
 
     def prepare_raw(
@@ -227,7 +240,7 @@ class Client:
             record,
             on_done,
             limits=self._limits,
-            keep=self.keep,
+            keep=self.keep or request.keep,
             allow_empty=self.target.allow_empty,
         )
         self.in_flight[exchange] = None

@@ -69,6 +69,7 @@ class Request:
         asked_input_tokens: the length it was meant to have.
         asked_output_tokens: the most tokens it asked for.
         raw: keep the answer as it comes, read nothing of it.
+        keep: keep the text of the answer, whatever the client does: a later turn goes on with it.
     """
 
     payload: bytes = field(repr=False)  # the key is in it
@@ -78,6 +79,7 @@ class Request:
     asked_input_tokens: int | None = None
     asked_output_tokens: int | None = None
     raw: bool = False
+    keep: bool = False
 
 
 _NOT_STREAMS = (b"application/json", b"text/html")

@@ -116,6 +116,12 @@ class Record:
     asked_output_tokens: int | None = None
     usage: Usage | None = None
     streamed: bool = True
+    session: int = 0
+    """Its session's number within the level, from 0."""
+    turn: int = 1
+    """Its place in the session, from 1."""
+    kind: str = ""
+    """Its class, where the workload has several."""
     text: str | None = None
     """What was generated, where it was asked to be kept."""
     texts: list[str] | None = None

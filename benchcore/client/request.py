@@ -41,6 +41,12 @@ class Prompt:
     output_tokens: int | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    def chat(self) -> list[Mapping[str, Any]]:
+        """Return the prompt in the chat form."""
+        if self.messages is not None:
+            return list(self.messages)
+        return [{"role": "user", "content": self.text}]
+
 
 def head_lines(
     target: Target, method: str, path: str, over: Mapping[str, str | None] | None = None

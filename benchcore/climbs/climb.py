@@ -35,6 +35,8 @@ from benchcore.workload.synthetic import Synthetic
 from benchcore.workload.token_costs import LocalTokenizer
 
 IDLE_POLL_SECONDS = 0.2
+BAD_WORKLOAD = "bad workload"
+"""Why a climb stops that meets a row it cannot use in a file: `stopped` of `run.json`."""
 TARGET_GONE = "target gone"
 """Why a climb stops whose server is there no more: `stopped` of `run.json`."""
 _LONGEST_NOTE = 600
@@ -164,8 +166,8 @@ class Climb:
             run.error = str(error) or type(error).__name__
             self._close("failed")
             raise
-        gone = run.stopped == TARGET_GONE
-        self._close("failed" if gone else "interrupted" if self._interrupts else "complete")
+        broken = run.stopped in (TARGET_GONE, BAD_WORKLOAD)
+        self._close("failed" if broken else "interrupted" if self._interrupts else "complete")
         if run.folder is not None:
             raise_problems(self._sinks, run.folder)
         return run
@@ -292,7 +294,7 @@ class Climb:
                 folder=run.folder,
             )
             level = await self._running.run()
-            gone = self._running.gone
+            gone, fault = self._running.gone, self._running.fault
             if self._grader is not None and not config.save_text:
                 for record in level.records:
                     record.text = record.answer = None
@@ -307,7 +309,10 @@ class Climb:
                 run.stopped = TARGET_GONE
                 run.error = f"{client.target.base_url} has gone in {step.name}: {gone}"
                 self._progress.say(f"no higher: {run.error}")
-            if gone or self._interrupts:
+            elif fault is not None:
+                run.stopped, run.error = BAD_WORKLOAD, str(fault)
+                self._progress.say(f"no higher: {fault}")
+            if gone or fault is not None or self._interrupts:
                 return
 
     async def _before_level(self, client: Client, step: Step, server: ServerMetrics) -> None:

@@ -14,7 +14,8 @@ from benchcore.client.records import FAILED, Outcome, Phase, Record
 from benchcore.client.watchdog import LATE_NS
 from benchcore.config.catalogue import title
 from benchcore.config.limits import Slo
-from benchcore.load.level import Level, LevelRecords, Stage
+from benchcore.load.level import Level
+from benchcore.load.level_plan import LevelRecords, Stage
 from benchcore.load.steady import Flow, SteadyState, closed_steady, open_steady
 from benchcore.metrics.figures import has_figure, ttft_ns
 from benchcore.metrics.level import fragments
@@ -86,6 +87,8 @@ class Failures:
 def steady_state(level: Level) -> SteadyState:
     """Return where a level that is over was in its steady state, in seconds of the level."""
     result = level.result
+    if level.plan.replay or level.plan.changes:
+        return SteadyState(None, why="the load changes over time: no steady state is looked for")
     means = level.in_flight.second_means(result.window_end_ns)
     first = -((result.start_ns - result.window_start_ns) // NS)
     if level.plan.concurrency is not None:

@@ -16,7 +16,7 @@ from benchcore.client.records import Record
 from benchcore.climbs.requests import Tally
 from benchcore.climbs.watch import SoFar
 from benchcore.load.closed_loop import InFlight
-from benchcore.load.level import Stage
+from benchcore.load.level_plan import Stage
 from benchcore.metrics.throughput import Row, Timeline
 from benchcore.runs.sinks import FanOut, LevelHead, RequestRow
 

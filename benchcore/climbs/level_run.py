@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from benchcore.base.clock import NEVER_NS, NS, LoopClock
+from benchcore.base.errors import ConfigError
 from benchcore.client.client import Client
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.climbs import findings
 from benchcore.climbs.housekeeping import Housekeeping, slice_of
 from benchcore.climbs.plan import Step, level_plan
-from benchcore.climbs.requests import Grader, PromptSender, Tally
+from benchcore.climbs.requests import Grader, SessionSender, Tally
 from benchcore.climbs.watch import Presence, SoFar, connect_ahead, faults_end, no_collection
+from benchcore.config.climb import ClimbConfig
 from benchcore.config.limits import Slo
-from benchcore.load.level import Level, LevelRecords, Stage
+from benchcore.load.level import Level
+from benchcore.load.level_plan import LevelRecords, Stage
 from benchcore.load.open_loop import Arrival, OpenLoop
 from benchcore.metrics.level import count_tokens, infinite_figures, latencies, rates
 from benchcore.metrics.percentiles import Histogram
@@ -30,11 +33,15 @@ from benchcore.observe.server import Scraper, ServerMetrics
 from benchcore.runs.run import LevelResult, LevelScore
 from benchcore.runs.sinks import FanOut, RequestRow
 from benchcore.show.progress import Progress
+from benchcore.workload.sessions import LiveSession
 
 TICK_SECONDS = 0.01
 PREPARED_A_TICK = 12
 LIVE_EVERY_NS = NS // 2
 AT_ONCE = 64
+REPLAYED_AHEAD = 128
+"""Sessions a second that are reckoned with where a trace has its own times."""
+WARM_UPS_AT_ONCE = 32
 
 
 class LevelRun:
@@ -82,7 +89,15 @@ class LevelRun:
         self._loop = asyncio.get_running_loop()
         self._clock = LoopClock(self._loop)
         self._plan = level_plan(step, e2e_seconds)
-        self._sender = PromptSender(client, step.part.workload, step.name, step.repeat)
+        replayed = self._plan.schedule_ns if self._plan.replay else None
+        self._sender = SessionSender(
+            client,
+            step.part.workload,
+            step.name,
+            step.repeat,
+            schedule_ns=replayed if isinstance(replayed, array) else None,
+            speed=step.level if self._plan.replay else 1.0,
+        )
         self._grader = grader
         if grader is not None:
             self._sender.numbers = {}
@@ -128,6 +143,11 @@ class LevelRun:
     def gone(self) -> str:
         """How the target, which has gone, refused the last look at it; empty: it is there."""
         return self._presence.gone
+
+    @property
+    def fault(self) -> ConfigError | None:
+        """What ended the load early: a row of the workload's file cannot be used."""
+        return self._sender.fault
 
     def interrupt(self, grace_seconds: float) -> None:
         """Send nothing more; see `Level.interrupt`."""
@@ -196,16 +216,17 @@ class LevelRun:
             await self._ahead(plan.concurrency)
             ahead = 2 * plan.concurrency + 32
         else:
-            assert plan.rate is not None
-            expected = plan.rate * (self._e2e_seconds or 1.0) * 1.5 + 8
+            rate = plan.rate or REPLAYED_AHEAD
+            expected = rate * (self._e2e_seconds or 1.0) * 1.5 + 8
             await self._ahead(min(int(expected), plan.max_inflight, 1024))
-            ahead = int(2 * plan.rate) + 32
+            ahead = int(2 * rate) + 32
             assert isinstance(self._level.driver, OpenLoop)
             client.on_due = self._level.driver.run_due
         ready = False
         while not ready and not self._interrupted.is_set():
             ready = self._sender.refill(ahead, AT_ONCE)
             await asyncio.sleep(0)
+        await self._warm_up()
         merged_before = client.merged_reads
         self._faults_before = client.client_faults
         scraping = asyncio.create_task(self._scraper.run())
@@ -248,6 +269,19 @@ class LevelRun:
         if score is not None:
             found.accuracy = score
         return found
+
+    async def _warm_up(self) -> None:
+        """Send the sessions that a trace has before its window, and wait for them."""
+        gate = asyncio.Semaphore(WARM_UPS_AT_ONCE)
+
+        async def one(live: LiveSession) -> None:
+            async with gate:
+                if not self._interrupted.is_set():
+                    await self._client.send(live.ready[0])
+
+        for live in self._sender.warm_ups:
+            self._sender.prepare(live, 0)
+        await asyncio.gather(*map(one, self._sender.warm_ups))
 
     async def _grade(self) -> LevelScore | None:
         numbers = self._sender.numbers
@@ -294,6 +328,10 @@ class LevelRun:
 
     def _evidence(self, result: LevelRecords, everyone: Iterable[Record], merged: int) -> Evidence:
         window_ns = result.window_end_ns - result.window_start_ns
+        gap_seconds = None
+        if self._plan.mode == "open" and result.scheduled:
+            rate = self._plan.rate
+            gap_seconds = 1 / rate if rate else window_ns / NS / result.scheduled
         used = spent(self._marks[0], self._marks[-1], self._pauses)
         little = None
         failed = sum(result.ended[outcome] for outcome in FAILED)
@@ -315,7 +353,7 @@ class LevelRun:
             client_lag_p50_seconds=self._lags.percentile(0.5) / NS if len(self._lags) else None,
             client_lag_p99_seconds=self._lags.percentile(0.99) / NS if len(self._lags) else None,
             client_lag_max_seconds=self._lags.percentile(1.0) / NS if len(self._lags) else None,
-            mean_arrival_gap_seconds=None if self._plan.rate is None else 1 / self._plan.rate,
+            mean_arrival_gap_seconds=gap_seconds,
             cpu_share=used.cpu_share,
             process_cpu_seconds=self._window_cpu,
             steal_share=used.steal_share,
@@ -356,7 +394,7 @@ class LevelRun:
             mode=plan.mode,
             concurrency=plan.concurrency,
             rate=plan.rate,
-            arrival=None if plan.rate is None else str(Arrival.parse(config.arrival)),
+            arrival=_arrival(config, self._step.level) if plan.mode == "open" else None,
             repeat=self._step.repeat,
             window_seconds=(result.window_end_ns - result.window_start_ns) / NS,
             warmup_seconds=(result.window_start_ns - result.start_ns) / NS,
@@ -385,3 +423,11 @@ class LevelRun:
             records=result.measured,
             rows=self._house.rows,
         )
+
+
+def _arrival(config: ClimbConfig, level: float) -> str:
+    """Return how the arrivals of an open loop were spaced, in a few words."""
+    if config.speed:
+        return f"trace x{level:g}"
+    spaced = str(Arrival.parse(config.arrival))
+    return spaced if config.shape is None else f"{spaced} {config.shape}"

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import resource
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from benchcore.base.clock import NS
+from benchcore.base.clock import NEVER_NS, NS
+from benchcore.base.errors import ConfigError
 from benchcore.base.seeds import stream
 from benchcore.client.connection import SPARE_DESCRIPTORS
-from benchcore.config.climb import ClimbConfig
+from benchcore.config.climb import LEVELS, ClimbConfig
 from benchcore.config.limits import parse_duration_ns
-from benchcore.load.level import LevelPlan
-from benchcore.load.open_loop import Arrival, offsets_ns
-from benchcore.workload.kinds import Workload
+from benchcore.config.shapes import Shape
+from benchcore.load.closed_loop import Shifts
+from benchcore.load.level_plan import LevelPlan
+from benchcore.load.open_loop import Arrival, offsets_ns, shaped_offsets_ns
+from benchcore.workload.kinds import SessionKind, Workload
 from benchcore.workload.named import load_workload
 from benchcore.workload.synthetic import Synthetic
 
@@ -122,8 +126,8 @@ class Step:
     @property
     def connections(self) -> int:
         """Connections it may need at once."""
-        if self.part.config.concurrency:
-            return int(self.level)
+        if self.part.config.closed:
+            return math.ceil(self.level)
         return max_inflight(self.part.config)
 
 
@@ -140,12 +144,16 @@ def steps(parts: list[Part]) -> Iterator[Step]:
     """Yield the levels in order: each part's climb, `repeats` times."""
     for part in parts:
         config = part.config
-        levels: tuple[float, ...] = config.concurrency or config.rate
+        kind = next(name for name in LEVELS if getattr(config, name))
         prefix = f"{part.name}-" if len(parts) > 1 else ""
-        letter = "c" if config.concurrency else "r"
         for repeat in range(1, config.repeats + 1):
-            for level in levels:
-                yield Step(part, repeat, level, f"{prefix}{letter}{level:g}")
+            for level in config.levels:
+                name = _SHAPED.get(kind, f"{kind[0]}{level:g}")
+                yield Step(part, repeat, level, f"{prefix}{name}")
+
+
+_SHAPED: Final = {"shape": "shape", "user_shape": "users"}
+"""What the level of a shape is called; others are their kind's first letter and a number."""
 
 
 def _ns(seconds: float) -> int:
@@ -173,11 +181,14 @@ def level_plan(step: Step, e2e_seconds: float | None = None) -> LevelPlan:
             least twice as long. `None`: unknown.
     """
     config = step.part.config
-    users = int(step.level) if config.concurrency else None
+    users = math.ceil(step.level) if config.closed else None
+    shape = Shape.parse(config.shape) if config.shape is not None else None
+    changes = bool(config.shape or config.user_shape or config.speed)
     requests, window_seconds = config.window(step.level)
     warmup_requests = config.warmup_requests
     if warmup_requests is None:
-        warmup_requests = (users or 1) if config.warmup_seconds is None else 0
+        # A shape and a trace begin with the window.
+        warmup_requests = (users or 1) if config.warmup_seconds is None and not changes else 0
     warmup_ns = _ns(config.warmup_seconds or 0.0)
     follows = "drain_seconds" not in config.model_fields_set
     drain_seconds = config.drain_seconds
@@ -185,24 +196,45 @@ def level_plan(step: Step, e2e_seconds: float | None = None) -> LevelPlan:
         drain_seconds = max(drain_seconds, 2 * (e2e_seconds or 0.0))
     drain_ns = _ns(drain_seconds)
     window_ns = None if window_seconds is None else _ns(window_seconds)
+    common: dict[str, Any] = {
+        "name": step.name,
+        "requests": requests,
+        "window_ns": window_ns,
+        "warmup_requests": warmup_requests,
+        "warmup_ns": warmup_ns,
+        "drain_ns": drain_ns,
+        "drain_follows": follows,
+        "changes": changes,
+    }
     if users is not None:
+        shifts = None if config.user_shape is None else _shifts(config.user_shape, users)
         ramp_ns = (
             min(users * RAMP_PER_USER_NS, LONGEST_RAMP_NS)
-            if config.ramp_seconds is None and users > 1
+            if config.ramp_seconds is None and users > 1 and shifts is None
             else _ns(config.ramp_seconds or 0.0)
         )
         return LevelPlan(
-            name=step.name,
+            **common,
             mode="closed",
             concurrency=users,
-            requests=requests,
-            window_ns=window_ns,
-            warmup_requests=warmup_requests,
-            warmup_ns=warmup_ns,
-            drain_ns=drain_ns,
-            drain_follows=follows,
             ramp_ns=ramp_ns,
             think_ns=_ns(config.think_time_seconds),
+            shifts=shifts,
+        )
+    limit = max_inflight(config)
+    if config.speed:
+        return LevelPlan(
+            **common, mode="open", schedule_ns=array("q"), replay=True, max_inflight=limit
+        )
+    draws = stream(config.seed, "arrivals", step.name, step.repeat)
+    if shape is not None:
+        offsets = shaped_offsets_ns(Arrival.parse(config.arrival), shape, draws, drain_ns)
+        return LevelPlan(
+            **common,
+            mode="open",
+            rate=shape.mean,
+            schedule_ns=[warmup_ns + at_ns for at_ns in offsets],
+            max_inflight=limit,
         )
     rate = step.level
     # The load goes on until the last measured request has ended, and the warm-up may wait for
@@ -213,22 +245,23 @@ def level_plan(step: Step, e2e_seconds: float | None = None) -> LevelPlan:
         Arrival.parse(config.arrival),
         rate,
         horizon_ns,
-        stream(config.seed, "arrivals", step.name, step.repeat),
+        draws,
         fewest=warmup_requests + (requests or 0) + math.ceil(rate * drain_seconds),
     )
-    return LevelPlan(
-        name=step.name,
-        mode="open",
-        rate=rate,
-        schedule_ns=schedule_ns,
-        requests=requests,
-        window_ns=window_ns,
-        warmup_requests=warmup_requests,
-        warmup_ns=warmup_ns,
-        drain_ns=drain_ns,
-        drain_follows=follows,
-        max_inflight=max_inflight(config),
-    )
+    return LevelPlan(**common, mode="open", rate=rate, schedule_ns=schedule_ns, max_inflight=limit)
+
+
+def _shifts(shape: str, users: int) -> list[Shifts]:
+    """Return when each of the users of a shape works: while its value is that user's number."""
+
+    def ns(seconds: float) -> int:
+        return NEVER_NS if math.isinf(seconds) else _ns(seconds)
+
+    parsed = Shape.parse(shape)
+    return [
+        [(ns(begin), ns(end)) for begin, end in parsed.above(float(user))]
+        for user in range(1, users + 1)
+    ]
 
 
 SHAPE: Final = (
@@ -245,7 +278,7 @@ _LOAD_OF_FILE: Final = {
     "think_time": "think_time_seconds",
 }
 _INSTEAD: Final = (
-    ("concurrency", "rate"),
+    LEVELS,
     ("requests", "duration_seconds"),
     ("warmup_requests", "warmup_seconds"),
 )
@@ -275,13 +308,29 @@ def climb_parts(
         made = Synthetic(seed=seed, **shape)
         return [Part(made.name, made, climb_config(given, {}, seed))]
     spec = load_workload(workload, seed=seed, **shape)
-    return [
-        Part(part.name, part.workload, climb_config(given, part.load, seed)) for part in spec.parts
-    ]
+    parts = []
+    for part in spec.parts:
+        timed = isinstance(part.workload, SessionKind) and part.workload.timed
+        config = climb_config(given, part.load, seed, timed=timed)
+        if config.speed and not timed:
+            raise ConfigError(
+                f"workload {part.name} has no times of its own: replay a trace by --speed, or give "
+                "--concurrency, --rate or --shape"
+            )
+        parts.append(Part(part.name, part.workload, config))
+    return parts
 
 
-def climb_config(given: Mapping[str, Any], load: Mapping[str, Any], seed: int) -> ClimbConfig:
+def climb_config(
+    given: Mapping[str, Any], load: Mapping[str, Any], seed: int, *, timed: bool = False
+) -> ClimbConfig:
     """Return a climb: what the user says, laid over what a workload's file asks for.
+
+    Args:
+        given: what the user says.
+        load: what the workload's file says.
+        seed: of prompts and arrivals.
+        timed: the workload has times of its own, at which it is replayed unless told otherwise.
 
     Raises:
         pydantic.ValidationError: the two do not make a climb.
@@ -291,14 +340,14 @@ def climb_config(given: Mapping[str, Any], load: Mapping[str, Any], seed: int) -
         if any(name in given for name in group):
             for name in group:
                 base.pop(name, None)
-    if "rate" in given:
+    if any(name in given for name in ("rate", "speed", "shape")):
         for name in ("ramp_seconds", "think_time_seconds"):
             base.pop(name, None)
-    if "concurrency" in given:
+    if "concurrency" in given or "user_shape" in given:
         base.pop("max_inflight", None)
     fields = {**base, **given, "seed": seed}
-    if "concurrency" not in fields and "rate" not in fields:
-        fields["concurrency"] = _LEVELS
+    if not any(fields.get(name) for name in LEVELS):
+        fields |= {"speed": (1.0,)} if timed else {"concurrency": _LEVELS}
     return ClimbConfig(**fields)
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from benchcore.base.errors import ConfigError
 from benchcore.client.client import Client
 from benchcore.client.exchange import Request
 from benchcore.client.records import Outcome, Phase, Record
+from benchcore.client.request import Prompt
 from benchcore.metrics.figures import count_output, unbilled_texts
 from benchcore.runs.run import LevelScore
 from benchcore.runs.sinks import FanOut, RequestRow
-from benchcore.workload.kinds import Workload
+from benchcore.workload.kinds import Workload, made_of, sessions_of
+from benchcore.workload.sessions import LiveSession, Session
 
 
 class Grader(Protocol):
@@ -35,65 +39,204 @@ class Grader(Protocol):
 
 AHEAD_BYTES = 64 * 1024 * 1024
 """Prepared requests take no more memory than about this."""
+WARM_UP = "warmup"
+"""The class of turns that a trace has sent before its window begins."""
 
 
-class PromptSender:
-    """Sends the prompts of one level in order, preparing them while nothing else is to do.
+class SessionSender:
+    """Sends the turns of one level, preparing them while nothing else is to do.
 
     Args:
         client: sends.
-        workload: says what to ask.
+        workload: has the sessions.
         level: name of the level.
         repeat: which repeat of the climb; each has its own prompts.
+        schedule_ns: takes the time of each session as it is read, where they are replayed at their
+            own times; `None`: they begin again when they have come to an end.
+        speed: how many times faster than they were recorded they are replayed.
     """
 
-    def __init__(self, client: Client, workload: Workload, level: str, repeat: int) -> None:
+    def __init__(
+        self,
+        client: Client,
+        workload: Workload,
+        level: str,
+        repeat: int,
+        *,
+        schedule_ns: array[int] | None = None,
+        speed: float = 1.0,
+    ) -> None:
         self._client = client
         self._workload = workload
         self._path = (level, repeat)
-        self._ready: deque[Request] = deque()
+        self._schedule = schedule_ns
+        self._speed = speed
+        self._sessions = sessions_of(workload, *self._path)
+        self._ready: deque[LiveSession] = deque()
+        self._later: deque[tuple[LiveSession, int]] = deque()
         self._next = 0
+        self._rounds = 0
         self._most = 1 << 30
+        self.warm_ups: list[LiveSession] = []
+        """Sessions to be sent before the level, unmeasured."""
         self.numbers: dict[str, int] | None = None
-        """By request, the number of its prompt; filled where somebody wants to know."""
+        """By request, the number of its session; filled where somebody wants to know."""
         self.unprepared = 0
         """Requests that had to be made at the moment they were due."""
+        self.fault: ConfigError | None = None
+        """Why there are no more sessions: a row of the workload's file cannot be used."""
+        self._read_warm_ups()
 
-    def _prepare(self) -> Request:
-        index = self._next
+    @property
+    def rounds(self) -> int:
+        """How often the sessions have begun again."""
+        return self._rounds
+
+    # Reading and preparing.
+
+    def _read_warm_ups(self) -> None:
+        if self._schedule is None:
+            return
+        while (live := self._read()) is not None:
+            if live.session.turns[0].kind != WARM_UP:
+                self._take(live)
+                return
+            self.warm_ups.append(live)
+
+    def _read(self) -> LiveSession | None:
+        """Read the next session; `None`: there are no more."""
+        if self.fault is not None:
+            return None
+        try:
+            session = next(self._sessions, None)
+            if session is None and self._schedule is None and self._next:
+                self._rounds += 1
+                self._sessions = sessions_of(self._workload, *self._path, f"again {self._rounds}")
+                session = next(self._sessions, None)
+        except ConfigError as error:
+            self.fault = error
+            return None
+        if session is None:
+            return None
+        if self._speed != 1.0:
+            session = faster(session, self._speed)
+        live = LiveSession(session, self._next)
         self._next += 1
-        request = self._client.prepare(self._workload.prompt(index, *self._path))
+        return live
+
+    def _take(self, live: LiveSession) -> None:
+        """Let a session wait for its begin, its first turn prepared."""
+        if self._schedule is not None:
+            assert live.session.at_ns is not None
+            self._schedule.append(live.session.at_ns)
+        self.prepare(live, 0)
+        self._ready.append(live)
+
+    def read_on(self) -> bool:
+        """Read one more session, and its time into the schedule; returns whether there is one."""
+        live = self._read()
+        if live is None:
+            return False
+        self.unprepared += 1
+        self._take(live)
+        return True
+
+    def prepare(self, live: LiveSession, place: int) -> Request:
+        """Make the request of a turn whose conversation so far is known."""
+        session = live.session
+        turn = session.turns[place]
+        prompt = made_of(self._workload, turn.ask)
+        if turn.follows is not None:
+            prompt = self._with_history(live, place, prompt)
+        request = self._client.prepare(prompt, keep=session.keeps_reply(place))
         if self.numbers is not None:
-            self.numbers[request.request_id] = index
+            self.numbers[request.request_id] = live.number
+        self._most = max(16, AHEAD_BYTES // len(request.payload))
+        live.ready[place] = request
         return request
+
+    def _with_history(self, live: LiveSession, place: int, prompt: Prompt) -> Prompt:
+        """Return the prompt of a turn behind the conversation that it goes on with."""
+        said: list[list[Mapping[str, Any]]] = []
+        lengths: list[int] = []
+        for before in live.session.lineage(place):
+            turn = live.session.turns[before]
+            asked = made_of(self._workload, turn.ask)
+            reply = live.replies.get(before, "") if turn.reply is None else turn.reply
+            said.append([*asked.chat(), {"role": "assistant", "content": reply}])
+            lengths.append((asked.input_tokens or 0) + live.reply_tokens.get(before, 0))
+        limit = live.session.context_tokens
+        if limit is not None:
+            room = limit - (prompt.input_tokens or 0)
+            while said and sum(lengths) > room:
+                del said[0], lengths[0]
+        messages = [message for turn in said for message in turn]
+        return replace(prompt, text="", messages=[*messages, *prompt.chat()], input_tokens=None)
 
     def missing(self, ahead: int) -> int:
         """Return how many requests are missing until `ahead` are ready."""
-        return max(min(ahead, self._most) - len(self._ready), 0)
+        return max(min(ahead, self._most) - len(self._ready), 0) + len(self._later)
 
     def refill(self, ahead: int, most: int) -> bool:
         """Prepare up to `most` requests until `ahead` are ready; returns whether they are."""
         for _ in range(most):
+            if self._later:
+                live, place = self._later.popleft()
+                if place not in live.ready:
+                    self.prepare(live, place)
+                continue
             if not self.missing(ahead):
                 return True
-            request = self._prepare()
-            self._most = max(16, AHEAD_BYTES // len(request.payload))
-            self._ready.append(request)
+            fresh = self._read()
+            if fresh is None:
+                return True
+            self._take(fresh)
         return not self.missing(ahead)
 
-    def start(self, index: int, scheduled_ns: int, on_done: Callable[[Record], None]) -> Any:
-        """Send the next prompt; see `Sender`."""
-        del index  # they are asked for in order
+    # What a level asks for: see `Sender`.
+
+    def next(self) -> LiveSession | None:
+        """Return the next session; see `Sender`."""
         if self._ready:
-            request = self._ready.popleft()
-        else:
+            return self._ready.popleft()
+        live = self._read()
+        if live is not None:
             self.unprepared += 1
-            request = self._prepare()
-        return self._client.start(request, scheduled_ns, on_done)
+        return live
+
+    def coming(self, live: LiveSession, place: int) -> None:
+        """Take note of a turn that is due later; see `Sender`."""
+        self._later.append((live, place))
+
+    def start(
+        self, live: LiveSession, place: int, scheduled_ns: int, on_done: Callable[[Record], None]
+    ) -> Any:
+        """Send a turn; see `Sender`."""
+        request = live.ready.pop(place, None) or self.prepare(live, place)
+        live.ready[place] = None  # sent: whoever comes to prepare it later does nothing
+        if not request.keep:
+            return self._client.start(request, scheduled_ns, on_done)
+
+        def done(record: Record) -> None:
+            live.replies[place] = record.text or ""
+            live.reply_tokens[place] = record.output_tokens or 0
+            on_done(record)
+
+        return self._client.start(request, scheduled_ns, done)
 
     def cancel(self, exchange: Any, outcome: Outcome, phase: Phase | None, error: str) -> None:
         """End a request now; see `Sender`."""
         self._client.cancel(exchange, outcome, phase, error)
+
+
+def faster(session: Session, speed: float) -> Session:
+    """Return a session whose times and waits are shorter by a factor."""
+    at_ns = None if session.at_ns is None else round(session.at_ns / speed)
+    turns = tuple(
+        replace(turn, wait_ns=round(turn.wait_ns / speed), at_ns=round(turn.at_ns / speed))
+        for turn in session.turns
+    )
+    return replace(session, turns=turns, at_ns=at_ns)
 
 
 CHARACTERS_A_SLICE = 2000

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from benchcore.base.errors import ConfigError
 from benchcore.config.limits import check_levels, check_slos
+from benchcore.config.shapes import Shape
 
 LEAST_SHAPE = 0.01
 
@@ -55,6 +56,9 @@ DEFAULT_OPEN_SECONDS = 10.0
 DEFAULT_WINDOW_SECONDS = 120.0
 """… but no longer than this, and then the level says that its p99 rests on too few."""
 
+LEVELS = ("concurrency", "rate", "speed", "shape", "user_shape")
+"""The fields that say what load there is, of which a climb has one."""
+
 Positive = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -70,11 +74,25 @@ class ClimbFields(BaseModel):
     rate: tuple[Positive, ...] = Field(
         (), description="open loop: the requests per second at each level, in ascending order"
     )
+    speed: tuple[Positive, ...] = Field(
+        (),
+        description="replay: sessions begin at their trace's own times, at each level so many "
+        "times faster",
+    )
+    shape: str | None = Field(
+        None,
+        description="open loop: a rate that changes over time, such as ramp:1..20/60s,hold:20/5m",
+    )
+    user_shape: str | None = Field(
+        None, description="closed loop: a number of users that changes, written like shape"
+    )
     arrival: str = Field(
         "poisson", description="how arrivals are spaced: constant, poisson or gamma:SHAPE"
     )
     max_inflight: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="open loop: the most requests in flight at once; further ones are dropped"
+        None,
+        description="open loop: the most requests (sessions, where they have several turns) in "
+        "flight at once; further ones are dropped",
     )
     requests: Annotated[int, Field(ge=1)] | None = Field(
         None, description="the window ends when this many requests have been scheduled"
@@ -144,6 +162,16 @@ class ClimbFields(BaseModel):
             raise ValueError(str(error)) from None
         return value
 
+    @field_validator("shape", "user_shape")
+    @classmethod
+    def _shape_is_one(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                Shape.parse(value)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return value
+
     @field_validator("slos")
     @classmethod
     def _slos_are_some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -155,18 +183,37 @@ class ClimbConfig(ClimbFields):
 
     @model_validator(mode="after")
     def _levels_make_sense(self) -> Self:
-        if bool(self.concurrency) == bool(self.rate):
-            raise ValueError("a climb has levels of concurrency or of rate: give one of them")
-        if self.concurrency and self.max_inflight is not None:
+        given = [name for name in LEVELS if getattr(self, name)]
+        if len(given) != 1:
+            raise ValueError(
+                "a climb has levels of concurrency or of rate, or a speed, a shape or a "
+                "user_shape: give one of them"
+            )
+        if self.closed and self.max_inflight is not None:
             raise ValueError(
                 "max_inflight is for an open loop: a closed one is limited by its users"
             )
-        if self.rate and (self.ramp_seconds is not None or self.think_time_seconds):
+        if not self.closed and (self.ramp_seconds is not None or self.think_time_seconds):
             raise ValueError(
                 "ramp and think time are for a closed loop: an open one has a schedule"
             )
+        if self.user_shape is not None and self.ramp_seconds is not None:
+            raise ValueError("ramp does not go with user_shape, which says when users start")
         check_levels(self.concurrency, self.rate)
+        check_levels((), self.speed)
         return self
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is a closed loop."""
+        return bool(self.concurrency or self.user_shape)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Its levels: users, requests per second or speeds; of a shape, its highest value."""
+        if self.shape is not None or self.user_shape is not None:
+            return (Shape.parse(self.shape or self.user_shape or "").highest,)
+        return self.concurrency or self.rate or self.speed
 
     def window(self, level: float) -> tuple[int | None, float | None]:
         """Return how many requests, and how many seconds at most, a window has.
@@ -175,6 +222,11 @@ class ClimbConfig(ClimbFields):
             level: users of a closed loop, requests per second of an open one.
         """
         if self.requests is None and self.duration_seconds is None:
+            if self.speed:
+                return None, None  # the whole trace
+            shape = self.shape or self.user_shape
+            if shape is not None:
+                return None, Shape.parse(shape).seconds
             if self.concurrency:
                 requests = max(DEFAULT_REQUESTS, DEFAULT_PER_USER * int(level))
                 return requests, DEFAULT_WINDOW_SECONDS

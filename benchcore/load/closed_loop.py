@@ -1,10 +1,10 @@
-"""Closed loop: virtual users, each sending its next request when its last one has ended."""
+"""Closed loop: virtual users, each beginning its next session when its last one has ended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from benchcore.base.backoff import Backoff
-from benchcore.base.clock import NS, Clock, Timer
-from benchcore.client.records import FAILED, Outcome, Record
+from benchcore.base.clock import NEVER_NS, NS, Clock, Timer
+from benchcore.load.session_run import SessionEnd
 
 
 class InFlight:
@@ -55,39 +55,54 @@ class InFlight:
 BACKOFF = Backoff(first_seconds=0.1, most_seconds=5.0)
 """How long a user waits after failures in a row."""
 
-Emit = Callable[[int, Callable[[Record], None]], None]
-"""Send a request planned for an instant (ns); the second argument takes its record."""
+Begin = Callable[[int, Callable[[SessionEnd], None]], None]
+"""Begin a session planned for an instant (ns); the second argument is told how it went."""
+
+Shifts = Sequence[tuple[int, int]]
+"""When a user works: from and until, in ns from the start, ascending."""
 
 
 class ClosedLoop:
-    """Keeps `users` requests on their way.
+    """Keeps `users` sessions going, each of which has one request on its way or more.
 
     Args:
         clock: what time it is.
-        emit: sends a request.
+        begin: begins a session.
         users: how many virtual users there are.
         ramp_ns: their starts are spread evenly over this time, so that they do not march in step.
-        think_ns: how long a user waits after an answer.
+        think_ns: how long a user waits after a session.
+        shifts: by user, when it works; a session that has begun is brought to its end. `None`: all
+            of them always do.
     """
 
     def __init__(
-        self, clock: Clock, emit: Emit, users: int, *, ramp_ns: int = 0, think_ns: int = 0
+        self,
+        clock: Clock,
+        begin: Begin,
+        users: int,
+        *,
+        ramp_ns: int = 0,
+        think_ns: int = 0,
+        shifts: Sequence[Shifts] | None = None,
     ) -> None:
         self._clock = clock
-        self._emit = emit
+        self._begin = begin
         self._users = users
         self._ramp_ns = ramp_ns
         self._think_ns = think_ns
+        self._shifts = shifts
+        self._start_ns = 0
         self._failures = [0] * users
         self._timers: dict[int, Timer] = {}
         self._stopped = False
 
     def start(self, start_ns: int) -> None:
         """Let the users begin."""
+        self._start_ns = start_ns
         for user in range(self._users):
             if self._stopped:
                 return  # by the end of a request that failed at once
-            at_ns = start_ns + self._ramp_ns * user // self._users
+            at_ns = self._on_shift(user, start_ns + self._ramp_ns * user // self._users)
             if at_ns <= self._clock.now_ns():
                 self._send(user, at_ns)
             else:
@@ -100,7 +115,19 @@ class ClosedLoop:
             timer.cancel()
         self._timers.clear()
 
+    def _on_shift(self, user: int, at_ns: int) -> int:
+        """Return when a user that is free at an instant next works."""
+        if self._shifts is None:
+            return at_ns
+        for begin_ns, until_ns in self._shifts[user]:
+            if at_ns < self._start_ns + until_ns:
+                return max(at_ns, self._start_ns + begin_ns)
+        return NEVER_NS
+
     def _send_at(self, user: int, at_ns: int) -> None:
+        if at_ns >= NEVER_NS:
+            return
+
         def due() -> None:
             self._timers.pop(user, None)
             self._send(user, at_ns)
@@ -109,17 +136,17 @@ class ClosedLoop:
 
     def _send(self, user: int, scheduled_ns: int) -> None:
         if not self._stopped:
-            self._emit(scheduled_ns, lambda record: self._ended(user, record))
+            self._begin(scheduled_ns, lambda end: self._ended(user, end))
 
-    def _ended(self, user: int, record: Record) -> None:
-        if self._stopped or record.outcome is Outcome.CANCELLED:  # by us: the level is ending
+    def _ended(self, user: int, end: SessionEnd) -> None:
+        if self._stopped or end.cancelled:  # by us: the level is ending
             return
-        failed = record.outcome in FAILED
-        self._failures[user] = self._failures[user] + 1 if failed else 0
+        self._failures[user] = self._failures[user] + 1 if end.failed else 0
         wait_ns = self._think_ns
-        if failed:
+        if end.failed:
             wait_ns += round(BACKOFF.seconds(self._failures[user]) * NS)
-        if wait_ns:
-            self._send_at(user, record.done_ns + wait_ns)
+        at_ns = self._on_shift(user, end.done_ns + wait_ns)
+        if at_ns > end.done_ns:
+            self._send_at(user, at_ns)
         else:
-            self._send(user, record.done_ns)
+            self._send(user, at_ns)

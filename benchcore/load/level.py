@@ -3,111 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from benchcore.base.clock import NEVER_NS, Clock, Timer
 from benchcore.client.records import Outcome, Phase, Record
 from benchcore.load.closed_loop import ClosedLoop, InFlight
+from benchcore.load.level_plan import LevelPlan, LevelRecords, Sender, Stage
 from benchcore.load.open_loop import OpenLoop
-
-
-@dataclass(frozen=True, slots=True)
-class LevelPlan:
-    """What a level does; times in ns.
-
-    Args:
-        name: `c64`, `r4`; with the workload before it where a climb has several.
-        mode: closed or open loop.
-        concurrency: users of a closed loop.
-        schedule_ns: of an open loop, when each request is due, drain included.
-        rate: of an open loop, requests per second.
-        requests: the window ends when so many have been scheduled in it.
-        window_ns: the window is at most this long.
-        warmup_requests: the window begins when so many have ended …
-        warmup_ns: … and so much time has passed.
-        drain_ns: how long measured requests may take to end once the window has.
-        drain_follows: the drain is twice as long as the longest request has shown, if that is more.
-        ramp_ns: users start spread over this time.
-        think_ns: pause of a user after an answer.
-        max_inflight: of an open loop, what does not fit is dropped.
-    """
-
-    name: str
-    mode: Literal["closed", "open"]
-    concurrency: int | None = None
-    rate: float | None = None
-    schedule_ns: Sequence[int] = ()
-    requests: int | None = None
-    window_ns: int | None = None
-    warmup_requests: int = 0
-    warmup_ns: int = 0
-    drain_ns: int = 60_000_000_000
-    drain_follows: bool = False
-    ramp_ns: int = 0
-    think_ns: int = 0
-    max_inflight: int = 10_000
-
-
-class Sender(Protocol):
-    """What sends requests and can take them back."""
-
-    def start(self, index: int, scheduled_ns: int, on_done: Callable[[Record], None]) -> Any:
-        """Send the `index`-th request; returns what `cancel` takes."""
-        ...
-
-    def cancel(self, exchange: Any, outcome: Outcome, phase: Phase | None, error: str) -> None:
-        """End a request now; nothing happens where it has ended."""
-        ...
-
-
-class Stage(Enum):
-    """Where a level is."""
-
-    WARMUP = "warmup"
-    WINDOW = "window"
-    DRAIN = "drain"
-    OVER = "over"
-
-
-@dataclass(slots=True)
-class LevelRecords:
-    """What a level measured.
-
-    Args:
-        measured: every request scheduled inside the window, in the order of scheduling.
-        others: unmeasured requests that were on their way inside the window.
-        planned: of an open loop, how many the schedule has inside the window.
-        scheduled: how many were planned in the window, counted at the plan.
-        sent: how many of them were handed to the client, counted at the send.
-        ended: how they ended, counted at the end.
-        area_in_window: integral of the requests in flight over the window, in requests × ns.
-        interrupted: whether the user ended it.
-        exhausted: whether the schedule of an open loop ended before the window did.
-    """
-
-    measured: Sequence[Record] = field(default_factory=list)
-    others: list[Record] = field(default_factory=list)
-    planned: int | None = None
-    scheduled: int = 0
-    sent: int = 0
-    ended: Counter[Outcome] = field(default_factory=Counter)
-    start_ns: int = 0
-    window_start_ns: int = 0
-    window_end_ns: int = 0
-    over_ns: int = 0
-    area_in_window: int = 0
-    interrupted: bool = False
-    exhausted: bool = False
-
-    @property
-    def counts_agree(self) -> bool:
-        """Whether plan, send and end, counted apart, tell the same."""
-        unsent = self.ended[Outcome.DROPPED]
-        return self.scheduled == self.ended.total() == self.sent + unsent
+from benchcore.load.session_run import SessionEnd, SessionRun
+from benchcore.workload.sessions import LiveSession
 
 
 class Level:
@@ -161,19 +66,27 @@ class Level:
         self._longest_ns = 0  # of the requests that have ended of themselves
         # Should it be interrupted before it starts.
         self.result.start_ns = clock.now_ns()
+        self._live: set[SessionRun] = set()
+        self._source_ended = False
         self.driver: ClosedLoop | OpenLoop
         if plan.mode == "closed":
             assert plan.concurrency is not None
             self.driver = ClosedLoop(
-                clock, self._emit, plan.concurrency, ramp_ns=plan.ramp_ns, think_ns=plan.think_ns
+                clock,
+                self._begin,
+                plan.concurrency,
+                ramp_ns=plan.ramp_ns,
+                think_ns=plan.think_ns,
+                shifts=plan.shifts,
             )
         else:
             self.driver = OpenLoop(
                 clock,
-                self._emit,
+                self._begin,
                 self._drop,
                 plan.schedule_ns,
                 max_inflight=plan.max_inflight,
+                more=sender.read_on if plan.replay else lambda: False,
                 on_next=on_due,
                 on_exhausted=self._exhausted,
             )
@@ -201,7 +114,7 @@ class Level:
         if self.is_over:
             return
         self.result.interrupted = True
-        self.driver.stop()
+        self._stop_driver()
         if self.stage is Stage.WARMUP:
             self._close_window(self._clock.now_ns(), opened=False)
         elif self.stage is Stage.WINDOW:
@@ -218,13 +131,42 @@ class Level:
     def _at(self, when_ns: int, call: Callable[[], None]) -> None:
         self._timers.append(self._clock.call_at(when_ns, call))
 
-    def _is_measured(self, scheduled_ns: int) -> bool:
-        # By the planned instant, not by the stage: a late loop closes the window before it has
-        # seen all that was planned inside it.
+    def _stop_driver(self) -> None:
+        """Begin no more sessions and send no more turns."""
+        self.driver.stop()
+        for run in self._live:
+            run.stop()
+
+    def _begin(self, scheduled_ns: int, ended: Callable[[SessionEnd], None]) -> None:
+        live = self._sender.next()
+        if live is None:
+            self._exhausted()
+            return
+        self.result.begun += self._is_inside(scheduled_ns)
+
+        def over(end: SessionEnd) -> None:
+            self._live.discard(run)
+            if not end.cancelled:
+                self.result.sessions.append(end)
+            ended(end)
+            if self._source_ended:
+                self._exhausted()
+
+        run = SessionRun(live, self._clock, self._emit, scheduled_ns, over, self._sender.coming)
+        self._live.add(run)
+        run.start()
+
+    def _is_inside(self, scheduled_ns: int) -> bool:
         return (
             self.stage in (Stage.WINDOW, Stage.DRAIN)
             and self.result.window_start_ns <= scheduled_ns < self._window_end_ns
-            and (self.plan.requests is None or self.result.scheduled < self.plan.requests)
+        )
+
+    def _is_measured(self, scheduled_ns: int) -> bool:
+        # By the planned instant, not by the stage: a late loop closes the window before it has
+        # seen all that was planned inside it.
+        return self._is_inside(scheduled_ns) and (
+            self.plan.requests is None or self.result.scheduled < self.plan.requests
         )
 
     def _plan_one(self, scheduled_ns: int) -> tuple[int, bool, Stage]:
@@ -242,7 +184,13 @@ class Level:
     def _filled(self) -> bool:
         return self.stage is Stage.WINDOW and self.result.scheduled == self.plan.requests
 
-    def _emit(self, scheduled_ns: int, ended: Callable[[Record], None]) -> None:
+    def _emit(
+        self,
+        live: LiveSession,
+        place: int,
+        scheduled_ns: int,
+        ended: Callable[[Record], None],
+    ) -> None:
         index, measured, stage = self._plan_one(scheduled_ns)
         self.in_flight.change(self._clock.now_ns(), 1)
         self._measured_pending += measured
@@ -250,10 +198,12 @@ class Level:
 
         def done(record: Record) -> None:
             record.index = index
+            record.session, record.turn = live.number, place + 1
+            record.kind = live.session.turns[place].kind
             self._ended(record, measured, stage)
             ended(record)
 
-        exchange = self._sender.start(index, scheduled_ns, done)
+        exchange = self._sender.start(live, place, scheduled_ns, done)
         self.sent_total += 1
         if measured:
             self.result.sent += 1
@@ -263,8 +213,13 @@ class Level:
                 self._cancel(exchange)
         if measured and self._filled():
             self._close_window(self._latest_ns)
+        if self._source_ended:
+            self._exhausted()
 
     def _drop(self, scheduled_ns: int) -> None:
+        self.result.begun += self._is_inside(scheduled_ns)
+        if self.plan.replay:
+            self._sender.next()  # the one whose time it was
         index, measured, stage = self._plan_one(scheduled_ns)
         record = Record(request_id="", scheduled_ns=scheduled_ns, index=index)
         record.outcome = Outcome.DROPPED
@@ -280,10 +235,13 @@ class Level:
 
     def _exhausted(self) -> None:
         """End what waits for requests that will not come."""
+        self._source_ended = True
+        if any(run.has_turns_left for run in self._live):
+            return  # asked again when a session has ended
         if self.stage is Stage.WARMUP:
             self.result.exhausted = True
             self._close_window(self._clock.now_ns(), opened=False)
-        elif self.stage is Stage.WINDOW and self.plan.window_ns is None:
+        elif self.stage is Stage.WINDOW and (self.plan.window_ns is None or self.plan.replay):
             self.result.exhausted = True
             self._close_window(self._latest_ns or self.result.window_start_ns)
 
@@ -388,10 +346,14 @@ class Level:
     def _finish(self) -> None:
         if self.is_over:
             return
-        self.driver.stop()
+        self._stop_driver()
         self.stage = Stage.OVER
         for timer in self._timers:
             timer.cancel()
+        result = self.result
+        result.left_open = sum(
+            result.window_start_ns <= run.end.start_ns < result.window_end_ns for run in self._live
+        )
         for _, exchange in list(self._pending.values()):
             self._cancel(exchange)
         self._count_planned()
@@ -414,4 +376,6 @@ class Level:
             return
         schedule = self.plan.schedule_ns
         first = bisect_left(schedule, result.window_start_ns - result.start_ns)
-        result.planned = bisect_left(schedule, result.window_end_ns - result.start_ns) - first
+        planned = bisect_left(schedule, result.window_end_ns - result.start_ns) - first
+        # A session's later turns are in no schedule: their instants are what came before them.
+        result.planned = result.scheduled - result.begun + planned

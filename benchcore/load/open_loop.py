@@ -1,13 +1,15 @@
-"""Open loop: requests leave when the schedule says, whatever the server does."""
+"""Open loop: sessions begin when the schedule says, whatever the server does."""
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 
-from benchcore.base.clock import NEVER_NS, Clock, Timer
-from benchcore.client.records import Record
+from benchcore.base.clock import NEVER_NS, NS, Clock, Timer
 from benchcore.config.climb import Arrival
-from benchcore.load.closed_loop import Emit
+from benchcore.config.shapes import Hold, Shape
+from benchcore.load.closed_loop import Begin
+from benchcore.load.session_run import SessionEnd
 
 __all__ = ["Arrival", "offsets_ns"]
 
@@ -45,6 +47,34 @@ def offsets_ns(
     return found
 
 
+def shaped_offsets_ns(
+    arrival: Arrival, shape: Shape, stream: random.Random, after_ns: int = 0
+) -> list[int]:
+    """Return when each request of a shape is due, in ns from the start, ascending.
+
+    Constant arrivals are as many as the shape's area; random ones are in the mean.
+
+    Args:
+        arrival: how they are spaced: a process of rate 1, whose time the shape's integral changes.
+        shape: the rate over time.
+        stream: draws, from `random()` alone.
+        after_ns: for this long after its end the shape goes on with its last rate.
+    """
+
+    def areas() -> Iterator[float]:
+        if arrival.kind == "constant":
+            yield from map(float, itertools.count())
+        area = 0.0
+        for gap in _gaps(arrival, stream):
+            area += gap
+            yield area
+
+    whole = shape
+    if after_ns > 0 and shape.last > 0:
+        whole = Shape(shape.text, (*shape.pieces, Hold(shape.last, after_ns / NS)))
+    return [round(at * 1e6) * 1000 for at in whole.instants(areas())]
+
+
 def _gaps(arrival: Arrival, stream: random.Random) -> Iterator[float]:
     """Yield random gaps with mean 1."""
     while True:
@@ -71,31 +101,34 @@ def _gamma(shape: float, stream: random.Random) -> float:
 
 
 class OpenLoop:
-    """Sends at instants fixed beforehand; a late one shortens the next wait and shifts nothing.
+    """Begins at instants fixed beforehand; a late one shortens the next wait and shifts nothing.
 
     Args:
         clock: what time it is.
-        emit: sends a request.
-        drop: takes the planned instant (ns) of a request for which there was no room.
-        schedule_ns: when each request is due, from the start, ascending.
-        max_inflight: how many may be on their way.
-        on_next: told when the next request is due, so that a reader can look at it too.
-        on_exhausted: told once when the last request of the schedule has left.
+        begin: begins a session.
+        drop: takes the planned instant (ns) of a session for which there was no room.
+        schedule_ns: when each session is due, from the start, ascending.
+        max_inflight: how many may be under way.
+        more: asked for more where the schedule is not whole yet; returns whether there is more.
+        on_next: told when the next session is due, so that a reader can look at it too.
+        on_exhausted: told once when the last session of the schedule has begun.
     """
 
     def __init__(
         self,
         clock: Clock,
-        emit: Emit,
+        begin: Begin,
         drop: Callable[[int], None],
         schedule_ns: Sequence[int],
         *,
         max_inflight: int,
+        more: Callable[[], bool] = lambda: False,
         on_next: Callable[[int], None] = lambda _due_ns: None,
         on_exhausted: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
-        self._emit = emit
+        self._begin = begin
+        self._more = more
         self._drop = drop
         self._schedule = schedule_ns
         self._max_inflight = max_inflight
@@ -122,13 +155,16 @@ class OpenLoop:
 
     @property
     def due_ns(self) -> int:
-        """When the next request is due."""
-        if self._stopped or self._next >= len(self._schedule):
+        """When the next session is due."""
+        if self._stopped or not self._has_next():
             return NEVER_NS
         return self._start_ns + self._schedule[self._next]
 
+    def _has_next(self) -> bool:
+        return self._next < len(self._schedule) or self._more()
+
     def run_due(self) -> None:
-        """Send all that has fallen due."""
+        """Begin all that has fallen due."""
         if self._running:
             return  # a send that fails at once comes back here through its end
         self._running = True
@@ -139,11 +175,11 @@ class OpenLoop:
                 self._drop(due_ns)
             else:
                 self._in_flight += 1
-                self._emit(due_ns, self._ended)
+                self._begin(due_ns, self._ended)
         self._running = False
         self._on_next(self.due_ns)
         tell = self._on_exhausted
-        if tell is not None and not self._stopped and self._next >= len(self._schedule):
+        if tell is not None and not self._stopped and not self._has_next():
             self._on_exhausted = None
             tell()
 
@@ -153,5 +189,5 @@ class OpenLoop:
         if due_ns < NEVER_NS:
             self._timer = self._clock.call_at(due_ns, self._wake)
 
-    def _ended(self, _record: Record) -> None:
+    def _ended(self, _end: SessionEnd) -> None:
         self._in_flight -= 1

@@ -14,7 +14,7 @@ from benchcore.base.errors import (
     TargetError,
     VerdictError,
 )
-from benchcore.climbs.climb import TARGET_GONE, Climb
+from benchcore.climbs.climb import BAD_WORKLOAD, TARGET_GONE, Climb
 from benchcore.climbs.plan import SHAPE, Part, climb_config, climb_parts, steps
 from benchcore.config.climb import ClimbFields
 from benchcore.config.scenario import PerfSettings
@@ -197,6 +197,8 @@ def _level(level: Level) -> Iterator[tuple[str, Any]]:
 def _judge(run: Run, *, slos: bool) -> None:
     if run.stopped == TARGET_GONE:
         raise TargetError(run.error)
+    if run.stopped == BAD_WORKLOAD:
+        raise ConfigError(run.error)
     if run.levels and not any(level.ok for level in run.levels):
         raise TargetError("not one request ended ok; run.json and requests.csv say how they ended")
     bad = [level.level for level in run.levels if level.verdict == "invalid"]

@@ -108,6 +108,12 @@ class Session:
                 left.extend(self.turns[other].after)
         return seen
 
+    def keeps_reply(self, place: int) -> bool:
+        """Return whether a later turn goes on with what the server answers to this one."""
+        return self.turns[place].reply is None and any(
+            turn.follows == place for turn in self.turns[place + 1 :]
+        )
+
     def lineage(self, place: int) -> list[int]:
         """Return the turns of the conversation that a turn goes on with, the oldest first."""
         line: list[int] = []
@@ -126,12 +132,14 @@ class LiveSession:
         session: its turns.
         number: which session of the level it is, from 0.
         replies: by turn, what the server answered, where a later turn goes on with it.
+        reply_tokens: by turn, how long that was.
         ready: by turn, the request that has been prepared.
     """
 
     session: Session
     number: int = 0
     replies: dict[int, str] = field(default_factory=dict)
+    reply_tokens: dict[int, int] = field(default_factory=dict)
     ready: dict[int, Any] = field(default_factory=dict)
 
 

@@ -359,16 +359,16 @@ async def test_drops_are_counted_and_reported(simulator):
 
 
 async def test_a_fault_in_a_callback_ends_the_run_and_surfaces(simulator, monkeypatch):
-    from benchcore.climbs.requests import PromptSender
+    from benchcore.climbs.requests import SessionSender
 
-    start = PromptSender.start
+    start = SessionSender.start
 
-    def faulty(self, index, scheduled_ns, on_done):
-        if index == 50:
+    def faulty(self, live, place, scheduled_ns, on_done):
+        if live.number == 50:
             raise ZeroDivisionError("in the middle of a read")
-        return start(self, index, scheduled_ns, on_done)
+        return start(self, live, place, scheduled_ns, on_done)
 
-    monkeypatch.setattr(PromptSender, "start", faulty)
+    monkeypatch.setattr(SessionSender, "start", faulty)
     with pytest.raises(ZeroDivisionError, match="in the middle of a read"):
         await climb(simulator.base_url, requests=None, duration_seconds=600)
     assert gc.isenabled()

@@ -10,7 +10,7 @@ from benchcore.base.clock import NS
 from benchcore.client.records import Outcome, Record
 from benchcore.climbs.housekeeping import Housekeeping, slice_of
 from benchcore.load.closed_loop import InFlight
-from benchcore.load.level import Stage
+from benchcore.load.level_plan import Stage
 
 START = 10 * NS
 MS = NS // 1000

@@ -16,7 +16,7 @@ from benchcore.climbs.findings import (
 from benchcore.climbs.plan import Part, level_plan, max_inflight, steps
 from benchcore.config.climb import ClimbConfig
 from benchcore.config.limits import Slo
-from benchcore.load.level import LevelRecords
+from benchcore.load.level_plan import LevelRecords
 from benchcore.load.steady import SteadyState
 from benchcore.metrics.pieces import buffering
 from benchcore.show.progress import Silent

@@ -2,7 +2,10 @@ import pytest
 
 from benchcore.base.clock import FakeClock
 from benchcore.client.records import FAILED, Outcome, Record
-from benchcore.load.level import Level, LevelPlan, Stage
+from benchcore.client.request import Prompt
+from benchcore.load.level import Level
+from benchcore.load.level_plan import LevelPlan, Stage
+from benchcore.workload.sessions import LiveSession, single
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -35,13 +38,39 @@ class Exchange:
 class FakeSender:
     """A server on the fake clock."""
 
-    def __init__(self, clock, script):
+    def __init__(self, clock, script, sessions=None):
         self.clock = clock
+        self.sessions = sessions  # none: prompts without end
+        self.times = []
+        self.asked = []  # session, place
+        self.came = []
+        self.next_number = 0
+        self.next_index = 0
         self.script = script if callable(script) else lambda _index: script
         self.started = []
         self.live = {}
 
-    def start(self, index, scheduled_ns, on_done):
+    def next(self):
+        number = self.next_number
+        self.next_number += 1
+        if self.sessions is None:
+            return LiveSession(single(Prompt("x")), number)
+        return LiveSession(self.sessions[number], number) if number < len(self.sessions) else None
+
+    def read_on(self):
+        number = len(self.times)
+        if self.sessions is None or number >= len(self.sessions):
+            return False
+        self.times.append(self.sessions[number].at_ns)
+        return True
+
+    def coming(self, live, place):
+        self.came.append((live.number, place))
+
+    def start(self, live, place, scheduled_ns, on_done):
+        self.asked.append((live.number, place))
+        index = self.next_index
+        self.next_index += 1
         record = Record(
             request_id=str(index), scheduled_ns=scheduled_ns, sent_ns=self.clock.now_ns()
         )
@@ -93,10 +122,14 @@ def new_sender():
 class Run:
     """A level on the fake clock, and everything that it told."""
 
-    def __init__(self, script, *, start_ns=SECOND, clock=None, on_stage=None, **plan):
+    def __init__(
+        self, script, *, start_ns=SECOND, clock=None, on_stage=None, sessions=None, **plan
+    ):
         plan.setdefault("mode", "closed")
         self.clock = clock or StallingClock(start_ns)
-        self.sender = FakeSender(self.clock, script)
+        self.sender = FakeSender(self.clock, script, sessions)
+        if plan.get("replay"):
+            plan["schedule_ns"] = self.sender.times
         self.over = 0
         self.records = []
         self.stages = []

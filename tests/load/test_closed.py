@@ -1,7 +1,8 @@
 import pytest
 
-from benchcore.client.records import Outcome, Record
+from benchcore.client.records import FAILED, Outcome
 from benchcore.load.closed_loop import BACKOFF, ClosedLoop
+from benchcore.load.session_run import SessionEnd
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -20,11 +21,16 @@ class Server:
         self.at.append(self.clock.now_ns())
         outcome = self.outcomes.pop(0) if self.outcomes else Outcome.OK
         done_ns = self.clock.now_ns() + self.service_ns
-        record = Record("x", scheduled_ns=scheduled_ns, outcome=outcome, done_ns=done_ns)
+        end = SessionEnd(
+            scheduled_ns,
+            done_ns,
+            failed=outcome in FAILED,
+            cancelled=outcome is Outcome.CANCELLED,
+        )
         if self.service_ns:
-            self.clock.call_at(done_ns, lambda: ended(record))
+            self.clock.call_at(done_ns, lambda: ended(end))
         else:
-            ended(record)
+            ended(end)
 
 
 @pytest.fixture
@@ -131,7 +137,7 @@ def test_a_loop_that_is_stopped_while_it_starts_leaves_no_timer(clock):
         server.emit(scheduled_ns, ended)
         loop.stop()
 
-    loop._emit = stop_after
+    loop._begin = stop_after
     loop.start(SECOND)
     assert len(server.at) == 1
     assert clock.pending == 1  # the server's own

@@ -19,10 +19,20 @@ def faults(**fields):
     }
 
 
-@pytest.mark.parametrize("fields", [{}, {"concurrency": (1,), "rate": (1,)}, {"concurrency": ()}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"concurrency": (1,), "rate": (1,)},
+        {"concurrency": ()},
+        {"rate": (1,), "speed": (1,)},
+        {"shape": "hold:1/1s", "user_shape": "hold:1/1s"},
+    ],
+)
 def test_a_climb_has_levels_of_one_kind(fields):
     assert faults(**fields) == {
-        "": "a climb has levels of concurrency or of rate: give one of them"
+        "": "a climb has levels of concurrency or of rate, or a speed, a shape or a user_shape: "
+        "give one of them"
     }
 
 

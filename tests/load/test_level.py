@@ -2,7 +2,7 @@ import pytest
 
 from benchcore.base.clock import NEVER_NS
 from benchcore.client.records import Outcome, Phase
-from benchcore.load.level import LevelRecords, Stage
+from benchcore.load.level_plan import LevelRecords, Stage
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -444,9 +444,9 @@ def test_a_send_in_which_the_level_ends_is_taken_back(run, script):
     first = next(iter(one.sender.live))
     send = one.sender.start
 
-    def start(index, scheduled_ns, on_done):
+    def start(live, place, scheduled_ns, on_done):
         one.sender.end(first, Outcome.OK, None, "", one.clock.now_ns())
-        return send(index, scheduled_ns, on_done)
+        return send(live, place, scheduled_ns, on_done)
 
     one.sender.start = start
     one.until_over()

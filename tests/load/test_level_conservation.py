@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchcore.client.records import FAILED, Outcome
-from benchcore.load.level import Stage
+from benchcore.load.level_plan import Stage
 
 MS = 1_000_000
 SECOND = 1_000 * MS

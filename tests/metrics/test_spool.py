@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from benchcore.client.records import FAILED, Outcome, Phase, Record, Usage
 from benchcore.climbs import findings
 from benchcore.config.limits import Slo
-from benchcore.load.level import LevelRecords
+from benchcore.load.level_plan import LevelRecords
 from benchcore.load.steady import SteadyState
 from benchcore.metrics import spool as spool_module
 from benchcore.metrics.figures import (
