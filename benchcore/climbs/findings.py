@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +14,13 @@ from benchcore.client.openai import GOOD_ENDS
 from benchcore.client.records import FAILED, Outcome, Phase, Record
 from benchcore.client.watchdog import LATE_NS
 from benchcore.config.catalogue import title
+from benchcore.config.climb import Arrival, ClimbConfig
 from benchcore.config.limits import Slo
 from benchcore.load.level import Level
 from benchcore.load.level_plan import LevelRecords, Stage
 from benchcore.load.steady import Flow, SteadyState, closed_steady, open_steady
 from benchcore.metrics.figures import has_figure, ttft_ns
+from benchcore.metrics.groups import groups, session_figures
 from benchcore.metrics.level import fragments
 from benchcore.metrics.percentiles import minimum_count, nearest_rank
 from benchcore.metrics.pieces import Buffering, buffering
@@ -25,6 +28,7 @@ from benchcore.metrics.spool import chosen, is_ok, is_streamed
 from benchcore.metrics.summary import summarize
 from benchcore.metrics.throughput import throughput
 from benchcore.show.progress import Progress
+from benchcore.workload.kinds import SessionKind, Workload
 
 CAUSES_TOLD = 3
 FAILURES_TOLD = 3
@@ -303,3 +307,37 @@ def overload_advice(text: str, *statuses: int) -> str | None:
     if any(word in low for word in ("overload", "queue is full", "too many requests", "capacity")):
         return "advice: the server sheds load; a lower --concurrency or --rate shows what it holds"
     return None
+
+
+def of_sessions(
+    result: LevelRecords, workload: Workload, slos: Sequence[Slo], *, open_loop: bool
+) -> dict[str, Any]:
+    """Return how the sessions of a level went, and its figures by turn and by class.
+
+    They are fields of `Level`; `None` where a workload has prompts alone, and no groups where there
+    is one turn and no class.
+    """
+    if not isinstance(workload, SessionKind):
+        return {"sessions": None, "groups": None}
+    ended = [
+        (one.start_ns, one.done_ns, one.turns, one.failed, one.unreached) for one in result.sessions
+    ]
+    limits = {"": slos, **workload.class_slos()}
+    return {
+        "sessions": session_figures(
+            begun=result.begun,
+            left_open=result.left_open,
+            ended=ended,
+            window_start_ns=result.window_start_ns,
+            window_end_ns=result.window_end_ns,
+        ),
+        "groups": groups(result.measured, open_loop=open_loop, slos=limits) or None,
+    }
+
+
+def arrival(config: ClimbConfig, level: float) -> str:
+    """Return how the arrivals of an open loop were spaced, in a few words."""
+    if config.speed:
+        return f"trace x{level:g}"
+    spaced = str(Arrival.parse(config.arrival))
+    return spaced if config.shape is None else f"{spaced} {config.shape}"

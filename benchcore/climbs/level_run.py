@@ -18,11 +18,10 @@ from benchcore.climbs.housekeeping import Housekeeping, slice_of
 from benchcore.climbs.plan import Step, level_plan
 from benchcore.climbs.requests import Grader, SessionSender, Tally
 from benchcore.climbs.watch import Presence, SoFar, connect_ahead, faults_end, no_collection
-from benchcore.config.climb import ClimbConfig
 from benchcore.config.limits import Slo
 from benchcore.load.level import Level
 from benchcore.load.level_plan import LevelRecords, Stage
-from benchcore.load.open_loop import Arrival, OpenLoop
+from benchcore.load.open_loop import OpenLoop
 from benchcore.metrics.level import count_tokens, infinite_figures, latencies, rates
 from benchcore.metrics.percentiles import Histogram
 from benchcore.metrics.spool import Spool, chosen, is_ok, joined
@@ -388,13 +387,14 @@ class LevelRun:
         buffered = findings.buffered_streams(result, evidence.client_lag_p50_seconds)
         evidence.buffered_pieces = None if buffered is None else buffered.pieces
         metrics |= infinite_figures(result.measured, failures, stream=self._client.target.stream)
+        workload = self._step.part.workload
         return LevelResult.measured(
             level=self._step.name,
             workload=self._step.part.workload.name,
             mode=plan.mode,
             concurrency=plan.concurrency,
             rate=plan.rate,
-            arrival=_arrival(config, self._step.level) if plan.mode == "open" else None,
+            arrival=findings.arrival(config, self._step.level) if plan.mode == "open" else None,
             repeat=self._step.repeat,
             window_seconds=(result.window_end_ns - result.window_start_ns) / NS,
             warmup_seconds=(result.window_start_ns - result.start_ns) / NS,
@@ -415,6 +415,7 @@ class LevelRun:
             evidence=evidence,
             findings=list(findings.findings(steady, result, buffered, gone=self.gone)),
             notes=list(findings.notes(result, self._slos)),
+            **findings.of_sessions(result, workload, self._slos, open_loop=plan.mode == "open"),
             server=self._scraper.columns(
                 self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
             ),
@@ -423,11 +424,3 @@ class LevelRun:
             records=result.measured,
             rows=self._house.rows,
         )
-
-
-def _arrival(config: ClimbConfig, level: float) -> str:
-    """Return how the arrivals of an open loop were spaced, in a few words."""
-    if config.speed:
-        return f"trace x{level:g}"
-    spaced = str(Arrival.parse(config.arrival))
-    return spaced if config.shape is None else f"{spaced} {config.shape}"

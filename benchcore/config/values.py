@@ -111,19 +111,96 @@ class Length:
     def __get_pydantic_core_schema__(
         cls, _source: Any, _handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        def read(value: Any) -> Length:
-            if isinstance(value, Length):
-                return value
-            if isinstance(value, (str, int)) and not isinstance(value, bool):
-                try:
-                    return Length.parse(value)
-                except ConfigError as error:
-                    raise ValueError(str(error)) from None
-            raise ValueError(f"a length is {_FORM}")
+        return _read_from_text(cls, (str, int), _FORM, "a length")
 
-        return core_schema.no_info_plain_validator_function(
-            read, serialization=core_schema.to_string_ser_schema()
-        )
+
+_SPANS = "a number of seconds, uniform:LOW:HIGH, exponential:MEAN or lognormal:MEDIAN:SIGMA"
+_LONGEST_SECONDS = 7 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """How long something takes, in seconds: fixed, or drawn.
+
+    Args:
+        kind: the distribution.
+        a: the number, the lower end, the mean, or the median.
+        b: nothing, the upper end, or sigma of the logarithm.
+    """
+
+    kind: Literal["fixed", "uniform", "exponential", "lognormal"]
+    a: float
+    b: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str | float) -> Self:
+        """Read `2`, `uniform:1:5`, `exponential:3` or `lognormal:2:0.5`.
+
+        Raises:
+            ConfigError: it is none of these.
+        """
+        kind, _, rest = str(text).strip().partition(":")
+        numbers = rest.split(":") if rest else []
+        if not rest:
+            kind, numbers = "fixed", [kind]
+        wanted = {"fixed": 1, "uniform": 2, "exponential": 1, "lognormal": 2}.get(kind)
+        try:
+            values = [float(number) for number in numbers]
+        except ValueError:
+            values = []
+        if (
+            wanted != len(values)
+            or not all(0 <= value <= _LONGEST_SECONDS for value in values)
+            or (kind == "uniform" and values[0] > values[1])
+            or (kind == "lognormal" and values[1] > _WIDEST_SIGMA)
+        ):
+            raise ConfigError(f"time {text!r} is not {_SPANS}")
+        return cls(kind, *values)  # type: ignore[arg-type]
+
+    def draw(self, stream: random.Random) -> float:
+        """Return one span in seconds, from `stream.random()` alone, a week at most."""
+        if self.kind == "fixed":
+            return self.a
+        if self.kind == "uniform":
+            return self.a + (self.b - self.a) * stream.random()
+        if self.kind == "exponential":
+            return min(-self.a * math.log(1.0 - stream.random()), _LONGEST_SECONDS)
+        # Box-Muller (1958); random.gauss is not promised to be the same in every Python.
+        radius = math.sqrt(-2.0 * math.log(1.0 - stream.random()))
+        z = radius * math.cos(2.0 * math.pi * stream.random())
+        return min(self.a * math.exp(self.b * z), _LONGEST_SECONDS)
+
+    def __str__(self) -> str:
+        if self.kind == "fixed":
+            return f"{self.a:.12g}"
+        second = f":{self.b:.12g}" if self.kind != "exponential" else ""
+        return f"{self.kind}:{self.a:.12g}{second}"
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, _source: Any, _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return _read_from_text(cls, (str, int, float), _SPANS, "a time")
+
+
+def _read_from_text(
+    cls: Any, types: tuple[type, ...], forms: str, what: str
+) -> core_schema.CoreSchema:
+    """Return the schema of a value that is written as text, or as a bare number."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, types) and not isinstance(value, bool):
+            try:
+                return cls.parse(value)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        raise ValueError(f"{what} is {forms}")
+
+    return core_schema.no_info_plain_validator_function(
+        read, serialization=core_schema.to_string_ser_schema()
+    )
 
 
 def _compiles(value: str) -> str:

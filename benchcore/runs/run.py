@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr
 from benchcore.base.stored import Count, Facts, Flag, Number, Stored
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.metrics.accuracy import Status
+from benchcore.metrics.groups import Group, SessionFigures
 from benchcore.metrics.level import TokenSums
 from benchcore.metrics.scores import Estimate
 from benchcore.metrics.summary import Summary
@@ -89,7 +90,7 @@ class Level(Stored):
     SPARSE = frozenset(
         {
             *("max_inflight", "interrupted", "rate_intervals", "tpot_estimated", "tpot_excluded"),
-            *("timestamps", "accuracy", "definitions", "origin_file"),
+            *("timestamps", "accuracy", "definitions", "origin_file", "sessions", "groups"),
         }
     )
 
@@ -138,6 +139,8 @@ class Level(Stored):
     server: dict[str, Number] | None = None
     accuracy: LevelScore | None = None
     metrics: dict[str, Summary]
+    sessions: SessionFigures | None = None
+    groups: list[Group] | None = None
     definitions: dict[str, str] | None = None
     origin_file: str | None = None
     _records: Sequence[Record] = PrivateAttr(())

@@ -116,6 +116,9 @@ REQUESTS: Final = Table[RequestRow](
         Column("asked_output_tokens", WHOLE, lambda row: row.record.asked_output_tokens),
         Column("finish_reason", TEXT, lambda row: row.record.finish_reason or None),
         Column("error", TEXT, lambda row: row.record.error or None),
+        Column("session", WHOLE, lambda row: row.record.session),
+        Column("turn", WHOLE, lambda row: row.record.turn),
+        Column("class", TEXT, lambda row: row.record.kind or None),
     )
 )
 """`requests.csv` and `requests.jsonl`; instants are offsets from the start of the level."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from benchcore.base.errors import ConfigError
 from benchcore.base.plugins import Group
 from benchcore.client.request import Prompt
+from benchcore.config.limits import Slo
 from benchcore.config.values import Length
 from benchcore.workload.language import LanguageName
 from benchcore.workload.sessions import Recipe, Session, single
@@ -91,6 +92,10 @@ class SessionKind(BaseModel):
 
     def facts(self) -> dict[str, Any]:
         """Return what `describe` says of this kind beside its fields."""
+        return {}
+
+    def class_slos(self) -> dict[str, list[Slo]]:
+        """Return the limits of a good request by class, of those that have limits of their own."""
         return {}
 
     @property

@@ -27,6 +27,7 @@ class Recipe:
         block_tokens: the length of a block.
         key: names the random stream of what comes after the blocks.
         exact_output: ask the server for exactly `output_tokens`.
+        part: of a mixture, which of its workloads makes the text; of nested ones the outer first.
     """
 
     input_tokens: int
@@ -35,6 +36,7 @@ class Recipe:
     block_tokens: int = 512
     key: tuple[str | int, ...] = ()
     exact_output: bool = False
+    part: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

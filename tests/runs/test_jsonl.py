@@ -85,6 +85,9 @@ def test_every_key_of_a_request_that_went_well():
         "arrivals": 3,
         "asked_input_tokens": 12,
         "asked_output_tokens": 5,
+        "session": 0,
+        "turn": 1,
+        "class": None,
     }
 
 
@@ -106,7 +109,7 @@ def test_what_a_failed_request_has_not_is_null():
         *("level", "repeat", "stage", "index", "request_id", "outcome", "phase"),
         *("error", "retry_after", "scheduled_seconds", "done_seconds"),
         *("reused", "retried", "streamed", "output_tokens", "token_count_source"),
-        *("token_events", "arrivals"),
+        *("token_events", "arrivals", "session", "turn"),
     }
     assert found["error"] == 'two\nlines and "quotes"'
     assert found["phase"] == "connect"
