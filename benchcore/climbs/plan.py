@@ -20,7 +20,7 @@ from benchcore.config.shapes import Shape
 from benchcore.load.closed_loop import Shifts
 from benchcore.load.level_plan import LevelPlan
 from benchcore.load.open_loop import Arrival, offsets_ns, shaped_offsets_ns
-from benchcore.workload.kinds import SessionKind, Workload
+from benchcore.workload.kinds import Workload, is_timed
 from benchcore.workload.named import load_workload
 from benchcore.workload.synthetic import Synthetic
 
@@ -141,9 +141,18 @@ def max_inflight(config: ClimbConfig) -> int:
 
 
 def steps(parts: list[Part]) -> Iterator[Step]:
-    """Yield the levels in order: each part's climb, `repeats` times."""
+    """Yield the levels in order: each part's climb, `repeats` times.
+
+    Raises:
+        ConfigError: a workload is to be replayed that has no times of its own.
+    """
     for part in parts:
         config = part.config
+        if config.speed and not is_timed(part.workload):
+            raise ConfigError(
+                f"workload {part.name} has no times of its own: speed replays a trace; give "
+                "concurrency, rate or shape"
+            )
         kind = next(name for name in LEVELS if getattr(config, name))
         prefix = f"{part.name}-" if len(parts) > 1 else ""
         for repeat in range(1, config.repeats + 1):
@@ -310,13 +319,7 @@ def climb_parts(
     spec = load_workload(workload, seed=seed, **shape)
     parts = []
     for part in spec.parts:
-        timed = isinstance(part.workload, SessionKind) and part.workload.timed
-        config = climb_config(given, part.load, seed, timed=timed)
-        if config.speed and not timed:
-            raise ConfigError(
-                f"workload {part.name} has no times of its own: replay a trace by --speed, or give "
-                "--concurrency, --rate or --shape"
-            )
+        config = climb_config(given, part.load, seed, timed=is_timed(part.workload))
         parts.append(Part(part.name, part.workload, config))
     return parts
 

@@ -107,6 +107,8 @@ class Ramp:
 
     def when(self, area: float) -> float:
         """See `Piece`; the root of `area(t)`, in the form that loses no digits where it is flat."""
+        if area <= 0:
+            return 0.0
         root = self.begin**2 + 2 * area * (self.end - self.begin) / self.seconds
         below = self.begin + math.sqrt(max(root, 0.0))
         return min(2 * area / below, self.seconds) if below > 0 else self.seconds
@@ -159,6 +161,8 @@ class Sine:
         t = min(area / self._mean, self.seconds) if self._mean > 0 else self.seconds
         for _ in range(200):
             over = self.area(t) - area
+            if high - low < 1e-9 or abs(over) < 1e-12 * max(area, 1.0):
+                break
             if over > 0:
                 high = t
             else:
@@ -166,8 +170,6 @@ class Sine:
             rate = self.value(t)
             step = t - over / rate if rate > 0 else math.inf
             t = step if low < step < high else (low + high) / 2
-            if high - low < 1e-9 or abs(over) < 1e-12 * max(area, 1.0):
-                break
         return t
 
     def above(self, level: float) -> Iterator[tuple[float, float]]:

@@ -148,6 +148,11 @@ def sessions_of(workload: Workload, *path: str | int) -> Iterator[Session]:
         yield single(workload.prompt(index, *path))
 
 
+def is_timed(workload: Workload) -> bool:
+    """Return whether a workload has times of its own, at which it can be replayed."""
+    return isinstance(workload, SessionKind) and workload.timed
+
+
 def made_of(workload: Workload, ask: Prompt | Recipe) -> Prompt:
     """Return what a turn of a workload asks as a prompt."""
     if isinstance(ask, Recipe):

@@ -15,7 +15,7 @@ from benchcore.base.errors import ConfigError
 from benchcore.base.seeds import stream
 from benchcore.client.request import Prompt
 from benchcore.config.limits import Slo, check_slos
-from benchcore.workload.kinds import SessionKind, Workload, made_of, sessions_of
+from benchcore.workload.kinds import SessionKind, Workload, is_timed, made_of, sessions_of
 from benchcore.workload.named import load_workload
 from benchcore.workload.sessions import Recipe, Session, Turn
 from benchcore.workload.token_costs import TokenCounter
@@ -63,7 +63,7 @@ class Mixture(SessionKind):
             if any(name == other for other, _ in self._parts):
                 raise ConfigError(f"mix: class {name!r} appears twice; give each its own class")
             workload = spec.parts[0].workload
-            if isinstance(workload, SessionKind) and workload.timed:
+            if is_timed(workload):
                 raise ConfigError(f"mix: {share.workload} is a trace, which has times of its own")
             self._parts.append((name, workload))
 

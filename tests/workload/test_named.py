@@ -74,11 +74,10 @@ def test_an_unknown_name_is_told_the_nearest_or_what_there_is():
         "workload 'shrot' is unknown; did you mean short? "
         "(a file, or a kind with its keys, can be given, too)"
     )
-    assert refused("nothing") == (
-        "workload 'nothing' is unknown; known are long, short, stress, year1, jsonl, "
-        "synthetic "
-        "(a file, or a kind with its keys, can be given, too)"
-    )
+    told = refused("nothing")
+    assert told.startswith("workload 'nothing' is unknown; known are long, short, stress, year1, ")
+    assert "jsonl" in told
+    assert told.endswith(" (a file, or a kind with its keys, can be given, too)")
 
 
 def test_overrides_count_in_every_part_and_none_is_no_override():
