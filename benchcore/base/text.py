@@ -116,3 +116,25 @@ def cell(text: str) -> str:
     """
     text = " ".join(text.split())
     return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def number(value: float | None) -> str:
+    """Return a number with about four digits; `–` where it is unknown."""
+    if value is None:
+        return "–"
+    if value >= 1000:
+        return f"{value:,.0f}"
+    if value >= 100:
+        return f"{value:.0f}"
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}"
+
+
+def percent(value: float | None) -> str:
+    """Return a share in per cent; `–` where it is unknown."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0 %"
+    return f"{value:.1%}".replace("%", " %")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
+from benchcore.base.text import number
 from benchcore.config.catalogue import higher_is_better
 from benchcore.config.gate import OF_THE_RUN, GateFile, Rule
 from benchcore.judge.baselines import run_type_of
@@ -31,7 +32,6 @@ from benchcore.metrics.scores import paired_difference
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.reading import RunFolder
 from benchcore.runs.samples import read_samples
-from benchcore.show.table import number
 
 TOLD_AT: Final = 0.02
 """Beyond its limit: the gate says how many requests it takes to see a change of so much more."""

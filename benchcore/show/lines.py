@@ -9,7 +9,7 @@ from typing import Any, Final
 from rich.table import Table
 from rich.text import Text
 
-from benchcore.base.text import printable
+from benchcore.base.text import number, printable
 from benchcore.config.catalogue import COMPARED, title
 from benchcore.judge.comparison import (
     Change,
@@ -24,7 +24,7 @@ from benchcore.judge.gate import GateResult
 from benchcore.judge.history import History, listed
 from benchcore.runs.reading import RunFolder
 from benchcore.show.markdown import cell
-from benchcore.show.table import number, report_console
+from benchcore.show.table import report_console
 
 _JUDGED = {
     "requests": "by requests",

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from benchcore.base.text import printable
+from benchcore.base.text import number, percent, printable
 from benchcore.config.catalogue import title
 from benchcore.judge.levels import by_level, mean_level, spread
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.run import Level, Run
 from benchcore.runs.samples import Eval
-from benchcore.show.table import (
-    milliseconds,
-    number,
-    percent,
-    remarks,
-    unjudged,
-)
+from benchcore.show.groups import HEADS, rows
+from benchcore.show.table import milliseconds, remarks, unjudged
 
 
 def cell(text: str) -> str:
@@ -38,6 +33,7 @@ def render_markdown(run: Run, checks: Checks | None = None, evaluated: Eval | No
     levels = run.levels
     if levels:
         lines += _levels(levels)
+        lines += _groups(levels)
         lines += ["", *(f"- {cell(line)}" for line in remarks(run))]
     if checks is not None:
         lines += ["", _checks(checks)]
@@ -78,6 +74,20 @@ def _levels(levels: list[Level]) -> list[str]:
         rows.append(f"| {' | '.join(found)} |")
     rows += _spreads(levels)
     return rows
+
+
+def _groups(levels: list[Level]) -> list[str]:
+    found = rows(levels)
+    if not found:
+        return []
+    rules = ["---", "---", *["--:"] * (len(HEADS) - 2)]
+    cells = (" | ".join(map(cell, row)) for row in found)
+    return [
+        "",
+        f"| {' | '.join(HEADS)} |",
+        f"|{'|'.join(rules)}|",
+        *(f"| {one} |" for one in cells),
+    ]
 
 
 def _spreads(levels: list[Level]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from benchcore.base.files import replace_file
+from benchcore.base.text import number, percent
 from benchcore.config.catalogue import DRAWN, title
 from benchcore.judge.levels import by_level, knee, mean_level
 from benchcore.runs.checks import Checks, Verdict
@@ -19,15 +20,10 @@ from benchcore.runs.run import Level, Run
 from benchcore.runs.samples import Eval
 from benchcore.show.drawing import can_draw
 from benchcore.show.frame import NO_PLOTS, document, table, text
+from benchcore.show.groups import HEADS, rows
 from benchcore.show.markdown import render_markdown
 from benchcore.show.plots import plots
-from benchcore.show.table import (
-    milliseconds,
-    number,
-    percent,
-    remarks,
-    unjudged,
-)
+from benchcore.show.table import milliseconds, remarks, unjudged
 
 if TYPE_CHECKING:
     from benchcore.show.drawing import Plot
@@ -71,6 +67,7 @@ def render_page(folder: RunFolder, plots: Sequence[Plot] | None) -> str:
             _valid(levels),
             _knee(levels, drawn),
             _latency(levels, drawn),
+            _groups(levels),
             _failed(levels),
             _over_time(plots or (), drawn),
             _server(levels),
@@ -154,6 +151,14 @@ def _latency(levels: Iterable[Level], drawn: Mapping[str, Plot]) -> str:
     return f"<h2>What did it cost in latency?</h2>{table(_HEADS, rows)}{note}{plots}" + figure(
         drawn.get("goodput")
     )
+
+
+def _groups(levels: Sequence[Level]) -> str:
+    found = rows(levels)
+    if not found:
+        return ""
+    cells = ([text(one) for one in row] for row in found)
+    return f"<h2>By turn and class</h2>{table(HEADS, cells)}"
 
 
 def _failed(levels: Iterable[Level]) -> str:

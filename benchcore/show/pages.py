@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import orjson
 
+from benchcore.base.text import number
 from benchcore.config.catalogue import DRAWN, title
 from benchcore.judge.comparison import Change
 from benchcore.judge.differences import noted
@@ -21,7 +22,6 @@ from benchcore.show.frame import document, table, text
 from benchcore.show.lines import figure_text, pairs, relative, verdict
 from benchcore.show.page import figure, no_plots
 from benchcore.show.plots import overlay, trend
-from benchcore.show.table import number
 
 if TYPE_CHECKING:
     from benchcore.metrics.scores import Estimate

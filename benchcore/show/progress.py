@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol, TextIO
 
 from benchcore.base.logs import LOGGER
-from benchcore.base.text import WIDTH, columns, printable
+from benchcore.base.text import WIDTH, columns, number, percent, printable
 from benchcore.client.records import Record
 from benchcore.runs.run import Level, Run
-from benchcore.show.table import milliseconds, number, percent
+from benchcore.show.table import milliseconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,32 +6,20 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, TextIO
+from typing import Final, Literal, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchcore.base.text import WIDTH, columns, printable
+from benchcore.base.text import WIDTH, columns, number, percent, printable
 from benchcore.config.catalogue import LATENCIES
 from benchcore.judge.levels import by_level, mean_level, spread
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.run import Level, Run
+from benchcore.show.groups import HEADS, NARROW, rows, session_lines
 
 _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "bold red"}
-
-
-def number(value: float | None) -> str:
-    """Return a number with about four digits; `–` where it is unknown."""
-    if value is None:
-        return "–"
-    if value >= 1000:
-        return f"{value:,.0f}"
-    if value >= 100:
-        return f"{value:.0f}"
-    if value >= 10:
-        return f"{value:.1f}"
-    return f"{value:.2f}"
 
 
 def milliseconds(level: Level, metric: str, name: str) -> str:
@@ -52,15 +40,6 @@ def unjudged(checks: Checks) -> list[str]:
     }
     counts = [(checks.count(verdict), words) for verdict, words in said.items()]
     return [f"{count} {words}" for count, words in counts if count]
-
-
-def percent(value: float | None) -> str:
-    """Return a share in per cent; `–` where it is unknown."""
-    if value is None:
-        return "–"
-    if value == 0:
-        return "0 %"
-    return f"{value:.1%}".replace("%", " %")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +142,23 @@ def _table(columns: Sequence[_Column]) -> Table:
     return table
 
 
+def groups_table(levels: Iterable[Level], width: int = WIDTH) -> Table | None:
+    """Return the figures by turn and by class; `None` where no level has them."""
+    found = rows(levels)
+    if not found:
+        return None
+    shown = range(len(HEADS)) if width >= WIDTH else NARROW
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for place in shown:
+        justify: Literal["left", "right"] = "left" if place < 2 else "right"
+        name, *statistic = HEADS[place].removesuffix(" ms").split()
+        head = f"{name} ms\n{statistic[0]}" if statistic else name
+        table.add_column(head, justify=justify, vertical="bottom")
+    for row in found:
+        table.add_row(*(Text(row[place]) for place in shown))
+    return table
+
+
 def accuracy_table(levels: Iterable[Level]) -> Table:
     """Return what the answers of some levels were worth, each held against the first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -232,6 +228,7 @@ def remarks(run: Run) -> list[str]:
     if run.simulated:
         lines.append("SIMULATOR: these are the figures of the built-in simulated server")
     lines += _repeated(run)
+    lines += session_lines(levels)
     low = False
     for level in levels:
         name = level.name
@@ -303,6 +300,10 @@ def render(run: Run, *, color: bool, width: int | None = None) -> str:
     if any(level.accuracy is not None for level in levels):
         console.print()
         console.print(accuracy_table(levels))
+    by_group = groups_table(levels, width)
+    if by_group is not None:
+        console.print()
+        console.print(by_group)
     found = remarks(run)
     if found:
         console.print()

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchcore.base.text import printable
+from benchcore.base.text import percent, printable
 from benchcore.metrics.accuracy import Sample, SampleOutcome, over_completed, tally
 from benchcore.runs.checks import CheckResult, Checks, Verdict
 from benchcore.runs.samples import AccuracyReport
-from benchcore.show.table import percent, report_console
+from benchcore.show.table import report_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

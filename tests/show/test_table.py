@@ -5,13 +5,13 @@ import logging
 
 import pytest
 
-from benchcore.base.text import columns
+from benchcore.base.text import columns, number, percent
 from benchcore.metrics.level import TokenSums
 from benchcore.metrics.summary import summarize
 from benchcore.metrics.validity import Evidence, Validity
 from benchcore.runs.run import Level, Run
 from benchcore.show.progress import LOGGER, Live, TerminalProgress, level_line, live_line
-from benchcore.show.table import number, percent, render
+from benchcore.show.table import render
 
 MS = 1_000_000
 

@@ -1,0 +1,66 @@
+"""Groups: figures by turn and by class, and what the sessions came to, as cells and lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from benchcore.base.text import number, percent
+from benchcore.metrics.groups import Group
+from benchcore.runs.run import Level
+
+HEADS: Final = (
+    *("level", "of", "requests", "failed", "TTFT p50 ms", "TTFT p99 ms", "e2e p50 ms"),
+    *("e2e p99 ms", "cached", "good"),
+)
+"""Of the table by turn and by class."""
+NARROW: Final = (0, 1, 2, 3, 4, 5, 7, 8)
+"""Its columns in a narrow terminal."""
+
+
+def rows(levels: Iterable[Level]) -> list[list[str]]:
+    """Return the cells of the table by turn and by class; none where no level has them."""
+    return [
+        [level.name, f"{group.by} {group.value}", *_cells(group)]
+        for level in levels
+        for group in level.groups or ()
+    ]
+
+
+def _cells(group: Group) -> list[str]:
+    def ms(metric: str, name: str) -> str:
+        summary = group.metrics.get(metric)
+        value = None if summary is None else summary.value(name)
+        if summary is None or value is None:
+            return "–"
+        return ("~" if name in summary.low_confidence else "") + number(value * 1e3)
+
+    judged = group.scheduled if group.good is not None else 0
+    return [
+        str(group.scheduled),
+        percent(group.failed / group.scheduled if group.scheduled else None),
+        *(ms(metric, name) for metric in ("ttft", "e2e") for name in ("p50", "p99")),
+        percent(group.cached_share),
+        percent((group.good or 0) / judged) if judged else "–",
+    ]
+
+
+def session_lines(levels: Iterable[Level]) -> list[str]:
+    """Return a line for each level that had sessions of several turns."""
+    lines = []
+    for level in levels:
+        found = level.sessions
+        if found is None or level.groups is None or all(one.by != "turn" for one in level.groups):
+            continue
+        parts = [f"{found.ended} ended in the window"]
+        if found.per_hour is not None:
+            parts[0] += f" ({number(found.per_hour)} an hour)"
+        if found.e2e is not None:
+            p50, p99 = found.e2e.value("p50"), found.e2e.value("p99")
+            parts.append(f"each took {number(p50)} s (p50), {number(p99)} s (p99)")
+        if found.failed:
+            parts.append(f"{found.failed} failed, and {found.unreached} turn(s) were never asked")
+        if found.left_open:
+            parts.append(f"{found.left_open} had not ended when the level was over")
+        lines.append(f"{level.name}: sessions: {'; '.join(parts)}")
+    return lines
