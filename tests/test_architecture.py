@@ -21,6 +21,7 @@ FLOORS = {
     "load": 4,
     "workload": 4,
     "runs": 5,
+    "recording": 6,
     "foreign": 6,
     "judge": 7,
     "show": 7,

@@ -177,7 +177,8 @@ class Sine:
         if self.low >= level:
             yield 0.0, self.seconds
         elif self.high >= level:
-            half = math.acos((self._mean - level) / self._swing) / (2 * math.pi) * self.period
+            share = max((self._mean - level) / self._swing, -1.0)  # a last bit may be beyond it
+            half = math.acos(share) / (2 * math.pi) * self.period
             start = 0.0
             while start < self.seconds:
                 begin, end = start + half, min(start + self.period - half, self.seconds)

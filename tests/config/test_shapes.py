@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from benchcore.base.errors import ConfigError
@@ -45,6 +45,7 @@ def test_when_the_area_is_reached_is_its_inverse(piece, share):
 
 
 @given(pieces, rates)
+@example(Sine(4.688, 5.0, 1.0, 1.0), 5.0)
 def test_the_stretches_above_a_level_are_where_the_value_is(piece, level):
     stretches = list(piece.above(level))
     for n in range(200):
