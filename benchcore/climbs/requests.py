@@ -18,7 +18,7 @@ from benchcore.metrics.figures import count_output, unbilled_texts
 from benchcore.runs.run import LevelScore
 from benchcore.runs.sinks import FanOut, RequestRow
 from benchcore.workload.kinds import Workload, made_of, sessions_of
-from benchcore.workload.sessions import LiveSession, Session
+from benchcore.workload.sessions import WARM_UP, LiveSession, Session
 
 
 class Grader(Protocol):
@@ -39,8 +39,6 @@ class Grader(Protocol):
 
 AHEAD_BYTES = 64 * 1024 * 1024
 """Prepared requests take no more memory than about this."""
-WARM_UP = "warmup"
-"""The class of turns that a trace has sent before its window begins."""
 
 
 class SessionSender:

@@ -14,6 +14,9 @@ from typing import Any
 from benchcore.base.errors import ConfigError
 from benchcore.client.request import Prompt
 
+WARM_UP = "warmup"
+"""The class of turns that are sent before the level begins, unmeasured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:

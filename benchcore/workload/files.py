@@ -1,0 +1,239 @@
+"""Files: the rows of a file of prompts or requests, one after the other, whatever its format."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal, NoReturn
+
+import orjson
+
+from benchcore.base.errors import ConfigError
+from benchcore.version import installing
+
+Format = Literal["jsonl", "json", "csv", "text", "parquet"]
+
+MOST_LINE: Final = 64 * 1024 * 1024
+"""Bytes of a line, or of a cell; a longer one is refused."""
+MOST_JSON: Final = 1024 * 1024 * 1024
+"""Bytes of a file of one JSON value, which is read whole."""
+_SUFFIXES: Final[dict[str, Format]] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "text",
+    ".parquet": "parquet",
+}
+_SNIFFED: Final = 65_536
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@dataclass(slots=True)
+class Row:
+    """One row of a file.
+
+    Args:
+        line: where it begins, from 1; of a JSON array and of Parquet, which row it is.
+        value: an object by its keys or columns; of a text, the line.
+        by: what `line` counts.
+    """
+
+    line: int
+    value: Any
+    by: Literal["line", "row"] = "line"
+
+    def at(self, path: Path | str) -> str:
+        """Return where it is: `path:7`, or `path: row 7`."""
+        return f"{path}:{self.line}" if self.by == "line" else f"{path}: row {self.line}"
+
+
+def format_of(path: Path) -> Format:
+    """Return the format of a file: by its name, else by how it begins.
+
+    Raises:
+        ConfigError: it cannot be read, or is empty.
+    """
+    known = _SUFFIXES.get(path.suffix.lower())
+    with _opened(path) as file:
+        begin = file.read(_SNIFFED)
+    if not begin.strip():
+        raise ConfigError(f"{path}: is empty; give a file with rows")
+    if begin.startswith(b"PAR1"):
+        return "parquet"
+    if known is not None:
+        return known
+    text = begin.decode("utf-16" if begin.startswith(_UTF_16) else "utf-8-sig", "replace").lstrip()
+    first = text.partition("\n")[0]
+    if text.startswith("{"):
+        try:
+            orjson.loads(first)
+        except orjson.JSONDecodeError:
+            return "json"
+        return "jsonl"
+    if text.startswith("["):
+        return "json"
+    return "csv" if "," in first else "text"
+
+
+def rows(
+    path: Path, *, form: Format | None = None, on_bad: Callable[[str], None] | None = None
+) -> Iterator[Row]:
+    """Yield the rows of a file as they are read; blank lines are passed over.
+
+    Args:
+        path: of the file: UTF-8, with or without a byte order mark, or UTF-16 with one.
+        form: its format; `None`: see `format_of`.
+        on_bad: told of each row that cannot be read, which is then passed over; `None`: it raises.
+
+    Raises:
+        ConfigError: the file cannot be read, or a row of it: with path, line, column and reason.
+    """
+    form = form or format_of(path)
+
+    def bad(told: str) -> None:
+        if on_bad is None:
+            raise ConfigError(told)
+        on_bad(told)
+
+    if form == "parquet":
+        yield from _parquet(path)
+    elif form == "json":
+        yield from _json(path)
+    elif form == "csv":
+        yield from _csv(path, bad)
+    else:
+        yield from _lines(path, form == "jsonl", bad)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+
+
+def _as_utf8(path: Path, file: BinaryIO) -> BinaryIO:
+    """Return a file as UTF-8 without a byte order mark."""
+    begin = file.read(4)
+    file.seek(0)
+    if begin.startswith(_UTF_16):
+        try:
+            return io.BytesIO(file.read().decode("utf-16").encode())
+        except UnicodeError:
+            raise ConfigError(f"{path}: is not whole UTF-16; save the file as UTF-8") from None
+    if begin.startswith(codecs.BOM_UTF8):
+        file.seek(len(codecs.BOM_UTF8))
+    return file
+
+
+def _lines(path: Path, is_json: bool, bad: Callable[[str], None]) -> Iterator[Row]:
+    with _opened(path) as raw:
+        file = _as_utf8(path, raw)
+        number = 0
+        while line := file.readline(MOST_LINE + 1):
+            number += 1
+            if len(line) > MOST_LINE:
+                bad(f"{path}:{number}: is longer than {MOST_LINE >> 20} MB; split the row")
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(MOST_LINE)
+                continue
+            line = line.strip(b" \t\r\n")
+            if not line:
+                continue
+            try:
+                yield Row(number, orjson.loads(line) if is_json else line.decode())
+            except orjson.JSONDecodeError as error:
+                bad(f"{path}:{number}:{_column(error)}: is not JSON: {_reason(error)}")
+            except UnicodeDecodeError as error:
+                place = error.start + 1
+                bad(f"{path}:{number}:{place}: byte {place} is not UTF-8; save the file as UTF-8")
+
+
+def _column(error: orjson.JSONDecodeError) -> int:
+    return error.colno
+
+
+def _reason(error: orjson.JSONDecodeError) -> str:
+    if "surrogate" in error.msg:
+        return "a lone surrogate is no character; write U+FFFD for it"
+    if "utf-8" in error.msg.lower() or "str is not valid UTF-8" in error.msg:
+        return "not UTF-8; save the file as UTF-8"
+    return error.msg
+
+
+def _json(path: Path) -> Iterator[Row]:
+    if path.stat().st_size > MOST_JSON:
+        raise ConfigError(
+            f"{path}: is longer than {MOST_JSON >> 30} GB, and JSON is read whole; write one "
+            "object per line (.jsonl)"
+        )
+    with _opened(path) as raw:
+        content = _as_utf8(path, raw).read()
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError as error:
+        raise ConfigError(
+            f"{path}:{error.lineno}:{error.colno}: is not JSON: {_reason(error)}"
+        ) from None
+    del content
+    if isinstance(value, dict):
+        lists = [one for one in value.values() if isinstance(one, list)]
+        # An object with one list in it is that list; any other is a row by itself.
+        value = lists[0] if len(lists) == 1 and len(value) == 1 else [value]
+    if not isinstance(value, list):
+        raise ConfigError(f"{path}: is neither an array of objects nor an object")
+    for number, one in enumerate(value, 1):
+        yield Row(number, one, "row")
+
+
+def _csv(path: Path, bad: Callable[[str], None]) -> Iterator[Row]:
+    csv.field_size_limit(MOST_LINE)
+    with _opened(path) as raw:
+        text = io.TextIOWrapper(_as_utf8(path, raw), encoding="utf-8", newline="")
+        try:
+            reader = csv.reader(text, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+            heads = next(reader, None)
+            if heads is None:
+                raise ConfigError(f"{path}: is empty; give a file with rows")
+            heads = [head.strip() for head in heads]
+            if len(set(heads)) != len(heads):
+                raise ConfigError(f"{path}:1: two columns have the same name")
+            before = reader.line_num
+            for cells in reader:
+                line, before = before + 1, reader.line_num
+                if not cells:
+                    continue
+                if len(cells) != len(heads):
+                    bad(f"{path}:{line}: has {len(cells)} cells, and the header has {len(heads)}")
+                    continue
+                yield Row(line, dict(zip(heads, cells, strict=True)))
+        except csv.Error as error:
+            _refuse(f"{path}:{reader.line_num}: is not CSV: {error}")
+        except UnicodeDecodeError as error:
+            _refuse(f"{path}: byte {error.start + 1} is not UTF-8; save the file as UTF-8")
+
+
+def _refuse(told: str) -> NoReturn:
+    raise ConfigError(told) from None
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    try:
+        from pyarrow import parquet
+    except ImportError:
+        raise ConfigError(f"{path}: Parquet needs pyarrow ({installing('parquet')})") from None
+    try:
+        file = parquet.ParquetFile(path)
+        number = 0
+        for batch in file.iter_batches():
+            for value in batch.to_pylist():
+                number += 1
+                yield Row(number, value, "row")
+    except (OSError, ValueError) as error:  # pyarrow's own are among them
+        raise ConfigError(f"{path}: is not whole Parquet: {error}") from None
