@@ -274,5 +274,7 @@ def _described(part: Part, target: Target) -> str:
         ends.append(f"{seconds:g} s")
     if not ends:
         ends = ["the whole trace"]
-    sizes = f"{facts.get('input_tokens', '?')}→{facts.get('output_tokens', '?')} tokens"
-    return f"{part.name} {sizes}, {' or '.join(ends)} a level"
+    size = ""
+    if facts.get("input_tokens") is not None:
+        size = f" {facts['input_tokens']}→{facts.get('output_tokens', '?')} tokens"
+    return f"{part.name}{size}, {' or '.join(ends)} a level"

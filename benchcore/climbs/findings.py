@@ -13,15 +13,17 @@ from benchcore.base.clock import NS
 from benchcore.client.openai import GOOD_ENDS
 from benchcore.client.records import FAILED, Outcome, Phase, Record
 from benchcore.client.watchdog import LATE_NS
+from benchcore.climbs.requests import SessionSender
 from benchcore.config.catalogue import title
 from benchcore.config.climb import Arrival, ClimbConfig
 from benchcore.config.limits import Slo
 from benchcore.load.level import Level
 from benchcore.load.level_plan import LevelRecords, Stage
 from benchcore.load.steady import Flow, SteadyState, closed_steady, open_steady
+from benchcore.metrics.fidelity import PrefixCache
 from benchcore.metrics.figures import has_figure, ttft_ns
 from benchcore.metrics.groups import groups, session_figures
-from benchcore.metrics.level import fragments
+from benchcore.metrics.level import TokenSums, fragments
 from benchcore.metrics.percentiles import minimum_count, nearest_rank
 from benchcore.metrics.pieces import Buffering, buffering
 from benchcore.metrics.spool import chosen, is_ok, is_streamed
@@ -333,6 +335,18 @@ def of_sessions(
         ),
         "groups": groups(result.measured, open_loop=open_loop, slos=limits) or None,
     }
+
+
+def prefix_cache(sender: SessionSender, tokens: TokenSums) -> PrefixCache | None:
+    """Return what the server's prefix cache held, against a perfect one; `None`: prompts alone."""
+    if sender.ideal_reuse is None:
+        return None
+    cached, given = tokens.cached, tokens.input
+    return PrefixCache.complete(
+        ideal=sender.ideal_reuse,
+        reported=None if cached is None or not given else cached / given,
+        lower_bound=sender.reuse_is_cut or None,
+    )
 
 
 def arrival(config: ClimbConfig, level: float) -> str:

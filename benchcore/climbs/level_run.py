@@ -22,6 +22,7 @@ from benchcore.config.limits import Slo
 from benchcore.load.level import Level
 from benchcore.load.level_plan import LevelRecords, Stage
 from benchcore.load.open_loop import OpenLoop
+from benchcore.metrics.fidelity import fidelity
 from benchcore.metrics.level import count_tokens, infinite_figures, latencies, rates
 from benchcore.metrics.percentiles import Histogram
 from benchcore.metrics.spool import Spool, chosen, is_ok, joined
@@ -388,6 +389,7 @@ class LevelRun:
         evidence.buffered_pieces = None if buffered is None else buffered.pieces
         metrics |= infinite_figures(result.measured, failures, stream=self._client.target.stream)
         workload = self._step.part.workload
+        tokens = count_tokens(chosen(result.measured, is_ok))
         return LevelResult.measured(
             level=self._step.name,
             workload=self._step.part.workload.name,
@@ -409,13 +411,15 @@ class LevelRun:
                 self._slos,
             ),
             metrics=metrics,
-            tokens=count_tokens(chosen(result.measured, is_ok)),
+            tokens=tokens,
             steady_state=findings.steady_figures(steady, result, everyone),
             judged=judge(evidence),
             evidence=evidence,
             findings=list(findings.findings(steady, result, buffered, gone=self.gone)),
             notes=list(findings.notes(result, self._slos)),
             **findings.of_sessions(result, workload, self._slos, open_loop=plan.mode == "open"),
+            prefix_cache=findings.prefix_cache(self._sender, tokens),
+            fidelity=fidelity(result.measured) if plan.replay else None,
             server=self._scraper.columns(
                 self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
             ),

@@ -18,7 +18,7 @@ from benchcore.client.refusals import negotiated
 from benchcore.client.request import Prompt
 from benchcore.climbs.findings import overload_advice
 from benchcore.config.target import PATHS, Target
-from benchcore.workload.kinds import Workload
+from benchcore.workload.kinds import SessionKind, Workload
 from benchcore.workload.synthetic import Synthetic
 from benchcore.workload.token_costs import LocalTokenizer, TokenCounter
 
@@ -376,7 +376,7 @@ async def fit(
         TargetError: the target does not take its requests.
     """
     await workload.prepare(counter)
-    if isinstance(workload, Synthetic) and workload.ignore_eos:
+    if isinstance(workload, (Synthetic, SessionKind)) and workload.ignore_eos:
         found.ignore_eos = await _takes(client, workload.prompt(0, "probe"))
         if not found.ignore_eos:
             found.notes.append("the server does not take ignore_eos: answers may end early")

@@ -17,7 +17,8 @@ from benchcore.client.request import Prompt
 from benchcore.metrics.figures import count_output, unbilled_texts
 from benchcore.runs.run import LevelScore
 from benchcore.runs.sinks import FanOut, RequestRow
-from benchcore.workload.kinds import Workload, made_of, sessions_of
+from benchcore.workload.kinds import SessionKind, Workload, made_of, sessions_of
+from benchcore.workload.reuse import PrefixReuse
 from benchcore.workload.sessions import WARM_UP, LiveSession, Session
 
 
@@ -74,6 +75,8 @@ class SessionSender:
         self._later: deque[tuple[LiveSession, int]] = deque()
         self._next = 0
         self._rounds = 0
+        self._reuse = PrefixReuse() if isinstance(workload, SessionKind) else None
+        self._tokens = self._hits = 0.0
         self._most = 1 << 30
         self.warm_ups: list[LiveSession] = []
         """Sessions to be sent before the level, unmeasured."""
@@ -89,6 +92,16 @@ class SessionSender:
     def rounds(self) -> int:
         """How often the sessions have begun again."""
         return self._rounds
+
+    @property
+    def ideal_reuse(self) -> float | None:
+        """Share of the prompts of what was begun that a perfect prefix cache would have held."""
+        return self._hits / self._tokens if self._tokens else None
+
+    @property
+    def reuse_is_cut(self) -> bool:
+        """Whether there were too many different blocks to remember them all."""
+        return self._reuse is not None and self._reuse.full
 
     # Reading and preparing.
 
@@ -119,6 +132,8 @@ class SessionSender:
         if self._speed != 1.0:
             session = faster(session, self._speed)
         live = LiveSession(session, self._next)
+        if self._reuse is not None:
+            live.reuse = self._reuse.add(session)
         self._next += 1
         return live
 
@@ -195,11 +210,15 @@ class SessionSender:
 
     def next(self) -> LiveSession | None:
         """Return the next session; see `Sender`."""
-        if self._ready:
-            return self._ready.popleft()
-        live = self._read()
-        if live is not None:
+        live = self._ready.popleft() if self._ready else None
+        if live is None:
+            live = self._read()
+            if live is None:
+                return None
             self.unprepared += 1
+        tokens, hits = live.reuse
+        self._tokens += tokens
+        self._hits += hits
         return live
 
     def coming(self, live: LiveSession, place: int) -> None:

@@ -239,10 +239,10 @@ class Level:
         if any(run.has_turns_left for run in self._live):
             return  # asked again when a session has ended
         if self.stage is Stage.WARMUP:
-            self.result.exhausted = True
+            self.result.exhausted = not self.plan.replay
             self._close_window(self._clock.now_ns(), opened=False)
         elif self.stage is Stage.WINDOW and (self.plan.window_ns is None or self.plan.replay):
-            self.result.exhausted = True
+            self.result.exhausted = not self.plan.replay
             self._close_window(self._latest_ns or self.result.window_start_ns)
 
     # Ends.

@@ -105,7 +105,8 @@ class LevelRecords:
         ended: how they ended, counted at the end.
         area_in_window: integral of the requests in flight over the window, in requests × ns.
         interrupted: whether the user ended it.
-        exhausted: whether the schedule of an open loop ended before the window did.
+        exhausted: whether the schedule of an open loop ended before the window did, which that of a
+            replay may.
         sessions: how each session went that ended before the level was over, in that order.
         begun: sessions that were planned to begin in the window.
         left_open: those of them that had not ended when the level was over.

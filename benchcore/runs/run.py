@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr
 from benchcore.base.stored import Count, Facts, Flag, Number, Stored
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.metrics.accuracy import Status
+from benchcore.metrics.fidelity import Fidelity, PrefixCache
 from benchcore.metrics.groups import Group, SessionFigures
 from benchcore.metrics.level import TokenSums
 from benchcore.metrics.scores import Estimate
@@ -91,6 +92,7 @@ class Level(Stored):
         {
             *("max_inflight", "interrupted", "rate_intervals", "tpot_estimated", "tpot_excluded"),
             *("timestamps", "accuracy", "definitions", "origin_file", "sessions", "groups"),
+            *("prefix_cache", "fidelity"),
         }
     )
 
@@ -141,6 +143,8 @@ class Level(Stored):
     metrics: dict[str, Summary]
     sessions: SessionFigures | None = None
     groups: list[Group] | None = None
+    prefix_cache: PrefixCache | None = None
+    fidelity: Fidelity | None = None
     definitions: dict[str, str] | None = None
     origin_file: str | None = None
     _records: Sequence[Record] = PrivateAttr(())

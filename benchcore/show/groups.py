@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from benchcore.base.text import number, percent
@@ -46,9 +46,10 @@ def _cells(group: Group) -> list[str]:
 
 
 def session_lines(levels: Iterable[Level]) -> list[str]:
-    """Return a line for each level that had sessions of several turns."""
-    lines = []
+    """Return what must be said of sessions, prefix caches and replays, a line each."""
+    lines: list[str] = []
     for level in levels:
+        lines += _cache_and_replay(level)
         found = level.sessions
         if found is None or level.groups is None or all(one.by != "turn" for one in level.groups):
             continue
@@ -64,3 +65,24 @@ def session_lines(levels: Iterable[Level]) -> list[str]:
             parts.append(f"{found.left_open} had not ended when the level was over")
         lines.append(f"{level.name}: sessions: {'; '.join(parts)}")
     return lines
+
+
+def _cache_and_replay(level: Level) -> Iterator[str]:
+    cache = level.prefix_cache
+    if cache is not None and cache.ideal is not None and (cache.ideal > 0 or cache.reported):
+        more = "or more " if cache.lower_bound else ""
+        said = "the server does not say what its own held"
+        if cache.reported is not None:
+            said = f"the server reports {percent(cache.reported)}"
+        yield (
+            f"{level.name}: prefix cache: a perfect one would have held {percent(cache.ideal)} "
+            f"{more}of the input; {said}"
+        )
+    found = level.fidelity
+    if found is not None:
+        distances = (("input", found.input_tokens), ("output", found.output_tokens))
+        parts = [
+            f"{name} {'unknown' if one is None else f'{one:.3f}'}"
+            for name, one in (*distances, ("gaps", found.gaps))
+        ]
+        yield f"{level.name}: replay: KS distances to the trace: {', '.join(parts)}"

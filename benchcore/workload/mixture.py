@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import accumulate, count
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
@@ -18,6 +18,7 @@ from benchcore.config.limits import Slo, check_slos
 from benchcore.workload.kinds import SessionKind, Workload, is_timed, made_of, sessions_of
 from benchcore.workload.named import load_workload
 from benchcore.workload.sessions import Recipe, Session, Turn
+from benchcore.workload.synthetic import Synthetic
 from benchcore.workload.token_costs import TokenCounter
 
 
@@ -66,6 +67,19 @@ class Mixture(SessionKind):
             if is_timed(workload):
                 raise ConfigError(f"mix: {share.workload} is a trace, which has times of its own")
             self._parts.append((name, workload))
+
+        self.ignore_eos = any(getattr(one, "ignore_eos", False) for _, one in self._parts)
+
+    def with_ignore_eos(self, ignore_eos: bool) -> Self:
+        """See `SessionKind`."""
+        other = super().with_ignore_eos(ignore_eos)
+        other._parts = [
+            (name, one.with_ignore_eos(ignore_eos and one.ignore_eos))
+            if isinstance(one, (Synthetic, SessionKind))
+            else (name, one)
+            for name, one in self._parts
+        ]
+        return other
 
     def _beside(self, text: str) -> str:
         path = Path(self.folder) / text

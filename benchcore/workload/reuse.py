@@ -39,8 +39,9 @@ class PrefixReuse:
         """Hits ÷ tokens; `None`: nothing was added."""
         return self.hits / self.tokens if self.tokens else None
 
-    def add(self, session: Session) -> None:
-        """Take the turns of a session, one after the other."""
+    def add(self, session: Session) -> tuple[float, float]:
+        """Take the turns of a session, one after the other; returns its tokens and its hits."""
+        tokens = hits = 0.0
         said = [0.0] * len(session.turns)
         for place, turn in enumerate(session.turns):
             history = 0.0 if turn.follows is None else said[turn.follows]
@@ -51,9 +52,12 @@ class PrefixReuse:
                 length, hit = self._of_text(ask)
             if history:  # its own beginning is behind the history, where no other prompt has it
                 hit = history
-            self.tokens += history + length
-            self.hits += min(hit, history + length)
+            tokens += history + length
+            hits += min(hit, history + length)
             said[place] = history + length + float(ask.output_tokens or 0)
+        self.tokens += tokens
+        self.hits += hits
+        return tokens, hits
 
     def _of_recipe(self, recipe: Recipe) -> float:
         hit = 0.0

@@ -139,6 +139,7 @@ class LiveSession:
         replies: by turn, what the server answered, where a later turn goes on with it.
         reply_tokens: by turn, how long that was.
         ready: by turn, the request that has been prepared.
+        reuse: tokens of its prompts, and those that a perfect prefix cache would hold.
     """
 
     session: Session
@@ -146,6 +147,7 @@ class LiveSession:
     replies: dict[int, str] = field(default_factory=dict)
     reply_tokens: dict[int, int] = field(default_factory=dict)
     ready: dict[int, Any] = field(default_factory=dict)
+    reuse: tuple[float, float] = (0.0, 0.0)
 
 
 def single(prompt: Prompt | Recipe, *, at_ns: int | None = None, kind: str = "") -> Session:
