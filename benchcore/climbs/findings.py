@@ -321,17 +321,18 @@ def of_sessions(
     """
     if not isinstance(workload, SessionKind):
         return {"sessions": None, "groups": None}
-    ended = [
-        (one.start_ns, one.done_ns, one.turns, one.failed, one.unreached) for one in result.sessions
-    ]
+    tally = result.sessions
     limits = {"": slos, **workload.class_slos()}
     return {
         "sessions": session_figures(
             begun=result.begun,
             left_open=result.left_open,
-            ended=ended,
-            window_start_ns=result.window_start_ns,
-            window_end_ns=result.window_end_ns,
+            ended=tally.ended,
+            failed=tally.failed,
+            turns=tally.turns,
+            unreached=tally.unreached,
+            lasted_ns=tally.lasted_ns,
+            window_ns=result.window_end_ns - result.window_start_ns,
         ),
         "groups": groups(result.measured, open_loop=open_loop, slos=limits) or None,
     }

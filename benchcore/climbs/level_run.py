@@ -33,6 +33,7 @@ from benchcore.observe.server import Scraper, ServerMetrics
 from benchcore.runs.run import LevelResult, LevelScore
 from benchcore.runs.sinks import FanOut, RequestRow
 from benchcore.show.progress import Progress
+from benchcore.workload.kinds import SessionKind
 from benchcore.workload.sessions import LiveSession
 
 TICK_SECONDS = 0.01
@@ -124,6 +125,7 @@ class LevelRun:
             on_due=self._set_due,
             on_stage=self._stage_changed,
             keep=False,
+            count_sessions=isinstance(step.part.workload, SessionKind),
         )
         self._so_far = SoFar(step.name, self._level, self._failures)
         # Those whose texts a grader is to read stay as they are.

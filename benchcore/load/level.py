@@ -27,6 +27,7 @@ class Level:
         on_due: told when an open loop's next request is due.
         on_stage: told when the window opens, closes, and when all is over.
         keep: hold measured requests until the end; else it is for `on_record` to keep them.
+        count_sessions: count how sessions went; of single prompts that says nothing of its own.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Level:
         on_due: Callable[[int], None] = lambda _due_ns: None,
         on_stage: Callable[[Stage], None] = lambda _stage: None,
         keep: bool = True,
+        count_sessions: bool = True,
     ) -> None:
         self.plan = plan
         self.stage = Stage.WARMUP
@@ -52,6 +54,7 @@ class Level:
         self._on_record = on_record
         self._on_stage = on_stage
         self._keep = keep
+        self._count_sessions = count_sessions
         self._kept: list[Record] = []
         self._warm_ended = 0
         self._index = 0
@@ -146,8 +149,8 @@ class Level:
 
         def over(end: SessionEnd) -> None:
             self._live.discard(run)
-            if not end.cancelled:
-                self.result.sessions.append(end)
+            if self._count_sessions and not end.cancelled and self._is_inside(end.done_ns):
+                self.result.sessions.add(end)
             ended(end)
             if self._source_ended:
                 self._exhausted()

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from benchcore.client.records import Outcome, Phase, Record
 from benchcore.load.closed_loop import Shifts
-from benchcore.load.session_run import SessionEnd
+from benchcore.load.session_run import SessionTally
 from benchcore.workload.sessions import LiveSession
 
 
@@ -107,7 +107,7 @@ class LevelRecords:
         interrupted: whether the user ended it.
         exhausted: whether the schedule of an open loop ended before the window did, which that of a
             replay may.
-        sessions: how each session went that ended before the level was over, in that order.
+        sessions: those that ended inside the window; nothing where they are not counted.
         begun: sessions that were planned to begin in the window.
         left_open: those of them that had not ended when the level was over.
     """
@@ -125,7 +125,7 @@ class LevelRecords:
     area_in_window: int = 0
     interrupted: bool = False
     exhausted: bool = False
-    sessions: list[SessionEnd] = field(default_factory=list)
+    sessions: SessionTally = field(default_factory=SessionTally)
     begun: int = 0
     left_open: int = 0
 

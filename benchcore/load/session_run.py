@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from benchcore.base.clock import Clock, Timer
 from benchcore.client.records import FAILED, Outcome, Record
@@ -29,6 +30,35 @@ class SessionEnd:
     failed: int = 0
     unreached: int = 0
     cancelled: bool = False
+
+
+@dataclass(slots=True)
+class SessionTally:
+    """Counts the sessions of a level whose last turn ended inside its window.
+
+    Args:
+        ended: of those, with all their turns.
+        failed: with a turn that failed.
+        turns: their turns that ended as they should.
+        unreached: their turns that were never asked.
+        lasted_ns: shape (ended,), from the planned begin of each to its end.
+    """
+
+    ended: int = 0
+    failed: int = 0
+    turns: int = 0
+    unreached: int = 0
+    lasted_ns: array[int] = field(default_factory=lambda: array("q"))
+
+    def add(self, end: SessionEnd) -> None:
+        """Count one."""
+        self.turns += end.turns
+        self.unreached += end.unreached
+        if end.failed:
+            self.failed += 1
+        else:
+            self.ended += 1
+            self.lasted_ns.append(end.done_ns - end.start_ns)
 
 
 Emit = Callable[[LiveSession, int, int, Callable[[Record], None]], None]

@@ -130,35 +130,18 @@ def _group(
     )
 
 
-def session_figures(
-    *,
-    begun: int,
-    left_open: int,
-    ended: Sequence[tuple[int, int, int, int, int]],
-    window_start_ns: int,
-    window_end_ns: int,
-) -> SessionFigures:
+def session_figures(*, lasted_ns: array[int], window_ns: int, **counts: int) -> SessionFigures:
     """Return how the sessions of a level went.
 
     Args:
-        begun: how many were planned to begin inside the window.
-        left_open: how many of those had not ended.
-        ended: of each that ended: planned begin and end in ns, turns that ended as they should,
-            that failed, that were never asked.
-        window_start_ns: of the window.
-        window_end_ns: of the window.
+        lasted_ns: shape (n,), of each session that ended inside the window with all its turns, from
+            its planned begin to its end.
+        window_ns: length of the window.
+        counts: the other fields of `SessionFigures` by their names.
     """
-    inside = [one for one in ended if window_start_ns <= one[1] <= window_end_ns]
-    whole = [one for one in inside if not one[3]]
-    window = (window_end_ns - window_start_ns) / NS
-    e2e = summarize(array("d", (one[1] - one[0] for one in whole)))
+    seconds = window_ns / NS
     return SessionFigures.complete(
-        begun=begun,
-        ended=len(whole),
-        failed=len(inside) - len(whole),
-        left_open=left_open,
-        turns=sum(one[2] for one in inside),
-        unreached=sum(one[4] for one in inside),
-        per_hour=len(whole) / window * 3600 if window > 0 else None,
-        e2e=e2e,
+        **counts,
+        per_hour=len(lasted_ns) / seconds * 3600 if seconds > 0 else None,
+        e2e=summarize(lasted_ns),
     )

@@ -10,8 +10,8 @@ from benchcore.workload.sessions import Recipe, Session
 
 TEXT_BLOCK = 64
 """Characters of a block of a prompt that is given as text: some sixteen tokens."""
-MOST_BLOCKS = 4_000_000
-"""Blocks that are remembered: with more the share is said to be a lower bound."""
+MOST_BLOCKS = 1_000_000
+"""Blocks that are remembered, about 100 bytes each: with more the share is a lower bound."""
 
 
 @dataclass(slots=True)

@@ -191,7 +191,8 @@ def test_a_user_runs_sessions_one_after_another(run, script):
     records = [record for record, _ in one.records]
     assert [(r.session, r.turn) for r in records[:4]] == [(0, 1), (1, 1), (0, 2), (1, 2)]
     assert one.result.begun == 6
-    assert [end.turns for end in one.result.sessions] == [3] * 4
+    assert (one.result.sessions.ended, one.result.sessions.turns) == (4, 12)
+    assert list(one.result.sessions.lasted_ns) == [30 * MS] * 4
     assert one.result.left_open == 2
 
 
@@ -211,7 +212,8 @@ def test_in_an_open_loop_turns_follow_and_planned_counts_sessions_alone(run, scr
     # Later turns come 15 ms after their session: four of them inside 55 ms.
     assert result.scheduled == 10
     assert result.planned == 10
-    assert {end.turns for end in result.sessions} == {2}
+    # Each takes 25 ms; that of 30 ms ends with the window, and not in it.
+    assert (result.sessions.ended, result.sessions.turns) == (3, 6)
 
 
 def test_a_replay_sends_at_the_sessions_own_times_and_ends_with_the_last_turn(run, script):
@@ -227,7 +229,7 @@ def test_a_replay_sends_at_the_sessions_own_times_and_ends_with_the_last_turn(ru
     assert (result.scheduled, result.planned, result.begun) == (8, 8, 4)
     assert not result.exhausted  # a trace ends where it ends
     assert (result.window_end_ns - SECOND) // MS == 70
-    assert len(result.sessions) == 4
+    assert result.sessions.ended == 3  # the last one ends after its last turn was due
 
 
 def test_a_replay_of_no_session_is_over_at_once(run, script):
