@@ -1,0 +1,165 @@
+"""Replay: what the recording proxy adds, how close a replay comes, and what a long trace costs."""
+
+import csv
+import json
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchcore.sim.options import SimOptions, SimProfile
+from benchcore.sim.process import SimulatorProcess
+from benchcore.workload.kinds import SessionKind
+from benchcore.workload.named import load_workload
+from tests.bench.fixture import BUILD
+from tests.bench.row import Row, at_most
+
+MIXTURE = """\
+kind: mixture
+mix:
+  - workload: "conversation,turns=uniform:1:4,input_tokens=lognormal:150:0.6:20:1000,\
+follow_up_tokens=uniform:10:80,output_tokens=uniform:4:24,think_time=exponential:0.3,ignore_eos=true"
+  - workload: "prefix,groups=6,popularity=zipf:1,prefix_tokens=300,input_tokens=uniform:20:100,\
+output_tokens=uniform:4:16,ignore_eos=true"
+"""
+ROWS = 1_000_000
+
+
+def rows() -> Iterator[Row]:
+    """Record a load, replay it, read a long trace, and yield the rows."""
+    folder = BUILD / "replay"
+    folder.mkdir(parents=True, exist_ok=True)
+    with SimulatorProcess(SimOptions(profile=SimProfile.named("fast"))) as sim:
+        trace = folder / "trace.jsonl"
+        with _recording(sim.base_url, trace) as url:
+            yield from _added(sim.base_url, url, folder)
+        trace.unlink()
+        mixture = folder / "mixture.yaml"
+        mixture.write_text(MIXTURE)
+        with _recording(sim.base_url, trace) as url:
+            recorded = _climb(url, folder, "--workload", mixture, "--rate", 40, "--requests", 1000)
+        replayed = _climb(
+            sim.base_url,
+            folder,
+            *("--workload", f"mooncake,path={trace}", "--reset-prefix-cache"),
+        )
+    yield from _fidelity(recorded, replayed)
+    yield from _long(folder / "million.jsonl")
+
+
+@contextmanager
+def _recording(url: str, trace: Path) -> Iterator[str]:
+    """Record into a trace; yields the address of the proxy."""
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "benchcore",
+            "record",
+            "--to",
+            url,
+            "--port",
+            "0",
+            "--output",
+            trace,
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().split(" at ")[1].split(" into ")[0]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+
+
+def _climb(url: str, folder: Path, *options: Any) -> dict[str, Any]:
+    """Run a climb of one level; returns it, with its folder."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchcore", "climb", "--base-url", url, "--seed", "5"),
+            *("--json", "--quiet", "--output", str(folder / "results"), *map(str, options)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    run: dict[str, Any] = json.loads(done.stdout)
+    level: dict[str, Any] = run["levels"][0]
+    level["folder"] = folder / "results" / run["run_id"]
+    return level
+
+
+def _added(direct: str, url: str, folder: Path) -> Iterator[Row]:
+    load = ("--rate", 100, "--arrival", "constant", "--requests", 1000)
+    sizes = ("--input-tokens", 256, "--output-tokens", 16)
+    found: dict[str, list[np.ndarray]] = {direct: [], url: []}
+    for _ in range(2):
+        for one in (direct, url):
+            level = _climb(one, folder, *load, *sizes)
+            found[one].append(_ttfts_ms(level["folder"]))
+    for share in (50, 99):
+        without, through = (
+            float(np.mean([np.percentile(some, share) for some in found[one]]))
+            for one in (direct, url)
+        )
+        what = f"record: TTFT p{share} through the proxy − without it (100 requests/s)"
+        yield at_most("replay", what, through - without, 1.0, " ms", 2, without=without)
+
+
+def _ttfts_ms(folder: Path) -> np.ndarray:
+    with (folder / "requests.csv").open() as file:
+        sent = [row for row in csv.DictReader(file) if row["stage"] == "window"]
+    times = [(float(row["sent_seconds"]), float(row["first_token_seconds"])) for row in sent]
+    return np.array([first - at for at, first in times]) * 1e3
+
+
+def _fidelity(recorded: dict[str, Any], replayed: dict[str, Any]) -> Iterator[Row]:
+    for name, distance in replayed["fidelity"].items():
+        what = f"replay of {replayed['scheduled']} recorded requests: KS distance of {name}"
+        yield at_most("replay", what, distance, 0.05, digits=3)
+    shares = [level["prefix_cache"]["reported"] for level in (recorded, replayed)]
+    what = "  prefix cache's hit rate, recorded and replayed"
+    told = f"{shares[0]:.1%}, {shares[1]:.1%}"
+    yield Row("replay", what, told, data={"recorded": shares[0], "replayed": shares[1]})
+
+
+def _long(path: Path) -> Iterator[Row]:
+    """Measure a trace of a million rows as it is read, and the text of a turn."""
+    draws = random.Random(1)
+    at = 0.0
+    with path.open("w") as file:
+        for number in range(ROWS):
+            at += draws.expovariate(0.5)
+            file.write(
+                f'{{"timestamp": {at:.3f}, "input_length": {draws.randrange(20, 200)}, '
+                f'"output_length": 4, "hash_ids": [{number % 5000}]}}\n'
+            )
+    begun = time.perf_counter()
+    workload = load_workload(f"mooncake,path={path}").parts[0].workload
+    assert isinstance(workload, SessionKind)
+    sessions = workload.sessions("s1", 1)
+    first = next(sessions)
+    workload.made(first.turns[0].ask)
+    took = time.perf_counter() - begun
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begun = time.perf_counter()
+    count = 1
+    for session in sessions:
+        workload.made(session.turns[0].ask)
+        count += 1
+    each = (time.perf_counter() - begun) / count
+    more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    path.unlink()
+    yield at_most("replay", f"trace of {count:,} rows: to its first prompt", took, 2.0, " s")
+    yield at_most("replay", "  to read a row and make its text", each * 1e6, 40, " µs", 1)
+    yield at_most("replay", "  memory above its first prompt", more, 150, " MB", 1)
