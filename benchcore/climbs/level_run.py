@@ -23,6 +23,7 @@ from benchcore.load.level import Level
 from benchcore.load.level_plan import LevelRecords, Stage
 from benchcore.load.open_loop import OpenLoop
 from benchcore.metrics.fidelity import fidelity
+from benchcore.metrics.groups import judged_answers
 from benchcore.metrics.level import count_tokens, infinite_figures, latencies, rates
 from benchcore.metrics.percentiles import Histogram
 from benchcore.metrics.spool import Spool, chosen, is_ok, joined
@@ -43,6 +44,7 @@ AT_ONCE = 64
 REPLAYED_AHEAD = 128
 """Sessions a second that are reckoned with where a trace has its own times."""
 WARM_UPS_AT_ONCE = 32
+JUDGED_A_TICK = 4
 
 
 class LevelRun:
@@ -262,6 +264,7 @@ class LevelRun:
             raise ended
         await self._scraper.read()
         self._house.write_all()
+        self._sender.judge()
         await self._tally.finish()
         self._house.finish(self._level.result.over_ns)
         self._failures.say_rest(self._step.name)
@@ -312,6 +315,7 @@ class LevelRun:
             self._send_due()
             now_ns = self._clock.now_ns()
             self._house.slice(now_ns)
+            self._sender.judge(JUDGED_A_TICK)
             self._send_due()
             if now_ns >= live_ns:  # by time: on a busy machine a tick may be long
                 live_ns = now_ns + LIVE_EVERY_NS
@@ -422,6 +426,9 @@ class LevelRun:
             **findings.of_sessions(result, workload, self._slos, open_loop=plan.mode == "open"),
             prefix_cache=findings.prefix_cache(self._sender, tokens),
             fidelity=fidelity(result.measured) if plan.replay else None,
+            answers=judged_answers(
+                self._sender.judged, result.window_start_ns, result.window_end_ns
+            ),
             server=self._scraper.columns(
                 self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
             ),

@@ -78,6 +78,9 @@ class SessionSender:
         self._reuse = PrefixReuse() if isinstance(workload, SessionKind) else None
         self._tokens = self._hits = 0.0
         self._most = 1 << 30
+        self._unjudged: deque[tuple[Record, Callable[[str], str], str]] = deque()
+        self.judged: list[tuple[int, str]] = []
+        """Of each answer that was judged when it was scheduled, in ns, and what was wrong."""
         self.warm_ups: list[LiveSession] = []
         """Sessions to be sent before the level, unmeasured."""
         self.numbers: dict[str, int] | None = None
@@ -206,6 +209,17 @@ class SessionSender:
             self._take(fresh)
         return not self.missing(ahead)
 
+    def judge(self, most: int | None = None) -> None:
+        """Judge answers that wait for it.
+
+        Args:
+            most: so many; `None`: all.
+        """
+        while self._unjudged and most != 0:
+            record, judge, text = self._unjudged.popleft()
+            self.judged.append((record.scheduled_ns, judge(text)))
+            most = None if most is None else most - 1
+
     # What a level asks for: see `Sender`.
 
     def next(self) -> LiveSession | None:
@@ -234,9 +248,13 @@ class SessionSender:
         if not request.keep:
             return self._client.start(request, scheduled_ns, on_done)
 
+        judge = live.session.turns[place].judge
+
         def done(record: Record) -> None:
             live.replies[place] = record.text or ""
             live.reply_tokens[place] = record.output_tokens or 0
+            if judge is not None and record.outcome is Outcome.OK:
+                self._unjudged.append((record, judge, live.replies[place]))
             on_done(record)
 
         return self._client.start(request, scheduled_ns, done)

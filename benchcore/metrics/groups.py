@@ -71,6 +71,34 @@ class SessionFigures(Stored):
     e2e: Summary | None = None
 
 
+class Judged(Stored):
+    """What the judges of a workload say of the answers to its measured requests."""
+
+    judged: Count
+    good: Count
+    wrong: dict[str, Count]
+    """What was wrong, and how often."""
+
+
+def judged_answers(
+    judged: Iterable[tuple[int, str]], window_start_ns: int, window_end_ns: int
+) -> Judged | None:
+    """Return what was found of answers; `None`: none was judged.
+
+    Args:
+        judged: when each request was scheduled, in ns, and what was wrong with its answer.
+        window_start_ns: of the window.
+        window_end_ns: of the window.
+    """
+    found = Counter(wrong for at_ns, wrong in judged if window_start_ns <= at_ns <= window_end_ns)
+    if not found:
+        return None
+    good = found.pop("", 0)
+    return Judged.complete(
+        judged=good + found.total(), good=good, wrong=dict(sorted(found.items()))
+    )
+
+
 def groups(
     measured: Sequence[Record], *, open_loop: bool, slos: Mapping[str, Sequence[Slo]]
 ) -> list[Group]:

@@ -13,7 +13,7 @@ from benchcore.base.stored import Count, Facts, Flag, Number, Stored
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.metrics.accuracy import Status
 from benchcore.metrics.fidelity import Fidelity, PrefixCache
-from benchcore.metrics.groups import Group, SessionFigures
+from benchcore.metrics.groups import Group, Judged, SessionFigures
 from benchcore.metrics.level import TokenSums
 from benchcore.metrics.scores import Estimate
 from benchcore.metrics.summary import Summary
@@ -92,7 +92,7 @@ class Level(Stored):
         {
             *("max_inflight", "interrupted", "rate_intervals", "tpot_estimated", "tpot_excluded"),
             *("timestamps", "accuracy", "definitions", "origin_file", "sessions", "groups"),
-            *("prefix_cache", "fidelity"),
+            *("prefix_cache", "fidelity", "answers"),
         }
     )
 
@@ -145,6 +145,7 @@ class Level(Stored):
     groups: list[Group] | None = None
     prefix_cache: PrefixCache | None = None
     fidelity: Fidelity | None = None
+    answers: Judged | None = None
     definitions: dict[str, str] | None = None
     origin_file: str | None = None
     _records: Sequence[Record] = PrivateAttr(())

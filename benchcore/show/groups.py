@@ -78,6 +78,14 @@ def _cache_and_replay(level: Level) -> Iterator[str]:
             f"{level.name}: prefix cache: a perfect one would have held {percent(cache.ideal)} "
             f"{more}of the input; {said}"
         )
+    answers = level.answers
+    if answers is not None:
+        worst = sorted(answers.wrong.items(), key=lambda one: -one[1])[:3]
+        wrong = "".join(f"; {count} × {what}" for what, count in worst)
+        yield (
+            f"{level.name}: answers: {percent(answers.good / answers.judged)} of "
+            f"{answers.judged} are as they were asked for{wrong}"
+        )
     found = level.fidelity
     if found is not None:
         distances = (("input", found.input_tokens), ("output", found.output_tokens))

@@ -77,6 +77,17 @@ _COUNT: Final = re.compile(r"Count from (\d{1,6}) to (\d{1,6})")
 _MOST_COUNTED: Final = 10_000
 
 
+_LESSON: Final = re.compile(
+    r"Write a lesson on (.{1,40}?) in Markdown.* (\d{1,2}) sections", re.DOTALL
+)
+
+
+def _lesson(topic: str, sections: int) -> str:
+    parts = [f"# {topic.capitalize()}"]
+    parts += [f"## Part {n}\nOf {topic}.\n- one\n- two" for n in range(1, sections)]
+    return "\n\n".join([*parts, f"## Summary\nThat was {topic}."])
+
+
 def obeyed(said: Conversation) -> str | None:
     """Returns what the model was told to say; `None`: it may babble.
 
@@ -95,6 +106,12 @@ def obeyed(said: Conversation) -> str | None:
         words = [word for text in said.everything for word in _WORD.findall(text)]
         if words:
             return str(words[-1]).rstrip(".,")
+    if "cite its source as [n]" in said.user:
+        numbers = re.findall(r"(?m)^\[(\d+)\] ", said.user)[:2] or ["1"]
+        cited = " ".join(f"So it is [{number}]." for number in numbers)
+        return f"{cited}\nSources: {', '.join(f'[{number}]' for number in numbers)}"
+    if (lesson := _LESSON.search(said.user)) is not None:
+        return _lesson(lesson[1], int(lesson[2]))
     if "Count from" in said.user and (found := _COUNT.search(said.user)) is not None:
         first, last = int(found[1]), int(found[2])
         return ", ".join(map(str, range(first, min(last, first + _MOST_COUNTED) + 1)))

@@ -7,8 +7,8 @@ one turn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchcore.base.errors import ConfigError
@@ -54,6 +54,7 @@ class Turn:
         follows: the place of the turn whose conversation it goes on with; `None`: of none.
         reply: the recorded answer, which stands in the history; `None`: the server's own.
         kind: its class, by which figures are told apart; empty: none.
+        judge: returns what is wrong with an answer, empty where nothing is; `None`: nobody looks.
     """
 
     ask: Prompt | Recipe
@@ -63,6 +64,7 @@ class Turn:
     follows: int | None = None
     reply: str | None = None
     kind: str = ""
+    judge: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +116,10 @@ class Session:
         return seen
 
     def keeps_reply(self, place: int) -> bool:
-        """Return whether a later turn goes on with what the server answers to this one."""
-        return self.turns[place].reply is None and any(
-            turn.follows == place for turn in self.turns[place + 1 :]
+        """Return whether what the server answers is judged, or a later turn goes on with it."""
+        turn = self.turns[place]
+        return turn.judge is not None or (
+            turn.reply is None and any(one.follows == place for one in self.turns[place + 1 :])
         )
 
     def lineage(self, place: int) -> list[int]:
@@ -158,14 +161,6 @@ def single(prompt: Prompt | Recipe, *, at_ns: int | None = None, kind: str = "")
 def chain(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     """Return turns of which each waits for the one before it and goes on with it."""
     return tuple(
-        Turn(
-            turn.ask,
-            after=() if place == 0 else (place - 1,),
-            wait_ns=turn.wait_ns,
-            at_ns=turn.at_ns,
-            follows=None if place == 0 else place - 1,
-            reply=turn.reply,
-            kind=turn.kind,
-        )
+        replace(turn, after=(place - 1,), follows=place - 1) if place else turn
         for place, turn in enumerate(turns)
     )

@@ -231,3 +231,20 @@ async def test_users_of_a_shape_are_as_many_as_it_says(simulator):
         at_once[number] = sum(one.sent_ns <= at_ns < one.done_ns for one in level.records)
     assert max(at_once[:4]) == 1
     assert 2 <= max(at_once[4:]) <= 4
+
+
+async def test_answers_of_a_family_are_judged_and_counted(simulator, monkeypatch):
+    from benchcore.workload import families
+
+    run = await climb(simulator.base_url, families.LessonPack(), concurrency=[2], requests=8)
+    answers = run.levels[0].answers
+    assert (answers.judged, answers.good, answers.wrong) == (8, 8, {})
+    # The simulator cites the first two sources: with one it has one to cite.
+    wrong = families.SearchQA(sources=4)
+    monkeypatch.setattr(
+        families, "cites_well", lambda answer, *, sources: "is short" if sources == 4 else ""
+    )
+    run = await climb(simulator.base_url, wrong, concurrency=[2], requests=8)
+    answers = run.levels[0].answers
+    assert (answers.judged, answers.good, answers.wrong) == (8, 0, {"is short": 8})
+    assert all(record.text is None for record in run.levels[0].records)

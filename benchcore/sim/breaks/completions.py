@@ -172,6 +172,18 @@ BREAKS: Final[dict[str, Break]] = {
     "chat_core.multi_turn": Break(
         when=lambda turn: turn.chat and turn.ask == "What is the code word?", body=_last_turn_only
     ),
+    "families.search_qa": saying(
+        lambda turn: turn.plain_chat and "cite its source" in turn.ask,
+        lambda text: text.replace("[2]", "[7]"),
+    ),
+    "families.lesson_pack": saying(
+        lambda turn: turn.plain_chat and turn.ask.startswith("Write a lesson"),
+        lambda text: text.replace("## Part 2", "### Part 2"),
+    ),
+    "families.memory_chat": Break(
+        when=lambda turn: turn.chat and turn.ask.startswith("What is the code word? Answer"),
+        body=_last_turn_only,
+    ),
     "chat_core.turns_are_counted": counting(
         lambda turn: turn.chat and turn.ask == "And then?",
         lambda usage: usage.update(prompt_tokens=9),
