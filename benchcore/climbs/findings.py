@@ -338,6 +338,15 @@ def of_sessions(
     }
 
 
+def again(sender: SessionSender) -> Iterator[str]:
+    """Yield that a workload came to its end and began again, which a prefix cache notices."""
+    if sender.rounds:
+        yield (
+            f"the workload came to its end and began again ({sender.rounds} time(s)): a server "
+            "with a prefix cache answers repeated prompts faster than new ones"
+        )
+
+
 def prefix_cache(sender: SessionSender, tokens: TokenSums) -> PrefixCache | None:
     """Return what the server's prefix cache held, against a perfect one; `None`: prompts alone."""
     if sender.ideal_reuse is None:

@@ -422,7 +422,7 @@ class LevelRun:
             judged=judge(evidence),
             evidence=evidence,
             findings=list(findings.findings(steady, result, buffered, gone=self.gone)),
-            notes=list(findings.notes(result, self._slos)),
+            notes=[*findings.notes(result, self._slos), *findings.again(self._sender)],
             **findings.of_sessions(result, workload, self._slos, open_loop=plan.mode == "open"),
             prefix_cache=findings.prefix_cache(self._sender, tokens),
             fidelity=fidelity(result.measured) if plan.replay else None,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, NoReturn
+from typing import Any, BinaryIO, Final, Literal, NoReturn, TypeVar
 
 import orjson
 
@@ -32,6 +32,13 @@ _SUFFIXES: Final[dict[str, Format]] = {
 }
 _SNIFFED: Final = 65_536
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+Read = TypeVar("Read")
+
+
+class BadRowError(ValueError):
+    """A row cannot be used; says why."""
 
 
 @dataclass(slots=True)
@@ -109,6 +116,35 @@ def rows(
         yield from _csv(path, bad)
     else:
         yield from _lines(path, form == "jsonl", bad)
+
+
+def read_each(
+    some: Iterable[Row],
+    read: Callable[[Row], Read],
+    path: Path | str,
+    on_bad: Callable[[str], None] | None = None,
+) -> Iterator[Read]:
+    """Yield what rows hold.
+
+    Args:
+        some: the rows.
+        read: reads one, or raises `BadRowError`.
+        path: of their file, for messages.
+        on_bad: told of each row that cannot be used; `None`: it raises.
+
+    Raises:
+        ConfigError: a row cannot be used; with its place and the reason.
+    """
+    for row in some:
+        try:
+            value = read(row)
+        except BadRowError as error:
+            told = f"{row.at(path)}: {error}"
+            if on_bad is None:
+                raise ConfigError(told) from None
+            on_bad(told)
+            continue
+        yield value
 
 
 def _opened(path: Path) -> BinaryIO:

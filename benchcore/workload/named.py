@@ -19,7 +19,10 @@ from benchcore.workload.kinds import KINDS, Kind, Workload, find_kind, is_model,
 from benchcore.workload.language import LanguageName
 
 _YAML = (".yaml", ".yml")
-_DATA = {".jsonl": "jsonl"}
+_DATA = {
+    ".jsonl": "jsonl",
+    **dict.fromkeys((".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet"), "dataset"),
+}
 """The kind of a file of prompts that is given by itself, by its suffix."""
 # Keys of a file that are not for what makes the workload.
 _OWN = {"name", "description", "kind", "load", "parts", "options"}
