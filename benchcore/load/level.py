@@ -11,7 +11,7 @@ from benchcore.client.records import Outcome, Phase, Record
 from benchcore.load.closed_loop import ClosedLoop, InFlight
 from benchcore.load.level_plan import LevelPlan, LevelRecords, Sender, Stage
 from benchcore.load.open_loop import OpenLoop
-from benchcore.load.session_run import SessionEnd, SessionRun
+from benchcore.load.session_run import SessionEnd, SessionRun, end_of
 from benchcore.workload.sessions import LiveSession
 
 
@@ -145,17 +145,28 @@ class Level:
         if live is None:
             self._exhausted()
             return
-        self.result.begun += self._is_inside(scheduled_ns)
+        inside = self._is_inside(scheduled_ns)
+        self.result.begun += inside
+        self.result.left_open += inside
 
         def over(end: SessionEnd) -> None:
-            self._live.discard(run)
-            if self._count_sessions and not end.cancelled and self._is_inside(end.done_ns):
-                self.result.sessions.add(end)
+            if not end.cancelled:
+                self.result.left_open -= inside
+                if self._count_sessions and self._is_inside(end.done_ns):
+                    self.result.sessions.add(end)
             ended(end)
             if self._source_ended:
                 self._exhausted()
 
-        run = SessionRun(live, self._clock, self._emit, scheduled_ns, over, self._sender.coming)
+        if live.session.is_plain:  # most are: nothing of it is to be kept track of
+            self._emit(live, 0, scheduled_ns, lambda record: over(end_of(scheduled_ns, record)))
+            return
+
+        def run_over(end: SessionEnd) -> None:
+            self._live.discard(run)
+            over(end)
+
+        run = SessionRun(live, self._clock, self._emit, scheduled_ns, run_over, self._sender.coming)
         self._live.add(run)
         run.start()
 
@@ -353,10 +364,6 @@ class Level:
         self.stage = Stage.OVER
         for timer in self._timers:
             timer.cancel()
-        result = self.result
-        result.left_open = sum(
-            result.window_start_ns <= run.end.start_ns < result.window_end_ns for run in self._live
-        )
         for _, exchange in list(self._pending.values()):
             self._cancel(exchange)
         self._count_planned()

@@ -61,6 +61,18 @@ class SessionTally:
             self.lasted_ns.append(end.done_ns - end.start_ns)
 
 
+def end_of(start_ns: int, record: Record) -> SessionEnd:
+    """Return how a session of one turn went."""
+    end = SessionEnd(start_ns, record.done_ns)
+    if record.outcome is Outcome.OK:
+        end.turns = 1
+    elif record.outcome is Outcome.CANCELLED:
+        end.cancelled = True
+    else:
+        end.failed = 1
+    return end
+
+
 Emit = Callable[[LiveSession, int, int, Callable[[Record], None]], None]
 """Send a turn: of which session, its place, planned for when (ns), and what takes its record."""
 Coming = Callable[[LiveSession, int], None]

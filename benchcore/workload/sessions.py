@@ -104,6 +104,12 @@ class Session:
                     f"{turn.follows + 1} and does not wait for it"
                 )
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a single turn that is due at once."""
+        turns = self.turns
+        return len(turns) == 1 and not turns[0].wait_ns and not turns[0].at_ns
+
     def ancestors(self, place: int) -> set[int]:
         """Return the turns that have ended when one is due."""
         seen: set[int] = set()
