@@ -41,7 +41,9 @@ if TYPE_CHECKING:
     from benchcore.sim.options import SimOptions, SimProfile
     from benchcore.sim.process import SimulatorProcess
     from benchcore.workload.jsonl import PromptFile
+    from benchcore.workload.kinds import SessionKind
     from benchcore.workload.named import load_workload
+    from benchcore.workload.sessions import Recipe, Session, Turn
     from benchcore.workload.synthetic import Synthetic
 
 _HOMES = {
@@ -62,8 +64,11 @@ _HOMES = {
     "Phase": "client.records",
     "Prompt": "client.request",
     "PromptFile": "workload.jsonl",
+    "Recipe": "workload.sessions",
     "Record": "client.records",
     "ResultsError": "base.errors",
+    "Session": "workload.sessions",
+    "SessionKind": "workload.kinds",
     "SimOptions": "sim.options",
     "SimProfile": "sim.options",
     "SimulatorProcess": "sim.process",
@@ -73,6 +78,7 @@ _HOMES = {
     "TargetError": "base.errors",
     "Task": "evals.task",
     "Timeouts": "config.target",
+    "Turn": "workload.sessions",
     "Usage": "client.records",
     "UsageError": "base.errors",
     "Validity": "metrics.validity",
@@ -100,8 +106,11 @@ __all__ = [
     "Phase",
     "Prompt",
     "PromptFile",
+    "Recipe",
     "Record",
     "ResultsError",
+    "Session",
+    "SessionKind",
     "SimOptions",
     "SimProfile",
     "SimulatorProcess",
@@ -111,6 +120,7 @@ __all__ = [
     "TargetError",
     "Task",
     "Timeouts",
+    "Turn",
     "Usage",
     "UsageError",
     "Validity",
