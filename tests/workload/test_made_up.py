@@ -2,16 +2,21 @@
 
 import hashlib
 import itertools
+import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.seeds import stream
 from benchcore.config.values import Span
+from benchcore.workload.datasets import DataSet, OpenAIBodies, ShareGPT
+from benchcore.workload.families import LessonPack, MemoryChat, SearchQA
 from benchcore.workload.kinds import made_of, sessions_of
 from benchcore.workload.made_up import Conversation, SharedPrefixes
 from benchcore.workload.mixture import Mixture
@@ -28,7 +33,31 @@ KINDS = {
     "conversation": lambda: Conversation(input_tokens="uniform:20:60", think_time="exponential:2"),
     "prefix": lambda: SharedPrefixes(groups=20, popularity="zipf:1.1", cold=0.2, input_tokens=30),
     "mixture": lambda: Mixture(**MIX),
+    "search_qa": lambda: SearchQA(source_tokens="uniform:20:40"),
+    "lesson_pack": LessonPack,
+    "memory_chat": lambda: MemoryChat(think_time="uniform:1:2"),
+    "dataset": lambda: from_rows(DataSet, "prompt", order="shuffled", output_tokens="uniform:5:50"),
+    "sharegpt": lambda: from_rows(ShareGPT, "conversations", filters="vllm", seed=4),
+    "openai": lambda: from_rows(OpenAIBodies, "messages", order="shuffled"),
 }
+
+
+def from_rows(kind, layout, **fields):
+    """Return a kind over a file of 6,000 rows that are the same everywhere."""
+    path = Path(tempfile.mkdtemp()) / "rows.jsonl"
+    with path.open("w") as file:
+        for number in range(6000):
+            asked = f"Question {number} of those that are asked here?"
+            row = {
+                "prompt": asked,
+                "conversations": [
+                    {"from": "human", "value": asked},
+                    {"from": "gpt", "value": "An answer of " + "many words " * (number % 7)},
+                ],
+                "messages": [{"role": "user", "content": asked}],
+            }
+            file.write(json.dumps({layout: row[layout]}) + "\n")
+    return kind(path=str(path), **fields)
 
 
 def first_texts(workload, count, *path):
@@ -36,7 +65,8 @@ def first_texts(workload, count, *path):
     turns = (turn for session in sessions_of(workload, *path) for turn in session.turns)
     for turn in itertools.islice(turns, count):
         prompt = made_of(workload, turn.ask)
-        yield f"{turn.wait_ns} {turn.follows} {turn.kind} {prompt.output_tokens} {prompt.text}"
+        said = prompt.text or json.dumps(prompt.messages)
+        yield f"{turn.wait_ns} {turn.follows} {turn.kind} {prompt.output_tokens} {said}"
 
 
 def common_tokens(texts):
@@ -58,6 +88,12 @@ DIGESTS = {
     "conversation": "66c08c93282d993f",
     "prefix": "c48275db1dd60afb",
     "mixture": "d6d8873f3034d039",
+    "openai": "779c82da0e258298",
+    "sharegpt": "d40305fb45d06cd0",
+    "dataset": "3b44c52ef2be533f",
+    "memory_chat": "ac898862a9ce71b3",
+    "lesson_pack": "5062c7c8b4573f7e",
+    "search_qa": "9ee76e39cc659880",
 }
 
 
