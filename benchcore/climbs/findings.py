@@ -29,6 +29,7 @@ from benchcore.metrics.pieces import Buffering, buffering
 from benchcore.metrics.spool import chosen, is_ok, is_streamed
 from benchcore.metrics.summary import summarize
 from benchcore.metrics.throughput import throughput
+from benchcore.runs.run import REPLAYED
 from benchcore.show.progress import Progress
 from benchcore.workload.kinds import SessionKind, Workload
 
@@ -362,6 +363,6 @@ def prefix_cache(sender: SessionSender, tokens: TokenSums) -> PrefixCache | None
 def arrival(config: ClimbConfig, level: float) -> str:
     """Return how the arrivals of an open loop were spaced, in a few words."""
     if config.speed:
-        return f"trace x{level:g}"
+        return f"{REPLAYED}{level:g}"
     spaced = str(Arrival.parse(config.arrival))
     return spaced if config.shape is None else f"{spaced} {config.shape}"

@@ -20,6 +20,7 @@ from benchcore.config.shapes import Shape
 from benchcore.load.closed_loop import Shifts
 from benchcore.load.level_plan import LevelPlan
 from benchcore.load.open_loop import Arrival, offsets_ns, shaped_offsets_ns
+from benchcore.runs.run import SHAPED
 from benchcore.workload.kinds import Workload, is_timed
 from benchcore.workload.named import load_workload
 from benchcore.workload.synthetic import Synthetic
@@ -161,7 +162,7 @@ def steps(parts: list[Part]) -> Iterator[Step]:
                 yield Step(part, repeat, level, f"{prefix}{name}")
 
 
-_SHAPED: Final = {"shape": "shape", "user_shape": "users"}
+_SHAPED: Final = dict(zip(("shape", "user_shape"), SHAPED, strict=True))
 """What the level of a shape is called; others are their kind's first letter and a number."""
 
 

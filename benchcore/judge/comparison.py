@@ -29,7 +29,7 @@ from benchcore.judge.significance import (
 from benchcore.metrics.batches import unit
 from benchcore.metrics.percentiles import QUANTILES
 from benchcore.runs.reading import FIGURES, Floats, RunFolder
-from benchcore.runs.run import Level
+from benchcore.runs.run import REPLAYED, SHAPED, Level
 
 Key = tuple[str, str, float]
 """Workload, mode, and concurrency or rate."""
@@ -199,16 +199,31 @@ def sides(folder: RunFolder, *, workloads: bool = True) -> dict[Key, Side]:
     """
     found: dict[Key, list[Level]] = {}
     for level in folder.levels:
-        load = level.concurrency if level.concurrency is not None else level.rate
         workload = str(level.workload) if workloads else ""
-        key = (workload, str(level.mode), float(load or 0))
+        key = (workload, *_load_of(level))
         found.setdefault(key, []).append(level)
     return {key: Side(folder, levels) for key, levels in found.items()}
 
 
+def _load_of(level: Level) -> tuple[str, float]:
+    """Return what load a level had: its mode and how much, or what else it was.
+
+    A replay and a shape are no load of a number: they are the same where the speed, or the shape,
+    is.
+    """
+    name = level.level.rpartition("-")[2]
+    if name in SHAPED:
+        return f"{name} {level.arrival or level.concurrency}", 0.0
+    if level.arrival is not None and level.arrival.startswith(REPLAYED):
+        return name, 0.0
+    load = level.concurrency if level.concurrency is not None else level.rate
+    return str(level.mode), float(load or 0)
+
+
 def key_name(key: Key, keys: Sequence[Key]) -> str:
     """Return what a level is called, with its workload where there are several."""
-    name = f"{'c' if key[1] == 'closed' else 'r'}{key[2]:g}"
+    letter = {"closed": "c", "open": "r"}.get(key[1])
+    name = key[1].partition(" ")[0] if letter is None else f"{letter}{key[2]:g}"
     return f"{key[0]} {name}" if len({one[0] for one in keys}) > 1 else name
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, PrivateAttr
 
@@ -78,6 +78,12 @@ class LevelScore(Scored):
     content_filter: Count | None = None
     errors: Count | None = None
     against_first: AgainstFirst | None = None
+
+
+SHAPED: Final = ("shape", "users")
+"""What the levels of shapes are called, of rates and of users."""
+REPLAYED: Final = "trace x"
+"""How the `arrival` of a level begins that is a replay; the speed follows."""
 
 
 def level_name(level: str, repeat: int) -> str:

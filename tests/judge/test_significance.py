@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchcore.judge.comparison import _load_of
 from benchcore.judge.significance import (
     Rate,
     batched_rate,
@@ -16,6 +17,7 @@ from benchcore.judge.significance import (
     requests_needed,
     student_tail,
 )
+from benchcore.runs.run import Level
 
 
 def draws(seed, count, scale=1.0):
@@ -105,3 +107,34 @@ def test_a_lower_rate():
 )
 def test_students_tail(t, freedom, p):
     assert student_tail(t, freedom) == pytest.approx(p, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"level": "s1", "arrival": "trace x1"}, {"level": "s1", "arrival": "trace x1"}, True),
+        ({"level": "s1", "arrival": "trace x1"}, {"level": "s2", "arrival": "trace x2"}, False),
+        (
+            {"level": "shape", "rate": 5.0, "arrival": "poisson hold:5/1s"},
+            {"level": "r5", "rate": 5.0, "arrival": "poisson"},
+            False,
+        ),
+        (
+            {"level": "a-shape", "rate": 5.0, "arrival": "poisson hold:5/1s"},
+            {"level": "shape", "rate": 5.0, "arrival": "poisson hold:5/1s"},
+            True,
+        ),
+        (
+            {"level": "users", "mode": "closed", "concurrency": 5},
+            {"level": "c5", "mode": "closed", "concurrency": 5},
+            False,
+        ),
+        ({"level": "r5", "rate": 5.0}, {"level": "r5.0", "rate": 5.0}, True),
+    ],
+)
+def test_levels_are_of_the_same_load_where_that_is_the_same(one, other, same):
+    found = [
+        _load_of(Level.model_construct(**{"mode": "open", "concurrency": None, **fields}))
+        for fields in (one, other)
+    ]
+    assert (found[0] == found[1]) == same
