@@ -11,6 +11,7 @@ import click
 
 from benchcore.base.errors import ConfigError
 from benchcore.cli.driver import run_loop
+from benchcore.cli.terminal import show_json
 
 if TYPE_CHECKING:
     from benchcore.config.target import Target
@@ -49,6 +50,7 @@ benchcore climb --base-url http://gpu0:8000 --workload mooncake,path=trace.jsonl
 @click.option(
     "--texts", is_flag=True, help="Keep bodies and answers in the trace, not only their hashes."
 )
+@click.option("--json", "as_json", is_flag=True, help="Print what was recorded as JSON.")
 def record(
     *,
     to: str,
@@ -57,6 +59,7 @@ def record(
     output: Path,
     form: Literal["benchcore", "mooncake", "weka"],
     texts: bool,
+    as_json: bool,
 ) -> int:
     """Record the requests of a server's real clients, as a trace that can be replayed.
 
@@ -72,7 +75,7 @@ def record(
     if output.exists():
         raise ConfigError(f"--output {output}: is there already; name another file")
     target = validated(lambda: Target(to))
-    return run_loop(_record(target, host, port, output, form, texts=texts))
+    return run_loop(_record(target, host, port, output, form, texts=texts, as_json=as_json))
 
 
 async def _record(
@@ -83,6 +86,7 @@ async def _record(
     form: Literal["benchcore", "mooncake", "weka"],
     *,
     texts: bool,
+    as_json: bool,
 ) -> int:
     from benchcore.recording.proxy import Proxy
     from benchcore.recording.tap import HTTPTap
@@ -104,7 +108,10 @@ async def _record(
         raise click.UsageError(
             f"cannot listen on {host}:{port}: {error.strerror or error}"
         ) from None
-    click.echo(f"recording {target.base_url} at {base_url} into {output}; end it with Ctrl+C")
+    # With --json standard output holds the result alone.
+    click.echo(
+        f"recording {target.base_url} at {base_url} into {output}; end it with Ctrl+C", err=as_json
+    )
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for which in (signal.SIGINT, signal.SIGTERM):
@@ -120,6 +127,10 @@ async def _record(
     if failed and isinstance(problem, Exception):
         raise problem
     await trace.finish()
+    if as_json:
+        recorded = {"recorded": trace.recorded, "passed_over": trace.passed_over}
+        show_json({**recorded, "file": str(output), "format": form})
+        return 0
     over = f", {trace.passed_over} passed over" if trace.passed_over else ""
     click.echo(f"{trace.recorded} request(s) recorded{over}: {output}")
     return 0

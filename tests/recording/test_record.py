@@ -390,6 +390,19 @@ async def test_a_climb_through_the_proxy_is_recorded(simulator, benchcore):
     assert set(measured) <= set(lengths)
 
 
+def test_what_was_recorded_is_told_as_json(simulator, benchcore):
+    process = benchcore.start("record", "--to", simulator.base_url, "--port", "0", "--json")
+    assert process.stderr.readline().startswith("recording ")
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert json.loads(out) == {
+        "recorded": 0,
+        "passed_over": 0,
+        "file": "trace.jsonl",
+        "format": "benchcore",
+    }
+
+
 def test_a_file_that_is_there_is_not_written_over(tmp_path, benchcore):
     path = tmp_path / "trace.jsonl"
     path.write_text("mine")
