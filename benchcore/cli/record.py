@@ -108,14 +108,12 @@ async def _record(
         raise click.UsageError(
             f"cannot listen on {host}:{port}: {error.strerror or error}"
         ) from None
-    # With --json standard output holds the result alone.
-    click.echo(
-        f"recording {target.base_url} at {base_url} into {output}; end it with Ctrl+C", err=as_json
-    )
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for which in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(which, ended.set)
+    begun = f"recording {target.base_url} at {base_url} into {output}; end it with Ctrl+C"
+    click.echo(begun, err=as_json)  # with --json standard output holds the result alone
     making = loop.create_task(trace.run())
     waiting = loop.create_task(ended.wait())
     await asyncio.wait({making, waiting}, return_when=asyncio.FIRST_COMPLETED)
