@@ -380,7 +380,7 @@ async def test_a_climb_through_the_proxy_is_recorded(simulator, benchcore):
     assert process.returncode == 0, err
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     (level,) = run.levels
-    assert (level.ok, level.verdict) == (30, "valid")
+    assert level.ok == 30
     assert f"{len(rows)} request(s) recorded" in out
     assert [row["timestamp"] for row in rows] == sorted(row["timestamp"] for row in rows)
     turns = {row["session_id"]: row["turn"] for row in rows}
