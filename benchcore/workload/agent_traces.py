@@ -139,7 +139,8 @@ class _Conversation:
         if scope not in _SCOPES:
             raise BadRowError(f"hash_id_scope {str(scope)[:40]!r} is not {', '.join(_SCOPES)}")
         self._scope = scope
-        self._name = id_of(value, "id") or f"row {line}"
+        name = id_of(value, "id")
+        self._name = f"row {line}" if name is None else name
         # By context and id what a block is called, so that each name is in memory once.
         self._names: dict[tuple[str, int | str], str] = {}
         self._found: list[Asked] = []
@@ -205,6 +206,7 @@ class _Conversation:
                     continue
                 asked.name = (self._line, *where)
                 self._wait(asked, value, lane, apart, first=first and bool(at))
+                took = number_of(value, "api_time") if value.get("api_time") is not None else None
             except BadRowError as error:
                 text = str(error)
                 raise BadRowError(
@@ -212,8 +214,7 @@ class _Conversation:
                 ) from None
             self._found.append(asked)
             before = asked.at
-            took = value.get("api_time")
-            end = None if took is None else asked.at + number_of(value, "api_time")
+            end = None if took is None else asked.at + took
             lane, apart, first = _Lane((asked.name,), end), [], False
         return _together([lane, *apart])
 
