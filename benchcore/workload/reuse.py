@@ -28,7 +28,7 @@ class _Names:
     """
 
     def __init__(self) -> None:
-        self._tables: list[memoryview] = []
+        self._tables: list[tuple[memoryview, int]] = []  # the largest first, each with its mask
         self._room = 0
         self._count = 0
 
@@ -36,29 +36,27 @@ class _Names:
         return self._count
 
     def __contains__(self, name: int) -> bool:
-        return any(table[_place(table, name)] for table in self._tables)
+        for table, mask in self._tables:
+            place = name & mask
+            while found := table[place]:
+                if found == name:
+                    return True
+                place = (place + 1) & mask
+        return False
 
     def add(self, name: int) -> None:
-        """Take a number."""
-        if name in self:
-            return
+        """Take a number that is not there."""
         if not self._room:
             slots = _SLOTS[len(self._tables)]
-            self._tables.append(np.zeros(slots, dtype=np.uint64).data)
+            self._tables.insert(0, (np.zeros(slots, dtype=np.uint64).data, slots - 1))
             self._room = slots // 2
-        table = self._tables[-1]
-        table[_place(table, name)] = name
+        table, mask = self._tables[0]
+        place = name & mask
+        while table[place]:
+            place = (place + 1) & mask
+        table[place] = name
         self._room -= 1
         self._count += 1
-
-
-def _place(table: memoryview, name: int) -> int:
-    """Return where a number is in a table, or would be."""
-    slots = len(table)
-    place = name % slots
-    while (found := table[place]) and found != name:
-        place = (place + 1) % slots
-    return place
 
 
 @dataclass(slots=True)
@@ -124,12 +122,13 @@ class PrefixReuse:
         hits = 0
         leading = True
         for name in names:
+            # What comes behind a block that is new is new: its name holds all that is before it.
             leading = leading and name in known
             if leading:
                 hits += 1
             elif len(known) < MOST_BLOCKS:
                 known.add(name)
-            elif name not in known:
+            else:
                 self.full = True
         return hits
 

@@ -78,7 +78,6 @@ def test_names_that_fall_on_one_place_are_told_apart(monkeypatch):
     for name in taken:
         assert name not in names
         names.add(name)
-        names.add(name)
         assert name in names
     assert all(name in names for name in taken)
     assert len(names) == len(taken)
