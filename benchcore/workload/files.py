@@ -8,7 +8,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, NoReturn, TypeVar
+from typing import Any, BinaryIO, Final, Literal, TypeVar
 
 import orjson
 
@@ -30,7 +30,6 @@ _SUFFIXES: Final[dict[str, Format]] = {
     ".txt": "text",
     ".parquet": "parquet",
 }
-_SNIFFED: Final = 65_536
 _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -67,25 +66,38 @@ def format_of(path: Path) -> Format:
         ConfigError: it cannot be read, or is empty.
     """
     known = _SUFFIXES.get(path.suffix.lower())
-    with _opened(path) as file:
-        begin = file.read(_SNIFFED)
-    if not begin.strip():
-        raise ConfigError(f"{path}: is empty; give a file with rows")
-    if begin.startswith(b"PAR1"):
-        return "parquet"
-    if known is not None:
-        return known
-    text = begin.decode("utf-16" if begin.startswith(_UTF_16) else "utf-8-sig", "replace").lstrip()
-    first = text.partition("\n")[0]
-    if text.startswith("{"):
-        try:
-            orjson.loads(first)
-        except orjson.JSONDecodeError:
+    with _opened(path) as raw:
+        if raw.read(4) == b"PAR1":
+            return "parquet"
+        raw.seek(0)
+        lines = _first_lines(_as_utf8(path, raw))
+        first = next(lines, b"")
+        if not first:
+            raise ConfigError(f"{path}: is empty; give a file with rows")
+        if first.startswith(b"{") and known in (None, "json"):
+            # JSON lines are often called .json, too: then more than one is there.
+            is_row = _is_json(first) and (known is None or bool(next(lines, b"")))
+            return "jsonl" if is_row else "json"
+        if known is not None:
+            return known
+        if first.startswith(b"["):
             return "json"
-        return "jsonl"
-    if text.startswith("["):
-        return "json"
-    return "csv" if "," in first else "text"
+        return "csv" if b"," in first else "text"
+
+
+def _first_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file that are not blank."""
+    while line := file.readline(MOST_LINE):
+        if line := line.strip():
+            yield line
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return "surrogate" in error.msg  # a fault of the row, told of when it is read
+    return True
 
 
 def rows(
@@ -179,28 +191,42 @@ def _lines(path: Path, is_json: bool, bad: Callable[[str], None]) -> Iterator[Ro
                 while line and not line.endswith(b"\n"):
                     line = file.readline(MOST_LINE)
                 continue
-            line = line.strip(b" \t\r\n")
-            if not line:
+            line = line.rstrip(b" \t\r\n")
+            if not line.lstrip():
                 continue
             try:
-                yield Row(number, orjson.loads(line) if is_json else line.decode())
+                yield Row(number, orjson.loads(line) if is_json else line.decode().strip())
             except orjson.JSONDecodeError as error:
-                bad(f"{path}:{number}:{_column(error)}: is not JSON: {_reason(error)}")
+                bad(_not_json(path, number, line, error))
             except UnicodeDecodeError as error:
-                place = error.start + 1
-                bad(f"{path}:{number}:{place}: byte {place} is not UTF-8; save the file as UTF-8")
+                bad(_not_utf8(path, number, error))
 
 
-def _column(error: orjson.JSONDecodeError) -> int:
-    return error.colno
+def _not_utf8(path: Path, number: int, error: UnicodeDecodeError) -> str:
+    place = error.start + 1
+    return f"{path}:{number}:{place}: byte {place} is not UTF-8; save the file as UTF-8"
 
 
-def _reason(error: orjson.JSONDecodeError) -> str:
-    if "surrogate" in error.msg:
-        return "a lone surrogate is no character; write U+FFFD for it"
-    if "utf-8" in error.msg.lower() or "str is not valid UTF-8" in error.msg:
-        return "not UTF-8; save the file as UTF-8"
-    return error.msg
+def _not_json(path: Path, number: int, content: bytes, error: orjson.JSONDecodeError) -> str:
+    """Return what is wrong with a JSON value, and where.
+
+    Args:
+        path: of the file.
+        number: of the line where the value begins.
+        content: its bytes.
+        error: what was said of it.
+    """
+    line, column, reason = number + error.lineno - 1, error.colno, error.msg
+    if "UTF-8" in reason:
+        try:
+            content.decode()
+        except UnicodeDecodeError as fault:
+            line = number + content.count(b"\n", 0, fault.start)
+            column = fault.start - content.rfind(b"\n", 0, fault.start)
+            reason = f"byte {column} is not UTF-8; save the file as UTF-8"
+    elif "surrogate" in reason:
+        reason = "a lone surrogate is no character; write U+FFFD for it"
+    return f"{path}:{line}:{column}: is not JSON: {reason}"
 
 
 def _json(path: Path) -> Iterator[Row]:
@@ -214,9 +240,7 @@ def _json(path: Path) -> Iterator[Row]:
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise ConfigError(
-            f"{path}:{error.lineno}:{error.colno}: is not JSON: {_reason(error)}"
-        ) from None
+        raise ConfigError(_not_json(path, 1, content, error)) from None
     del content
     if isinstance(value, dict):
         lists = [one for one in value.values() if isinstance(one, list)]
@@ -231,9 +255,11 @@ def _json(path: Path) -> Iterator[Row]:
 def _csv(path: Path, bad: Callable[[str], None]) -> Iterator[Row]:
     csv.field_size_limit(MOST_LINE)
     with _opened(path) as raw:
-        text = io.TextIOWrapper(_as_utf8(path, raw), encoding="utf-8", newline="")
+        text = _decoded(path, _as_utf8(path, raw))
+        comma = "\t" if path.suffix.lower() == ".tsv" else ","
+        reader = csv.reader(text, delimiter=comma, strict=True)
+        before = 0
         try:
-            reader = csv.reader(text, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
             heads = next(reader, None)
             if heads is None:
                 raise ConfigError(f"{path}: is empty; give a file with rows")
@@ -250,13 +276,20 @@ def _csv(path: Path, bad: Callable[[str], None]) -> Iterator[Row]:
                     continue
                 yield Row(line, dict(zip(heads, cells, strict=True)))
         except csv.Error as error:
-            _refuse(f"{path}:{reader.line_num}: is not CSV: {error}")
+            raise ConfigError(f"{path}:{before + 1}: is not CSV: {error}") from None
+
+
+def _decoded(path: Path, file: BinaryIO) -> Iterator[str]:
+    """Yield the lines of a file of CSV, which cannot be passed over one by one."""
+    number = 0
+    while line := file.readline(MOST_LINE + 1):
+        number += 1
+        if len(line) > MOST_LINE:
+            raise ConfigError(f"{path}:{number}: is longer than {MOST_LINE >> 20} MB")
+        try:
+            yield line.decode()
         except UnicodeDecodeError as error:
-            _refuse(f"{path}: byte {error.start + 1} is not UTF-8; save the file as UTF-8")
-
-
-def _refuse(told: str) -> NoReturn:
-    raise ConfigError(told) from None
+            raise ConfigError(_not_utf8(path, number, error)) from None
 
 
 def _parquet(path: Path) -> Iterator[Row]:

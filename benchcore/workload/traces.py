@@ -2,57 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
 from benchcore.base.errors import ConfigError
-from benchcore.config.values import MOST_TOKENS
-from benchcore.workload.files import Row, rows
+from benchcore.base.seeds import stream
+from benchcore.workload.files import BadRowError, Row, rows
 from benchcore.workload.kinds import SessionKind
 from benchcore.workload.sessions import WARM_UP, Recipe, Session, Turn
+from benchcore.workload.trace_rows import (
+    Asked,
+    blocks_of,
+    check_order,
+    count_of,
+    field_of,
+    id_of,
+    instant_of,
+    number_of,
+    object_of,
+)
 
 _NS = 1e9
 _FAULTS_TOLD = 5
-
-
-class BadRowError(ValueError):
-    """A row cannot be used; says why."""
-
-
-@dataclass(slots=True)
-class Asked:
-    """One request of a trace.
-
-    Args:
-        at: when it was made, in seconds of the trace's own clock.
-        input_tokens: of its prompt.
-        output_tokens: of its answer.
-        blocks: ids of the blocks that its prompt begins with.
-        name: what others call it that wait for it; `None`: nobody does.
-        parent: the name of the one that it waits for; `None`: it waits for none.
-        delay: seconds from the end of that one; `None`: its own time alone counts.
-        kind: its class.
-        block_tokens: the length of a block; `None`: as the kind has it.
-        guessed: its time is not in the trace, and is what it would be if its parent took no time.
-        line: where it stands in the file.
-    """
-
-    at: float
-    input_tokens: int
-    output_tokens: int
-    blocks: tuple[int | str, ...] = ()
-    name: Any = None
-    parent: Any = None
-    delay: float | None = None
-    kind: str = ""
-    block_tokens: int | None = None
-    guessed: bool = False
-    line: int = 0
 
 
 class Trace(SessionKind):
@@ -95,6 +70,10 @@ class Trace(SessionKind):
         """
         raise NotImplementedError
 
+    def reader(self) -> Callable[[Row], Asked | None]:
+        """Return what reads the rows of the file in order; see `read`."""
+        return self.read
+
     def facts(self) -> dict[str, Any]:
         """See `SessionKind`."""
         return {"dropped": self._dropped, "faults": self._faults} if self._dropped else {}
@@ -103,42 +82,59 @@ class Trace(SessionKind):
         """Yield sessions in the order of their times; see `SessionKind`."""
         del path
         self._dropped, self._faults = 0, []
-        asked = self._asked()
-        if self.sort:
-            asked = iter(sorted(asked, key=lambda one: one.at))
-        made = self._linked(asked) if self.linked else self._unlinked(asked)
-        for count, session in enumerate(made):
-            if self.limit is not None and count >= self.limit:
-                return
+        left = self.limit
+        for session in self._sessions():
+            if session.turns[0].kind != WARM_UP and left is not None:
+                if not left:
+                    return
+                left -= 1
             yield session
+
+    def _sessions(self) -> Iterator[Session]:
+        """Yield the sessions of the window, those that warm up first."""
+        asked = self._asked()
+        return self._linked(asked) if self.linked else self._unlinked(asked)
 
     # Rows.
 
     def _asked(self) -> Iterator[Asked]:
-        """Yield the requests of the file, by their times from its first."""
-        zero = last = None
-        on_bad = self._drop if self.drop_bad else None
-        for row in rows(Path(self.path), on_bad=on_bad):
-            try:
-                one = self.read(row)
-                if one is None:
-                    continue
-                if not self.sort and not one.guessed:
-                    _check_order(one.at, last)
-            except BadRowError as error:
-                told = f"{row.at(self.path)}: {error}"
-                if on_bad is None:
-                    raise ConfigError(told) from None
-                on_bad(told)
-                continue
-            if not one.guessed:
-                last = one.at
+        """Yield the requests of the file in order, by their times from the first."""
+        asked: Iterable[Asked] = self._rows()
+        if self.sort:
+            asked = sorted(asked, key=_time)
+        zero = None
+        for one in asked:
             zero = one.at if zero is None else zero
             one.at -= zero
-            one.line = row.line
             yield one
         if zero is None:
             raise ConfigError(f"{self.path}: holds no request")
+
+    def _rows(self) -> Iterator[Asked]:
+        """Yield the requests of the file by its own clock."""
+        last = None
+        on_bad = self._drop if self.drop_bad else None
+        read = self.reader()
+        for row in rows(Path(self.path), on_bad=on_bad):
+            try:
+                one = read(row)
+                if one is None:
+                    continue
+                if not one.guessed:
+                    if not self.sort:
+                        check_order(one.at, last)
+                    last = one.at
+            except BadRowError as error:
+                self._bad(f"{row.at(self.path)}: {error}")
+                continue
+            one.line = row.line
+            yield one
+
+    def _bad(self, told: str) -> None:
+        """Drop what cannot be used, or refuse the file."""
+        if not self.drop_bad:
+            raise ConfigError(told) from None
+        self._drop(told)
 
     def _drop(self, told: str) -> None:
         self._dropped += 1
@@ -146,12 +142,15 @@ class Trace(SessionKind):
             self._faults.append(told)
 
     def _recipe(self, one: Asked) -> Recipe:
+        output = one.output_tokens
+        if self.output_tokens is not None:
+            output = self.output_tokens.draw(stream(self.seed, "output", one.line, one.place))
         return Recipe(
             input_tokens=one.input_tokens,
-            output_tokens=one.output_tokens,
+            output_tokens=output,
             blocks=one.blocks,
             block_tokens=one.block_tokens or self.block_tokens,
-            key=("row", one.line),
+            key=("row", one.line, one.place) if one.place else ("row", one.line),
             exact_output=self.ignore_eos,
         )
 
@@ -164,6 +163,11 @@ class Trace(SessionKind):
                 if self.sort:
                     continue
                 return
+            if one.after:
+                raise ConfigError(
+                    f"{self.path}:{one.line}: is a later turn of a session, and the first row of "
+                    "the file belongs to none; give each row its session"
+                )
             turn = Turn(self._recipe(one), kind=one.kind)
             yield Session((turn,), round((one.at - start) * _NS))
 
@@ -172,7 +176,7 @@ class Trace(SessionKind):
         groups: dict[int, list[Asked]] = {}
         root: dict[Any, int] = {}
         for number, one in enumerate(asked):
-            group = root.get(one.parent, number) if one.parent is not None else number
+            group = next((root[name] for name in one.after if name in root), number)
             groups.setdefault(group, []).append(one)
             if one.name is not None:
                 root[one.name] = group
@@ -180,106 +184,45 @@ class Trace(SessionKind):
 
     def _cut(self, groups: list[list[Asked]]) -> Iterator[Session]:
         """Yield the sessions of a window, those that warm up first."""
-        kept: list[list[Asked]] = []
+        stop = float("inf") if self.stop is None else self.stop
+        kept: list[tuple[list[Asked], Asked | None]] = []
         for group in groups:
-            before = [one for one in group if one.at < self.start]
-            inside = [
-                one
-                for one in group
-                if one.at >= self.start and (self.stop is None or one.at < self.stop)
-            ]
+            inside = [one for one in group if self.start <= one.at < stop]
             if inside:
-                kept.append(inside)
-                if self.warm and before:
-                    yield Session((Turn(self._recipe(before[-1]), kind=WARM_UP),), 0)
-        kept.sort(key=lambda group: group[0].at)
-        for group in kept:
-            yield self._session(group)
+                before = (one for one in group if one.at < self.start)
+                kept.append((inside, max(before, key=_time, default=None)))
+        kept.sort(key=lambda one: min(map(_time, one[0])))
+        if self.warm:
+            for _, last in kept[: self.limit]:
+                if last is not None:
+                    yield Session((Turn(self._recipe(last), kind=WARM_UP),), 0)
+        for inside, _ in kept:
+            yield self._session(inside)
 
     def _session(self, group: list[Asked]) -> Session:
-        """Return the turns of one session, each waiting for its parent where that is in it."""
-        first = group[0].at
+        """Return the turns of one session, each waiting for those before it that are in it."""
+        first = min(map(_time, group))
         places: dict[Any, int] = {}
         turns: list[Turn] = []
         for place, one in enumerate(group):
-            parent = None if one.parent is None else places.get(one.parent)
+            after = tuple(places[name] for name in one.after if name in places)
             if one.name is not None:
                 places[one.name] = place
-            delayed = parent is not None and one.delay is not None
+            delay = one.delay if after else None
             turns.append(
                 Turn(
                     self._recipe(one),
-                    after=() if parent is None else (parent,),
-                    wait_ns=round((one.delay or 0.0) * _NS) if delayed else 0,
-                    at_ns=0 if delayed else round((one.at - first) * _NS),
+                    after=after,
+                    wait_ns=0 if delay is None else round(delay * _NS),
+                    at_ns=round((one.at - first) * _NS) if delay is None else 0,
                     kind=one.kind,
                 )
             )
         return Session(tuple(turns), round((first - self.start) * _NS))
 
 
-# What rows hold.
-
-
-def _check_order(at: float, last: float | None) -> None:
-    if last is not None and at < last:
-        raise BadRowError(
-            f"its time, {at:.12g}, lies before that of the row above, {last:.12g}; sort the file, "
-            "or set sort=true"
-        )
-
-
-def _object(row: Row) -> dict[str, Any]:
-    if not isinstance(row.value, dict):
-        raise BadRowError("is not an object")
-    return row.value
-
-
-def _get(value: dict[str, Any], *names: str) -> Any:
-    """Return the first of several fields that is there.
-
-    Raises:
-        BadRowError: none is.
-    """
-    for name in names:
-        found = value.get(name)
-        if found is not None and found != "":
-            return found
-    raise BadRowError(f"has no {names[0]}")
-
-
-def _number(value: dict[str, Any], *names: str) -> float:
-    raw = _get(value, *names)
-    if type(raw) is float or type(raw) is int:
-        return raw
-    try:
-        number = float(str(raw))
-    except ValueError:
-        number = float("nan")
-    if isinstance(raw, bool) or not abs(number) < 1e18:
-        raise BadRowError(f"{names[0]} {str(raw)[:40]!r} is not a number")
-    return number
-
-
-def _count(value: dict[str, Any], *names: str, least: int = 1) -> int:
-    raw = _get(value, *names)
-    if type(raw) is not int:
-        number = _number(value, *names)
-        if number != int(number):
-            raise BadRowError(f"{names[0]} {number:g} is not a whole number")
-        raw = int(number)
-    if not least <= raw <= MOST_TOKENS:
-        raise BadRowError(f"{names[0]} {raw} is not {least} to {MOST_TOKENS}")
-    return raw
-
-
-def _blocks(value: dict[str, Any]) -> tuple[int | str, ...]:
-    ids = value.get("hash_ids")
-    if ids is None:
-        return ()
-    if not isinstance(ids, list) or any(type(one) not in (int, str) for one in ids):
-        raise BadRowError("hash_ids is not a list of numbers")
-    return tuple(ids)
+def _time(asked: Asked) -> float:
+    return asked.at
 
 
 class Mooncake(Trace):
@@ -294,59 +237,65 @@ class Mooncake(Trace):
 
     block_size: int | None = Field(None, ge=1, description="tokens of a block; 512 by default")
 
-    # Of each session how many turns it has had, and the time of the last.
-    _last_of: dict[Any, tuple[int, float]] = PrivateAttr(default_factory=dict)
-
-    def sessions(self, *path: str | int) -> Iterator[Session]:
+    def _sessions(self) -> Iterator[Session]:
         """See `Trace`; whether rows are linked is seen by the first."""
-        self._last_of = {}
-        yield from super().sessions(*path)
+        asked = self._asked()
+        first = next(asked)
+        asked = itertools.chain([first], asked)
+        return self._unlinked(asked) if first.name is None else self._linked(asked)
 
-    def _unlinked(self, asked: Iterator[Asked]) -> Iterator[Session]:
-        first = next(asked, None)
-        if first is None:
-            return
-
-        def again() -> Iterator[Asked]:
-            yield first
-            yield from asked
-
-        yield from (
-            super()._linked(again()) if first.name is not None else super()._unlinked(again())
-        )
+    def _asked(self) -> Iterator[Asked]:
+        """See `Trace`; a turn waits for the one before it in its session."""
+        turns: dict[Any, int] = {}
+        for one in super()._asked():
+            session = one.name
+            if session is not None:
+                turn = turns.get(session, 0)
+                turns[session] = turn + 1
+                one.name = (session, turn)
+                one.after = ((session, turn - 1),) if turn else ()
+            yield one
 
     def read(self, row: Row) -> Asked | None:
         """See `Trace`."""
-        value = _object(row)
-        session = value.get("session_id")
-        turn, before = self._last_of.get(session, (0, 0.0)) if session is not None else (0, 0.0)
-        delay = None
-        if turn and any(value.get(key) is not None for key in ("delay", "delay_ms")):
-            delay = _number(value, "delay", "delay_ms") / 1e3
-        guessed = delay is not None and value.get("timestamp") is None
-        at = (
-            before + (delay or 0.0)
-            if guessed
-            else _number(value, "timestamp", "created_time") / 1e3
-        )
-        size = self.block_size
-        if size is None and value.get("block_size") is not None:
-            size = _count(value, "block_size")
-        asked = Asked(
-            at,
-            _count(value, "input_length", "input_tokens"),
-            _count(value, "output_length", "output_tokens"),
-            _blocks(value),
-            None if session is None else (session, turn),
-            (session, turn - 1) if turn else None,
-            delay,
-            str(value.get("class") or ""),
-            size,
-            guessed,
-        )
-        if session is not None:
-            self._last_of[session] = (turn + 1, at)
-        return asked
+        return self.reader()(row)
+
+    def reader(self) -> Callable[[Row], Asked | None]:
+        """See `Trace`; a row without a time comes after the one before it in its session."""
+        times: dict[Any, float] = {}
+
+        def read(row: Row) -> Asked:
+            value = object_of(row)
+            session = id_of(value, "session_id")
+            delay = None
+            if value.get("delay") is not None or value.get("delay_ms") is not None:
+                delay = number_of(value, "delay", "delay_ms") / 1e3
+                if delay < 0:
+                    raise BadRowError(f"delay {delay * 1e3:g} is less than 0")
+            guessed = delay is not None and value.get("timestamp") is None and session in times
+            if guessed:
+                at = times[session] + (delay or 0.0)
+            else:
+                at = number_of(value, "timestamp", "created_time") / 1e3
+            size = self.block_size
+            if size is None and value.get("block_size") is not None:
+                size = count_of(value, "block_size")
+            asked = Asked(
+                at,
+                count_of(value, "input_length", "input_tokens"),
+                count_of(value, "output_length", "output_tokens"),
+                blocks_of(value),
+                name=session,
+                delay=delay,
+                kind=str(value.get("class") or ""),
+                block_tokens=size,
+                guessed=guessed,
+            )
+            if session is not None:
+                times[session] = at
+            return asked
+
+        return read
 
 
 class Bailian(Trace):
@@ -362,17 +311,16 @@ class Bailian(Trace):
 
     def read(self, row: Row) -> Asked | None:
         """See `Trace`."""
-        value = _object(row)
-        parent = value.get("parent_chat_id")
+        value = object_of(row)
+        parent = id_of(value, "parent_chat_id")
         return Asked(
-            _number(value, "timestamp"),
-            _count(value, "input_length"),
-            _count(value, "output_length"),
-            _blocks(value),
-            value.get("chat_id"),
-            None if parent in (None, -1) else parent,
-            None,
-            str(value.get("type") or ""),
+            number_of(value, "timestamp"),
+            count_of(value, "input_length"),
+            count_of(value, "output_length"),
+            blocks_of(value),
+            name=id_of(value, "chat_id"),
+            after=() if parent in (None, -1) else (parent,),
+            kind=str(value.get("type") or ""),
         )
 
 
@@ -388,15 +336,15 @@ class BurstGPT(Trace):
 
     def read(self, row: Row) -> Asked | None:
         """See `Trace`."""
-        value = _object(row)
+        value = object_of(row)
         model = str(value.get("Model") or "")
         if self.model is not None and model != self.model:
             return None
-        output = _count(value, "Response tokens", least=0)
+        output = count_of(value, "Response tokens", least=0)
         if not output:
             return None
         return Asked(
-            _number(value, "Timestamp"), _count(value, "Request tokens"), output, kind=model
+            number_of(value, "Timestamp"), count_of(value, "Request tokens"), output, kind=model
         )
 
 
@@ -407,23 +355,12 @@ class Azure(Trace):
 
     def read(self, row: Row) -> Asked | None:
         """See `Trace`."""
-        value = _object(row)
+        value = object_of(row)
         return Asked(
-            _instant(str(_get(value, "TIMESTAMP"))),
-            _count(value, "ContextTokens"),
-            _count(value, "GeneratedTokens"),
+            instant_of(str(field_of(value, "TIMESTAMP"))),
+            count_of(value, "ContextTokens"),
+            count_of(value, "GeneratedTokens"),
         )
-
-
-def _instant(text: str) -> float:
-    """Return a date and time, with or without a zone, as seconds; both have up to 7 decimals."""
-    whole, dot, fraction = text.partition(".")
-    digits = len(fraction) - len(fraction.lstrip("0123456789"))
-    try:
-        when = datetime.fromisoformat(whole + fraction[digits:]).timestamp()
-        return when + (float(f"0.{fraction[:digits]}") if dot and digits else 0.0)
-    except ValueError:
-        raise BadRowError(f"TIMESTAMP {text[:40]!r} is not a date and time") from None
 
 
 class Plain(Trace):
@@ -438,10 +375,10 @@ class Plain(Trace):
 
     def read(self, row: Row) -> Asked | None:
         """See `Trace`."""
-        value = _object(row)
+        value = object_of(row)
         scale = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}[self.unit]
         return Asked(
-            _number(value, self.time) * scale,
-            _count(value, self.input, "input_length", "input_tokens"),
-            _count(value, self.output, "output_length", "output_tokens"),
+            number_of(value, self.time) * scale,
+            count_of(value, self.input, "input_length", "input_tokens"),
+            count_of(value, self.output, "output_length", "output_tokens"),
         )

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchcore.client.request import Prompt
 from benchcore.workload import reuse
@@ -52,3 +54,35 @@ def test_what_it_remembers_has_a_bound_and_it_says_so(monkeypatch):
     assert found.full
     assert found.add(asked(16, 10))[1] == 0
     assert found.add(asked(16, 3))[1] == 16
+
+
+@given(st.lists(st.tuples(st.integers(1, 200), st.lists(st.integers(0, 4), max_size=6))))
+def test_hits_are_those_of_a_set_of_prefixes(prompts):
+    found = PrefixReuse()
+    seen = set()
+    for tokens, blocks in prompts:
+        hits = 0
+        for end in range(1, len(blocks) + 1):
+            if (end - 1) * 16 < tokens and tuple(blocks[:end]) in seen:
+                hits = min(end * 16, tokens)
+        seen |= {
+            tuple(blocks[:end]) for end in range(1, len(blocks) + 1) if (end - 1) * 16 < tokens
+        }
+        assert found.add(asked(tokens, *blocks)) == (tokens, hits)
+
+
+def test_names_that_fall_on_one_place_are_told_apart(monkeypatch):
+    monkeypatch.setattr(reuse, "_SLOTS", (4, 8, 16))
+    names = reuse._Names()
+    taken = [16 * n for n in range(1, 8)] + [15, 31, 7]
+    for name in taken:
+        assert name not in names
+        names.add(name)
+        assert name in names
+    assert all(name in names for name in taken)
+    assert len(names) == len(taken)
+    assert 256 not in names
+
+
+def test_there_is_room_for_as_many_blocks_as_are_remembered():
+    assert sum(slots // 2 for slots in reuse._SLOTS) >= reuse.MOST_BLOCKS

@@ -1,0 +1,533 @@
+"""Traces: each public format as sessions, windows, faults, and the same in every process.
+
+The fixtures are ours, written from the published descriptions of the formats:
+
+- Mooncake: README of `kvcache-ai/Mooncake`, FAST '25 release; `session_id` and `delay` as AIPerf
+  and `benchcore record` write them;
+- Bailian: README of `alibaba-edu/qwen-bailian-usagetraces-anon`;
+- BurstGPT: README of `HPMLL/BurstGPT`;
+- Azure: README of `Azure/AzurePublicDataset`, LLM inference 2023 and 2024.
+"""
+
+import csv
+import hashlib
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from benchcore.base.errors import ConfigError
+from benchcore.workload.agent_traces import Weka
+from benchcore.workload.kinds import is_timed
+from benchcore.workload.named import load_workload
+from benchcore.workload.sessions import WARM_UP
+from benchcore.workload.spans import Otel
+from benchcore.workload.traces import Azure, Bailian, BurstGPT, Mooncake, Plain
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "workloads"
+MS = 1_000_000
+KINDS = {
+    "mooncake": lambda: Mooncake(path=str(FIXTURES / "mooncake.jsonl")),
+    "mooncake sessions": lambda: Mooncake(path=str(FIXTURES / "mooncake_sessions.jsonl")),
+    "bailian": lambda: Bailian(path=str(FIXTURES / "bailian.jsonl")),
+    "burstgpt": lambda: BurstGPT(path=str(FIXTURES / "burstgpt.csv")),
+    "azure 2023": lambda: Azure(path=str(FIXTURES / "azure_2023.csv")),
+    "azure 2024": lambda: Azure(path=str(FIXTURES / "azure_2024.csv")),
+    "trace": lambda: Plain(path=str(FIXTURES / "plain.csv")),
+    "weka": lambda: Weka(path=str(FIXTURES / "weka")),
+    "otel": lambda: Otel(path=str(FIXTURES / "otel.jsonl")),
+}
+
+
+def shape(turn):
+    """Return what a turn waits for and asks, in ms and tokens."""
+    ask = turn.ask
+    return (
+        turn.after,
+        turn.wait_ns / MS,
+        turn.at_ns / MS,
+        ask.input_tokens,
+        ask.output_tokens,
+        turn.kind,
+    )
+
+
+def shapes(kind):
+    return [
+        (session.at_ns / MS, [shape(turn) for turn in session.turns])
+        for session in kind.sessions("s1", 1)
+    ]
+
+
+def alone(at_ms, tokens, output, kind=""):
+    """Return the shape of a session of one turn."""
+    return (at_ms, [((), 0, 0, tokens, output, kind)])
+
+
+# The formats.
+
+
+def test_mooncake_has_times_lengths_and_blocks_of_512_tokens():
+    kind = KINDS["mooncake"]()
+    assert shapes(kind) == [
+        alone(0, 1100, 50),
+        alone(0, 700, 12),
+        alone(3052, 1300, 9),
+        alone(6100.5, 300, 1),
+    ]
+    asks = [session.turns[0].ask for session in kind.sessions()]
+    assert [ask.blocks for ask in asks] == [(0, 1, 2), (0, 3), (0, 1, 4), (5,)]
+    assert {ask.block_tokens for ask in asks} == {512}
+    assert all(ask.exact_output for ask in asks)
+
+
+def test_mooncake_turns_of_a_session_wait_for_one_another():
+    assert shapes(KINDS["mooncake sessions"]()) == [
+        (
+            0,
+            [
+                ((), 0, 0, 100, 10, "chat"),
+                ((0,), 250, 0, 160, 11, "chat"),
+                ((1,), 0, 3000, 200, 12, "chat"),
+            ],
+        ),
+        (500, [((), 0, 0, 90, 5, ""), ((0,), 2000, 0, 120, 6, "")]),
+    ]
+    sizes = [[t.ask.block_tokens for t in s.turns] for s in KINDS["mooncake sessions"]().sessions()]
+    assert sizes == [[512, 512, 512], [64, 64]]
+
+
+def test_bailian_children_wait_for_their_parent_and_their_own_time():
+    kind = KINDS["bailian"]()
+    assert shapes(kind) == [
+        (
+            0,
+            [
+                ((), 0, 0, 35, 8, "text"),
+                ((0,), 0, 3250, 60, 6, "text"),
+                ((0,), 0, 4750, 64, 5, "image"),
+            ],
+        ),
+        alone(750, 20, 4, "search"),
+        alone(3750, 16, 3, "text"),  # its parent is not in the file
+    ]
+    assert next(kind.sessions()).turns[0].ask.block_tokens == 16
+
+
+def test_burstgpt_leaves_out_what_was_not_answered_and_other_models():
+    assert shapes(KINDS["burstgpt"]()) == [
+        alone(0, 472, 18, "ChatGPT"),
+        alone(40_000, 1087, 230, "ChatGPT"),
+        alone(113_000, 417, 276, "GPT-4"),
+    ]
+    kind = BurstGPT(path=str(FIXTURES / "burstgpt.csv"), model="GPT-4")
+    assert shapes(kind) == [alone(0, 417, 276, "GPT-4")]
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Shanghai"])
+def test_azure_of_both_years_has_dates_whatever_the_machine_s_zone(monkeypatch, zone):
+    import time
+
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        found = [
+            [(round(at, 3), turns[0][3:5]) for at, turns in shapes(KINDS[name]())]
+            for name in ("azure 2023", "azure 2024")
+        ]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert found == [
+        [(0, (4808, 10)), (52, (3180, 8)), (98.189, (110, 27))],
+        [(0, (2162, 5)), (7.405, (2399, 6)), (990.07, (76, 15))],
+    ]
+
+
+def test_a_change_of_the_clock_in_some_zone_is_no_gap(tmp_path, monkeypatch):
+    import time
+
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+        "2023-11-05 01:59:59,10,1\n2023-11-05 02:00:01,10,1\n"
+    )
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert [at for at, _ in shapes(Azure(path=str(path)))] == [0, 2000]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_plain_trace_has_columns_and_a_unit_of_its_own(tmp_path):
+    assert shapes(KINDS["trace"]()) == [alone(0, 100, 20), alone(250, 30, 4), alone(1500, 64, 8)]
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"when": 5, "p": 10, "c": 1}\n{"when": 2500005, "p": "11", "c": 2.0}\n')
+    kind = Plain(path=str(path), time="when", input="p", output="c", unit="us")
+    assert shapes(kind) == [alone(0, 10, 1), alone(2500, 11, 2)]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_has_times_and_can_be_named_on_the_command_line(name):
+    kind = KINDS[name]()
+    assert is_timed(kind)
+    (part,) = load_workload(f"{kind.kind},path={kind.path}").parts
+    assert list(part.workload.sessions("s1")) == list(kind.sessions("s1"))
+    assert part.workload.describe()["path"] == kind.path
+
+
+def test_a_replay_uses_the_output_lengths_that_are_asked_for():
+    kind = Mooncake(
+        path=str(FIXTURES / "mooncake.jsonl"), output_tokens="uniform:5:900", ignore_eos=False
+    )
+    asks = [session.turns[0].ask for session in kind.sessions()]
+    assert len({ask.output_tokens for ask in asks}) > 1
+    assert all(5 <= ask.output_tokens <= 900 and not ask.exact_output for ask in asks)
+    assert asks == [session.turns[0].ask for session in kind.sessions("other level")]
+
+
+# Texts.
+
+
+def words(kind, number):
+    session = next(itertools.islice(kind.sessions(), number, None))
+    return kind.made(session.turns[0].ask).text.split()
+
+
+def test_equal_blocks_are_equal_texts_and_others_are_not():
+    kind = KINDS["mooncake"]()
+    first, second, third, _ = (words(kind, n) for n in range(4))
+
+    def common(one, other):
+        return sum(
+            1
+            for _ in itertools.takewhile(
+                lambda pair: pair[0] == pair[1], zip(one, other, strict=False)
+            )
+        )
+
+    # A word is a token where nothing counts; marks are tokens of their own.
+    assert common(first, third) > common(first, second) > 300
+    assert common(first, words(kind, 3)) < 5
+
+
+def digest(name, count=10_000):
+    """Return the hash of the first turns of a kind."""
+    found = hashlib.sha256()
+    kind = KINDS[name]()
+    turns = ((session.at_ns, turn) for session in kind.sessions("s1", 1) for turn in session.turns)
+    for at_ns, turn in itertools.islice(turns, count):
+        prompt = kind.made(turn.ask)
+        found.update(f"{at_ns} {shape(turn)} {prompt.extra} {prompt.text}".encode())
+    return found.hexdigest()[:16]
+
+
+DIGESTS = {
+    "mooncake": "8a8b51e0388f772f",
+    "mooncake sessions": "675edb2e1c09b2fd",
+    "bailian": "fb0e993e350715c6",
+    "burstgpt": "6909d67e57492101",
+    "azure 2023": "b84c4ce7b8db3038",
+    "azure 2024": "d5e9eefe05d3c84d",
+    "trace": "302e09bd00d3aab9",
+    "weka": "93ae01c775ade543",
+    "otel": "5d761c397c2798b5",
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_first_ten_thousand_bodies_are_the_same_in_every_process(name):
+    code = f"from tests.workload.test_traces import digest; print(digest({name!r}))"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for seed in ("1", "2")
+    }
+    assert found == {DIGESTS[name]}
+
+
+# Windows, warm-ups, limits.
+
+
+@pytest.fixture
+def mooncake(tmp_path):
+    """Write a trace of rows and return what makes its kind."""
+
+    def make(*values, **fields):
+        path = tmp_path / "t.jsonl"
+        usual = {"input_length": 10, "output_length": 1}
+        path.write_text("".join(json.dumps({**usual, **value}) + "\n" for value in values))
+        return Mooncake(path=str(path), **fields)
+
+    return make
+
+
+def test_a_window_counts_from_the_first_row_and_begins_at_its_start(mooncake):
+    rows = [{"timestamp": 5000 + ms} for ms in (0, 1000, 2000, 2999, 3000, 9000)]
+    kind = mooncake(*rows, start=1, stop=3)
+    assert [at for at, _ in shapes(kind)] == [0, 1000, 1999]
+    assert [at for at, _ in shapes(mooncake(*rows, start=3))] == [0, 6000]
+    assert [at for at, _ in shapes(mooncake(*rows, limit=2))] == [0, 1000]
+    assert shapes(mooncake(*rows, start=4, stop=8)) == []
+
+
+def test_a_window_must_have_a_length():
+    with pytest.raises(ValidationError, match="stop lies no later than start"):
+        Mooncake(path="t.jsonl", start=3, stop=3)
+
+
+CONVERSATIONS = [
+    {"timestamp": 0, "session_id": "a", "input_length": 11},
+    {"timestamp": 500, "session_id": "gone", "input_length": 12},
+    {"timestamp": 1000, "session_id": "a", "input_length": 13},
+    {"timestamp": 2000, "session_id": "b", "input_length": 14},
+    {"timestamp": 3000, "session_id": "b", "input_length": 15, "delay": 100},
+    {"timestamp": 3500, "session_id": "c", "input_length": 16},
+    {"timestamp": 4000, "session_id": "a", "input_length": 17},
+    {"timestamp": 5000, "session_id": "b", "input_length": 18, "delay": 200},
+]
+
+
+def test_a_start_in_the_middle_sends_the_turn_before_as_a_warm_up(mooncake):
+    assert shapes(mooncake(*CONVERSATIONS, start=2.5, warm=True)) == [
+        (0, [((), 0, 0, 14, 1, WARM_UP)]),
+        (0, [((), 0, 0, 13, 1, WARM_UP)]),
+        (500, [((), 0, 0, 15, 1, ""), ((0,), 200, 0, 18, 1, "")]),
+        alone(1000, 16, 1),
+        alone(1500, 17, 1),
+    ]
+    assert [at for at, _ in shapes(mooncake(*CONVERSATIONS, start=2.5))] == [500, 1000, 1500]
+
+
+def test_a_limit_counts_sessions_and_not_their_warm_ups(mooncake):
+    found = shapes(mooncake(*CONVERSATIONS, start=2.5, warm=True, limit=1))
+    assert [(at, turns[0][3], turns[0][5]) for at, turns in found] == [
+        (0, 14, WARM_UP),
+        (500, 15, ""),
+    ]
+
+
+TIMES = st.lists(st.integers(0, 20_000), min_size=1, max_size=30).map(sorted)
+ANY_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+
+
+@ANY_FILE
+@given(TIMES, st.integers(0, 20), st.integers(1, 20), st.none() | st.integers(1, 10))
+def test_any_window_holds_what_lies_in_it(mooncake, times, start, more, limit):
+    rows = [{"timestamp": ms, "input_length": 10 + n} for n, ms in enumerate(times)]
+    kind = mooncake(*rows, start=start, stop=start + more, limit=limit)
+    first, begin, end = times[0], start * 1000, (start + more) * 1000
+    wanted = [
+        alone(ms - first - begin, 10 + n, 1)
+        for n, ms in enumerate(times)
+        if begin <= ms - first < end
+    ]
+    assert shapes(kind) == wanted[:limit]
+
+
+@ANY_FILE
+@given(
+    st.lists(st.tuples(st.integers(0, 10**9), st.integers(1, 99), st.integers(1, 99)), min_size=1),
+    st.sampled_from(["csv", "jsonl"]),
+    st.sampled_from([("s", 1000), ("ms", 1), ("us", 1e-3), ("ns", 1e-6)]),
+)
+def test_a_plain_trace_comes_back(tmp_path, rows, form, unit):
+    rows.sort(key=lambda row: row[0])
+    name, ms = unit
+    path = tmp_path / f"t.{form}"
+    keys = ("timestamp", "input", "output")
+    with path.open("w", newline="") as file:
+        if form == "csv":
+            csv.writer(file).writerows([keys, *rows])
+        else:
+            file.writelines(json.dumps(dict(zip(keys, row, strict=True))) + "\n" for row in rows)
+    found = list(Plain(path=str(path), unit=name).sessions())
+    assert [s.at_ns for s in found] == pytest.approx(
+        [(at - rows[0][0]) * ms * MS for at, _, _ in rows], abs=2
+    )
+    assert [shape(s.turns[0])[3:5] for s in found] == [row[1:] for row in rows]
+
+
+# Order.
+
+
+def test_a_trace_out_of_order_is_refused_by_line_or_sorted(mooncake):
+    rows = [{"timestamp": ms, "input_length": 10 + n} for n, ms in enumerate((2000, 1000, 3000))]
+    kind = mooncake(*rows)
+    with pytest.raises(ConfigError) as caught:
+        shapes(kind)
+    assert str(caught.value) == (
+        f"{kind.path}:2: its time, 1, lies before that of the row above, 2; sort the file, "
+        "or set sort=true"
+    )
+    assert shapes(mooncake(*rows, sort=True)) == [
+        alone(0, 11, 1),
+        alone(1000, 10, 1),
+        alone(2000, 12, 1),
+    ]
+    assert shapes(mooncake(*rows, sort=True, start=1, stop=2)) == [alone(0, 10, 1)]
+    assert shapes(mooncake(*rows, drop_bad=True)) == [alone(0, 10, 1), alone(1000, 12, 1)]
+
+
+def test_turns_of_a_session_are_sorted_before_they_are_linked(mooncake):
+    rows = [{"timestamp": ms, "session_id": 1, "input_length": ms} for ms in (3000, 1000, 2000)]
+    ((_, turns),) = shapes(mooncake(*rows, sort=True))
+    assert [(turn[0], turn[2], turn[3]) for turn in turns] == [
+        ((), 0, 1000),
+        ((0,), 1000, 2000),
+        ((1,), 2000, 3000),
+    ]
+
+
+def test_a_later_turn_in_a_trace_whose_first_row_has_no_session_is_refused(mooncake):
+    kind = mooncake(
+        {"timestamp": 0}, {"timestamp": 1, "session_id": 7}, {"timestamp": 2, "session_id": 7}
+    )
+    with pytest.raises(ConfigError, match=r":3: is a later turn of a session, and the first row"):
+        shapes(kind)
+
+
+def test_two_readers_of_one_trace_do_not_disturb_one_another(mooncake):
+    kind = mooncake(*CONVERSATIONS)
+    pairs = zip(kind.sessions("s1"), kind.sessions("s2"), strict=True)
+    assert all(one == other for one, other in pairs)
+
+
+# Bad rows.
+
+BAD = [
+    (Mooncake, "[1]", "is not an object"),
+    (Mooncake, '{"input_length": 1, "output_length": 1}', "has no timestamp"),
+    (Mooncake, '{"timestamp": 0, "output_length": 1}', "has no input_length"),
+    (
+        Mooncake,
+        '{"timestamp": "x", "input_length": 1, "output_length": 1}',
+        "timestamp 'x' is not a number",
+    ),
+    (
+        Mooncake,
+        '{"timestamp": true, "input_length": 1, "output_length": 1}',
+        "timestamp 'True' is not a number",
+    ),
+    (
+        Mooncake,
+        '{"timestamp": 1e300, "input_length": 1, "output_length": 1}',
+        "timestamp '1e+300' is not a number",
+    ),
+    (
+        Mooncake,
+        '{"timestamp": 0, "input_length": 0, "output_length": 1}',
+        "input_length 0 is not 1 to 10000000",
+    ),
+    (
+        Mooncake,
+        '{"timestamp": 0, "input_length": 1.5, "output_length": 1}',
+        "input_length 1.5 is not a whole number",
+    ),
+    (
+        Mooncake,
+        '{"timestamp": 0, "input_length": 1, "output_length": 99999999999999999999}',
+        "output_length '1e+20' is not a number",
+    ),
+    (
+        Mooncake,
+        '{"timestamp": 0, "input_length": 1, "output_length": 1, "hash_ids": [1.5]}',
+        "hash_ids is not a list of numbers",
+    ),
+    (
+        Mooncake,
+        '{"timestamp": 0, "input_length": 1, "output_length": 1, "session_id": [1]}',
+        "session_id is neither a whole number nor a text",
+    ),
+    (
+        Mooncake,
+        '{"timestamp": 0, "input_length": 1, "output_length": 1, "delay": -5}',
+        "delay -5 is less than 0",
+    ),
+    (
+        Mooncake,
+        '{"input_length": 1, "output_length": 1, "session_id": 1, "delay": 5}',
+        "has no timestamp",
+    ),
+    (
+        Bailian,
+        '{"timestamp": 0, "input_length": 1, "output_length": 1, "chat_id": {}}',
+        "chat_id is neither a whole number nor a text",
+    ),
+    (
+        Plain,
+        '{"timestamp": 0, "input": null, "output": 1}',
+        "has no input",
+    ),
+    (
+        Azure,
+        '{"TIMESTAMP": "yesterday", "ContextTokens": 1, "GeneratedTokens": 1}',
+        "TIMESTAMP 'yesterday' is not a date and time",
+    ),
+    (
+        BurstGPT,
+        '{"Timestamp": 0, "Request tokens": -1, "Response tokens": 1}',
+        "Request tokens -1 is not 1 to 10000000",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "row", "told"), BAD)
+def test_a_bad_row_is_told_of_by_line_and_reason_or_dropped_and_counted(tmp_path, kind, row, told):
+    good = {
+        Mooncake: '{"timestamp": 0, "input_length": 5, "output_length": 1}',
+        Bailian: '{"timestamp": 0, "input_length": 5, "output_length": 1}',
+        Plain: '{"timestamp": 0, "input": 5, "output": 1}',
+        Azure: '{"TIMESTAMP": "2024-05-10", "ContextTokens": 5, "GeneratedTokens": 1}',
+        BurstGPT: '{"Timestamp": 0, "Request tokens": 5, "Response tokens": 1}',
+    }[kind]
+    path = tmp_path / "t.jsonl"
+    path.write_text(f"{row}\n\n{good}\n{row}\nnope\n{good}\n")
+    trace = kind(path=str(path))
+    with pytest.raises(ConfigError) as caught:
+        shapes(trace)
+    assert str(caught.value) == f"{path}:1: {told}"
+    assert trace.facts() == {}
+    trace = kind(path=str(path), drop_bad=True)
+    assert [turns[0][3] for _, turns in shapes(trace)] == [5, 5]
+    facts = trace.facts()
+    assert facts["dropped"] == 3
+    assert facts["faults"][:2] == [f"{path}:1: {told}", f"{path}:4: {told}"]
+    assert facts["faults"][2].startswith(f"{path}:5:1: is not JSON")
+    assert trace.describe()["dropped"] == 3
+    shapes(trace)
+    assert trace.facts() == facts, "each reading counts anew"
+
+
+@pytest.mark.parametrize("kind", [Mooncake, Bailian, Plain, Azure, BurstGPT, Weka, Otel])
+def test_a_trace_without_requests_or_a_file_is_refused(tmp_path, kind):
+    path = tmp_path / "t.jsonl"
+    with pytest.raises(ConfigError, match="No such file"):
+        shapes(kind(path=str(path)))
+    path.write_text("")
+    with pytest.raises(ConfigError, match="is empty"):
+        shapes(kind(path=str(path)))
+    path.write_text("[1]\n")
+    with pytest.raises(ConfigError, match="holds no request"):
+        shapes(kind(path=str(path), drop_bad=True))
+
+
+def test_faults_are_listed_up_to_five_and_counted_beyond(mooncake):
+    kind = mooncake({"timestamp": 0}, *[{"timestamp": -1 - n} for n in range(20)], drop_bad=True)
+    assert len(shapes(kind)) == 1
+    assert kind.facts()["dropped"] == 20
+    assert len(kind.facts()["faults"]) == 5
