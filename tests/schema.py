@@ -130,8 +130,8 @@ SCHEMAS = {
     "providers": lambda: with_variables(ProvidersFile.model_json_schema()),
     "result_accuracy": lambda: result(Eval, "accuracy.json"),
     "result_functional": lambda: result(Checks, "functional.json"),
-    "result_matrix": lambda: result(scenarios.Matrix, "matrix.json"),
-    "result_scenario": lambda: result(scenarios.Scenario, "result.json"),
+    "result_matrix": lambda: result(scenarios.MatrixResult, "matrix.json"),
+    "result_scenario": lambda: result(scenarios.ScenarioResult, "result.json"),
     "run": lambda: result(Run, "run.json"),
     "scenario": scenario,
 }

@@ -158,9 +158,7 @@ class Functional:
             probed.notes.append(str(error))
         client.target = client.target.model_copy(update={"stream": self._target.stream})
         self._target = client.target
-        self.report.summary.target = TargetFacts.model_validate(
-            target_facts(client.target, self._kind)
-        )
+        self.report.summary.target = target_facts(client.target, self._kind)
         for note in probed.notes:
             self._on_note(note)
         return subject

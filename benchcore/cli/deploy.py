@@ -100,7 +100,7 @@ async def _deploy(machine: ScenarioRun, folder: Path, *, stays: bool, as_json: b
         ResultsError: `deployed.json` cannot be written.
     """
     from benchcore.base.logs import LOGGER
-    from benchcore.scenario.stage import StageStatus
+    from benchcore.runs.scenarios import StageStatus
 
     ended = asyncio.Event()
 

@@ -36,7 +36,7 @@ from benchcore.cli.terminal import show
 if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
     from benchcore.evals.run import EvalPlan
-    from benchcore.runs.samples import AccuracyReport
+    from benchcore.runs.samples import Eval
 
 
 @click.command("eval")
@@ -267,7 +267,7 @@ def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
             raise click.UsageError(f"--resume continues as the run began: leave out {option}")
     before = read_result(folder / ACCURACY, Eval)
     asked, data = before.config, before.data
-    if asked is None or data is None or data.task is None:
+    if not asked or data is None or data.task is None:
         raise ConfigError(
             f"{folder / ACCURACY}: does not say what was asked, so it is damaged; name another run"
         )
@@ -283,14 +283,14 @@ def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
     config = validated(lambda: EvalConfig.model_validate({**asked, **over}))
     where = given["data"] or data.given
     plan = asyncio.run(plan_eval(data.task, config, where, data.few_shot_given))
-    if plan.data["files"] != data.files:
+    if plan.data.files != data.files:
         raise ConfigError(f"--resume {folder}: the questions are not those of the run; see --data")
     done = read_samples(folder)
     return EvalPlan(
         plan.task,
         config,
         plan.questions,
-        data.to_json(),
+        data,
         without_errors(done) if given["retry_errors"] else done,
         folder,
         given["base_url"] or target.base_url,
@@ -372,11 +372,11 @@ def _provided(given: dict[str, Any]) -> int:
     name = given["run_name"] or f"eval-{given['name'] or 'gpqa'}-{given['provider']}"
     folder = make_folder(Path(given["output"]), stamp_of(started), name)
 
-    def write_run(report: AccuracyReport) -> None:
+    def write_run(report: Eval) -> None:
         write_head(
             folder,
             started,
-            report.status,
+            report.status or "failed",
             name=name,
             command=["benchcore", *masked(sys.argv[1:])],
             target=report.target,

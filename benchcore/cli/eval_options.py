@@ -20,17 +20,18 @@ if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
     from benchcore.config.target import Endpoint, Target
     from benchcore.evals.under_load import LoadEval
-    from benchcore.runs.samples import AccuracyReport
+    from benchcore.runs.samples import Eval
 
 
-def read_result(given: dict[str, Any], config: EvalConfig) -> AccuracyReport:
+def read_result(given: dict[str, Any], config: EvalConfig) -> Eval:
     """Return the eval that another program has made before."""
     report = _read(given["provider"], given["result"], given["name"])
     report.min_score = config.min_score
+    report.count()
     return report
 
 
-def run_provider(given: dict[str, Any], config: EvalConfig, folder: Path) -> AccuracyReport:
+def run_provider(given: dict[str, Any], config: EvalConfig, folder: Path) -> Eval:
     """Let another program make an eval, and return what it came to.
 
     Raises:
@@ -72,10 +73,11 @@ def run_provider(given: dict[str, Any], config: EvalConfig, folder: Path) -> Acc
     report.target = target_facts(target, "server")
     report.config = {**config.model_dump(mode="json"), "provider": name}
     report.min_score = config.min_score
+    report.count()
     return report
 
 
-def _read(name: str, path: Path, task: str | None) -> AccuracyReport:
+def _read(name: str, path: Path, task: str | None) -> Eval:
     from benchcore.evals.providers import read_lm_eval, read_simple_evals
 
     return (read_lm_eval if name == "lm-eval" else read_simple_evals)(path, task)

@@ -16,7 +16,7 @@ from benchcore.cli.values import RESULTS, read_folder
 
 if TYPE_CHECKING:
     from benchcore.runs.reading import RunFolder
-    from benchcore.runs.samples import AccuracyReport, Eval
+    from benchcore.runs.samples import Eval
 
 
 @click.command()
@@ -48,7 +48,7 @@ def compare(runs: tuple[Path, ...], **given: Any) -> int:
     folders = [read_folder(path) for path in runs]
     form = "json" if given["as_json"] else given["form"]
     evals = [folder.eval() for folder in folders]
-    scored = [result for result in evals if result is not None and result.score is not None]
+    scored = [result for result in evals if result is not None and result.mean is not None]
     if len(scored) == len(folders) and not any(folder.levels for folder in folders):
         if form in ("html", "markdown"):
             raise click.UsageError("evals are compared as text or JSON")
@@ -94,7 +94,7 @@ def _climbs(folders: list[RunFolder], form: str, output: Path, *, anyway: bool) 
 def _asked_differently(first: Eval, other: Eval) -> list[str]:
     """Return in which settings two evals differ that may change a score."""
     ignored = ("concurrency", "rate", "retries", "min_score", "keep_text")
-    before, after = first.config or {}, other.config or {}
+    before, after = first.config, other.config
     settings: list[tuple[str, object, object]] = [("model", first.target.model, other.target.model)]
     settings += [(name, before[name], after.get(name)) for name in before if name not in ignored]
     return [
@@ -289,13 +289,13 @@ def _eval_page(folder: RunFolder) -> str | None:
     return accuracy_page(evaluated, show_text=False)
 
 
-def _accuracy(folder: RunFolder) -> AccuracyReport | None:
+def _accuracy(folder: RunFolder) -> Eval | None:
     from benchcore.runs.samples import read_samples
 
     evaluated = folder.eval()
     if evaluated is None or not evaluated.scored:
         return None
-    return evaluated.report(read_samples(folder.path))
+    return evaluated.join(read_samples(folder.path))
 
 
 def _plots(folder: RunFolder, into: Path, gpus: int | None) -> None:

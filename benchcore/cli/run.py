@@ -18,8 +18,8 @@ from benchcore.cli.driver import LOGS, drive, start_logs, start_progress, tell_w
 from benchcore.cli.target import masked
 
 if TYPE_CHECKING:
+    from benchcore.runs.scenarios import MatrixEntry, ScenarioResult
     from benchcore.scenario.matrix import LoadedMatrix
-    from benchcore.scenario.result import MatrixEntry, ScenarioResult
     from benchcore.scenario.run import ScenarioRun
     from benchcore.scenario.stages import LoadedScenario
 
@@ -190,7 +190,7 @@ def _run_matrix(loaded: LoadedMatrix, given: dict[str, Any]) -> int:
         sys.stdout.write(render_matrix(result))
     sys.stdout.flush()
     tell_where(folder)
-    return result.exit_code
+    return result.exit_code or 0
 
 
 def _before(folder: Path, loaded: LoadedMatrix, given: dict[str, Any]) -> list[MatrixEntry]:
@@ -201,15 +201,16 @@ def _before(folder: Path, loaded: LoadedMatrix, given: dict[str, Any]) -> list[M
     """
     from benchcore.scenario.result import earlier
 
-    name, run_type, entries = earlier(folder)
+    found = earlier(folder)
     asked = (loaded.matrix.name, given["run_type"])
-    if (name, run_type) != asked:
+    if (found.name, found.run_type) != asked:
         raise ConfigError(
-            f"--resume {folder}: is of {name}, {run_type}, and not of {' and '.join(asked)}"
+            f"--resume {folder}: is of {found.name}, {found.run_type}, "
+            f"and not of {' and '.join(asked)}"
         )
     if folder.resolve().parent != given["output"].resolve():
         raise ConfigError(f"--resume {folder}: is not in {given['output']}; give its --output")
-    return entries
+    return found.scenarios
 
 
 @click.command()
@@ -312,11 +313,11 @@ def _show(
         sys.stdout.write(render_result(result))
     sys.stdout.flush()
     tell_where(folder)
-    for part in result.parts:
+    for part in result.stages:
         if part.exit_code and part.exit_code == result.exit_code:
             click.echo(f"benchcore: {loaded.scenario.id}: {part.name}: {part.message}", err=True)
             break
-    return result.exit_code
+    return result.exit_code or 0
 
 
 def _repeatable(args: list[str], given: dict[str, Any]) -> list[str]:

@@ -224,7 +224,7 @@ class Climb:
             "e2e_seconds": found.e2e_seconds,
             "notes": [harmless(note, longest=_LONGEST_NOTE) for note in found.notes],
         }
-        facts = target_facts(self._target, self._kind) | {"probe": probe}
+        facts = target_facts(self._target, self._kind).to_json() | {"probe": probe}
         run.target = TargetFacts.model_validate(facts)
         self._describe()
         loads = [part.config.model_dump(mode="json") for part in self._parts]

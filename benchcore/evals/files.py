@@ -10,11 +10,11 @@ from benchcore.base.files import replace_file
 from benchcore.metrics.accuracy import Sample
 from benchcore.publish.prometheus import accuracy_metrics
 from benchcore.runs.run_json import dump
-from benchcore.runs.samples import ACCURACY, AccuracyReport, SampleFile, write_samples
+from benchcore.runs.samples import ACCURACY, Eval, SampleFile, write_samples
 from benchcore.show.pages import accuracy_page
 
 
-def write_accuracy(folder: Path, report: AccuracyReport) -> None:
+def write_accuracy(folder: Path, report: Eval) -> None:
     """Write `accuracy.json` and `accuracy.prom`.
 
     Raises:
@@ -42,7 +42,7 @@ class EvalFiles:
         *,
         page: str = "report.html",
         show_text: bool = False,
-        beside: Callable[[AccuracyReport], None] = lambda _report: None,
+        beside: Callable[[Eval], None] = lambda _report: None,
     ) -> None:
         self._folder = folder
         self._page = page
@@ -55,7 +55,7 @@ class EvalFiles:
         """Whether anything was written."""
         return self._samples is not None
 
-    def begin(self, report: AccuracyReport) -> None:
+    def begin(self, report: Eval) -> None:
         """Write what is known before anything is asked; samples of before stand in place.
 
         Raises:
@@ -80,7 +80,7 @@ class EvalFiles:
         except OSError as error:
             raise self._fault(error) from None
 
-    def finish(self, report: AccuracyReport) -> None:
+    def finish(self, report: Eval) -> None:
         """Write the whole; nothing where it never began.
 
         Raises:
@@ -96,7 +96,7 @@ class EvalFiles:
         except OSError as error:
             raise self._fault(error) from None
 
-    def _write(self, report: AccuracyReport) -> None:
+    def _write(self, report: Eval) -> None:
         write_accuracy(self._folder, report)
         self._beside(report)
 

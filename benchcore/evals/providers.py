@@ -17,7 +17,8 @@ from benchcore.base.files import read_json
 from benchcore.config.target import PATHS
 from benchcore.metrics.accuracy import Sample, SampleOutcome
 from benchcore.metrics.scores import CONFIDENCE, Estimate, estimate, student_t
-from benchcore.runs.samples import AccuracyReport
+from benchcore.runs.run import TargetFacts
+from benchcore.runs.samples import Eval, EvalOrigin
 
 if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
@@ -83,7 +84,7 @@ def lm_eval_command(
     return [*command, *beside]
 
 
-def read_lm_eval(path: Path, task: str | None = None) -> AccuracyReport:
+def read_lm_eval(path: Path, task: str | None = None) -> Eval:
     """Return an eval from what lm-eval wrote.
 
     Args:
@@ -105,7 +106,7 @@ def read_lm_eval(path: Path, task: str | None = None) -> AccuracyReport:
         raise ConfigError(f"{path}: is not what lm-eval writes: {error!r}") from None
 
 
-def _report(results: dict[str, Any], path: Path, task: str | None) -> AccuracyReport:
+def _report(results: dict[str, Any], path: Path, task: str | None) -> Eval:
     tasks = list(results["results"])
     if task is None and len(tasks) == 1:
         task = tasks[0]
@@ -121,29 +122,30 @@ def _report(results: dict[str, Any], path: Path, task: str | None) -> AccuracyRe
     count = int(results["n-samples"][task]["effective"])
     score, stderr = figures[metric], figures[_stderr(metric)]
     half = student_t((1 + CONFIDENCE) / 2, max(count - 1, 1)) * stderr
-    estimate = Estimate(score, stderr, max(score - half, 0.0), min(score + half, 1.0), count, count)
-    report = AccuracyReport(
-        task=task,
+    interval = max(score - half, 0.0), min(score + half, 1.0)
+    given = results["config"].get("model_args")
+    return Eval.begun(
+        task,
         config=dict(results["config"]),
-        target={"kind": "server", "model": results.get("model_name"), "base_url": None},
-        origin={
-            "provider": "lm-eval",
-            "version": results.get("lm_eval_version"),
-            "metric": metric,
-            "file": path.name,
-            "interval": "score ± t · its standard error",
-        },
+        target=TargetFacts(
+            kind="server",
+            model=results.get("model_name"),
+            base_url=given.get("base_url") if isinstance(given, dict) else None,
+        ),
+        origin=EvalOrigin(
+            provider="lm-eval",
+            version=results.get("lm_eval_version"),
+            metric=metric,
+            file=path.name,
+            interval="score ± t · its standard error",
+        ),
         samples=_samples(path, task, metric),
         planned=count,
         figures=figures,
-        given=estimate,
+        score=Estimate(score=score, stderr=stderr, interval=interval, n=count, questions=count),
         status="complete",
         seconds=float(results.get("total_evaluation_time_seconds") or 0.0),
     )
-    given = results["config"].get("model_args")
-    if isinstance(given, dict):
-        report.target["base_url"] = given.get("base_url")
-    return report
 
 
 def _stderr(metric: str) -> str:
@@ -267,7 +269,7 @@ def _package() -> tuple[str, str]:
     )
 
 
-def read_simple_evals(path: Path, task: str | None = None) -> AccuracyReport:
+def read_simple_evals(path: Path, task: str | None = None) -> Eval:
     """Return an eval from what simple-evals wrote.
 
     Args:
@@ -303,27 +305,29 @@ def read_simple_evals(path: Path, task: str | None = None) -> AccuracyReport:
         )
         for index, value in enumerate(scores)
     ]
-    report = AccuracyReport(
-        task=task or path.name.partition("_")[0],
-        target={"kind": "server", "model": None, "base_url": None},
-        origin={
-            "provider": "simple-evals",
-            "file": path.name,
-            "interval": "ours, each sample a question of its own",
-        },
+    counted = estimate(scores, range(len(scores)))
+    report = Eval.begun(
+        task or path.name.partition("_")[0],
+        target=TargetFacts(kind="server", model=None, base_url=None),
+        origin=EvalOrigin(
+            provider="simple-evals",
+            file=path.name,
+            interval="ours, each sample a question of its own",
+        ),
         samples=samples,
         planned=len(samples),
         figures=figures,
-        given=estimate(scores, range(len(scores))),
+        score=counted,
         status="complete",
     )
-    if report.given is None:
+    if counted is None:
         assert score is not None
         report.figures["score"] = score
         report.notes.append(
             "simple-evals' JSON does not say of how many samples its score is: its page does"
         )
-    elif score is not None and abs(score - report.given.score) > 1e-6:
+        report.count()
+    elif score is not None and abs(score - counted.score) > 1e-6:
         raise ConfigError(f"{path}: its score {score} is not the one on the page beside it")
     return report
 

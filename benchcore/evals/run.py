@@ -21,7 +21,7 @@ from benchcore.evals.sampling import Sampler
 from benchcore.evals.task import Question, Task, find_task, sha256
 from benchcore.metrics.accuracy import Sample, SampleOutcome
 from benchcore.runs.run_json import target_facts
-from benchcore.runs.samples import AccuracyReport
+from benchcore.runs.samples import Eval, EvalData
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class EvalPlan:
     task: Task
     config: EvalConfig
     questions: list[Question]
-    data: dict[str, Any]
+    data: EvalData
     done: list[Sample] = field(default_factory=list)
     folder: Path | None = None
     base_url: str | None = None
@@ -74,14 +74,14 @@ async def plan_eval(
     questions = task.questions(rows.rows, config, solved.rows)
     if not questions:
         raise ConfigError(f"task {task.name}: the data hold no question of variant {variant!r}")
-    facts = {
-        "task": name,
-        "given": data,
-        "few_shot_given": shots,
-        "files": rows.facts,
-        "few_shot_files": solved.facts,
-    }
-    return EvalPlan(task, config, questions, facts)
+    asked = EvalData(
+        task=name,
+        given=data,
+        few_shot_given=shots,
+        files=rows.facts,
+        few_shot_files=solved.facts,
+    )
+    return EvalPlan(task, config, questions, asked)
 
 
 class Accuracy:
@@ -106,10 +106,10 @@ class Accuracy:
         questions: Sequence[Question],
         config: EvalConfig,
         *,
-        data: dict[str, object] | None = None,
+        data: EvalData | None = None,
         kind: str = "server",
         done: Sequence[Sample] = (),
-        on_ready: Callable[[AccuracyReport], None] = lambda _report: None,
+        on_ready: Callable[[Eval], None] = lambda _report: None,
         on_sample: Callable[[Sample], None] = lambda _sample: None,
     ) -> None:
         self._target = target.model_copy(update={"allow_empty": True})
@@ -120,18 +120,18 @@ class Accuracy:
         self._on_sample = on_sample
         self._running: asyncio.Task[None] | None = None
         self._left = remaining(questions, done, config)
-        self.report = AccuracyReport(
-            task=task.name,
-            variant=task.variant(config),
+        self.report = Eval.begun(
+            task.name,
+            variant=task.variant(config) or None,
             config={**config.model_dump(mode="json"), **_over(target)},
-            data=data or {},
+            data=data,
             target=target_facts(target, kind),
-            samples=list(done),
+            samples=done,
             planned=len(questions),
             min_score=config.min_score,
         )
 
-    async def __call__(self) -> AccuracyReport:
+    async def __call__(self) -> Eval:
         """Ask, and return the report; what is interrupted leaves a report of what was asked.
 
         Raises:
@@ -160,7 +160,8 @@ class Accuracy:
             probed = await find_model(client)
             client.target = client.target.model_copy(update={"model": probed.model})
             self.report.target = target_facts(client.target, self._kind)
-            self.report.notes += probed.notes
+            self.report.notes.extend(probed.notes)
+            self.report.count()
             self._on_ready(self.report)
             answered = any(sample.score is not None for sample in self.report.samples)
             sampler = Sampler(client, self._task, self._config, self._take, answered=answered)
@@ -168,7 +169,7 @@ class Accuracy:
                 await sampler.ask(self._left)
             finally:  # the server may have wanted the questions to be asked otherwise
                 self.report.target = target_facts(client.target, self._kind)
-                self.report.notes += sampler.found.notes
+                self.report.notes.extend(sampler.found.notes)
 
     def _take(self, sample: Sample) -> None:
         self.report.samples.append(sample)
@@ -181,6 +182,7 @@ class Accuracy:
         report.seconds = seconds
         if report.status == "running":
             report.status = "failed"
+        report.count()
 
 
 def _over(target: Target) -> dict[str, Any]:
@@ -193,15 +195,14 @@ def _over(target: Target) -> dict[str, Any]:
     return sampling if asked is None else {**sampling, "max_tokens": asked}
 
 
-def check_score(report: AccuracyReport) -> None:
+def check_score(report: Eval) -> None:
     """Hold a report to the score that it must have.
 
     Raises:
         VerdictError: the score is below it, or there is none.
     """
-    if report.score is None or not (
-        report.given or any(sample.score is not None for sample in report.samples)
-    ):
+    ours = report.origin.provider == "native"
+    if report.score is None or (ours and not report.completed):
         raise VerdictError("not one sample was answered, so there is nothing to judge; see above")
     if report.ok is False:
         raise VerdictError(
@@ -241,7 +242,7 @@ def without_errors(samples: Sequence[Sample]) -> list[Sample]:
 
 async def evaluate(
     target: Target | str, task: str | Task = "gpqa", *, data: str | None = None, **settings: Any
-) -> AccuracyReport:
+) -> Eval:
     """Ask a task's questions and return what the answers were worth.
 
     Args:

@@ -12,8 +12,8 @@ from benchcore.client.records import Outcome, Record
 from benchcore.client.request import Prompt
 from benchcore.evals.sampling import question_prompt, sample_of
 from benchcore.metrics.accuracy import Sample, by_question, over_all, tally
-from benchcore.metrics.scores import Difference, paired_difference
-from benchcore.runs.run import AgainstFirst, LevelScore, scored
+from benchcore.metrics.scores import PairedDifference, paired_difference
+from benchcore.runs.run import LevelScore
 from benchcore.runs.run_json import dump
 from benchcore.runs.samples import ACCURACY, SCHEMA_VERSION, Eval, EvalData, SampleFile
 
@@ -45,14 +45,14 @@ class Questions:
         questions: Sequence[Question],
         config: EvalConfig,
         endpoint: Endpoint,
-        data: dict[str, Any],
+        data: EvalData,
     ) -> None:
         self.name = f"eval {task.name}"
         self.task = task
         self.config = config
         self._questions = list(questions)
         self._endpoint = endpoint
-        self._data = data
+        self.data = data
 
     def __len__(self) -> int:
         return len(self._questions)
@@ -79,7 +79,7 @@ class Questions:
             "questions": len(self._questions),
             "output_tokens": self.config.max_tokens,
             "config": self.config.model_dump(mode="json"),
-            "data": self._data,
+            "data": self.data.to_json(),
             "lengths": {"fit": "given", "source": "task"},
         }
 
@@ -124,15 +124,13 @@ class LoadGrader:
         return _score(questions.task.name, samples, difference)
 
 
-def _score(task: str, samples: list[Sample], difference: Difference | None) -> LevelScore:
+def _score(task: str, samples: list[Sample], difference: PairedDifference | None) -> LevelScore:
     score, counts = over_all(samples), tally(samples)
-    told = {"score": None} if score is None else scored(score).to_json()
+    told = {"score": None} if score is None else score.to_json()
     found = LevelScore.model_validate({"task": task, **told})
     for name in ("n", "completed", "truncated", "no_answer", "refused", "content_filter", "errors"):
         setattr(found, name, getattr(counts, name))
-    found.against_first = (
-        None if difference is None else AgainstFirst.model_validate(difference.to_json())
-    )
+    found.against_first = difference
     return found
 
 
@@ -171,11 +169,11 @@ class LoadEval:
         """
         if self.run is None or self.run.folder is None or self._file is None:
             return
-        facts = self.questions.describe()
+        questions = self.questions
         scored = Eval(
             schema_version=SCHEMA_VERSION,
-            task=facts["task"],
-            variant=facts["variant"],
+            task=questions.task.name,
+            variant=questions.task.variant(questions.config) or None,
             status=self.run.status,
             levels=[
                 LevelScore.model_validate(
@@ -188,8 +186,8 @@ class LoadEval:
                 for level in self.run.levels
                 if level.accuracy is not None
             ],
-            config=facts["config"],
-            data=EvalData.model_validate(facts["data"]),
+            config=questions.config.model_dump(mode="json"),
+            data=questions.data,
             target=self.run.target,
         )
         try:

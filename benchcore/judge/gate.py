@@ -366,7 +366,7 @@ def _accuracy(rule: Rule, run: RunFolder, baseline: RunFolder, level: float) -> 
     if not any(one is not None and one.scored for one in (found, before)):
         return
     words = _in_words(rule)
-    score = None if found is None else found.score
+    score = None if found is None else found.mean
     if found is None or score is None:
         yield Line("", words, "the run has no score", passed=False)
         return
@@ -375,8 +375,8 @@ def _accuracy(rule: Rule, run: RunFolder, baseline: RunFolder, level: float) -> 
     most = score if rule.min is not None else (found.interval or (score, score))[1]
     bounded = (least is not None and most < least) or (rule.max is not None and score > rule.max)
     said, note, lower, told = f"{score:.4f}", "", False, True
-    if before is not None and before.score is not None and rule.worse_by is not None:
-        old = before.score
+    if before is not None and before.mean is not None and rule.worse_by is not None:
+        old = before.mean
         said = f"{old:.4f} → {score:.4f}"
         lower = score < old * (1 - rule.worse_by) - 1e-12
         if rule.needs is not None:

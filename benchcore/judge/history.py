@@ -313,8 +313,8 @@ def _figures(folder: RunFolder) -> list[tuple[str, str, float]]:
     checks, score = folder.checks(), folder.eval()
     if checks is not None and checks.summary.pass_ratio is not None:
         found.append(("", "functional.pass_ratio", checks.summary.pass_ratio))
-    if score is not None and score.score is not None:
-        found.append(("", f"accuracy {score.task}", score.score))
+    if score is not None and score.mean is not None:
+        found.append(("", f"accuracy {score.task}", score.mean))
     return found
 
 

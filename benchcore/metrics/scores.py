@@ -5,33 +5,40 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Final
+from typing import Final
+
+from pydantic import PrivateAttr
+
+from benchcore.base.stored import Count, Flag, Number, Stored
 
 CONFIDENCE: Final = 0.95
 _NORMAL: Final = NormalDist()
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean score and how well it is known.
+class Estimate(Stored):
+    """A mean score and how well it is known."""
 
-    Args:
-        score: the mean, 0 to 1.
-        stderr: its standard error; `None`: of fewer than two questions there is none.
-        low: lower end of the 95 % interval.
-        high: its upper end.
-        n: scores.
-        questions: questions that they are of: fewer where there are repeats.
-    """
+    score: Number
+    """The mean, 0 to 1."""
+    stderr: Number | None = None
+    """Its standard error; `None`: of fewer than two questions there is none."""
+    interval: tuple[Number, Number]
+    """The 95 % interval."""
+    n: Count
+    """Scores."""
+    questions: Count
+    """Questions that they are of: fewer where there are repeats."""
 
-    score: float
-    stderr: float | None
-    low: float
-    high: float
-    n: int
-    questions: int
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+        return self.interval[0]
+
+    @property
+    def high(self) -> float:
+        """Its upper end."""
+        return self.interval[1]
 
 
 def estimate(scores: Sequence[float], questions: Sequence[Hashable]) -> Estimate | None:
@@ -66,8 +73,8 @@ def estimate(scores: Sequence[float], questions: Sequence[Hashable]) -> Estimate
     if groups < n and groups > 1:
         # The variance between questions is itself estimated, from so many of them.
         quantile = student_t((1 + CONFIDENCE) / 2, groups - 1)
-    low, high = _wilson(mean, _effective(mean, stderr, n, groups), quantile)
-    return Estimate(mean, stderr, low, high, n, groups)
+    interval = _wilson(mean, _effective(mean, stderr, n, groups), quantile)
+    return Estimate(score=mean, stderr=stderr, interval=interval, n=n, questions=groups)
 
 
 def _effective(mean: float, stderr: float | None, n: int, groups: int) -> float:
@@ -155,63 +162,46 @@ def _log_beta(a: float, b: float) -> float:
     return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How much better one run is than another, on the questions that both answered.
+class PairedDifference(Stored):
+    """How much better one run is than another, on the questions that both answered."""
 
-    Args:
-        difference: mean of the second minus mean of the first, -1 to 1.
-        low: lower end of the 95 % interval.
-        high: its upper end.
-        questions: questions that both answered.
-        left_out: questions that only one of them answered.
-        better: questions on which the second is better.
-        worse: questions on which the first is better.
-        p: of McNemar's exact test; `None` where a question has several answers or part scores.
-        t: mean of the second minus mean of the first, in standard errors.
-    """
+    difference: Number
+    """Mean of the second minus mean of the first, -1 to 1."""
+    interval: tuple[Number, Number]
+    """The 95 % interval."""
+    questions: Count | None = None
+    """Questions that both answered."""
+    left_out: Count | None = None
+    """Questions that only one of them answered."""
+    better: Count | None = None
+    """Questions on which the second is better."""
+    worse: Count | None = None
+    """Questions on which the first is better."""
+    mcnemar_p: Number | None = None
+    """Of McNemar's exact test; `None` where a question has several answers or part scores."""
+    significant: Flag
+    """Whether the difference is more than chance, at 95 %: by McNemar where there is one."""
+    _worse_p: float = PrivateAttr(math.nan)
 
-    difference: float
-    low: float
-    high: float
-    questions: int
-    left_out: int
-    better: int
-    worse: int
-    p: float | None
-    t: float = 0.0
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+        return self.interval[0]
+
+    @property
+    def high(self) -> float:
+        """Its upper end."""
+        return self.interval[1]
 
     @property
     def worse_p(self) -> float:
-        """How likely chance alone makes the second run so much worse."""
-        if self.p is not None:
-            return self.p / 2 if self.worse > self.better else 1.0
-        return student_tail(-self.t, self.questions + 1)
-
-    @property
-    def significant(self) -> bool:
-        """Whether the difference is more than chance, at 95 %: by McNemar where there is one."""
-        if self.p is not None:
-            return self.p < 1 - CONFIDENCE
-        return self.low > 0 or self.high < 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as an object of JSON."""
-        return {
-            "difference": self.difference,
-            "interval": [self.low, self.high],
-            "questions": self.questions,
-            "left_out": self.left_out,
-            "better": self.better,
-            "worse": self.worse,
-            "mcnemar_p": self.p,
-            "significant": self.significant,
-        }
+        """How likely chance alone makes the second run so much worse; NaN: read from a file."""
+        return self._worse_p
 
 
 def paired_difference(
     first: Mapping[str, Sequence[float]], second: Mapping[str, Sequence[float]]
-) -> Difference | None:
+) -> PairedDifference | None:
     """Compare two runs question by question.
 
     The interval is that of Agresti and Min (2005) for paired proportions, half an answer added to
@@ -242,17 +232,24 @@ def paired_difference(
         for name in shared
     )
     mean = total / n
-    return Difference(
+    low = max(min(middle - quantile * stderr, mean), -1.0)
+    high = min(max(middle + quantile * stderr, mean), 1.0)
+    p = mcnemar(worse, better) if single else None
+    found = PairedDifference(
         difference=mean,
-        low=max(min(middle - quantile * stderr, mean), -1.0),
-        high=min(max(middle + quantile * stderr, mean), 1.0),
+        interval=(low, high),
         questions=n,
         left_out=len(first.keys() ^ second.keys()),
         better=better,
         worse=worse,
-        p=mcnemar(worse, better) if single else None,
-        t=middle / stderr,
+        mcnemar_p=p,
+        significant=low > 0 or high < 0 if p is None else p < 1 - CONFIDENCE,
     )
+    if p is None:
+        found._worse_p = student_tail(-middle / stderr, n + 1)
+    else:
+        found._worse_p = p / 2 if worse > better else 1.0
+    return found
 
 
 def _mean(scores: Sequence[float]) -> float:

@@ -17,7 +17,7 @@ from benchcore.config.metric_map import LATENCIES
 from benchcore.metrics.percentiles import QUANTILES as PERCENTILES
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.run import Level, Run
-from benchcore.runs.samples import AccuracyReport, Eval
+from benchcore.runs.samples import Eval
 from benchcore.runs.sinks import QuietSink, SinkOptions
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def run_metrics(
         _level(gauges, level)
     if checks is not None:
         functional_gauges(gauges, checks)
-    if evaluated is not None and evaluated.score is not None:
+    if evaluated is not None and evaluated.mean is not None:
         accuracy_gauges(gauges, evaluated)
     if run.started_at is not None:
         began = dt.datetime.fromisoformat(run.started_at)
@@ -166,12 +166,12 @@ def accuracy_gauges(gauges: Gauges, found: Eval) -> None:
     """Set the gauges of an eval."""
     task = found.task
     text = "Mean score over all samples, 0 to 1."
-    gauges.set("accuracy_score", text, found.score, task=task)
+    gauges.set("accuracy_score", text, found.mean, task=task)
     gauges.set("accuracy_stderr", "Standard error of the score.", found.stderr, task=task)
     gauges.set("accuracy_samples", "Samples that were made.", found.n, task=task)
 
 
-def accuracy_metrics(report: AccuracyReport, prefix: str = "benchcore_") -> CollectorRegistry:
+def accuracy_metrics(report: Eval, prefix: str = "benchcore_") -> CollectorRegistry:
     """Return the gauges of an eval, each with the labels `model` and `task`.
 
     A score or a standard error that is not known is left out and not zero.
@@ -180,8 +180,8 @@ def accuracy_metrics(report: AccuracyReport, prefix: str = "benchcore_") -> Coll
         report: what the eval came to.
         prefix: of every name.
     """
-    gauges = Gauges(prefix, {"model": str(report.target.get("model") or "")})
-    accuracy_gauges(gauges, Eval.of(report))
+    gauges = Gauges(prefix, {"model": report.target.model or ""})
+    accuracy_gauges(gauges, report)
     return gauges.registry
 
 

@@ -18,7 +18,7 @@ from benchcore.runs.checks import Checks
 from benchcore.runs.columns import SECONDS
 from benchcore.runs.run import SCHEMA_VERSION, Level, Run
 from benchcore.runs.samples import Eval
-from benchcore.runs.scenarios import Matrix, Scenario
+from benchcore.runs.scenarios import MatrixResult, ScenarioResult
 from benchcore.runs.tables import REQUESTS, TIMELINE
 
 Kind = TypeVar("Kind", bound=Stored)
@@ -26,8 +26,8 @@ _KINDS: Final[dict[type[Stored], str]] = {
     Run: "a run",
     Checks: "checks",
     Eval: "an eval",
-    Scenario: "a scenario",
-    Matrix: "a matrix",
+    ScenarioResult: "a scenario",
+    MatrixResult: "a matrix",
 }
 
 

@@ -15,7 +15,7 @@ from benchcore.metrics.accuracy import Status
 from benchcore.metrics.fidelity import Fidelity, PrefixCache
 from benchcore.metrics.groups import Group, Judged, SessionFigures
 from benchcore.metrics.level import TokenSums
-from benchcore.metrics.scores import Estimate
+from benchcore.metrics.scores import PairedDifference
 from benchcore.metrics.summary import Summary
 from benchcore.metrics.throughput import RateIntervals, Row
 from benchcore.metrics.validity import Evidence, Validity
@@ -31,43 +31,14 @@ class SteadyState(Stored):
     end_seconds: Number | None = None
 
 
-class AgainstFirst(Stored):
-    """How the answers of a level differ from those of the first, question by question."""
-
-    difference: Number
-    interval: tuple[Number, Number]
-    questions: Count | None = None
-    left_out: Count | None = None
-    better: Count | None = None
-    worse: Count | None = None
-    mcnemar_p: Number | None = None
-    significant: Flag
-
-
-class Scored(Stored):
-    """A score with its 95 % interval."""
+class LevelScore(Stored):
+    """What the answers of one level of a climb were worth."""
 
     score: Number | None = None
     stderr: Number | None = None
     interval: tuple[Number, Number] | None = None
     n: Count | None = None
     questions: Count | None = None
-
-
-def scored(one: Estimate) -> Scored:
-    """Return a score as files hold it."""
-    return Scored(
-        score=one.score,
-        stderr=one.stderr,
-        interval=(one.low, one.high),
-        n=one.n,
-        questions=one.questions,
-    )
-
-
-class LevelScore(Scored):
-    """What the answers of one level of a climb were worth."""
-
     level: str | None = None
     climb_repeat: Count | None = None
     task: str | None = None
@@ -77,7 +48,7 @@ class LevelScore(Scored):
     refused: Count | None = None
     content_filter: Count | None = None
     errors: Count | None = None
-    against_first: AgainstFirst | None = None
+    against_first: PairedDifference | None = None
 
 
 SHAPED: Final = ("shape", "users")

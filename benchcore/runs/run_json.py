@@ -18,7 +18,7 @@ from benchcore.client.openai import TOKEN_LIMITS, asked_tokens
 from benchcore.config.target import Target
 from benchcore.metrics.accuracy import Status
 from benchcore.observe.machine import host_facts
-from benchcore.runs.run import Level, Run
+from benchcore.runs.run import Level, Run, TargetFacts
 from benchcore.runs.sinks import QuietSink, SinkOptions
 from benchcore.version import __version__
 
@@ -93,7 +93,7 @@ def as_asked(workload: Mapping[str, Any], target: Target) -> dict[str, Any]:
     return {**workload, "output_tokens": length, "output_tokens_by": "extra_body"}
 
 
-def target_facts(target: Target, kind: str) -> dict[str, Any]:
+def target_facts(target: Target, kind: str) -> TargetFacts:
     """Return what `run.json` says of the target; no key, no header's value."""
 
     def shown(text: str) -> str:
@@ -107,7 +107,7 @@ def target_facts(target: Target, kind: str) -> dict[str, Any]:
         "omit": list(target.omit),
         "rename": dict(target.rename),
     }
-    return {
+    facts = {
         "kind": kind,
         "base_url": shown(target.base_url),
         "model": target.shown_model,
@@ -119,6 +119,7 @@ def target_facts(target: Target, kind: str) -> dict[str, Any]:
         "extra_body": masked_fields(target.extra_body),
         **{name: value for name, value in changed.items() if value},
     }
+    return TargetFacts.model_validate(facts)
 
 
 def write_head(
@@ -128,7 +129,7 @@ def write_head(
     *,
     name: str,
     command: Sequence[str],
-    target: Mapping[str, Any],
+    target: TargetFacts,
     labels: Mapping[str, str],
 ) -> None:
     """Write `run.json` with what is known of every run, and no levels.
@@ -151,7 +152,7 @@ def write_head(
         name=name,
         command=list(command),
         labels=dict(labels),
-        target=dict(target),
+        target=target,
         versions=versions(),
         host=host_facts(),
     )

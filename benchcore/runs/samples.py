@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Final, Self
 
 import orjson
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.files import GrowingFile, replace_file
 from benchcore.base.stored import Count, Facts, Flag, Number, Stored
-from benchcore.metrics.accuracy import Sample, Status, over_all, over_completed, tally
+from benchcore.metrics.accuracy import (
+    Sample,
+    Status,
+    Tally,
+    over_all,
+    over_completed,
+    tally,
+)
 from benchcore.metrics.scores import Estimate
-from benchcore.runs.run import LevelScore, Scored, TargetFacts, scored
+from benchcore.runs.run import LevelScore, TargetFacts
 
 SCHEMA_VERSION = 1
 _ROOM = re.compile(r"context|max_(?:completion_|output_)?tokens|too (?:long|large)", re.IGNORECASE)
@@ -91,144 +98,15 @@ def read_samples(folder: Path) -> list[Sample]:
     return sorted(found, key=lambda sample: sample.index)
 
 
-@dataclass(slots=True)
-class AccuracyReport:
-    """An eval, finished or not.
-
-    Args:
-        task: its name.
-        variant: of the task; empty where it has none.
-        config: how it was asked and judged, enough to do it again.
-        data: where the questions are from: file or address, SHA-256, how many rows.
-        target: kind, address, model.
-        origin: who sampled and scored: `benchcore`, `simple-evals`, `lm-eval`.
-        samples: as they came.
-        planned: how many there were to be.
-        figures: what the task says besides the score, such as IFEval's four.
-        given: the score of another program, where `origin` is not ours.
-        min_score: what the score is held to; `None`: nothing.
-        status: how far it came.
-        seconds: how long it took.
-        notes: what a reader must know.
-    """
-
-    task: str
-    variant: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
-    target: dict[str, Any] = field(default_factory=dict)
-    origin: dict[str, Any] = field(default_factory=lambda: {"provider": "native"})
-    samples: list[Sample] = field(default_factory=list)
-    planned: int = 0
-    figures: dict[str, float] = field(default_factory=dict)
-    given: Estimate | None = None
-    min_score: float | None = None
-    status: Status = "running"
-    seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def score(self) -> Estimate | None:
-        """The score over all samples, errors as 0."""
-        return self.given or over_all(self.samples)
-
-    @property
-    def ok(self) -> bool | None:
-        """Whether the score may be what it was held to; `None`: it was held to nothing.
-
-        The upper bound of its 95 % interval decides: only where that is below the limit too is the
-        score below it for certain, and not by the luck of the questions.
-        """
-        if self.min_score is None:
-            return None
-        score = self.score
-        return score is not None and self.status == "complete" and score.high >= self.min_score
-
-    @property
-    def certain(self) -> bool | None:
-        """Whether there are samples enough to tell: the interval does not hold the limit."""
-        score = self.score
-        if self.min_score is None or score is None:
-            return None
-        return not score.low <= self.min_score <= score.high
-
-    @property
-    def verdict(self) -> str:
-        """What came of the score that it was held to, in a line; empty: it was held to nothing."""
-        score = self.score
-        if self.ok is None or score is None:
-            return ""
-        least = f"{self.min_score:g}"
-        if not self.ok:
-            return f"failed: held to {least}"
-        assert self.min_score is not None
-        if score.score < self.min_score:
-            return f"passed: held to {least}, which the score is below and its interval reaches"
-        unsure = "" if self.certain else ", which the samples are too few to tell"
-        return f"passed: held to {least}{unsure}"
-
-    @property
-    def groups(self) -> dict[str, Estimate]:
-        """The score of each group, where there are several."""
-        names = sorted({sample.group for sample in self.samples})
-        if len(names) < 2:
-            return {}
-        found = {}
-        for name in names:
-            score = over_all([sample for sample in self.samples if sample.group == name])
-            assert score is not None
-            found[name or "other"] = score
-        return found
-
-    def remarks(self) -> list[str]:
-        """Return what must be said beside the score."""
-        counts, score = tally(self.samples), self.score
-        lines = list(self.notes)
-        if self.min_score is not None and score is not None and not self.certain:
-            side = "below" if score.score < self.min_score else "not below"
-            lines.append(
-                f"too few samples to tell: the score {score.score:.4f} is {side} the limit "
-                f"{self.min_score:g}, and its 95 % interval {score.low:.4f}-{score.high:.4f} "
-                "reaches both sides of it; --min-score judges by the upper bound: a run fails only "
-                "where that is below the limit, too"
-            )
-        if score is not None and score.questions < FEWEST:
-            lines.append(f"{score.questions} questions are few: read the interval, not the score")
-        if counts.truncated:
-            lines.append(
-                f"{counts.truncated} of {counts.n} answers were cut off at the limit of tokens; "
-                "raise --max-tokens"
-            )
-        if counts.content_filter:
-            lines.append(
-                f"{counts.content_filter} of {counts.n} answers were stopped by a content filter "
-                "and count as 0"
-            )
-        if counts.errors:
-            common, times = Counter(
-                one.error.partition("\n")[0] for one in self.samples if one.error
-            ).most_common(1)[0]
-            advice = "; lower --max-tokens" if _ROOM.search(common) else ""
-            lines.append(f"the most common error, {times} times: {common[:300]}{advice}")
-            lines.append(
-                f"{counts.errors} of {counts.n} samples ended in an error and count as 0; "
-                "`score_completed` leaves them out"
-            )
-        if self.status != "complete":
-            lines.append(
-                f"{len(self.samples)} of {self.planned} samples were made: the run is {self.status}"
-            )
-        return lines
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as `accuracy.json`."""
-        return Eval.of(self).to_json()
-
-
 class EvalOrigin(Stored):
     """Who sampled and scored: `native`, `simple-evals`, `lm-eval`."""
 
     provider: str | None = None
+    version: str | None = None
+    metric: str | None = None
+    file: str | None = None
+    interval: str | None = None
+    """How the interval was made."""
 
 
 class EvalData(Stored):
@@ -238,10 +116,18 @@ class EvalData(Stored):
     given: str | None = None
     few_shot_given: str | None = None
     files: list[Facts] = Field(default_factory=list)
+    few_shot_files: list[Facts] = Field(default_factory=list)
 
 
-class Eval(Scored):
-    """What an eval came to: `accuracy.json`. That of a climb has a score for each of its levels."""
+class Eval(Stored):
+    """An eval, finished or not: `accuracy.json`.
+
+    That of a climb has a score for each of its levels, and none of its own. Its samples are in a
+    file of their own; while they are at hand, `count` makes the figures of them.
+    """
+
+    SPARSE = frozenset({"levels"})
+    NAMES: ClassVar = {"mean": "score"}
 
     schema_version: Count | None = None
     task: str
@@ -249,10 +135,24 @@ class Eval(Scored):
     status: Status | None = None
     levels: list[LevelScore] | None = None
     ok: Flag | None = None
+    """Whether the score may be what it was held to; `None`: it was held to nothing.
+
+    The upper bound of its 95 % interval decides: only where that is below the limit too is the
+    score below it for certain, and not by the luck of the questions.
+    """
     certain: Flag | None = None
+    """Whether there are samples enough to tell: the interval does not hold the limit."""
     min_score: Number | None = None
-    score_completed: Scored | None = None
-    planned: Count | None = None
+    """What the score is held to; `None`: nothing."""
+    mean: Number | None = Field(None, alias="score")
+    stderr: Number | None = None
+    interval: tuple[Number, Number] | None = None
+    score_completed: Estimate | None = None
+    """The score of the samples that are no errors."""
+    planned: Count = 0
+    """How many samples there are to be."""
+    n: Count | None = None
+    questions: Count | None = None
     completed: Count | None = None
     truncated: Count | None = None
     no_answer: Count | None = None
@@ -260,21 +160,130 @@ class Eval(Scored):
     content_filter: Count | None = None
     errors: Count | None = None
     retries: Count | None = None
-    groups: dict[str, Scored] | None = None
-    figures: dict[str, Number] | None = None
+    groups: dict[str, Estimate] = Field(default_factory=dict)
+    """The score of each group, where there are several."""
+    figures: dict[str, Number] = Field(default_factory=dict)
+    """What the task says besides the score, such as IFEval's four."""
     tokens: dict[str, Count | None] | None = None
-    seconds: Number | None = None
-    config: Facts | None = None
+    seconds: Number = 0.0
+    config: Facts = Field(default_factory=dict)
+    """How it was asked and judged, enough to do it again."""
     data: EvalData | None = None
     target: TargetFacts = Field(default_factory=TargetFacts)
-    origin: EvalOrigin | None = None
+    origin: EvalOrigin = Field(default_factory=EvalOrigin)
     remarks: list[str] = Field(default_factory=list)
+    """What must be said beside the score."""
+    _samples: list[Sample] = PrivateAttr(default_factory=list)
+    _notes: list[str] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="after")
     def _has_a_score(self) -> Self:
-        if not {"score", "levels"} & self.model_fields_set:
+        if not {"mean", "levels"} & self.model_fields_set:
             raise PydanticCustomError("missing", "score: Field required")
         return self
+
+    @classmethod
+    def begun(
+        cls,
+        task: str,
+        *,
+        samples: Sequence[Sample] = (),
+        score: Estimate | None = None,
+        origin: EvalOrigin | None = None,
+        data: EvalData | None = None,
+        **said: Any,
+    ) -> Self:
+        """Return an eval with the samples that it has so far.
+
+        Args:
+            task: its name.
+            samples: as they came.
+            score: of another program, where `origin` is not ours.
+            origin: who sampled and scored; `None`: benchcore.
+            data: where the questions are from.
+            **said: other fields that are known by now.
+        """
+        told = {"score": None, "status": "running", **said}
+        made = cls.complete(
+            schema_version=SCHEMA_VERSION,
+            task=task,
+            origin=origin or EvalOrigin(provider="native"),
+            data=data or EvalData(),
+            **told,
+        )
+        made._samples = list(samples)
+        made._take(score)
+        made.count()
+        return made
+
+    def join(self, samples: list[Sample]) -> Self:
+        """Take the samples of the same folder, and return itself, to be shown.
+
+        Raises:
+            ValueError: it lacks what an eval must say.
+        """
+        if not {"status", "origin", "planned", "seconds", "figures"} <= self.model_fields_set:
+            raise ValueError("it is not an accuracy.json: it does not say how far the eval came")
+        self._samples = samples
+        self.count()
+        return self
+
+    def count(self) -> None:
+        """Make the figures anew of the samples; the score of another program stays as it is."""
+        samples = self._samples
+        counts = tally(samples)
+        if self.mean is None or self.origin.provider == "native":
+            self._take(over_all(samples))
+            self.n = counts.n
+        self.score_completed = over_completed(samples)
+        for name in _COUNTED:
+            setattr(self, name, getattr(counts, name))
+        self.groups = _by_group(samples)
+        self.tokens = {
+            name: _total(samples, f"{name}_tokens") for name in ("input", "output", "reasoning")
+        }
+        score, least = self.score, self.min_score
+        self.ok = self.certain = None
+        if least is not None:
+            self.ok = score is not None and self.status == "complete" and score.high >= least
+            self.certain = None if score is None else not score.low <= least <= score.high
+        self.remarks = list(self._said_of(counts, score))
+
+    def _take(self, score: Estimate | None) -> None:
+        self.mean = None if score is None else score.score
+        self.stderr = None if score is None else score.stderr
+        self.interval = None if score is None else score.interval
+        self.n = None if score is None else score.n
+        self.questions = None if score is None else score.questions
+
+    @property
+    def samples(self) -> list[Sample]:
+        """As they came, while it is asked, or where they were joined; else none."""
+        return self._samples
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know; `count` puts it among the remarks."""
+        return self._notes
+
+    @property
+    def score(self) -> Estimate | None:
+        """The score over all samples, errors as 0.
+
+        Raises:
+            ValueError: its file has a score without what it is worth.
+        """
+        if self.mean is None:
+            return None
+        if self.interval is None or self.n is None or self.questions is None:
+            raise ValueError("it is not an accuracy.json: its score has no interval")
+        return Estimate(
+            score=self.mean,
+            stderr=self.stderr,
+            interval=self.interval,
+            n=self.n,
+            questions=self.questions,
+        )
 
     @property
     def name(self) -> str:
@@ -284,88 +293,75 @@ class Eval(Scored):
     @property
     def scored(self) -> bool:
         """Whether it has a score of its own, if only an unknown one."""
-        return "score" in self.model_fields_set
+        return "mean" in self.model_fields_set
 
-    @classmethod
-    def of(cls, report: AccuracyReport) -> Self:
-        """Return what an eval has come to."""
-        counts, score, completed = (
-            tally(report.samples),
-            report.score,
-            over_completed(report.samples),
-        )
+    @property
+    def verdict(self) -> str:
+        """What came of the score that it was held to, in a line; empty: it was held to nothing."""
+        if self.ok is None or self.mean is None or self.min_score is None:
+            return ""
+        least = f"{self.min_score:g}"
+        if not self.ok:
+            return f"failed: held to {least}"
+        if self.mean < self.min_score:
+            return f"passed: held to {least}, which the score is below and its interval reaches"
+        unsure = "" if self.certain else ", which the samples are too few to tell"
+        return f"passed: held to {least}{unsure}"
 
-        def total(name: str) -> int | None:
-            known = [value for one in report.samples if (value := getattr(one, name)) is not None]
-            return sum(known) if known else None
+    def _said_of(self, counts: Tally, score: Estimate | None) -> Iterator[str]:
+        yield from self._notes
+        if self.min_score is not None and score is not None and not self.certain:
+            side = "below" if score.score < self.min_score else "not below"
+            yield (
+                f"too few samples to tell: the score {score.score:.4f} is {side} the limit "
+                f"{self.min_score:g}, and its 95 % interval {score.low:.4f}-{score.high:.4f} "
+                "reaches both sides of it; --min-score judges by the upper bound: a run fails only "
+                "where that is below the limit, too"
+            )
+        if score is not None and score.questions < FEWEST:
+            yield f"{score.questions} questions are few: read the interval, not the score"
+        if counts.truncated:
+            yield (
+                f"{counts.truncated} of {counts.n} answers were cut off at the limit of tokens; "
+                "raise --max-tokens"
+            )
+        if counts.content_filter:
+            yield (
+                f"{counts.content_filter} of {counts.n} answers were stopped by a content filter "
+                "and count as 0"
+            )
+        if counts.errors:
+            common, times = Counter(
+                sample.error.partition("\n")[0] for sample in self._samples if sample.error
+            ).most_common(1)[0]
+            advice = "; lower --max-tokens" if _ROOM.search(common) else ""
+            yield f"the most common error, {times} times: {common[:300]}{advice}"
+            yield (
+                f"{counts.errors} of {counts.n} samples ended in an error and count as 0; "
+                "`score_completed` leaves them out"
+            )
+        if self.status != "complete":
+            yield f"{counts.n} of {self.planned} samples were made: the run is {self.status}"
 
-        return cls(
-            schema_version=SCHEMA_VERSION,
-            task=report.task,
-            variant=report.variant or None,
-            status=report.status,
-            ok=report.ok,
-            certain=report.certain,
-            min_score=report.min_score,
-            score=None if score is None else score.score,
-            stderr=None if score is None else score.stderr,
-            interval=None if score is None else (score.low, score.high),
-            score_completed=None if completed is None else scored(completed),
-            planned=report.planned,
-            n=score.n if report.given is not None and score is not None else counts.n,
-            questions=None if score is None else score.questions,
-            completed=counts.completed,
-            truncated=counts.truncated,
-            no_answer=counts.no_answer,
-            refused=counts.refused,
-            content_filter=counts.content_filter,
-            errors=counts.errors,
-            retries=counts.retries,
-            groups={name: scored(one) for name, one in report.groups.items()},
-            figures=report.figures,
-            tokens={name: total(f"{name}_tokens") for name in ("input", "output", "reasoning")},
-            seconds=report.seconds,
-            config=report.config,
-            data=EvalData.model_validate(report.data),
-            target=TargetFacts.model_validate(report.target),
-            origin=EvalOrigin.model_validate(report.origin),
-            remarks=report.remarks(),
-        )
 
-    def report(self, samples: list[Sample]) -> AccuracyReport:
-        """Return the eval with its samples, to go on with or to show.
+AccuracyReport = Eval
+"""The name by which users of the library know it."""
+_COUNTED: Final = (
+    *("completed", "truncated", "no_answer", "refused", "content_filter", "errors", "retries"),
+)
 
-        Args:
-            samples: of the same folder.
 
-        Raises:
-            ValueError: it lacks what an eval must say.
-        """
-        provider = None if self.origin is None else self.origin.provider
-        if (
-            self.status is None
-            or self.origin is None
-            or self.planned is None
-            or self.seconds is None
-            or self.figures is None
-        ):
-            raise ValueError("it is not an accuracy.json: it does not say how far the eval came")
-        report = AccuracyReport(
-            task=self.task,
-            variant=self.variant or "",
-            config=dict(self.config or {}),
-            data={} if self.data is None else self.data.to_json(),
-            target=self.target.to_json(),
-            origin=self.origin.to_json(),
-            samples=samples,
-            planned=self.planned,
-            figures=dict(self.figures),
-            min_score=self.min_score,
-            status=self.status,
-            seconds=self.seconds,
-        )
-        if provider != "native" and self.score is not None:
-            if self.interval is None or self.n is None or self.questions is None:
-                raise ValueError("it is not an accuracy.json: its score has no interval")
-            report.given = Estimate(self.score, self.stderr, *self.interval, self.n, self.questions)
-        return report
+def _total(samples: Iterable[Sample], name: str) -> int | None:
+    known = [count for sample in samples if (count := getattr(sample, name)) is not None]
+    return sum(known) if known else None
+
+
+def _by_group(samples: Sequence[Sample]) -> dict[str, Estimate]:
+    names = sorted({sample.group for sample in samples})
+    if len(names) < 2:
+        return {}
+    scores = {
+        name or "other": over_all([sample for sample in samples if sample.group == name])
+        for name in names
+    }
+    return {name: score for name, score in scores.items() if score is not None}

@@ -12,7 +12,7 @@ from benchcore.evals.files import EvalFiles
 from benchcore.evals.run import Accuracy, EvalPlan, check_score, plan_eval
 from benchcore.evals.task import find_task
 from benchcore.metrics.accuracy import Sample
-from benchcore.runs.samples import AccuracyReport
+from benchcore.runs.samples import Eval
 from benchcore.scenario.stage import ServerStage, StageContext, StagePhase, StagePlan
 from benchcore.show.text import sample_line
 
@@ -56,7 +56,7 @@ class AccuracyStage(ServerStage[AccuracySettings]):
         super().__init__(settings)
         self._planned = planned
         self._show_text = show_text
-        self.report: AccuracyReport | None = None
+        self.report: Eval | None = None
         self.begun = False
         """Whether anything was written."""
 
@@ -132,9 +132,9 @@ class AccuracyStage(ServerStage[AccuracySettings]):
             shots,
         )
 
-    def _write_head(self, context: StageContext, report: AccuracyReport) -> None:
+    def _write_head(self, context: StageContext, report: Eval) -> None:
         if context.alone:
-            context.write_head(report.status, report.target)
+            context.write_head(report.status or "failed", report.target)
 
     def _config(self, context: StageContext) -> EvalConfig:
         settings = self.settings

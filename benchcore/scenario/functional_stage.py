@@ -100,7 +100,7 @@ class FunctionalStage(ServerStage[FunctionalSettings]):
                 ) from None
             if context.alone:
                 summary = machine.report.summary
-                context.write_head(summary.status or "failed", summary.target.to_json())
+                context.write_head(summary.status or "failed", summary.target)
         unsettled = machine.report.count(Verdict.UNSETTLED)
         if unsettled and machine.report.judged and not context.alone:
             context.tell(

@@ -18,8 +18,10 @@ from benchcore.base.plugins import nearest
 from benchcore.base.secrets import is_secret
 from benchcore.config.scenario import Choice, Matrix
 from benchcore.config.tree import Tree
+from benchcore.metrics.accuracy import Status
 from benchcore.runs.run_json import dump
-from benchcore.scenario.result import MATRIX_FILE, MatrixEntry, MatrixResult, ScenarioResult, whole
+from benchcore.runs.scenarios import MatrixEntry, MatrixResult, ScenarioResult
+from benchcore.scenario.result import MATRIX_FILE, read_scenario, whole
 from benchcore.scenario.scenario_file import PROVIDERS, load_scenario, scenario_tree
 from benchcore.scenario.stages import LoadedScenario
 from benchcore.scenario.summary import junit, markdown
@@ -198,29 +200,37 @@ class MatrixRun:
         self._options = options
         self._tell = tell
         self._running: set[asyncio.subprocess.Process] = set()
-        self.result = MatrixResult(
-            loaded.matrix.name, str(loaded.path), run_type, utc_now(), options.dry_run
-        )
+        self._signal = 0
         ids = [entry.loaded.scenario.id for entry in loaded.entries]
         # Until a scenario runs again, what it came to before stands: nothing finished is forgotten.
         before = {entry.scenario: entry for entry in options.before}
         self._entries = {
-            name: before.get(name) or MatrixEntry(name, str(entry.loaded.path))
+            name: before.get(name) or MatrixEntry.waiting(name, str(entry.loaded.path))
             for name, entry in zip(ids, loaded.entries, strict=True)
         }
-        left_out = [
-            before.get(name) or MatrixEntry(name, str(loaded.files[name]), skipped=why)
-            for name, why in loaded.skipped.items()
-        ]
         broken = [
-            MatrixEntry(name, str(loaded.files[name]), exit_code=2, message=why)
+            MatrixEntry.waiting(
+                name, str(loaded.files[name]), verdict="failed", exit_code=2, message=why
+            )
             for name, why in loaded.broken.items()
         ]
-        self.result.entries = [*self._entries.values(), *broken, *left_out]
+        left_out = [
+            before.get(name)
+            or MatrixEntry.waiting(name, str(loaded.files[name]), verdict="skipped", message=why)
+            for name, why in loaded.skipped.items()
+        ]
+        self.result = MatrixResult.begun(
+            loaded.matrix.name,
+            str(loaded.path),
+            run_type,
+            utc_now(),
+            dry_run=options.dry_run,
+            scenarios=[*self._entries.values(), *broken, *left_out],
+        )
 
     def interrupt(self, number: int = signal.SIGTERM) -> None:
         """Start nothing more, and pass the signal on to what runs: it is taken down in order."""
-        self.result.signal = self.result.signal or number
+        self._signal = self._signal or number
         for process in self._running:
             if process.returncode is None:
                 process.send_signal(number)
@@ -236,60 +246,48 @@ class MatrixRun:
             self._tell(why)
         places = asyncio.Semaphore(self._options.jobs)
 
-        async def one(entry: Entry) -> None:
+        async def run(entry: Entry) -> None:
             async with places:
-                found = self._entries[entry.loaded.scenario.id]
-                if not self.result.signal:
-                    await self._one(entry)
-                elif not found.folder:
-                    found.skipped = "interrupted before"
+                if not self._signal:
+                    await self._run(entry)
+                elif not self._entries[entry.loaded.scenario.id].folder:
+                    self._entries[entry.loaded.scenario.id].leave_out("interrupted before")
                 self._save()
 
+        status: Status = "failed"
         try:
-            await asyncio.gather(*(one(entry) for entry in self._loaded.entries))
-            self.result.status = "interrupted" if self.result.signal else "complete"
-        except BaseException:
-            self.result.status = "failed"
-            raise
+            await asyncio.gather(*(run(entry) for entry in self._loaded.entries))
+            status = "interrupted" if self._signal else "complete"
         finally:
-            self.result.ended_at = utc_now()
+            self.result.end(status, self._signal)
             self._save()
         return self.result
 
-    async def _one(self, entry: Entry) -> None:
+    async def _run(self, entry: Entry) -> None:
         scenario = entry.loaded.scenario
         found = self._entries[scenario.id]
         if found.folder:
-            before = self._options.results / found.folder
             try:
-                found.result = whole(before, entry.loaded.digest)
+                result = whole(self._options.results / found.folder, entry.loaded.digest)
             except BenchcoreError as error:
                 self._tell(f"{scenario.id}: runs again: {error}")
             else:
-                found.exit_code, found.message = found.result.exit_code, "finished before"
+                found.end(result.exit_code or 0, result, "finished before")
                 self._tell(f"{scenario.id}: {found.verdict}, finished before")
                 return
         stamp = stamp_of(utc_now())
         name = f"{scenario.id}-dry-run" if self._options.dry_run else scenario.id
         folder = make_folder(self._options.results, stamp, name)
-        found.folder, found.result = folder.name, None
-        found.message = found.skipped = ""
-        found.exit_code = 0
+        found.begin(folder.name)
         self._save()
-        found.exit_code = await self._process(entry, folder)
-        try:
-            found.result = ScenarioResult.read(folder)
-        except ConfigError as error:
-            found.message = f"its process ended with {found.exit_code}: {error}"
+        code = await self._process(entry, folder)
+        left = _left(folder)
+        if isinstance(left, ScenarioResult):
+            found.end(code, left)
+        elif self._signal:
+            found.end(0, None, "interrupted before it had begun", interrupted=True)
         else:
-            if found.result.status == "running":
-                found.message = f"its process ended with {found.exit_code} before it was done"
-                found.result = None
-        if found.result is None and self.result.signal:
-            found.interrupted, found.exit_code = True, 0
-            found.message = "interrupted before it had begun"
-        elif found.result is None:
-            found.exit_code = 1
+            found.end(1, None, f"its process ended with {code}{left}")
             await self._clean(entry, folder.name)
         self._tell(f"{scenario.id}: {found.verdict}")
 
@@ -304,8 +302,8 @@ class MatrixRun:
             limit=_LONGEST_LINE,
         )
         self._running.add(process)
-        if self.result.signal:  # it came while the process was being made
-            process.send_signal(self.result.signal)
+        if self._signal:  # it came while the process was being made
+            process.send_signal(self._signal)
         try:
             assert process.stderr is not None
             async for line in process.stderr:
@@ -340,7 +338,7 @@ class MatrixRun:
                 self._tell(f"{entry.loaded.scenario.id}: {line}")
         except BenchcoreError as error:
             found = self._entries[entry.loaded.scenario.id]
-            found.message += f"; what it left could not be removed: {error}"
+            found.message = f"{found.message}; what it left could not be removed: {error}"
 
     def _save(self) -> None:
         files: Sequence[tuple[str, bytes]] = (
@@ -353,3 +351,12 @@ class MatrixRun:
                 replace_file(self._folder / name, data)
         except OSError as error:
             raise ResultsError(f"{self._folder}: cannot be written ({error.strerror})") from None
+
+
+def _left(folder: Path) -> ScenarioResult | str:
+    """Return the result that a process has left, or how its end is told where there is none."""
+    try:
+        result = read_scenario(folder)
+    except ConfigError as error:
+        return f": {error}"
+    return " before it was done" if result.status == "running" else result

@@ -14,15 +14,15 @@ from benchcore.base.files import GrowingFile, replace_file
 from benchcore.base.secrets import hide, masked, masked_text
 from benchcore.metrics.accuracy import Status
 from benchcore.runs.reading import RunFolder
+from benchcore.runs.run import TargetFacts
 from benchcore.runs.run_json import dump, target_facts
-from benchcore.scenario.result import RESULT_FILE, ScenarioResult
+from benchcore.runs.scenarios import ScenarioResult, StageResult, StageStatus
+from benchcore.scenario.result import RESULT_FILE, read_scenario
 from benchcore.scenario.stage import (
     NOWHERE,
     BaseStage,
     StageContext,
-    StagePart,
     StagePhase,
-    StageStatus,
 )
 from benchcore.scenario.stages import LoadedScenario, StagesRun, plan_stage
 from benchcore.show.page import write_reports
@@ -83,13 +83,13 @@ def _last_time(scenario: str, run_type: str, results: Path) -> dict[str, float]:
     """Return the seconds of each stage that passed in the newest complete run of the same."""
     for file in sorted(results.glob(f"*/{RESULT_FILE}"), reverse=True):
         try:
-            result = ScenarioResult.read(file.parent)
+            result = read_scenario(file.parent)
         except ConfigError:
             continue  # a broken neighbour only costs an estimate
         same = (result.scenario, result.run_type) == (scenario, run_type)
         if same and result.status == "complete" and not result.dry_run:
             over = (StageStatus.PASSED, StageStatus.WARNED)
-            return {part.name: part.seconds for part in result.parts if part.status in over}
+            return {one.name: one.seconds for one in result.stages if one.status in over}
     return {}
 
 
@@ -145,25 +145,18 @@ class ScenarioRun(StagesRun):
         hide(self._secrets)
         if scenario.launch is not None and scenario.launch.simulator is not None:
             context.kind = "simulator"
-        self.result = ScenarioResult(
+        self.result = ScenarioResult.begun(
             scenario.id,
             loaded.run_type.name,
             folder.name,
             context.started_at,
-            {
-                "file": str(loaded.path),
-                "command": context.command,
-                "labels": context.labels,
-                "target": {"kind": context.kind, "base_url": loaded.base_url},
-                "digest": loaded.digest,
-            },
             dry_run=dry_run,
+            file=str(loaded.path),
+            command=context.command,
+            labels=context.labels,
+            target=TargetFacts(kind=context.kind, base_url=loaded.base_url),
+            digest=loaded.digest,
         )
-
-    def interrupt(self, number: int = 15) -> None:
-        """End soon, by this signal; see `StagesRun`."""
-        super().interrupt(number)
-        self.result.signal = self.signal
 
     async def __call__(self) -> ScenarioResult:
         """Run, and return the result.
@@ -173,23 +166,16 @@ class ScenarioRun(StagesRun):
         """
         (self.context.folder / "logs").mkdir(parents=True, exist_ok=True)
         self._file = GrowingFile(self.context.folder / "logs" / "benchcore.log")
+        status: Status = "failed"
         try:
             self._save()
-            if not self.result.dry_run and not self._can_be_done():
-                self.result.status = "failed"
-                return self.result
-            self._head("running")
-            await self.run_stages()
-            self.result.status = "interrupted" if self.signal else "complete"
-        except BaseException:
-            self.result.status = "failed"
-            raise
+            if self.result.dry_run or self._can_be_done():
+                self._head("running")
+                await self.run_stages()
+                status = "interrupted" if self.signal else "complete"
         finally:
-            self.result.ended_at = utc_now()
-            self.result.facts["target"] = {
-                "kind": self.context.kind,
-                "base_url": self.context.base_url,
-            }
+            self.result.target = TargetFacts(kind=self.context.kind, base_url=self.context.base_url)
+            self.result.end(status, self.signal)
             with suppress(ResultsError, OSError):  # the first such fault is raised already
                 self._save()
                 self._file.close()
@@ -204,11 +190,11 @@ class ScenarioRun(StagesRun):
     def _begins(self, stage: BaseStage[Any]) -> None:
         self._say(f"{stage.name}: begins")
 
-    def _ended(self, part: StagePart) -> None:
-        self.result.parts.append(part)
+    def _ended(self, part: StageResult) -> None:
+        self.result.stages.append(part)
         self._save()
 
-    async def _part(self, stage: BaseStage[Any]) -> StagePart:
+    async def _part(self, stage: BaseStage[Any]) -> StageResult:
         if self.result.dry_run:
             return self._planned(stage)
         part = await super()._part(stage)
@@ -239,17 +225,17 @@ class ScenarioRun(StagesRun):
 
     def _refuse(self, faults: Mapping[str, BenchcoreError]) -> None:
         for stage in self.loaded.stages:
-            part = StagePart(stage.name, message="nothing was begun")
+            part = StageResult.begun(stage.name, message="nothing was begun")
             if stage.name in faults:
                 error = faults[stage.name]
                 part.status, part.exit_code = StageStatus.FAILED, error.exit_code
                 part.message = str(error)
                 self._say(f"{stage.name}: cannot be done: {error}")
-            self.result.parts.append(part)
+            self.result.stages.append(part)
 
-    def _planned(self, stage: BaseStage[Any]) -> StagePart:
+    def _planned(self, stage: BaseStage[Any]) -> StageResult:
         limit = self.loaded.settings[stage.name].limit_seconds or stage.limit_seconds
-        part = StagePart(stage.name, limit_seconds=limit)
+        part = StageResult.begun(stage.name, limit_seconds=limit)
         try:
             plan = plan_stage(stage, self.context)
         except BenchcoreError as error:
@@ -269,7 +255,8 @@ class ScenarioRun(StagesRun):
             return
         context = self.context
         target = target_facts(context.target_at(context.base_url or NOWHERE), context.kind)
-        context.write_head(status, target | {"base_url": context.base_url})
+        target.base_url = context.base_url
+        context.write_head(status, target)
 
     def _reports(self) -> None:
         """Write the pages for people, once everything that they show is there."""
@@ -287,7 +274,7 @@ class ScenarioRun(StagesRun):
         """Return how far the measuring stages have come."""
         if self.signal:
             return "interrupted"
-        failed = any(part.exit_code in (1, 2, 3) for part in self.result.parts)
+        failed = any(part.exit_code in (1, 2, 3) for part in self.result.stages)
         return "failed" if failed else "complete"
 
     def _say(self, line: str) -> None:

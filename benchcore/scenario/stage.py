@@ -23,7 +23,9 @@ from benchcore.config.scenario import (
     StageSettings,
 )
 from benchcore.config.servers import Asking
+from benchcore.runs.run import TargetFacts
 from benchcore.runs.run_json import write_head
+from benchcore.runs.scenarios import StageResult
 from benchcore.show.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -65,68 +67,12 @@ NOWHERE: Final = "http://127.0.0.1"
 """Stands for the address of a server that has not been launched, where only the rest counts."""
 
 
-class StageStatus(StrEnum):
-    """What became of a stage."""
-
-    PASSED = "passed"
-    WARNED = "warned"
-    """It failed, and the run type only tells so."""
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    INTERRUPTED = "interrupted"
-    PLANNED = "planned"
-    """A dry run."""
-
-
 class StageSkippedError(Exception):
     """There is nothing for a stage to do; says why."""
 
 
 class StageFaultError(BenchcoreError):
     """A stage does something that no stage may: a bug in it."""
-
-
-@dataclass(slots=True)
-class StagePart:
-    """A stage's part of `result.json`.
-
-    Args:
-        name: of the stage.
-        status: what became of it.
-        message: why, where it did not pass.
-        exit_code: what it makes a run exit with; 0 where it fails nothing.
-        started_at: UTC, ISO 8601; empty where it never was.
-        seconds: it took.
-        limit_seconds: it was allowed.
-        facts: what it found.
-        notes: what must be known besides.
-        error: that ended it, for whoever runs this stage alone; not in the file.
-    """
-
-    name: str
-    status: StageStatus = StageStatus.SKIPPED
-    message: str = ""
-    exit_code: int = 0
-    started_at: str = ""
-    seconds: float = 0.0
-    limit_seconds: float | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    error: BaseException | None = field(default=None, compare=False, repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as an object of JSON."""
-        return {
-            "name": self.name,
-            "status": str(self.status),
-            "message": self.message or None,
-            "exit_code": self.exit_code,
-            "started_at": self.started_at or None,
-            "seconds": round(self.seconds, 3),
-            "limit_seconds": self.limit_seconds,
-            "facts": self.facts,
-            "notes": self.notes,
-        }
 
 
 @dataclass(slots=True)
@@ -190,7 +136,7 @@ class StageContext:
     tell: Callable[[str], None] = lambda _line: None
     progress: Progress = field(default_factory=Silent)
     launcher: Launcher | None = None
-    parts: dict[str, StagePart] = field(default_factory=dict)
+    parts: dict[str, StageResult] = field(default_factory=dict)
     alone: bool = False
     option_fault: Callable[[ValidationError], Exception] | None = None
     launched_key: str | None = None
@@ -260,7 +206,7 @@ class StageContext:
         """Return the path of a file that is named relative to the scenario's own."""
         return name if self.alone else str(self.base / name)
 
-    def write_head(self, status: Status, target: Mapping[str, Any]) -> None:
+    def write_head(self, status: Status, target: TargetFacts) -> None:
         """Write `run.json` as it is of every run, without levels.
 
         Args:

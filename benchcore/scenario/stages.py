@@ -23,15 +23,14 @@ from benchcore.config.scenario import (
 )
 from benchcore.config.servers import Asking
 from benchcore.runs.run_json import dump
+from benchcore.runs.scenarios import StageResult, StageStatus
 from benchcore.scenario.stage import (
     BaseStage,
     StageContext,
     StageFaultError,
-    StagePart,
     StagePhase,
     StagePlan,
     StageSkippedError,
-    StageStatus,
 )
 
 STAGES: Final = Group("benchcore.stages", "stage")
@@ -123,7 +122,7 @@ class StageRun:
         part: what becomes of it.
     """
 
-    def __init__(self, stage: BaseStage[Any], context: StageContext, part: StagePart) -> None:
+    def __init__(self, stage: BaseStage[Any], context: StageContext, part: StageResult) -> None:
         self._stage = stage
         self._context = context
         self._part = part
@@ -157,7 +156,7 @@ class StageRun:
         finally:
             if not task.done():
                 task.cancel()
-        part.seconds = time.monotonic() - begun
+        part.seconds = round(time.monotonic() - begun, 3)
         limit = part.limit_seconds
         late = late or (limit is not None and part.seconds > limit + _LATE_SECONDS)
         self._judge(task)
@@ -343,11 +342,11 @@ class StagesRun:
                 await self.context.launcher.stop()
             raise
 
-    async def stage(self, name: str) -> StagePart:
+    async def stage(self, name: str) -> StageResult:
         """Run one of them alone, and return what became of it."""
         return await self._recorded(next(one for one in self.loaded.stages if one.name == name))
 
-    async def _recorded(self, stage: BaseStage[Any]) -> StagePart:
+    async def _recorded(self, stage: BaseStage[Any]) -> StageResult:
         self.context.parts[stage.name] = part = await self._part(stage)
         return part
 
@@ -357,14 +356,14 @@ class StagesRun:
     def _begins(self, stage: BaseStage[Any]) -> None:
         """Do what is to be done as a stage begins."""
 
-    def _ended(self, part: StagePart) -> None:
+    def _ended(self, part: StageResult) -> None:
         """Take what became of a stage, also where it did not run."""
 
-    async def _part(self, stage: BaseStage[Any]) -> StagePart:
+    async def _part(self, stage: BaseStage[Any]) -> StageResult:
         loaded = self.loaded
         settings = loaded.settings[stage.name]
         limit = settings.limit_seconds or (None if self.context.alone else stage.limit_seconds)
-        part = StagePart(stage.name, limit_seconds=limit)
+        part = StageResult.begun(stage.name, limit_seconds=limit)
         if self._blocked and not stage.always:
             part.message = self._blocked
             part.status = StageStatus.INTERRUPTED if self.signal else StageStatus.SKIPPED
@@ -385,7 +384,7 @@ class StagesRun:
                 self._blocked = self._blocked or f"{stage.name} failed"
         return part
 
-    async def _run(self, stage: BaseStage[Any], part: StagePart) -> None:
+    async def _run(self, stage: BaseStage[Any], part: StageResult) -> None:
         self._current = run = StageRun(stage, self.context, part)
         try:
             await run()
@@ -399,7 +398,7 @@ class StagesRun:
             part.status, part.exit_code, part.message = StageStatus.INTERRUPTED, 0, "interrupted"
         elif stage.phase.measures:
             self._see_whether_it_is_gone(part)
-        part.message = masked_text(part.message, self._secrets)
+        part.message = masked_text(part.message or "", self._secrets) or None
         part.facts, part.notes = (
             masked(part.facts, self._secrets),
             masked(part.notes, self._secrets),
@@ -408,7 +407,7 @@ class StagesRun:
     def _log(self, text: str) -> None:
         """Keep what only a log is told."""
 
-    def _see_whether_it_is_gone(self, part: StagePart) -> None:
+    def _see_whether_it_is_gone(self, part: StageResult) -> None:
         """Fail a stage under which the server has ended: what it found is of a dying one."""
         launcher = self.context.launcher
         gone = None if launcher is None else launcher.ended()

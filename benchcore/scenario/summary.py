@@ -8,9 +8,14 @@ from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 from benchcore.publish.junit import xml_text
-from benchcore.scenario.result import MatrixEntry, MatrixResult, ScenarioResult
+from benchcore.runs.scenarios import (
+    MatrixEntry,
+    MatrixResult,
+    ScenarioResult,
+    StageResult,
+    StageStatus,
+)
 from benchcore.scenario.run import PlannedStage
-from benchcore.scenario.stage import StagePart, StageStatus
 from benchcore.scenario.stages import LoadedScenario
 
 _WIDTH = 100
@@ -57,15 +62,15 @@ def _time(seconds: float) -> str:
 def render_result(result: ScenarioResult) -> str:
     """Return what became of a scenario, stage by stage."""
     lines = [f"{result.scenario}, {result.run_type}: {result.verdict}"]
-    for part in result.parts:
+    for part in result.stages:
         lines += _terminal_row(part.name, str(part.status), list(_said(part)))
     return "\n".join(lines) + "\n"
 
 
-def _said(part: StagePart) -> Iterable[str]:
+def _said(part: StageResult) -> Iterable[str]:
     took = f"{_time(part.seconds)}" if part.started_at else ""
     if part.status is not StageStatus.PLANNED:
-        yield ": ".join(filter(None, (took, headline(part), part.message)))
+        yield ": ".join(filter(None, (took, part.headline, part.message)))
     elif part.message:
         yield part.message
     if part.status is StageStatus.PLANNED:
@@ -103,12 +108,13 @@ def _terminal_row(name: str, status: str, said: Iterable[str]) -> list[str]:
 def render_matrix(result: MatrixResult) -> str:
     """Return what became of a matrix, a line for each scenario, and why some did not pass."""
     lines = [f"{result.name}, {result.run_type}: {result.verdict}"]
-    for entry in result.entries:
+    for entry in result.scenarios:
         told = [entry.message] if entry.message else []
-        told += [entry.skipped] if entry.skipped else []
-        for part in () if entry.result is None else entry.result.parts:
-            if part.status in (StageStatus.FAILED, StageStatus.WARNED):
-                told.append(f"{part.name} {part.status}: {part.message}")
+        told += [
+            f"{stage.name} {stage.status}: {stage.message}"
+            for stage in entry.stages
+            if stage.status in (StageStatus.FAILED, StageStatus.WARNED)
+        ]
         lines.append(f"  {entry.scenario}: {entry.verdict}")
         for line in told:
             lines += [f"    {row}" for row in textwrap.wrap(line, _WIDTH - 4)]
@@ -132,20 +138,20 @@ _VERDICTS: Final = (4, 5)
 
 def markdown(result: MatrixResult) -> str:
     """Return a summary short enough for a comment on a pull request."""
-    verdict = _MARKS["running" if result.status == "running" else result.verdict]
+    verdict = _MARKS[result.verdict or "running"]
     lines = [
         f"## {_cell(result.name)}, {result.run_type}: {verdict}",
         "",
         "| scenario | verdict | functional | perf | accuracy | gate | minutes |",
         "| --- | --- | --- | --- | --- | --- | ---: |",
     ]
-    lines += [_row(entry) for entry in result.entries]
-    told = [line for entry in result.entries for line in _told(entry)]
+    lines += [_row(entry) for entry in result.scenarios]
+    told = [line for entry in result.scenarios for line in _told(entry)]
     return "\n".join([*lines, *([""] if told else []), *told]) + "\n"
 
 
 def _row(entry: MatrixEntry) -> str:
-    parts = {} if entry.result is None else {part.name: part for part in entry.result.parts}
+    parts = {} if entry.result is None else {part.name: part for part in entry.result.stages}
     cells = [_short(parts.get(name)) for name in _MEASURED]
     seconds = sum(part.seconds for part in parts.values())
     minutes = f"{seconds / 60:.1f}" if parts else ""
@@ -153,48 +159,30 @@ def _row(entry: MatrixEntry) -> str:
     return f"| {_cell(entry.scenario)} | {verdict} | {' | '.join(cells)} | {minutes} |"
 
 
-def _short(part: StagePart | None) -> str:
+def _short(part: StageResult | None) -> str:
     """Return a stage in a few words."""
     if part is None:
         return ""
     if part.status in (StageStatus.SKIPPED, StageStatus.INTERRUPTED, StageStatus.PLANNED):
         return str(part.status)
-    said = headline(part)
+    said = part.headline
     return f"{said} ({part.status})" if said else str(part.status)
-
-
-def headline(part: StagePart) -> str:
-    """Return the one figure of a stage that says most; empty where it has none."""
-    facts = part.facts
-    if part.name == "functional" and "pass" in facts:
-        return f"{facts['pass'] + facts['flaky']}/{facts['total']}"
-    if part.name == "perf" and facts.get("levels"):
-        last = facts["levels"][-1]
-        tokens = last["output_token_throughput"]
-        return f"{last['level']}: " + (
-            "no tokens/s" if tokens is None else f"{tokens:.0f} tokens/s"
-        )
-    if part.name == "accuracy" and facts.get("score") is not None:
-        return f"{facts['task']} {facts['score']:.3f}"
-    if part.name == "gate" and facts.get("rules"):
-        held = sum(1 for rule in facts["rules"] if rule["verdict"] == "pass")
-        return f"{held}/{len(facts['rules'])} rules"
-    return ""
 
 
 def _told(entry: MatrixEntry) -> list[str]:
     """Return why something did not pass, a line each."""
+    if entry.verdict == "skipped":
+        return [f"- {_cell(entry.scenario)} was left out: {_cell(entry.message)}"]
     found = [f"- **{_cell(entry.scenario)}**: {_cell(entry.message)}"] if entry.message else []
-    if entry.skipped:
-        return [f"- {_cell(entry.scenario)} was left out: {_cell(entry.skipped)}"]
-    for part in () if entry.result is None else entry.result.parts:
-        if part.status in (StageStatus.FAILED, StageStatus.WARNED):
-            text = _cell(part.message)
-            found.append(f"- **{_cell(entry.scenario)}**, {part.name} {part.status}: {text}")
-    return found
+    return found + [
+        f"- **{_cell(entry.scenario)}**, {stage.name} {stage.status}: {_cell(stage.message)}"
+        for stage in entry.stages
+        if stage.status in (StageStatus.FAILED, StageStatus.WARNED)
+    ]
 
 
-def _cell(text: str) -> str:
+def _cell(text: str | None) -> str:
+    text = text or ""
     for old, new in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "\\`"), ("\n", " ")):
         text = text.replace(old, new)
     return text
@@ -203,7 +191,7 @@ def _cell(text: str) -> str:
 def junit(result: MatrixResult) -> bytes:
     """Return a matrix as JUnit XML: a suite for each scenario, a case for each stage."""
     root = ET.Element("testsuites", name=f"benchcore {result.name} {result.run_type}")
-    for entry in result.entries:
+    for entry in result.scenarios:
         suite = ET.SubElement(root, "testsuite", name=xml_text(entry.scenario))
         cases = list(_cases(entry))
         counts = dict.fromkeys(("failures", "errors", "skipped"), 0)
@@ -223,11 +211,11 @@ def _cases(entry: MatrixEntry) -> list[ET.Element]:
     if entry.result is None:
         case = ET.Element("testcase", classname=f"benchcore.{entry.scenario}", name="run", time="0")
         tag = "error" if entry.verdict == "failed" else "skipped"
-        message = entry.skipped or entry.message or entry.verdict
+        message = entry.message or entry.verdict
         ET.SubElement(case, tag, message=xml_text(message))
         return [case]
-    cases = [_case(entry.scenario, part) for part in entry.result.parts]
-    if entry.verdict == "failed" and not any(part.exit_code for part in entry.result.parts):
+    cases = [_case(entry.scenario, part) for part in entry.result.stages]
+    if entry.verdict == "failed" and not any(part.exit_code for part in entry.result.stages):
         # It failed outside its stages, such as on a full disk.
         case = ET.Element("testcase", classname=f"benchcore.{entry.scenario}", name="run", time="0")
         ET.SubElement(case, "error", message=xml_text(entry.message or "it did not end"))
@@ -235,10 +223,10 @@ def _cases(entry: MatrixEntry) -> list[ET.Element]:
     return cases
 
 
-def _case(scenario: str, part: StagePart) -> ET.Element:
+def _case(scenario: str, part: StageResult) -> ET.Element:
     where: dict[str, Any] = {"classname": f"benchcore.{scenario}", "name": part.name}
     case = ET.Element("testcase", **where, time=f"{part.seconds:.3f}")
-    message = xml_text(part.message)
+    message = xml_text(part.message or "")
     if part.status is StageStatus.FAILED:
         tag = "failure" if part.exit_code in _VERDICTS else "error"
         ET.SubElement(case, tag, message=message).text = xml_text("\n".join(part.notes))

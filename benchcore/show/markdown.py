@@ -115,10 +115,10 @@ def _checks(checks: Checks) -> str:
 
 
 def _score(found: Eval) -> str:
-    if found.score is None or found.interval is None:
+    if found.mean is None or found.interval is None:
         return f"{cell(found.name)}: no score"
     low, high = found.interval
     return (
-        f"{cell(found.name)}: {found.score:.4f}, 95 % interval {low:.4f} to {high:.4f}, "
+        f"{cell(found.name)}: {found.mean:.4f}, 95 % interval {low:.4f} to {high:.4f}, "
         f"{found.n} samples, {found.errors} errors"
     )

@@ -232,10 +232,10 @@ def _accuracy(found: Eval | None, levels: Sequence[Level]) -> str:
     parts = []
     if scores:
         parts.append(table(["level", "score", "95 % interval", "samples", "errors"], scores))
-    if found is not None and found.score is not None and found.interval is not None:
+    if found is not None and found.mean is not None and found.interval is not None:
         low, high = found.interval
         parts.append(
-            f"<p>{text(found.name)}: <b>{found.score:.4f}</b>, "
+            f"<p>{text(found.name)}: <b>{found.mean:.4f}</b>, "
             f"95 % interval {low:.4f} to {high:.4f}, {found.n} samples, {found.errors} errors</p>"
         )
         parts += [f"<p>{text(line)}</p>" for line in found.remarks]

@@ -14,9 +14,9 @@ from benchcore.config.catalogue import DRAWN, title
 from benchcore.judge.comparison import Change
 from benchcore.judge.differences import noted
 from benchcore.judge.history import History, Series, listed
-from benchcore.metrics.accuracy import Sample, over_completed, tally
+from benchcore.metrics.accuracy import Sample, tally
 from benchcore.runs.reading import RunFolder
-from benchcore.runs.samples import AccuracyReport
+from benchcore.runs.samples import Eval
 from benchcore.show.drawing import Plot, can_draw
 from benchcore.show.frame import document, table, text
 from benchcore.show.lines import figure_text, pairs, relative, verdict
@@ -141,16 +141,15 @@ def _drawn(one: Series) -> str:
     return f"<h3>{text(_title(one))}</h3>{figure(Plot(name, _title(one), words, drawn))}"
 
 
-def accuracy_page(report: AccuracyReport, *, show_text: bool) -> str:
+def accuracy_page(report: Eval, *, show_text: bool) -> str:
     """Return an eval as a page.
 
     Args:
         report: finished or not.
         show_text: with questions and answers; without, only ids and hashes.
     """
-    name = f"{report.task} {report.variant}".strip()
     parts = [
-        f"<h1>{text(name)}, {text(str(report.target.get('model') or 'unknown model'))}</h1>",
+        f"<h1>{text(report.name)}, {text(report.target.model or 'unknown model')}</h1>",
         _head(report),
         _remarks(report),
         _scores(report),
@@ -158,10 +157,10 @@ def accuracy_page(report: AccuracyReport, *, show_text: bool) -> str:
         _samples(report, show_text=show_text),
         _facts(report),
     ]
-    return document(name, parts)
+    return document(report.name, parts)
 
 
-def _head(report: AccuracyReport) -> str:
+def _head(report: Eval) -> str:
     score = report.score
     if score is None:
         return '<p class="score">no score</p>'
@@ -176,9 +175,9 @@ def _head(report: AccuracyReport) -> str:
     )
 
 
-def _remarks(report: AccuracyReport) -> str:
-    lines = report.remarks()
-    if report.target.get("kind") == "simulator":
+def _remarks(report: Eval) -> str:
+    lines = list(report.remarks)
+    if report.target.kind == "simulator":
         lines.insert(0, "SIMULATOR: this is the score of the built-in simulated server")
     return "".join(f"<p>{text(line)}</p>" for line in lines)
 
@@ -191,18 +190,18 @@ def _row(name: str, one: Estimate | None) -> list[str]:
     return [text(name), f"{one.score:.4f}", error, interval, str(one.n), str(one.questions)]
 
 
-def _scores(report: AccuracyReport) -> str:
-    rows = [_row("all", report.score), _row("completed", over_completed(report.samples))]
+def _scores(report: Eval) -> str:
+    rows = [_row("all", report.score), _row("completed", report.score_completed)]
     rows += [_row(name, one) for name, one in report.groups.items()]
     head = ["", "score", "standard error", "95 % interval", "samples", "questions"]
     figures = "".join(f"<p>{text(name)}: {value:.4f}</p>" for name, value in report.figures.items())
     return f"<h2>Scores</h2>{table(head, rows)}{figures}"
 
 
-def _counts(report: AccuracyReport) -> str:
+def _counts(report: Eval) -> str:
     counts = tally(report.samples)
     row = [
-        text(report.status),
+        text(str(report.status)),
         *(str(getattr(counts, name)) for name in _COUNTED),
         f"{report.seconds:.1f}",
     ]
@@ -223,7 +222,7 @@ _COUNTED: Final = (
 )
 
 
-def _samples(report: AccuracyReport, *, show_text: bool) -> str:
+def _samples(report: Eval, *, show_text: bool) -> str:
     if not report.samples:
         return ""
     rows = [_sample(sample, show_text=show_text) for sample in report.samples]
@@ -272,12 +271,12 @@ def _sample(sample: Sample, *, show_text: bool) -> list[str]:
     ]
 
 
-def _facts(report: AccuracyReport) -> str:
+def _facts(report: Eval) -> str:
     facts: dict[str, Any] = {
-        "target": report.target,
+        "target": report.target.to_json(),
         "config": report.config,
-        "data": report.data,
-        "origin": report.origin,
+        "data": {} if report.data is None else report.data.to_json(),
+        "origin": report.origin.to_json(),
     }
     shown = orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
     return f"<h2>How it was asked</h2><pre>{escape(shown)}</pre>"

@@ -10,15 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from benchcore.base.text import percent, printable
-from benchcore.metrics.accuracy import Sample, SampleOutcome, over_completed, tally
+from benchcore.metrics.accuracy import Sample, SampleOutcome, tally
 from benchcore.runs.checks import CheckResult, Checks, Verdict
-from benchcore.runs.samples import AccuracyReport
+from benchcore.runs.samples import Eval
 from benchcore.show.table import report_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from benchcore.metrics.scores import Difference, Estimate
+    from benchcore.metrics.scores import Estimate, PairedDifference
 
 
 _STYLES = {
@@ -155,7 +155,7 @@ def _print_group(console: Console, name: str, lines: list[tuple[str, str]]) -> N
         console.print(Text(printable(f"  {', '.join(ids)}: {reason}")))
 
 
-def render_accuracy(report: AccuracyReport, *, color: bool) -> str:
+def render_accuracy(report: Eval, *, color: bool) -> str:
     """Return an eval as text of 100 columns.
 
     Args:
@@ -174,8 +174,8 @@ def render_accuracy(report: AccuracyReport, *, color: bool) -> str:
     verdict = _verdict(report)
     if verdict is not None:
         console.print(verdict)
-    lines = report.remarks()
-    if report.target.get("kind") == "simulator":
+    lines = list(report.remarks)
+    if report.target.kind == "simulator":
         lines.insert(0, "SIMULATOR: this is the score of the built-in simulated server")
     if lines:
         console.print()
@@ -203,22 +203,22 @@ def _add(table: Table, name: str, one: Estimate | None) -> None:
     )
 
 
-def _scores(report: AccuracyReport) -> Table:
-    table = _eval_table(f"{report.task} {report.variant}".strip())
+def _scores(report: Eval) -> Table:
+    table = _eval_table(report.name)
     _add(table, "all", report.score)
-    if tally(report.samples).errors:
-        _add(table, "completed", over_completed(report.samples))
+    if report.errors:
+        _add(table, "completed", report.score_completed)
     return table
 
 
-def _groups(report: AccuracyReport) -> Table:
+def _groups(report: Eval) -> Table:
     table = _eval_table("group")
     for name, one in report.groups.items():
         _add(table, name, one)
     return table
 
 
-def _counts(report: AccuracyReport) -> Text:
+def _counts(report: Eval) -> Text:
     counts = tally(report.samples)
     parts = [
         f"{counts.scored} scored",
@@ -229,12 +229,12 @@ def _counts(report: AccuracyReport) -> Text:
         f"{counts.truncated} truncated",
         f"{counts.retries} retries",
     ]
-    if report.origin.get("provider") != "native":
-        parts = [f"sampled and scored by {report.origin.get('provider')}"]
+    if report.origin.provider != "native":
+        parts = [f"sampled and scored by {report.origin.provider}"]
     return Text(f"{', '.join(parts)}; {report.seconds:.1f} s, {report.status}")
 
 
-def _verdict(report: AccuracyReport) -> Text | None:
+def _verdict(report: Eval) -> Text | None:
     if not report.verdict:
         return None
     return Text(report.verdict, "bold green" if report.ok else "bold red")
@@ -252,7 +252,7 @@ def sample_line(sample: Sample, done: int, planned: int) -> str:
     return printable(" ".join(text.split()))
 
 
-def render_difference(names: tuple[str, str], difference: Difference | None) -> str:
+def render_difference(names: tuple[str, str], difference: PairedDifference | None) -> str:
     """Return what two evals differ in, as lines of text.
 
     Args:
@@ -264,7 +264,8 @@ def render_difference(names: tuple[str, str], difference: Difference | None) -> 
     one = difference
     word = "more than chance" if one.significant else "not more than chance"
     interval = f"{one.low:+.4f} to {one.high:+.4f}"
-    test = "" if one.p is None else f"; McNemar's exact p = {one.p:.4f}"
+    p = one.mcnemar_p
+    test = "" if p is None else f"; McNemar's exact p = {p:.4f}"
     lines = [
         f"{names[1]} − {names[0]}: {one.difference:+.4f}, 95 % interval {interval}: {word}",
         f"{one.questions} questions in both: {one.better} better, {one.worse} worse{test}",

@@ -15,7 +15,7 @@ import pytest
 from benchcore.base.errors import ConfigError, TargetError
 from benchcore.cli.deploy import _deploy, _deployed
 from benchcore.cli.driver import catch_signals
-from benchcore.scenario.stage import StagePart, StageStatus
+from benchcore.runs.scenarios import StageResult, StageStatus
 from tests.conftest import is_there
 
 WAITS = """
@@ -186,7 +186,7 @@ class Machine:
         self.found.append(_deployed(self.folder))
         message = self.ends.get(name, "")
         status = StageStatus.FAILED if message else StageStatus.PASSED
-        return StagePart(name, status, message)
+        return StageResult.begun(name, status=status, message=message or None)
 
     def interrupt(self, number):
         self.number = number

@@ -295,7 +295,7 @@ def test_a_models_name_is_asked_as_it_is_and_shown_harmless():
     name = "m\x1b[2J\u202e" + "x" * 400
     target = Target("http://h", model=name)
     assert target.model == name
-    shown = target_facts(target, "server")["model"]
+    shown = target_facts(target, "server").model
     assert shown == target.shown_model
     assert shown.startswith("m�[2J�xxx")
     assert shown.endswith("… (406 characters)")

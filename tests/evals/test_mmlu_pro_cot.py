@@ -61,7 +61,7 @@ async def test_five_solved_questions_of_the_field_stand_before_each_in_one_turn(
     assert "math" not in second.text
     assert (first.target, first.facts, first.group) == ("B", {"choices": 2, "id": 70}, "math")
     assert plan.config.few_shot == 5
-    assert plan.data["few_shot_files"][0]["rows"] == 12
+    assert plan.data.few_shot_files[0]["rows"] == 12
 
 
 async def test_fewer_solved_questions_may_be_asked_for_and_missing_ones_are_told(tmp_path):
@@ -81,7 +81,7 @@ async def test_the_validation_split_is_taken_from_the_folder_of_the_questions(tm
         parquet.write_table(pa.Table.from_pylist(rows), tmp_path / f"mmlu_pro_{name}.parquet")
     plan = await plan_eval("mmlu_pro_cot", EvalConfig(), str(tmp_path))
     assert plan.questions[0].text.count("The answer is (B).") == 5
-    assert [one["url"] for one in plan.data["few_shot_files"]] == [None]
+    assert [one["url"] for one in plan.data.few_shot_files] == [None]
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def test_what_lm_eval_wrote_is_read_with_its_origin():
     assert (report.task, score.score, score.n) == ("sums", 0.7, 100)
     assert score.stderr == pytest.approx(0.0460566, abs=1e-7)
     assert (round(score.low, 4), round(score.high, 4)) == (0.6086, 0.7914)
-    assert report.origin["provider"] == "lm-eval"
-    assert (report.origin["version"], report.origin["metric"]) == (
+    assert report.origin.provider == "lm-eval"
+    assert (report.origin.version, report.origin.metric) == (
         "0.4.13",
         "exact_match,strict-match",
     )

@@ -110,7 +110,7 @@ async def test_what_is_sent_is_the_question_and_the_settings(server, ask):
         "max_tokens": 77,
     }
     assert [turn["role"] for turn in body["messages"]] == ["system", "user"]
-    assert report.target["model"] == "m"
+    assert report.target.model == "m"
     sample = report.samples[0]
     assert (sample.input_tokens, sample.output_tokens, sample.tries) == (7, 3, 1)
     assert sample.seconds > 0
@@ -249,7 +249,7 @@ async def test_a_field_that_is_refused_by_name_is_left_out_of_all_questions(serv
     server.act = act
     report = await ask(limit=20, concurrency=4)
     assert tally(report.samples).errors == 0
-    assert report.target["omit"] == ["temperature"]
+    assert report.target.omit == ["temperature"]
     assert any("--omit temperature" in note for note in report.notes)
 
 
@@ -263,7 +263,7 @@ async def test_a_context_too_small_for_max_tokens_is_told_with_what_to_do(server
         next(answers, None) or web.json_response({"error": {"message": words}}, status=400)
     )
     report = await ask(limit=5, concurrency=1)
-    assert report.remarks()[-2:] == [
+    assert report.remarks[-2:] == [
         f"the most common error, 2 times: http_error 400: {words}; lower --max-tokens",
         "2 of 5 samples ended in an error and count as 0; `score_completed` leaves them out",
     ]
@@ -390,7 +390,7 @@ async def test_an_interrupt_keeps_what_was_answered(server, ask):
     server.act = then_stop
     report = await ask(limit=10, concurrency=1)
     assert (report.status, len(report.samples)) == ("interrupted", 3)
-    assert "3 of 10 samples were made: the run is interrupted" in report.remarks()
+    assert "3 of 10 samples were made: the run is interrupted" in report.remarks
 
 
 def test_a_sample_survives_its_file():

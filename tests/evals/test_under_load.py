@@ -7,6 +7,7 @@ from benchcore.client.records import Outcome, Record
 from benchcore.climbs.climb import Climb
 from benchcore.climbs.plan import Part
 from benchcore.evals.under_load import LoadGrader, Questions
+from benchcore.runs.samples import EvalData
 from benchcore.sim.app import start
 
 pytestmark = [pytest.mark.accuracy, pytest.mark.perf]
@@ -22,7 +23,7 @@ async def climbed(asked, tmp_path):
         runner, url = await start(SimOptions(profile=profile))
         runners.append(runner)
         task, config, questions = await asked(name, max_tokens=64, n_repeats=1)
-        load = Questions(task, questions, config, "chat", {})
+        load = Questions(task, questions, config, "chat", EvalData())
         settings = ClimbConfig(
             concurrency=concurrency, requests=len(load), ramp_seconds=0.0, idle_seconds=0.1
         )
@@ -83,7 +84,7 @@ async def test_a_climb_without_an_eval_has_no_accuracy(climbed, asked):
     profile = SimProfile.named("fast", decode_base_seconds=0.0005)
     runner, url = await start(SimOptions(profile=profile))
     try:
-        load = Questions(task, questions, config, "chat", {})
+        load = Questions(task, questions, config, "chat", EvalData())
         run = await climb(url, concurrency=[2], requests=10, workload=load, idle_seconds=0.1)
     finally:
         await runner.cleanup()
@@ -93,7 +94,7 @@ async def test_a_climb_without_an_eval_has_no_accuracy(climbed, asked):
 
 async def test_what_was_never_asked_is_no_sample_and_what_failed_is_an_error(asked):
     task, config, questions = await asked("mmlu")
-    load = Questions(task, questions, config, "chat", {})
+    load = Questions(task, questions, config, "chat", EvalData())
     records = []
     for outcome, text in (
         (Outcome.OK, f"Answer: {questions[0].target}"),

@@ -14,7 +14,7 @@ from benchcore.runs.reading import RunFolder, read_result
 from benchcore.runs.run import Run
 from benchcore.runs.run_json import dump
 from benchcore.runs.samples import Eval
-from benchcore.runs.scenarios import Matrix, Scenario
+from benchcore.runs.scenarios import MatrixResult, ScenarioResult
 from benchcore.runs.tables import REQUESTS, SUMMARY, TIMELINE
 
 HERE = Path(__file__).parent
@@ -42,8 +42,8 @@ KINDS = {
     "run.json": Run,
     "functional.json": Checks,
     "accuracy.json": Eval,
-    "result.json": Scenario,
-    "matrix.json": Matrix,
+    "result.json": ScenarioResult,
+    "matrix.json": MatrixResult,
 }
 TABLES = {"requests.csv": REQUESTS, "timeline.csv": TIMELINE, "summary.csv": SUMMARY}
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.metrics.scores import (
-    Difference,
+    PairedDifference,
     estimate,
     mcnemar,
     paired_difference,
@@ -102,7 +102,7 @@ def test_a_paired_difference_by_hand():
     found = paired_difference(first, second)
     assert found.difference == pytest.approx(0.25)
     assert (found.questions, found.left_out, found.better, found.worse) == (4, 2, 2, 1)
-    assert found.p == 1.0
+    assert found.mcnemar_p == 1.0
     assert not found.significant
     # Agresti and Min: (2.5 - 1.5) / 6, with Student's t of 5 degrees.
     middle = 1 / 6
@@ -116,7 +116,7 @@ def test_repeats_are_compared_by_their_means_and_have_no_mcnemar():
     first = {str(n): [1.0, 1.0] for n in range(40)}
     second = {str(n): [1.0, 0.0] for n in range(40)}
     found = paired_difference(first, second)
-    assert (found.difference, found.worse, found.p) == (-0.5, 40, None)
+    assert (found.difference, found.worse, found.mcnemar_p) == (-0.5, 40, None)
     assert found.significant
     assert found.high < 0
 
@@ -128,14 +128,17 @@ def test_runs_without_a_common_question_do_not_compare():
 def test_equal_runs_differ_by_nothing_with_room_for_chance():
     scores = {str(n): [float(n % 2)] for n in range(100)}
     found = paired_difference(scores, scores)
-    assert (found.difference, found.better, found.worse, found.p) == (0.0, 0, 0, 1.0)
+    assert (found.difference, found.better, found.worse, found.mcnemar_p) == (0.0, 0, 0, 1.0)
     assert -0.03 < found.low < 0 < found.high < 0.03
 
 
 def test_a_significant_difference_says_so():
-    one = Difference(-0.1, -0.2, -0.01, 100, 0, 2, 12, 0.0129)
+    first = {str(n): [1.0] for n in range(100)}
+    one = paired_difference(first, first | {str(n): [0.0] for n in range(12)})
+    assert one.mcnemar_p == 2 / 2**12
     assert one.significant
     assert one.to_json()["significant"] is True
+    assert PairedDifference.model_validate(one.to_json()).to_json() == one.to_json()
 
 
 @pytest.mark.parametrize(("questions", "repeats"), [(198, 1), (198, 4), (60, 1), (60, 2)])

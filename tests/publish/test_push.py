@@ -17,7 +17,7 @@ from benchcore.observe.machine import host_facts
 from benchcore.publish.prometheus import run_labels, run_metrics
 from benchcore.publish.pushgateway import Pushgateway, shown
 from benchcore.runs.checks import Checks
-from benchcore.runs.run import Run
+from benchcore.runs.run import Run, TargetFacts
 from benchcore.runs.run_json import write_head
 from benchcore.runs.samples import Eval
 
@@ -124,7 +124,7 @@ def test_a_run_without_labels_has_the_machine_as_its_instance(tmp_path):
     """Two machines would else overwrite each other's figures."""
     climbed = Run.begun("id", "2026-01-01T00:00:00Z", target={}, host=host_facts())
     assert run_labels(climbed)["instance"] == socket.gethostname()
-    head = {"name": "check", "command": [], "target": {}, "labels": {}}
+    head = {"name": "check", "command": [], "target": TargetFacts(), "labels": {}}
     write_head(tmp_path, "2026-01-01T00:00:00Z", "complete", **head)
     written = json.loads((tmp_path / "run.json").read_text())
     assert run_labels(run_of(written))["instance"] == socket.gethostname()

@@ -10,6 +10,7 @@ from benchcore.base.errors import ConfigError, ResultsError, TargetError, Verdic
 from benchcore.cli.target import usage_error
 from benchcore.config.scenario import Scenario, StageSettings
 from benchcore.config.servers import Asking
+from benchcore.runs.run import TargetFacts
 from benchcore.scenario.one_stage import ONE_STAGE, OneStageRun
 from benchcore.scenario.simulator import SimulatorServer
 from benchcore.scenario.stage import (
@@ -65,7 +66,7 @@ def alone(tmp_path):
 
 
 async def writes(_stage, context):
-    context.write_head("complete", {"base_url": context.base_url})
+    context.write_head("complete", TargetFacts(base_url=context.base_url))
 
 
 async def test_the_folder_is_made_as_the_stage_begins_and_holds_what_the_stage_wrote(alone):

@@ -8,15 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.base.errors import ConfigError
-from benchcore.scenario.result import (
+from benchcore.runs.run import TargetFacts
+from benchcore.runs.scenarios import (
     MatrixEntry,
     MatrixResult,
     ScenarioResult,
-    earlier,
-    whole,
+    StageResult,
+    StageStatus,
     worst,
 )
-from benchcore.scenario.stage import StagePart, StageStatus
+from benchcore.scenario.result import earlier, read_scenario, whole
 from benchcore.scenario.summary import junit, markdown, render_matrix, render_result
 
 
@@ -32,17 +33,32 @@ def test_the_first_of_1_3_4_5_counts(codes):
 
 
 def part(name, status="passed", message="", code=0, **facts):
-    return StagePart(
-        name, StageStatus(status), message, code, "2026-01-01T00:00:00Z", 60.0, None, facts
+    return StageResult.begun(
+        name,
+        status=StageStatus(status),
+        message=message or None,
+        exit_code=code,
+        started_at="2026-01-01T00:00:00Z",
+        seconds=60.0,
+        facts=facts,
     )
 
 
 def result(name, *parts, status="complete", **fields):
-    facts = {"file": "a.yaml", "command": [], "labels": {}, "target": {}, "digest": "d"}
-    found = ScenarioResult(
-        name, "daily", f"r-{name}", "2026-01-01T00:00:00Z", facts, status, **fields
+    facts = {"file": "a.yaml", "command": [], "labels": {}, "target": TargetFacts(), "digest": "d"}
+    found = ScenarioResult.begun(
+        name, "daily", f"r-{name}", "2026-01-01T00:00:00Z", **facts, **fields
     )
-    found.parts = list(parts)
+    found.stages = list(parts)
+    found.end(status)
+    return found
+
+
+def entry(name, result, code=0, message=None):
+    """Return a scenario of a matrix that has run."""
+    found = MatrixEntry.waiting(name, f"{name}.yaml")
+    found.begin(f"r-{name}")
+    found.end(code, result, message)
     return found
 
 
@@ -64,24 +80,44 @@ def matrix():
         part("accuracy", "skipped", "functional failed"),
         part("gate", "failed", "the server | is gone\nfor good", 3),
     )
-    entries = [
-        MatrixEntry("good", "good.yaml", "r-good", good),
-        MatrixEntry("b|d", "bad.yaml", "r-bad", bad, 3),
-        MatrixEntry("dead", "dead.yaml", "r-dead", None, 1, "its process ended with -9"),
-        MatrixEntry("out", "", skipped="needs eight GPUs"),
+    found = MatrixResult.begun("m", "m.yaml", "daily", "x")
+    found.scenarios = [
+        entry("good", good),
+        entry("b|d", bad, 3),
+        entry("dead", None, 1, "its process ended with -9"),
+        MatrixEntry.waiting("out", "", verdict="skipped", message="needs eight GPUs"),
     ]
-    return MatrixResult("m", "m.yaml", "daily", "x", entries=entries, status="complete")
+    found.end("complete")
+    return found
 
 
 def test_a_matrix_is_as_bad_as_its_worst_scenario():
     found = matrix()
     assert (found.verdict, found.exit_code) == ("failed", 1)
-    found.entries.pop(2)
+    found.scenarios.pop(2)
+    found.end("complete")
     assert found.exit_code == 3
-    found.entries.pop(1)
+    found.scenarios.pop(1)
+    found.end("complete")
     assert (found.verdict, found.exit_code) == ("passed", 0)
-    found.signal = 15
+    found.end("interrupted", 15)
     assert (found.verdict, found.exit_code) == ("interrupted", 143)
+
+
+def test_facts_of_somebody_elses_stage_have_no_headline():
+    assert part("perf", **LEVELS).headline == "c8: 812 tokens/s"
+    assert part("perf", levels=3).headline == ""
+    assert part("mine", **LEVELS).headline == ""
+
+
+@pytest.mark.parametrize("name", ["verdict", "exit_code"])
+def test_what_has_ended_says_what_it_has_come_to(tmp_path, name):
+    whole = result("a", part("perf")).to_json()
+    (tmp_path / "result.json").write_text(json.dumps(whole | {name: None}))
+    with pytest.raises(ConfigError, match=rf"is not of a scenario \({name}: field required\)"):
+        read_scenario(tmp_path)
+    (tmp_path / "result.json").write_text(json.dumps(whole | {name: None, "status": "running"}))
+    assert read_scenario(tmp_path).status == "running"
 
 
 def test_the_summary_fits_a_comment_and_keeps_its_table():
@@ -126,8 +162,9 @@ def test_ci_systems_see_a_case_for_each_stage():
 
 
 def test_what_has_not_run_has_not_failed():
-    entries = [MatrixEntry("a", "a.yaml", "r"), MatrixEntry("b", "b.yaml")]
-    found = MatrixResult("m", "m.yaml", "pr", "x", entries=entries)
+    entries = [MatrixEntry.waiting(name, f"{name}.yaml") for name in ("a", "b")]
+    entries[0].begin("r")
+    found = MatrixResult.begun("m", "m.yaml", "pr", "x", scenarios=entries)
     assert [entry.verdict for entry in entries] == ["running", "waiting"]
     assert markdown(found).startswith("## m, pr: ⏳ running\n")
     assert "| b | ⏳ waiting |" in markdown(found)
@@ -137,11 +174,11 @@ def test_what_has_not_run_has_not_failed():
 
 
 def test_a_scenario_that_failed_outside_its_stages_is_an_error_in_ci():
-    entry = MatrixEntry("a", "a.yaml", "r", result("a", status="failed"), 1, "the disk is full")
-    (suite,) = ET.fromstring(junit(MatrixResult("m", "m", "pr", "x", entries=[entry])))
+    failed = entry("a", result("a", status="failed"), 1, "the disk is full")
+    (suite,) = ET.fromstring(junit(MatrixResult.begun("m", "m", "pr", "x", scenarios=[failed])))
     assert [suite.get(kind) for kind in ("tests", "errors")] == ["1", "1"]
     assert suite[0].find("error").get("message") == "the disk is full"
-    assert entry.result.exit_code == 1
+    assert failed.result.exit_code == 1
 
 
 @pytest.mark.parametrize("text", ["[1]", "{}", '{"scenarios": [{}]}', '{"scenarios": 3}'])
@@ -154,7 +191,7 @@ def test_a_damaged_matrix_is_one_line(tmp_path, text):
 
 
 def test_a_terminal_of_a_hundred_columns_is_enough():
-    text = render_matrix(matrix()) + render_result(matrix().entries[1].result)
+    text = render_matrix(matrix()) + render_result(matrix().scenarios[1].result)
     assert max(map(len, text.splitlines())) <= 100
     assert "  dead: failed\n    its process ended with -9\n" in text
     assert "  functional  failed      60 s: 4/5: 1 of 5 <checks> failed\n" in text

@@ -14,7 +14,7 @@ from benchcore.base.errors import (
 )
 from benchcore.config.scenario import RUN_TYPES, Scenario, StageSettings
 from benchcore.config.servers import Asking
-from benchcore.scenario.result import ScenarioResult
+from benchcore.scenario.result import read_scenario
 from benchcore.scenario.run import ScenarioRun
 from benchcore.scenario.stage import (
     BaseStage,
@@ -80,7 +80,7 @@ def run(tmp_path):
 
 
 def statuses(result):
-    return {part.name: str(part.status) for part in result.parts}
+    return {part.name: str(part.status) for part in result.stages}
 
 
 def frame(*between):
@@ -105,9 +105,9 @@ async def test_stages_run_one_after_the_other_and_the_result_is_on_disk_after_ea
     result = await machine()
     assert order == ["a", "b", "c"]
     assert (result.verdict, result.exit_code, result.status) == ("passed", 0, "complete")
-    read = ScenarioResult.read(machine.context.folder)
+    read = read_scenario(machine.context.folder)
     assert read.to_json() == result.to_json()
-    assert [part.facts for part in read.parts] == [{"began": True, "ended": True}] * 3
+    assert [part.facts for part in read.stages] == [{"began": True, "ended": True}] * 3
     log = (machine.context.folder / "logs" / "benchcore.log").read_text()
     assert [line.split(" ", 1)[1] for line in log.splitlines()][:2] == [
         "a: begins",
@@ -136,7 +136,7 @@ async def test_a_failure_of_the_load_fails_a_pr_and_warns_a_daily_run(
         "cleanup": "passed",
     }
     assert (result.verdict, result.exit_code) == ("failed", code)
-    assert result.parts[2].message == "perf failed"
+    assert result.stages[2].message == "perf failed"
     (tmp_path / "20260101T000000Z-a").rename(tmp_path / "before")
     result = await run(
         *frame(Step("perf", StagePhase.LOAD, error), Step("accuracy", StagePhase.SCORE)),
@@ -218,7 +218,7 @@ async def test_nothing_runs_on_a_server_that_did_not_come_up_and_clean_up_does(r
 async def test_a_stage_that_has_nothing_to_do_is_skipped_and_fails_nothing(run):
     result = await run(*frame(Step("gate", StagePhase.JUDGE, StageSkippedError("no baseline"))))()
     assert statuses(result)["gate"] == "skipped"
-    assert result.parts[1].message == "no baseline"
+    assert result.stages[1].message == "no baseline"
     assert (result.verdict, result.exit_code) == ("passed", 0)
 
 
@@ -231,7 +231,7 @@ async def test_a_stage_that_takes_too_long_is_stopped_and_fails(run):
         Step("accuracy", StagePhase.SCORE),
     )
     result = await run(*steps)()
-    part = result.parts[1]
+    part = result.stages[1]
     assert (str(part.status), part.exit_code) == ("failed", 5)
     assert part.message == "stopped after its limit of 0.01 s"
     assert part.facts == {"began": True}
@@ -250,8 +250,8 @@ async def test_a_stage_that_ends_by_itself_when_it_is_stopped_keeps_what_it_foun
             return True
 
     result = await run(*frame(Saver("perf", StagePhase.LOAD, settings={"limit_seconds": 0.01})))()
-    assert result.parts[1].facts == {"levels": 1}
-    assert str(result.parts[1].status) == "failed"
+    assert result.stages[1].facts == {"levels": 1}
+    assert str(result.stages[1].status) == "failed"
 
 
 async def test_an_interrupt_ends_the_stage_leaves_out_the_rest_and_cleans_up(run):
@@ -270,7 +270,7 @@ async def test_an_interrupt_ends_the_stage_leaves_out_the_rest_and_cleans_up(run
         "cleanup": "passed",
     }
     assert (result.verdict, result.status, result.exit_code) == ("interrupted", "interrupted", 143)
-    assert ScenarioResult.read(machine.context.folder).exit_code == 143
+    assert read_scenario(machine.context.folder).exit_code == 143
 
 
 async def test_clean_up_goes_on_through_interrupts(run):
@@ -288,8 +288,8 @@ async def test_clean_up_goes_on_through_interrupts(run):
         Step("launch", StagePhase.LAUNCH), CleanUp("cleanup", StagePhase.CLEAN_UP, always=True)
     )
     result = await machine()
-    assert result.parts[1].facts == {"left": []}
-    assert str(result.parts[1].status) == "passed"
+    assert result.stages[1].facts == {"left": []}
+    assert str(result.stages[1].status) == "passed"
     assert result.exit_code == 130
 
 
@@ -343,7 +343,7 @@ async def test_a_server_that_ends_under_a_stage_fails_it(run):
         "gate": "skipped",
         "cleanup": "passed",
     }
-    assert result.parts[1].message == "the server is gone: it was ended by signal 9"
+    assert result.stages[1].message == "the server is gone: it was ended by signal 9"
     assert result.exit_code == 3
 
 
@@ -360,7 +360,7 @@ async def test_what_cannot_be_done_is_said_before_anything_is_begun(run):
         "accuracy": "skipped",
         "cleanup": "skipped",
     }
-    assert result.parts[1].message == "no such workload"
+    assert result.stages[1].message == "no such workload"
     assert (result.verdict, result.exit_code, result.status) == ("failed", 2, "failed")
     assert not (machine.context.folder / "run.json").exists()
 
@@ -389,10 +389,10 @@ async def test_a_stage_that_misbehaves_fails_alone(run, does, says):
         "perf": "passed",
         "cleanup": "passed",
     }
-    part = result.parts[1]
+    part = result.stages[1]
     assert part.message.startswith(says)
     assert (part.exit_code, result.exit_code, result.verdict) == (1, 1, "failed")
-    assert ScenarioResult.read(machine.context.folder).to_json() == result.to_json()
+    assert read_scenario(machine.context.folder).to_json() == result.to_json()
 
 
 async def cancelled():
@@ -426,7 +426,7 @@ async def test_a_plan_that_raises_or_returns_rubbish_fails_before_anything_is_be
 
     result = await run(*frame(Rubbish("other", StagePhase.CHECK)))()
     assert statuses(result)["launch"] == "skipped"
-    assert result.parts[1].message == "internal fault: plan returns str"
+    assert result.stages[1].message == "internal fault: plan returns str"
     assert result.exit_code == 1
 
 
@@ -441,7 +441,7 @@ async def test_a_stage_that_blocks_the_loop_past_its_limit_fails(run, monkeypatc
         time.sleep(0.05)
 
     result = await run(*frame(Step("other", StagePhase.CHECK, blocks, {"limit_seconds": 0.02})))()
-    assert result.parts[1].message == "stopped after its limit of 0.02 s"
+    assert result.stages[1].message == "stopped after its limit of 0.02 s"
 
 
 async def test_a_stage_that_swallows_its_cancellation_is_left_behind(run, monkeypatch):
@@ -493,7 +493,7 @@ async def test_what_is_secret_stands_in_no_file_and_no_line(run, tmp_path):
     machine.context.environ = values
     machine._secrets = machine.context.secrets
     result = await machine()
-    assert result.parts[1].message == "refused: *** and ***"
+    assert result.stages[1].message == "refused: *** and ***"
     assert said.count("says ***") == len(secret)
     files = [path for path in machine.context.folder.rglob("*") if path.is_file()]
     assert len(files) > 2
@@ -513,8 +513,8 @@ async def test_a_dry_run_does_nothing_and_shows_each_part(run):
         "accuracy": "failed",
         "cleanup": "planned",
     }
-    assert result.parts[1].facts == {"found": None}
-    assert result.parts[1].notes == ["perf would do something"]
+    assert result.stages[1].facts == {"found": None}
+    assert result.stages[1].notes == ["perf would do something"]
     assert (result.verdict, result.exit_code) == ("failed", 2)
     assert not (machine.context.folder / "run.json").exists()
 

@@ -1,5 +1,6 @@
 from benchcore.metrics.accuracy import Sample, SampleOutcome
-from benchcore.runs.samples import AccuracyReport
+from benchcore.runs.run import TargetFacts
+from benchcore.runs.samples import Eval
 from benchcore.show.pages import accuracy_page
 from tests.show.test_page import Read
 
@@ -18,8 +19,8 @@ def report():
         prompt=asked,
         answer="Answer: B\n<script>alert(1)</script>",
     )
-    target = {"kind": "server", "model": "<img src=x>"}
-    return AccuracyReport("gpqa", samples=[sample], target=target, status="complete", planned=1)
+    target = TargetFacts(kind="server", model="<img src=x>")
+    return Eval.begun("gpqa", samples=[sample], target=target, status="complete", planned=1)
 
 
 def test_texts_stand_with_their_lines_and_as_text_where_they_are_asked_for():
