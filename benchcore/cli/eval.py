@@ -349,14 +349,17 @@ def _ask(plan: EvalPlan, given: dict[str, Any], *, simulated: bool) -> int:
 
 def _named(plan: EvalPlan, given: dict[str, Any]) -> tuple[str, dict[str, str]]:
     """Return the name of the run, and the labels that it had before it is gone on with."""
-    from benchcore.base.files import read_json
+    from benchcore.runs.reading import read_result
+    from benchcore.runs.run import Run
 
     if plan.folder is None:
         return given["run_name"] or f"eval-{plan.task.name}", {}
     name = plan.folder.name.partition("-")[2]
     head = plan.folder / "run.json"
-    before = read_json(head) if head.is_file() else {}
-    return before.get("name") or name, before.get("labels") or {}
+    if not head.is_file():
+        return name, {}
+    before = read_result(head, Run)
+    return before.name or name, before.labels or {}
 
 
 def _provided(given: dict[str, Any]) -> int:

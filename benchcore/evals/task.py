@@ -355,7 +355,8 @@ def sha256(text: Any) -> str:
 
 def mean_of(samples: Sequence[Sample], name: str) -> dict[str, float]:
     """Return the mean of a detail over the samples that have it; nothing where none has."""
-    values = [float(sample.details[name]) for sample in samples if name in sample.details]
+    told = (sample.details.get(name) for sample in samples)
+    values = [float(value) for value in told if isinstance(value, int | float)]
     return {name: sum(values) / len(values)} if values else {}
 
 

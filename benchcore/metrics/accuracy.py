@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal
+
+import orjson
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from benchcore.metrics.scores import Estimate, estimate
 
@@ -62,12 +65,12 @@ class Sample:
     repeat: int
     group: str
     target: str
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, JsonValue] = field(default_factory=dict)
     outcome: SampleOutcome = SampleOutcome.ERROR
     truncated: bool = False
     extracted: str | None = None
     score: float | None = None
-    details: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, JsonValue] = field(default_factory=dict)
     finish_reason: str = ""
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -78,7 +81,7 @@ class Sample:
     error: str = ""
     prompt_sha256: str = ""
     answer_sha256: str | None = None
-    prompt: Any = None
+    prompt: list[dict[str, str]] | None = None
     answer: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -91,22 +94,28 @@ class Sample:
             found["answer"] = self.answer
         return found
 
-    @classmethod
-    def from_json(cls, entry: dict[str, Any]) -> Self:
+    @staticmethod
+    def from_json(line: bytes) -> Sample:
         """Return the sample of a line of `samples.jsonl`.
 
         Raises:
             ValueError: it is none.
         """
         try:
-            known = {name: entry[name] for name in _PLAIN if name in entry}
-            known["outcome"] = SampleOutcome(entry["outcome"])
-            return cls(**known, prompt=entry.get("prompt"), answer=entry.get("answer"))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"it is not a sample: {error!r}") from None
+            sample = _LINE.validate_json(line, strict=True)
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            where = "".join(f"{step}: " for step in fault["loc"])
+            raise ValueError(f"it is not a sample: {where}{fault['msg'].lower()}") from None
+        if "outcome" not in orjson.loads(line):  # its default is of one that is being asked
+            raise ValueError("it is not a sample: outcome: field required")
+        return sample
 
 
-_PLAIN = tuple(name for name in Sample.__slots__ if name not in ("outcome", "prompt", "answer"))
+_LINE: Final = TypeAdapter(Sample)
+_PLAIN: Final = tuple(
+    name for name in Sample.__slots__ if name not in ("outcome", "prompt", "answer")
+)
 
 
 @dataclass(frozen=True, slots=True)

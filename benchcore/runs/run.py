@@ -345,7 +345,7 @@ class Run(Stored):
     workload: WorkloadFacts | None = None
     load: LoadFacts | None = None
     seeds: Facts | None = None
-    versions: Facts | None = None
+    versions: dict[str, str] | None = None
     host: HostFacts | None = None
     timestamps: dict[str, Count] | None = None
     levels: list[Level] = Field(default_factory=list)

@@ -92,8 +92,8 @@ def read_samples(folder: Path) -> list[Sample]:
     found = []
     for number, line in enumerate(data.split(b"\n")[:-1], 1):
         try:
-            found.append(Sample.from_json(orjson.loads(line)))
-        except (orjson.JSONDecodeError, ValueError) as error:
+            found.append(Sample.from_json(line))
+        except ValueError as error:
             raise ConfigError(f"{path}:{number}: is not a sample: {error}") from None
     return sorted(found, key=lambda sample: sample.index)
 

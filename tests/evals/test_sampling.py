@@ -408,10 +408,19 @@ def test_a_sample_survives_its_file():
         prompt=[{"role": "user", "content": "?"}],
         answer="B",
     )
-    line = json.loads(json.dumps(sample.to_json()))
+    line = json.dumps(sample.to_json()).encode()
     assert Sample.from_json(line) == sample
-    with pytest.raises(ValueError, match="it is not a sample"):
-        Sample.from_json({"index": 1})
+    for wrong, fault in (
+        ({"index": "1"}, "index: input should be a valid integer"),
+        ({"outcome": "perhaps"}, "outcome: input should be 'scored'"),
+        ({"prompt": "?"}, "prompt: input should be a valid array"),
+    ):
+        with pytest.raises(ValueError, match=f"it is not a sample: {fault}"):
+            Sample.from_json(json.dumps(sample.to_json() | wrong).encode())
+    for name in ("index", "outcome"):
+        short = {key: value for key, value in sample.to_json().items() if key != name}
+        with pytest.raises(ValueError, match=f"it is not a sample: {name}: field required"):
+            Sample.from_json(json.dumps(short).encode())
 
 
 def test_errors_can_be_asked_again():

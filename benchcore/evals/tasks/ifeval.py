@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, Final
 
+from benchcore.base.errors import ConfigError
 from benchcore.config.evals import EvalConfig
 from benchcore.evals.instruction_rules import load_punkt
 from benchcore.evals.instructions import INSTRUCTIONS, check_needs, followed, followed_loosely
@@ -90,5 +91,9 @@ class IfEval(Task):
 
 
 def _of(sample: Sample, name: str) -> list[bool]:
-    given = sample.details.get(name)
-    return given if given is not None else [False] * len(sample.facts["instructions"])
+    given, instructions = sample.details.get(name), sample.facts.get("instructions")
+    if isinstance(given, list):
+        return [followed is True for followed in given]
+    if isinstance(instructions, list):
+        return [False] * len(instructions)
+    raise ConfigError(f"sample {sample.index} does not say which instructions it has; ask it anew")
