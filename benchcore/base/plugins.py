@@ -11,6 +11,17 @@ from typing import Any
 from benchcore.base.errors import ConfigError
 
 
+def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the name most like one that is not known; `None` where none is.
+
+    Args:
+        name: as it was given.
+        known: the names that there are.
+        cutoff: how like a name must be, from 0 to 1; see `difflib`.
+    """
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
+
+
 def nearest(name: str, known: Iterable[str], *, otherwise: str = "", cutoff: float = 0.6) -> str:
     """Return the hint that follows a name that is not known.
 
@@ -18,12 +29,12 @@ def nearest(name: str, known: Iterable[str], *, otherwise: str = "", cutoff: flo
         name: as it was given.
         known: the names that there are.
         otherwise: what to say where none is near; left out: all that are known.
-        cutoff: how like a name must be to be near, from 0 to 1; see `difflib`.
+        cutoff: how like a name must be to be near; see `closest`.
     """
     names = list(known)
-    close = get_close_matches(name, names, n=1, cutoff=cutoff)
-    if close:
-        return f"did you mean {close[0]}?"
+    close = closest(name, names, cutoff)
+    if close is not None:
+        return f"did you mean {close}?"
     return otherwise or f"known are {', '.join(names) or 'none'}"
 
 

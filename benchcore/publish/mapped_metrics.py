@@ -9,11 +9,11 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from benchcore.base.errors import ConfigError
+from benchcore.base.plugins import closest
 from benchcore.config.metric_map import METRICS, SHARES, Label, MappedColumn, MetricMap, labels_of
 from benchcore.publish.prometheus import Gauges
 
@@ -213,9 +213,9 @@ def _check_columns(metric_map: MetricMap, rows: list[Row], path: Path) -> None:
         # A key that some objects of a JSON have not is a value that is not known.
         if any(_cell(row, column)[0] for row in rows):
             continue
-        close = get_close_matches(column, known, n=1)
+        close = closest(column, known)
         shown = ", ".join(known[:_SHOWN]) + (", …" if len(known) > _SHOWN else "")
-        hint = f"did you mean {close[0]}? " if close else ""
+        hint = "" if close is None else f"did you mean {close}? "
         faults.append(f"{path}: has no column {column}; {hint}known are {shown}")
     if faults:
         raise ConfigError("\n".join(faults))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.request import HTTPSHandler, Request, build_opener
 
+from benchcore.base.backoff import Backoff
 from benchcore.base.errors import ConfigError, TargetError
 from benchcore.publish.prometheus import GROUPING, run_labels, run_metrics
 from benchcore.runs.reading import RunFolder
@@ -24,7 +25,7 @@ URL: Final = "PROM_PUSHGATEWAY_URL"
 USER: Final = "PROM_PUSHGATEWAY_USER"
 PASSWORD: Final = "PROM_PUSHGATEWAY_PASSWORD"
 _SECONDS: Final = 10.0
-_FIRST_SECONDS: Final = 1.0
+_WAITS: Final = Backoff(first_seconds=1.0, most_seconds=60.0)
 _FINAL: Final = (400, 401, 403, 404, 405, 413)
 
 
@@ -94,7 +95,6 @@ class Pushgateway:
         from prometheus_client import push_to_gateway
 
         key = {name: value for name, value in grouping.items() if value}
-        wait = _FIRST_SECONDS
         for attempt in range(1, self.tries + 1):
             try:
                 push_to_gateway(
@@ -117,8 +117,7 @@ class Pushgateway:
             else:
                 return
             if attempt < self.tries:
-                sleep(wait)
-                wait *= 2
+                sleep(_WAITS.seconds(attempt))
         raise TargetError(
             f"{self.url}: {problem}, {self.tries} times; the run is on disk: push it later"
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable
-from typing import Any, Final
-from xml.etree import ElementTree as ET
+from dataclasses import replace
+from typing import Final, Literal
 
-from benchcore.publish.junit import xml_text
+from benchcore.publish.junit import Case, junit_xml
 from benchcore.runs.scenarios import (
     MatrixEntry,
     MatrixResult,
@@ -17,6 +17,7 @@ from benchcore.runs.scenarios import (
 )
 from benchcore.scenario.run import PlannedStage
 from benchcore.scenario.stages import LoadedScenario
+from benchcore.show.markdown import cell, markdown_table
 
 _WIDTH = 100
 _INDENT = 25
@@ -140,23 +141,22 @@ def markdown(result: MatrixResult) -> str:
     """Return a summary short enough for a comment on a pull request."""
     verdict = _MARKS[result.verdict or "running"]
     lines = [
-        f"## {_cell(result.name)}, {result.run_type}: {verdict}",
+        f"## {cell(result.name)}, {result.run_type}: {verdict}",
         "",
-        "| scenario | verdict | functional | perf | accuracy | gate | minutes |",
-        "| --- | --- | --- | --- | --- | --- | ---: |",
+        *markdown_table(
+            ["scenario", "verdict", *_MEASURED, "minutes"], map(_row, result.scenarios), right=[6]
+        ),
     ]
-    lines += [_row(entry) for entry in result.scenarios]
     told = [line for entry in result.scenarios for line in _told(entry)]
     return "\n".join([*lines, *([""] if told else []), *told]) + "\n"
 
 
-def _row(entry: MatrixEntry) -> str:
+def _row(entry: MatrixEntry) -> list[str]:
     parts = {} if entry.result is None else {part.name: part for part in entry.result.stages}
     cells = [_short(parts.get(name)) for name in _MEASURED]
     seconds = sum(part.seconds for part in parts.values())
     minutes = f"{seconds / 60:.1f}" if parts else ""
-    verdict = _MARKS[entry.verdict]
-    return f"| {_cell(entry.scenario)} | {verdict} | {' | '.join(cells)} | {minutes} |"
+    return [cell(entry.scenario), _MARKS[entry.verdict], *cells, minutes]
 
 
 def _short(part: StageResult | None) -> str:
@@ -172,66 +172,45 @@ def _short(part: StageResult | None) -> str:
 def _told(entry: MatrixEntry) -> list[str]:
     """Return why something did not pass, a line each."""
     if entry.verdict == "skipped":
-        return [f"- {_cell(entry.scenario)} was left out: {_cell(entry.message)}"]
-    found = [f"- **{_cell(entry.scenario)}**: {_cell(entry.message)}"] if entry.message else []
+        return [f"- {cell(entry.scenario)} was left out: {cell(entry.message)}"]
+    found = [f"- **{cell(entry.scenario)}**: {cell(entry.message)}"] if entry.message else []
     return found + [
-        f"- **{_cell(entry.scenario)}**, {stage.name} {stage.status}: {_cell(stage.message)}"
+        f"- **{cell(entry.scenario)}**, {stage.name} {stage.status}: {cell(stage.message)}"
         for stage in entry.stages
         if stage.status in (StageStatus.FAILED, StageStatus.WARNED)
     ]
 
 
-def _cell(text: str | None) -> str:
-    text = text or ""
-    for old, new in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "\\`"), ("\n", " ")):
-        text = text.replace(old, new)
-    return text
-
-
 def junit(result: MatrixResult) -> bytes:
     """Return a matrix as JUnit XML: a suite for each scenario, a case for each stage."""
-    root = ET.Element("testsuites", name=f"benchcore {result.name} {result.run_type}")
-    for entry in result.scenarios:
-        suite = ET.SubElement(root, "testsuite", name=xml_text(entry.scenario))
-        cases = list(_cases(entry))
-        counts = dict.fromkeys(("failures", "errors", "skipped"), 0)
-        for case in cases:
-            suite.append(case)
-            for kind, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-                counts[kind] += case.find(tag) is not None
-        suite.set("tests", str(len(cases)))
-        for kind, count in counts.items():
-            suite.set(kind, str(count))
-    ET.indent(root)
-    text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return text + b"\n"
+    suites = {entry.scenario: _cases(entry) for entry in result.scenarios}
+    return junit_xml(f"benchcore {result.name} {result.run_type}", suites, None)
 
 
-def _cases(entry: MatrixEntry) -> list[ET.Element]:
+def _cases(entry: MatrixEntry) -> list[Case]:
+    whole = Case(f"benchcore.{entry.scenario}", "run")
     if entry.result is None:
-        case = ET.Element("testcase", classname=f"benchcore.{entry.scenario}", name="run", time="0")
-        tag = "error" if entry.verdict == "failed" else "skipped"
         message = entry.message or entry.verdict
-        ET.SubElement(case, tag, message=xml_text(message))
-        return [case]
-    cases = [_case(entry.scenario, part) for part in entry.result.stages]
-    if entry.verdict == "failed" and not any(part.exit_code for part in entry.result.stages):
+        failed = entry.verdict == "failed"
+        return [replace(whole, outcome="error" if failed else "skipped", message=message)]
+    stages = entry.result.stages
+    cases = [_case(entry.scenario, stage) for stage in stages]
+    if entry.verdict == "failed" and not any(stage.exit_code for stage in stages):
         # It failed outside its stages, such as on a full disk.
-        case = ET.Element("testcase", classname=f"benchcore.{entry.scenario}", name="run", time="0")
-        ET.SubElement(case, "error", message=xml_text(entry.message or "it did not end"))
-        cases.append(case)
+        message = entry.message or "it did not end"
+        cases.append(replace(whole, outcome="error", message=message))
     return cases
 
 
-def _case(scenario: str, part: StageResult) -> ET.Element:
-    where: dict[str, Any] = {"classname": f"benchcore.{scenario}", "name": part.name}
-    case = ET.Element("testcase", **where, time=f"{part.seconds:.3f}")
-    message = xml_text(part.message or "")
-    if part.status is StageStatus.FAILED:
-        tag = "failure" if part.exit_code in _VERDICTS else "error"
-        ET.SubElement(case, tag, message=message).text = xml_text("\n".join(part.notes))
-    elif part.status in (StageStatus.SKIPPED, StageStatus.INTERRUPTED, StageStatus.PLANNED):
-        ET.SubElement(case, "skipped", message=message or str(part.status))
-    elif part.status is StageStatus.WARNED:
-        ET.SubElement(case, "system-out").text = f"warned: {message}"
+def _case(scenario: str, stage: StageResult) -> Case:
+    case = Case(f"benchcore.{scenario}", stage.name, stage.seconds, message=stage.message or "")
+    if stage.status is StageStatus.FAILED:
+        outcome: Literal["failure", "error"] = "error"
+        if stage.exit_code in _VERDICTS:
+            outcome = "failure"
+        return replace(case, outcome=outcome, text="\n".join(stage.notes))
+    if stage.status in (StageStatus.SKIPPED, StageStatus.INTERRUPTED, StageStatus.PLANNED):
+        return replace(case, outcome="skipped", message=stage.message or str(stage.status))
+    if stage.status is StageStatus.WARNED:
+        return replace(case, text=f"warned: {case.message}")
     return case

@@ -23,7 +23,7 @@ from benchcore.judge.differences import noted
 from benchcore.judge.gate import GateResult
 from benchcore.judge.history import History, listed
 from benchcore.runs.reading import RunFolder
-from benchcore.show.markdown import cell
+from benchcore.show.markdown import cell, markdown_table
 from benchcore.show.table import report_console
 
 _JUDGED = {
@@ -128,6 +128,11 @@ def verdict(one: Change) -> str:
     return "worse" if worse else "better"
 
 
+def _compared(one: Change) -> tuple[str, ...]:
+    values = (figure_text(one.figure, value) for value in (one.first, one.second))
+    return title(one.figure), *values, relative(one), verdict(one)
+
+
 def _text(
     first: RunFolder, other: RunFolder, found: list[tuple[str, list[Change]]], lines: list[str]
 ) -> str:
@@ -144,13 +149,7 @@ def _text(
     for name, changes in found:
         for place, one in enumerate(changes):
             table.add_row(
-                Text(printable(name) if not place else ""),
-                title(one.figure),
-                figure_text(one.figure, one.first),
-                figure_text(one.figure, one.second),
-                relative(one),
-                verdict(one),
-                _JUDGED[one.how],
+                Text(printable(name) if not place else ""), *_compared(one), _JUDGED[one.how]
             )
     console.print(table)
     for line in lines:
@@ -161,23 +160,13 @@ def _text(
 def _markdown(
     first: RunFolder, other: RunFolder, found: list[tuple[str, list[Change]]], lines: list[str]
 ) -> str:
+    cells = [(cell(name), *_compared(one)) for name, changes in found for one in changes]
+    heads = ("level", "figure", "first", "second", "change", "more than chance")
     rows = [
         f"`{other.name}` against `{first.name}`",
         "",
-        "| level | figure | first | second | change | more than chance |",
-        "|---|---|--:|--:|--:|---|",
+        *markdown_table(heads, cells, range(2, 5)),
     ]
-    for name, changes in found:
-        for one in changes:
-            cells = (
-                cell(name),
-                title(one.figure),
-                figure_text(one.figure, one.first),
-                figure_text(one.figure, one.second),
-                relative(one),
-                verdict(one),
-            )
-            rows.append(f"| {' | '.join(cells)} |")
     if lines:
         rows += ["", *(f"- {cell(line)}" for line in lines)]
     return "\n".join(rows) + "\n"
@@ -218,20 +207,16 @@ def _verdict_text(result: GateResult, run: str, baseline: str) -> str:
 
 def _verdict_markdown(result: GateResult, run: str, baseline: str) -> str:
     word = ("passed" if result.passed else "**failed**") + _untold(result)
+    cells = []
+    for line in result.lines:
+        verdict = line.verdict if line.passed else "**FAIL**"
+        told = (verdict, line.level or "run", line.rule, line.found, line.note)
+        cells.append(list(map(cell, told)))
     lines = [
         f"`{cell(run)}` against `{cell(baseline)}`: {word}",
         "",
-        "| | level | rule | found | |",
-        "|---|---|---|---|---|",
+        *markdown_table(("", "level", "rule", "found", ""), cells),
     ]
-    for line in result.lines:
-        cells = (
-            line.verdict if line.passed else "**FAIL**",
-            line.level or "run",
-            line.rule,
-            line.found,
-        )
-        lines.append(f"| {' | '.join(map(cell, cells))} | {cell(line.note)} |")
     if result.notes:
         lines += ["", *(f"- {cell(note)}" for note in result.notes)]
     return "\n".join(lines) + "\n"

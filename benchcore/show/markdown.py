@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
+
 from benchcore.base.text import number, percent, printable
 from benchcore.config.catalogue import title
 from benchcore.judge.levels import by_level, mean_level, spread
@@ -12,10 +14,26 @@ from benchcore.show.groups import HEADS, rows
 from benchcore.show.table import milliseconds, remarks, unjudged
 
 
-def cell(text: str) -> str:
+def cell(text: str | None) -> str:
     """Return text that Markdown takes as text, whatever a server put into it."""
-    clean = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return clean.replace("|", "\\|").replace("`", "'").replace("[", "\\[")
+    clean = printable((text or "").replace("\n", " "))
+    marks = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "\\|", "`": "'", "[": "\\["}
+    return clean.translate(str.maketrans(marks))
+
+
+def markdown_table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = ()
+) -> list[str]:
+    """Return the lines of a table; its cells are taken as they are.
+
+    Args:
+        heads: of its columns.
+        rows: of as many cells.
+        right: the columns, from 0, whose cells end to the right, as numbers do.
+    """
+    rules = ("--:" if place in right else "---" for place in range(len(heads)))
+    head = "".join(f"| {head} " if head else "| " for head in heads) + "|"
+    return [head, f"|{'|'.join(rules)}|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
 def render_markdown(run: Run, checks: Checks | None = None, evaluated: Eval | None = None) -> str:
@@ -56,8 +74,7 @@ _HEADS = (
 def _levels(levels: list[Level]) -> list[str]:
     scored = any(level.accuracy for level in levels)
     heads = [*_HEADS, "score"] if scored else list(_HEADS)
-    rules = ["---", *["--:"] * 7, "---", *(["--:"] if scored else [])]
-    rows = [f"| {' | '.join(heads)} |", f"|{'|'.join(rules)}|"]
+    rows = []
     for repeats in by_level(levels):
         level = mean_level(repeats)
         found = [
@@ -71,23 +88,17 @@ def _levels(levels: list[Level]) -> list[str]:
         if scored:
             score = None if level.accuracy is None else level.accuracy.score
             found.append("–" if score is None else f"{score:.4f}")
-        rows.append(f"| {' | '.join(found)} |")
-    rows += _spreads(levels)
-    return rows
+        rows.append(found)
+    right = set(range(1, len(heads))) - {_HEADS.index("validity")}
+    return [*markdown_table(heads, rows, right), *_spreads(levels)]
 
 
 def _groups(levels: list[Level]) -> list[str]:
     found = rows(levels)
     if not found:
         return []
-    rules = ["---", "---", *["--:"] * (len(HEADS) - 2)]
-    cells = (" | ".join(map(cell, row)) for row in found)
-    return [
-        "",
-        f"| {' | '.join(HEADS)} |",
-        f"|{'|'.join(rules)}|",
-        *(f"| {one} |" for one in cells),
-    ]
+    cells = (list(map(cell, row)) for row in found)
+    return ["", *markdown_table(HEADS, cells, range(2, len(HEADS)))]
 
 
 def _spreads(levels: list[Level]) -> list[str]:

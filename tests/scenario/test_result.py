@@ -127,13 +127,13 @@ def test_the_summary_fits_a_comment_and_keeps_its_table():
 ## m, daily: ❌ failed
 
 | scenario | verdict | functional | perf | accuracy | gate | minutes |
-| --- | --- | --- | --- | --- | --- | ---: |
+|---|---|---|---|---|---|--:|
 | good | ✅ passed | 4/5 (passed) | c8: 812 tokens/s (passed) |  |  | 2.0 |
 | b\\|d | ❌ failed | 4/5 (failed) | c8: 812 tokens/s (warned) | skipped | failed | 4.0 |
 | dead | ❌ failed |  |  |  |  |  |
 | out | ⏭️ skipped |  |  |  |  |  |
 
-- **b\\|d**, functional failed: 1 of 5 &lt;checks> failed
+- **b\\|d**, functional failed: 1 of 5 &lt;checks&gt; failed
 - **b\\|d**, perf warned: c1: invalid
 - **b\\|d**, gate failed: the server \\| is gone for good
 - **dead**: its process ended with -9
