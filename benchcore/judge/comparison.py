@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchcore.config.catalogue import higher_is_better
+from benchcore.config.catalogue import SPANS, higher_is_better
 from benchcore.judge.significance import (
     Dependence,
     Rate,
@@ -28,7 +28,7 @@ from benchcore.judge.significance import (
 )
 from benchcore.metrics.batches import unit
 from benchcore.metrics.percentiles import QUANTILES
-from benchcore.runs.reading import FIGURES, Floats, RunFolder
+from benchcore.runs.reading import Floats, RunFolder
 from benchcore.runs.run import REPLAYED, SHAPED, Level
 
 Key = tuple[str, str, float]
@@ -147,7 +147,7 @@ class Side:
         found = []
         for level in self.levels:
             rows = self._folder.requests(level.level, level.repeat)
-            if rows is None or metric not in FIGURES:
+            if rows is None or metric not in SPANS:
                 return None
             values, at = rows.timed_figure(metric)
             if not len(values):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -60,17 +60,17 @@ def _mean_statistics(first: Summary, summaries: Sequence[Summary]) -> Summary:
     )
 
 
-def spread(repeats: Sequence[Level], figure: Callable[[Level], float | None]) -> float | None:
+def spread(repeats: Sequence[Level], figure: str) -> float | None:
     """Return the standard deviation of a figure between repeats ÷ its mean (divisor n − 1).
 
     Args:
         repeats: of one level.
-        figure: takes it out of a level.
+        figure: by its name, such as `ttft.p99`.
 
     Returns:
         In shares of the mean; `None` where one of them lacks it, or the mean is 0.
     """
-    values = [figure(one) for one in repeats]
+    values = [level.figure(figure) for level in repeats]
     mean = _mean(values)
     if len(values) < 2 or not mean:
         return None

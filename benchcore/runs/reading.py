@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from benchcore.base.errors import ConfigError
 from benchcore.base.files import read_json
 from benchcore.base.stored import Stored
+from benchcore.config.catalogue import SPANS
 from benchcore.runs.checks import Checks
 from benchcore.runs.columns import SECONDS
 from benchcore.runs.run import SCHEMA_VERSION, Level, Run
@@ -92,23 +93,10 @@ class Requests:
         Raises:
             KeyError: it is not one that can be told from the rows.
         """
-        end, begin = _SPANS[metric]
-        values = self.seconds[end] - self.seconds[begin]
+        end, begin = SPANS[metric]
+        values = self.seconds[f"{end}_seconds"] - self.seconds[f"{begin}_seconds"]
         kept = self.measured & self.ok & ~np.isnan(values)
         return values[kept], self.seconds["scheduled_seconds"][kept]
-
-
-_SPANS: Final = {
-    "ttft": ("first_token_seconds", "sent_seconds"),
-    "ttft_from_schedule": ("first_token_seconds", "scheduled_seconds"),
-    "ttfo": ("first_output_seconds", "sent_seconds"),
-    "first_byte": ("first_byte_seconds", "sent_seconds"),
-    "e2e": ("end_seconds", "sent_seconds"),
-    "e2e_from_schedule": ("end_seconds", "scheduled_seconds"),
-    "dispatch_lag": ("sent_seconds", "scheduled_seconds"),
-}
-FIGURES: Final = tuple(_SPANS)
-"""The figures that can be told from the rows of requests."""
 
 
 class RunFolder:

@@ -6,15 +6,22 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from benchcore.base.text import number, percent
+from benchcore.config.catalogue import GROUPED, columns_of, title
 from benchcore.metrics.groups import Group
 from benchcore.runs.run import Level
 
+_BRIEF: Final = {column.figure for column in columns_of("brief")}
 HEADS: Final = (
-    *("level", "of", "requests", "failed", "TTFT p50 ms", "TTFT p99 ms", "e2e p50 ms"),
-    *("e2e p99 ms", "cached", "good"),
+    *("level", "of", "requests", "failed"),
+    *(f"{title(f'{metric}.{name}')} ms" for metric, name in GROUPED),
+    *("cached", "good"),
 )
 """Of the table by turn and by class."""
-NARROW: Final = (0, 1, 2, 3, 4, 5, 7, 8)
+NARROW: Final = (
+    *range(4),
+    *(place for place, shown in enumerate(GROUPED, 4) if ".".join(shown) in _BRIEF),
+    HEADS.index("cached"),
+)
 """Its columns in a narrow terminal."""
 
 
@@ -39,7 +46,7 @@ def _cells(group: Group) -> list[str]:
     return [
         str(group.scheduled),
         percent(group.failed / group.scheduled if group.scheduled else None),
-        *(ms(metric, name) for metric in ("ttft", "e2e") for name in ("p50", "p99")),
+        *(ms(metric, name) for metric, name in GROUPED),
         percent(group.cached_share),
         percent((group.good or 0) / judged) if judged else "–",
     ]

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from typing import Final
 
-from benchcore.base.text import number, percent, printable
-from benchcore.config.catalogue import title
+from benchcore.base.text import percent, printable
+from benchcore.config.catalogue import columns_of
 from benchcore.judge.levels import by_level, mean_level, spread
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.run import Level, Run
 from benchcore.runs.samples import Eval
 from benchcore.show.groups import HEADS, rows
-from benchcore.show.table import milliseconds, remarks, unjudged
+from benchcore.show.table import figure_cell, remarks, unjudged
+
+_MARKS: Final = {
+    ord(mark): told
+    for mark, told in {
+        "&": "&amp;",
+        "<": "&lt;",
+        ">": "&gt;",
+        "|": "\\|",
+        "`": "'",
+        "[": "\\[",
+    }.items()
+}
 
 
 def cell(text: str | None) -> str:
     """Return text that Markdown takes as text, whatever a server put into it."""
     clean = printable((text or "").replace("\n", " "))
-    marks = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "\\|", "`": "'", "[": "\\["}
-    return clean.translate(str.maketrans(marks))
+    return clean.translate(_MARKS)
 
 
 def markdown_table(
@@ -60,36 +72,21 @@ def render_markdown(run: Run, checks: Checks | None = None, evaluated: Eval | No
     return "\n".join(lines).rstrip() + "\n"
 
 
-_LATENCIES = ("ttft.p50", "ttft.p99", "itl.p99", "e2e.p99")
-_HEADS = (
-    "level",
-    "req/s",
-    "tok/s",
-    *(f"{title(figure)} ms" for figure in _LATENCIES),
-    "failed",
-    "validity",
-)
-
-
 def _levels(levels: list[Level]) -> list[str]:
     scored = any(level.accuracy for level in levels)
-    heads = [*_HEADS, "score"] if scored else list(_HEADS)
+    columns = columns_of("brief")
+    heads = ["level", *(column.with_unit for column in columns), "validity"]
+    heads += ["score"] if scored else []
     rows = []
     for repeats in by_level(levels):
         level = mean_level(repeats)
-        found = [
-            cell(level.name),
-            number(level.request_throughput),
-            number(level.output_token_throughput),
-            *(milliseconds(level, *figure.split(".")) for figure in _LATENCIES),
-            percent(level.failure_rate),
-            level.verdict or "not judged",
-        ]
+        cells = [cell(level.name), *(figure_cell(level, column) for column in columns)]
+        cells.append(level.verdict or "not judged")
         if scored:
             score = None if level.accuracy is None else level.accuracy.score
-            found.append("–" if score is None else f"{score:.4f}")
-        rows.append(found)
-    right = set(range(1, len(heads))) - {_HEADS.index("validity")}
+            cells.append("–" if score is None else f"{score:.4f}")
+        rows.append(cells)
+    right = set(range(1, len(heads))) - {heads.index("validity")}
     return [*markdown_table(heads, rows, right), *_spreads(levels)]
 
 
@@ -106,8 +103,8 @@ def _spreads(levels: list[Level]) -> list[str]:
     for repeats in by_level(levels):
         if len(repeats) == 1:
             continue
-        rate = spread(repeats, lambda level: level.output_token_throughput)
-        tail = spread(repeats, lambda level: level.figure("ttft.p99"))
+        rate = spread(repeats, "output_token_throughput")
+        tail = spread(repeats, "ttft.p99")
         found.append(
             f"- {cell(mean_level(repeats).level)}: means; standard deviation between repeats: "
             f"tok/s {percent(rate)}, TTFT p99 {percent(tail)}"

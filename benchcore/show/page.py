@@ -12,7 +12,7 @@ import orjson
 
 from benchcore.base.files import replace_file
 from benchcore.base.text import number, percent
-from benchcore.config.catalogue import DRAWN, title
+from benchcore.config.catalogue import DRAWN, columns_of
 from benchcore.judge.levels import by_level, knee, mean_level
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.reading import RunFolder
@@ -23,23 +23,13 @@ from benchcore.show.frame import NO_PLOTS, document, table, text
 from benchcore.show.groups import HEADS, rows
 from benchcore.show.markdown import render_markdown
 from benchcore.show.plots import plots
-from benchcore.show.table import milliseconds, remarks, unjudged
+from benchcore.show.table import figure_cell, remarks, unjudged
 
 if TYPE_CHECKING:
     from benchcore.show.drawing import Plot
 
 
 _KIND: Final = {"valid": "good", "suspect": "warn", "invalid": "bad"}
-_PERCENTILES: Final = ("p50", "p99")
-_HEADS: Final = (
-    "level",
-    "req/s",
-    "tok/s",
-    "tok/s/user",
-    *(title(f"{metric}.{name}") for metric in DRAWN for name in _PERCENTILES),
-    "failed",
-    "validity",
-)
 
 
 def render_page(folder: RunFolder, plots: Sequence[Plot] | None) -> str:
@@ -131,26 +121,23 @@ def _knee(levels: Sequence[Level], drawn: Mapping[str, Plot]) -> str:
 
 
 def _latency(levels: Iterable[Level], drawn: Mapping[str, Plot]) -> str:
+    columns = columns_of("page")
     rows = []
     for level in map(mean_level, by_level(levels)):
         verdict = level.verdict or "not judged"
         rows.append(
             [
                 text(level.name),
-                number(level.request_throughput),
-                number(level.output_token_throughput),
-                number(level.tokens_per_second_per_user),
-                *(milliseconds(level, metric, name) for metric in DRAWN for name in _PERCENTILES),
-                percent(level.failure_rate),
+                *(figure_cell(level, column) for column in columns),
                 f'<span class="{_KIND.get(verdict, "dim")}">{text(verdict)}</span>',
             ]
         )
     plots = "".join(figure(drawn.get(f"percentiles-{name}")) for name in DRAWN)
     said = "Latencies in milliseconds; ~ rests on too few requests. Of repeats (×n) the means."
     note = f'<p class="dim">{said}</p>'
-    return f"<h2>What did it cost in latency?</h2>{table(_HEADS, rows)}{note}{plots}" + figure(
-        drawn.get("goodput")
-    )
+    heads = ["level", *(column.head for column in columns), "validity"]
+    plots += figure(drawn.get("goodput"))
+    return f"<h2>What did it cost in latency?</h2>{table(heads, rows)}{note}{plots}"
 
 
 def _groups(levels: Sequence[Level]) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal, TextIO
+from collections.abc import Iterable, Sequence
+from typing import Literal, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from benchcore.base.text import WIDTH, columns, number, percent, printable
-from benchcore.config.catalogue import LATENCIES
+from benchcore.config.catalogue import Column, columns_of
 from benchcore.judge.levels import by_level, mean_level, spread
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.run import Level, Run
@@ -42,57 +41,17 @@ def unjudged(checks: Checks) -> list[str]:
     return [f"{count} {words}" for count, words in counts if count]
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """A column of the table.
-
-    Args:
-        head: over it.
-        cell: what stands in it.
-        figure: the number in it, where repeats have a spread of it.
-        narrow: it stands in a narrow table, too.
-    """
-
-    head: str
-    cell: Callable[[Level], str]
-    figure: Callable[[Level], float | None] | None = None
-    narrow: bool = True
+def figure_cell(level: Level, column: Column) -> str:
+    """Return what stands in a column of a level's figures."""
+    if column.latency:
+        return milliseconds(level, *column.figure.split("."))
+    value = level.figure(column.figure)
+    return percent(value) if column.share else number(value)
 
 
-def _rate(head: str, name: str, *, narrow: bool = True) -> _Column:
-    return _Column(
-        head, lambda level: number(level.figure(name)), lambda level: level.figure(name), narrow
-    )
-
-
-def _latency(metric: str, name: str, *, narrow: bool = True) -> _Column:
-    return _Column(
-        f"{LATENCIES[metric].short} ms\n{name}",
-        lambda level: milliseconds(level, metric, name),
-        lambda level: level.figure(f"{metric}.{name}"),
-        narrow,
-    )
-
-
-_COLUMNS: Final = (
-    _Column("level", lambda level: level.name),
-    _rate("req/s", "request_throughput"),
-    _rate("tok/s", "output_token_throughput"),
-    _rate("tok/s\nper user", "tokens_per_second_per_user", narrow=False),
-    _latency("ttft", "p50"),
-    _latency("ttft", "p99"),
-    _latency("itl", "p50", narrow=False),
-    _latency("itl", "p99"),
-    _latency("e2e", "p99"),
-    _Column("failed", lambda level: percent(level.failure_rate)),
-    _rate("goodput\nreq/s", "goodput", narrow=False),
-    _Column("validity", lambda level: level.verdict or "not judged"),
-)
-
-
-def columns_for(width: int) -> tuple[_Column, ...]:
-    """Return the columns that fit: all, or those without which the rest says nothing."""
-    return tuple(column for column in _COLUMNS if column.narrow or width >= WIDTH)
+def columns_for(width: int) -> tuple[Column, ...]:
+    """Return the figures that fit: all, or those without which the rest says nothing."""
+    return columns_of("wide" if width >= WIDTH else "brief")
 
 
 def level_table(levels: Iterable[Level], width: int = WIDTH) -> Table:
@@ -104,14 +63,15 @@ def level_table(levels: Iterable[Level], width: int = WIDTH) -> Table:
     """
     columns = columns_for(width)
     table = _table(columns)
+    table.add_column("validity", no_wrap=True, vertical="bottom")
     for repeats in by_level(levels):
         level = mean_level(repeats)
-        cells = [Text(column.cell(level)) for column in columns]
-        cells[-1].stylize(_STYLES.get(level.verdict or "", ""))
-        if level.failure_rate:
-            place = [column.head for column in columns].index("failed")
-            cells[place].stylize("red")
-        table.add_row(*cells)
+        cells = [Text(level.name)]
+        for column in columns:
+            failed = column.figure == "failure_rate" and level.failure_rate
+            cells.append(Text(figure_cell(level, column), "red" if failed else ""))
+        verdict = level.verdict or "not judged"
+        table.add_row(*cells, Text(verdict, _STYLES.get(verdict, "")))
     return table
 
 
@@ -123,22 +83,20 @@ def spread_table(levels: Iterable[Level], width: int = WIDTH) -> Table | None:
     repeated = [repeats for repeats in by_level(levels) if len(repeats) > 1]
     if not repeated:
         return None
-    columns = [one for one in columns_for(width) if one.figure is not None]
-    table = _table([_COLUMNS[0], *columns])
+    columns = [column for column in columns_for(width) if not column.share]
+    table = _table(columns)
     for repeats in repeated:
         cells = [mean_level(repeats).level]
-        cells += [percent(spread(repeats, one.figure)) for one in columns if one.figure]
+        cells += [percent(spread(repeats, column.figure)) for column in columns]
         table.add_row(*map(Text, cells))
     return table
 
 
-def _table(columns: Sequence[_Column]) -> Table:
+def _table(columns: Sequence[Column]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("level", no_wrap=True, vertical="bottom")
     for column in columns:
-        left = column.head in ("level", "validity")
-        table.add_column(
-            column.head, justify="left" if left else "right", no_wrap=True, vertical="bottom"
-        )
+        table.add_column(column.broken, justify="right", no_wrap=True, vertical="bottom")
     return table
 
 

@@ -2,14 +2,17 @@
 
 import io
 import logging
+from dataclasses import replace
 
 import pytest
 
 from benchcore.base.text import columns, number, percent
+from benchcore.config import catalogue
 from benchcore.metrics.level import TokenSums
 from benchcore.metrics.summary import summarize
 from benchcore.metrics.validity import Evidence, Validity
 from benchcore.runs.run import Level, Run
+from benchcore.show.markdown import render_markdown
 from benchcore.show.progress import LOGGER, Live, TerminalProgress, level_line, live_line
 from benchcore.show.table import render
 
@@ -130,6 +133,18 @@ def test_a_narrow_terminal_gets_a_narrow_table():
         assert max(map(len, lines)) <= width
         assert lines[1].split() == heads
         assert lines[2].split() == cells
+
+
+def test_a_column_is_one_entry_of_the_catalogue(monkeypatch):
+    more = replace(catalogue.LATENCIES["first_byte"], columns={"p90": catalogue.EVERYWHERE})
+    monkeypatch.setattr(catalogue, "_LATENCIES", (*catalogue._LATENCIES, more))
+    first_byte = summarize([n * MS for n in range(1, 101)])
+    shown = run(level(metrics={"first_byte": first_byte}))
+    brief = render(shown, color=False, width=90)
+    assert "first byte ms" in brief
+    assert brief.splitlines()[1].split()[-3:] == ["p90", "failed", "validity"]
+    assert "| first byte p90 ms | failed |" in render_markdown(shown)
+    assert "| 90.0 | 0 % | valid |" in render_markdown(shown)
 
 
 def test_repeats_are_one_row_with_their_spread_below():
