@@ -32,6 +32,7 @@ FEWEST_BEFORE: Final = 5
 """Nights that say what was usual, on the other side."""
 NEAR: Final = 3
 _LENGTHS: Final = (3, 5, 8, 10, 12, 15, 20, 25, 30, 40, 60, 90, 130, 180)
+_ROUNDING: Final = 1e-9
 _CLIP: Final = 4.0
 _DRAWS: Final = 2999
 _MARGIN: Final = 1.0
@@ -145,9 +146,9 @@ def likeliest_change(values: Floats) -> tuple[int | None, float]:
     if np.ptp(clipped) == 0:
         return None, 1.0
     statistics = _statistics(clipped[None, :])[0]
-    place = int(np.argmax(statistics))
-    largest = float(statistics[place])
-    place += _first(n)
+    largest = float(statistics.max()) * (1 - _ROUNDING)
+    # Of places that are alike but for rounding the first, whatever unit the values are in.
+    place = int(np.argmax(statistics >= largest)) + _first(n)
     residual = np.concatenate([side - side.mean() for side in (clipped[:place], clipped[place:])])
     carried = _carried(residual)
     if carried <= 0:
@@ -156,7 +157,7 @@ def likeliest_change(values: Floats) -> tuple[int | None, float]:
         # Around the two levels: with the change in it the series would look like one that drifts.
         null = _carried_on(_shuffled(residual[1:] - carried * residual[:-1]), carried)
     drawn = _statistics(null).max(axis=1)
-    return place, (1 + int(np.count_nonzero(drawn >= largest - 1e-9))) / (1 + len(drawn))
+    return place, (1 + int(np.count_nonzero(drawn >= largest))) / (1 + len(drawn))
 
 
 def _first(n: int) -> int:
