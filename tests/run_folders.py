@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import functools
 import heapq
 import json
 import random
@@ -66,6 +67,7 @@ def percentiles(values):
     }
 
 
+@functools.cache
 def simulated(seed, count, users=8, slow=1.0, tokens=20):
     """Requests of a closed loop on the simulator's engine in virtual time, a row each.
 
@@ -108,7 +110,7 @@ def simulated(seed, count, users=8, slow=1.0, tokens=20):
     rows = sorted(rows)[warmup:][:count]
     begin = rows[0][0]
     rows = [tuple(moment - begin for moment in row) for row in rows]
-    return [(index, *row) for index, row in enumerate(rows)]
+    return tuple((index, *row) for index, row in enumerate(rows))
 
 
 @pytest.fixture

@@ -25,6 +25,11 @@ stages:
   {PERF}
   accuracy: {{task: mmlu, data: builtin, limit: 5}}
 """
+QUICK = """
+id: good
+launch: {simulator: {profile: fast}}
+stages: {functional: {suite: false}}
+"""
 GONE = f"""
 id: gone
 priority: 5
@@ -231,7 +236,7 @@ def test_when_the_matrix_is_killed_nothing_stays(benchcore, scenarios, until):
 def test_a_scenario_whose_process_is_killed_fails_and_the_next_one_runs(
     benchcore, scenarios, until
 ):
-    results = scenarios(LONG, GOOD)
+    results = scenarios(LONG, QUICK)
     process = benchcore.start("run-matrix", "--matrix", "matrix.yaml")
     until(lambda: running(results, "long", "perf"))
     server = pid_of(result_of(results, "long")[1])
@@ -277,7 +282,7 @@ def test_two_nightly_runs_at_once_are_one(benchcore, scenarios, until):
 
 
 def test_a_matrix_goes_on_where_it_stopped(benchcore, scenarios):
-    results = scenarios(GOOD, SLOW)
+    results = scenarios(QUICK, SLOW)
     first = benchcore.run("run-matrix", "--matrix", "matrix.yaml", "--only", "good")
     assert first.returncode == 0, first.stderr
     (home,) = results.glob("*-matrix-m")
@@ -313,7 +318,7 @@ def test_a_matrix_goes_on_where_it_stopped(benchcore, scenarios):
 
 
 def test_an_interrupted_resume_forgets_nothing(benchcore, scenarios, until):
-    results = scenarios(LONG, GOOD)
+    results = scenarios(LONG, QUICK)
     first = benchcore.start("run-matrix", "--matrix", "matrix.yaml")
     until(lambda: running(results, "long", "perf"))
     os.kill(_child(first.pid), signal.SIGKILL)
@@ -380,7 +385,7 @@ def test_a_broken_file_fails_its_scenario_alone(benchcore, scenarios, tmp_path):
 
 
 def test_jobs_run_side_by_side(benchcore, scenarios):
-    results = scenarios(GOOD, SLOW.replace('slos: ["ttft:1us"]', ""))
+    results = scenarios(QUICK, SLOW.replace('slos: ["ttft:1us"]', ""))
     done = benchcore.run("run-matrix", "--matrix", "matrix.yaml", "--jobs", "2")
     assert done.returncode == 0, done.stderr
     spans = []

@@ -90,7 +90,10 @@ def wire() -> type[Wire]:
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], Any]]:
     """Run on the loop of the command line; modules that say so also on Python's own."""
     loops: dict[str, Callable[[], Any]] = {"uvloop": uvloop.new_event_loop}
-    if getattr(item.module, "BOTH_LOOPS", False):  # type: ignore[attr-defined]
+    asked = set(item.fixturenames)  # type: ignore[attr-defined]
+    # A replay reads from a scripted socket, beside any loop.
+    beside = "replay" in asked and not asked & {"serve", "connect"}
+    if getattr(item.module, "BOTH_LOOPS", False) and not beside:  # type: ignore[attr-defined]
         loops["asyncio"] = asyncio.SelectorEventLoop
     return loops
 
