@@ -362,17 +362,17 @@ def _lost(found: Checks, before: Checks | None) -> str:
 
 
 def _accuracy(rule: Rule, run: RunFolder, baseline: RunFolder, level: float) -> Iterator[Line]:
-    found, before = run.eval(), baseline.eval()
-    if not any(one is not None and one.scored for one in (found, before)):
+    evaluated, before = run.eval(), baseline.eval()
+    if not any(side is not None and side.scored for side in (evaluated, before)):
         return
     words = _in_words(rule)
-    score = None if found is None else found.mean
-    if found is None or score is None:
+    score = None if evaluated is None else evaluated.mean
+    if evaluated is None or score is None:
         yield Line("", words, "the run has no score", passed=False)
         return
-    least = rule.min if rule.min is not None else found.min_score
+    least = rule.min if rule.min is not None else evaluated.min_score
     # What the eval itself was held to is judged as there: by the upper bound of the interval.
-    most = score if rule.min is not None else (found.interval or (score, score))[1]
+    most = score if rule.min is not None else (evaluated.interval or (score, score))[1]
     bounded = (least is not None and most < least) or (rule.max is not None and score > rule.max)
     said, note, lower, told = f"{score:.4f}", "", False, True
     if before is not None and before.mean is not None and rule.worse_by is not None:

@@ -86,13 +86,13 @@ class Sample:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as a line of `samples.jsonl`; texts only where they were kept."""
-        found = {name: getattr(self, name) for name in _PLAIN}
-        found["outcome"] = self.outcome.value
+        entry = {name: getattr(self, name) for name in _PLAIN}
+        entry["outcome"] = self.outcome.value
         if self.prompt is not None:
-            found["prompt"] = self.prompt
+            entry["prompt"] = self.prompt
         if self.answer is not None:
-            found["answer"] = self.answer
-        return found
+            entry["answer"] = self.answer
+        return entry
 
     @staticmethod
     def from_json(line: bytes) -> Sample:
@@ -164,8 +164,8 @@ def over_completed(samples: list[Sample]) -> Estimate | None:
 
 def by_question(samples: list[Sample]) -> dict[str, list[float]]:
     """Return the scores of completed samples by question."""
-    found: dict[str, list[float]] = defaultdict(list)
+    scores: dict[str, list[float]] = defaultdict(list)
     for sample in samples:
         if sample.score is not None:
-            found[sample.question].append(sample.score)
-    return dict(found)
+            scores[sample.question].append(sample.score)
+    return dict(scores)

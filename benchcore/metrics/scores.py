@@ -143,7 +143,7 @@ def _incomplete_beta(x: float, a: float, b: float) -> float:
     tiny = 1e-300
     d = 1 - (a + b) * x / (a + 1)
     d = 1 / (d if abs(d) > tiny else tiny)
-    c, found = 1.0, d
+    c, fraction = 1.0, d
     for m in range(1, 1000):
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
@@ -152,10 +152,10 @@ def _incomplete_beta(x: float, a: float, b: float) -> float:
             d = 1 / (d if abs(d) > tiny else tiny)
             c = 1 + term / c
             c = c if abs(c) > tiny else tiny
-            found *= c * d
+            fraction *= c * d
         if abs(c * d - 1) < 1e-14:
             break
-    return front * found
+    return front * fraction
 
 
 def _log_beta(a: float, b: float) -> float:
@@ -235,7 +235,7 @@ def paired_difference(
     low = max(min(middle - quantile * stderr, mean), -1.0)
     high = min(max(middle + quantile * stderr, mean), 1.0)
     p = mcnemar(worse, better) if single else None
-    found = PairedDifference(
+    difference = PairedDifference(
         difference=mean,
         interval=(low, high),
         questions=n,
@@ -246,10 +246,10 @@ def paired_difference(
         significant=low > 0 or high < 0 if p is None else p < 1 - CONFIDENCE,
     )
     if p is None:
-        found._worse_p = student_tail(-middle / stderr, n + 1)
+        difference._worse_p = student_tail(-middle / stderr, n + 1)
     else:
-        found._worse_p = p / 2 if worse > better else 1.0
-    return found
+        difference._worse_p = p / 2 if worse > better else 1.0
+    return difference
 
 
 def _mean(scores: Sequence[float]) -> float:

@@ -55,7 +55,9 @@ class Case:
     def add_to(self, suite: ET.Element) -> None:
         """Append it to its suite."""
         where = {"classname": self.classname, "name": self.name, "time": f"{self.seconds:.3f}"}
-        case = ET.SubElement(suite, "testcase", {key: xml_text(one) for key, one in where.items()})
+        case = ET.SubElement(
+            suite, "testcase", {key: xml_text(value) for key, value in where.items()}
+        )
         if self.outcome is not None:
             why = ET.SubElement(case, self.outcome, message=xml_text(self.message))
             why.text = xml_text(self.text) or None

@@ -98,18 +98,18 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
 
 
 def _json_rows(path: Path, text: str) -> Iterator[Row]:
-    found = _loads(str(path), text)
-    if isinstance(found, list):
-        for index, one in enumerate(found):
-            yield _object(f"{path}: [{index}]", one)
+    content = _loads(str(path), text)
+    if isinstance(content, list):
+        for index, entry in enumerate(content):
+            yield _object(f"{path}: [{index}]", entry)
     else:
-        yield _object(str(path), found)
+        yield _object(str(path), content)
 
 
-def _object(where: str, found: Any) -> Row:
-    if not isinstance(found, dict):
+def _object(where: str, content: Any) -> Row:
+    if not isinstance(content, dict):
         raise ConfigError(f"{where}: is not a JSON object")
-    return Row(where, found)
+    return Row(where, content)
 
 
 def _loads(where: str, text: str) -> Any:
@@ -148,12 +148,12 @@ def mapped_metrics(
         labels = {name: _label(metric_map, name, label, row) for name, label in given.items()}
         for name, seen in values.items():
             seen.setdefault(labels[name], row.where)
-        for one in metric_map.metrics:
-            value = _value(metric_map, one, row)
+        for column in metric_map.metrics:
+            value = _value(metric_map, column, row)
             if value is not None:
                 # As of a run: a label that is empty is none to Prometheus.
-                own = {name: labels.get(name, "") for name in labels_of(one.metric)}
-                made.set(one, own, value, row.where)
+                own = {name: labels.get(name, "") for name in labels_of(column.metric)}
+                made.set(column, own, value, row.where)
     if not made.seen:
         raise ConfigError(
             f"{path}: no value of a mapped column is known, so there is nothing to push"
@@ -168,17 +168,17 @@ class _Made:
     gauges: Gauges
     seen: dict[tuple[tuple[str, str], ...], tuple[float, str]] = field(default_factory=dict)
 
-    def set(self, one: MappedColumn, labels: dict[str, str], value: float, where: str) -> None:
-        if one.quantile is not None:
-            labels = {**labels, "quantile": one.quantile}
-        before = self.seen.setdefault((("", one.metric), *labels.items()), (value, where))
+    def set(self, column: MappedColumn, labels: dict[str, str], value: float, where: str) -> None:
+        if column.quantile is not None:
+            labels = {**labels, "quantile": column.quantile}
+        before = self.seen.setdefault((("", column.metric), *labels.items()), (value, where))
         # What is of the whole run stands in each row of it.
         if before[0] != value:
             raise ConfigError(
-                f"{where}: {one.column}: {_shown(one.metric, labels)} has another value at "
+                f"{where}: {column.column}: {_shown(column.metric, labels)} has another value at "
                 f"{before[1]}; map a column that tells the rows apart, such as level"
             )
-        self.gauges.set(one.metric, METRICS[one.metric], value, **labels)
+        self.gauges.set(column.metric, METRICS[column.metric], value, **labels)
 
 
 def _shown(metric: str, labels: Mapping[str, str]) -> str:
@@ -190,12 +190,12 @@ def _cell(row: Row, column: str) -> tuple[bool, Any]:
     """Return whether a row has a column, and its value; `outer.inner` leads into an object."""
     if column in row.cells:
         return True, row.cells[column]
-    found: Any = row.cells
+    value: Any = row.cells
     for key in column.split("."):
-        if not isinstance(found, Mapping) or key not in found:
+        if not isinstance(value, Mapping) or key not in value:
             return False, None
-        found = found[key]
-    return True, found
+        value = value[key]
+    return True, value
 
 
 def _names(cells: Mapping[str, Any]) -> Iterator[str]:
@@ -235,11 +235,11 @@ def _label(metric_map: MetricMap, name: str, label: Label, row: Row) -> str:
     return label.prefix + (whole[1] if whole else text)
 
 
-def _value(metric_map: MetricMap, one: MappedColumn, row: Row) -> float | None:
-    cell = _cell(row, one.column)[1]
+def _value(metric_map: MetricMap, column: MappedColumn, row: Row) -> float | None:
+    cell = _cell(row, column.column)[1]
     if metric_map.is_missing(cell):
         return None
-    where = f"{row.where}: {one.column}"
+    where = f"{row.where}: {column.column}"
     number = _number(cell)
     if number is None:
         raise ConfigError(
@@ -247,14 +247,14 @@ def _value(metric_map: MetricMap, one: MappedColumn, row: Row) -> float | None:
             "stands for not known"
         )
     # Without the last digits, which are of the product and not of the cell: 12.3 ms is 0.0123 s.
-    value = float(f"{number * one.scale:.15g}")
+    value = float(f"{number * column.scale:.15g}")
     if value < 0:
         raise ConfigError(
             f"{where}: {cell} is below 0; put it under missing where it stands for not known"
         )
-    if one.metric in SHARES and value > 1:
+    if column.metric in SHARES and value > 1:
         raise ConfigError(
-            f"{where}: {cell} makes {one.metric} {value:g}, but a share is 0 to 1; give scale: "
+            f"{where}: {cell} makes {column.metric} {value:g}, but a share is 0 to 1; give scale: "
             "0.01 where the column is in percent"
         )
     return value

@@ -44,7 +44,7 @@ def request_attributes(target: TargetFacts, row: RequestRow) -> dict[str, Any]:
     """
     record = row.record
     usage = record.usage or Usage()
-    found: dict[str, Any] = {
+    attributes: dict[str, Any] = {
         "gen_ai.operation.name": _OPERATIONS[target.endpoint or ""],
         # Which program answers is not known: this is the API that it speaks.
         "gen_ai.provider.name": "openai",
@@ -70,7 +70,7 @@ def request_attributes(target: TargetFacts, row: RequestRow) -> dict[str, Any]:
         "benchcore.outcome": record.outcome.value if record.outcome else None,
         "benchcore.phase": record.phase.value if record.phase else None,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def is_error(record: Record) -> bool:

@@ -66,8 +66,8 @@ class Gauges:
             names = [*self._common, *labels]
             make = self._quantiles if "quantile" in labels else self._gauge
             self._made[name] = make(f"{self._prefix}{name}", text, names)
-        found = {**self._common, **labels}
-        self._made[name]([found[label] for label in found], found, value)
+        all_labels = {**self._common, **labels}
+        self._made[name]([all_labels[label] for label in all_labels], all_labels, value)
 
     def _gauge(self, name: str, text: str, names: list[str]) -> _Set:
         from prometheus_client import Gauge
@@ -155,20 +155,20 @@ def functional_gauges(gauges: Gauges, checks: Checks) -> None:
     text = "Functional checks that passed, as a share of those that passed or failed."
     gauges.set("functional_pass_ratio", text, checks.summary.pass_ratio)
     text = "1 where a functional check passed, 0 where it failed."
-    for one in checks.results:
-        if one.verdict in (Verdict.PASS, Verdict.FLAKY, Verdict.FAIL):
-            value = float(one.verdict is not Verdict.FAIL)
-            where = {"suite": one.suite or "", "case_id": one.case_id}
+    for result in checks.results:
+        if result.verdict in (Verdict.PASS, Verdict.FLAKY, Verdict.FAIL):
+            value = float(result.verdict is not Verdict.FAIL)
+            where = {"suite": result.suite or "", "case_id": result.case_id}
             gauges.set("functional_case_pass", text, value, **where)
 
 
-def accuracy_gauges(gauges: Gauges, found: Eval) -> None:
+def accuracy_gauges(gauges: Gauges, evaluated: Eval) -> None:
     """Set the gauges of an eval."""
-    task = found.task
+    task = evaluated.task
     text = "Mean score over all samples, 0 to 1."
-    gauges.set("accuracy_score", text, found.mean, task=task)
-    gauges.set("accuracy_stderr", "Standard error of the score.", found.stderr, task=task)
-    gauges.set("accuracy_samples", "Samples that were made.", found.n, task=task)
+    gauges.set("accuracy_score", text, evaluated.mean, task=task)
+    gauges.set("accuracy_stderr", "Standard error of the score.", evaluated.stderr, task=task)
+    gauges.set("accuracy_samples", "Samples that were made.", evaluated.n, task=task)
 
 
 def accuracy_metrics(report: Eval, prefix: str = "benchcore_") -> CollectorRegistry:

@@ -161,17 +161,17 @@ class Checks(Stored):
         summary = self.summary
         self.results = list(results)
         for verdict in Verdict:
-            count = sum(1 for one in results if one.verdict is verdict)
+            count = sum(1 for result in results if result.verdict is verdict)
             setattr(summary, _field(verdict), count)
         summary.total = len(results)
-        summary.tolerated = sum(1 for one in results if one.tolerated)
+        summary.tolerated = sum(1 for result in results if result.tolerated)
         summary.pass_ratio = self.passed / self.judged if self.judged else None
         summary.status, summary.seconds = status, round(seconds, 6)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as `functional.json`, with nothing in it that a terminal would obey."""
-        found: dict[str, Any] = visible_json(super().to_json())
-        return found
+        content: dict[str, Any] = visible_json(super().to_json())
+        return content
 
     def count(self, *verdicts: Verdict) -> int:
         """Return how many checks came to one of the verdicts."""

@@ -77,10 +77,10 @@ class Table(Generic[Row]):
 
     def __init__(self, columns: Iterable[Column[Row]]) -> None:
         self.columns = tuple(columns)
-        self._csv = tuple(one for one in self.columns if one.csv)
-        self.names = tuple(one.name for one in self._csv)
+        self._csv = tuple(column for column in self.columns if column.csv)
+        self.names = tuple(column.name for column in self._csv)
         """Those of the CSV."""
-        self._read = {one.name: one.form.read for one in self._csv}
+        self._read = {column.name: column.form.read for column in self._csv}
 
     def head(self) -> bytes:
         """Return the first line of the CSV."""
@@ -88,11 +88,11 @@ class Table(Generic[Row]):
 
     def lines(self, rows: Iterable[Row]) -> bytes:
         """Return lines of the CSV."""
-        return self.written([one.value(row) for one in self._csv] for row in rows)
+        return self.written([column.value(row) for column in self._csv] for row in rows)
 
     def written(self, rows: Iterable[Sequence[Value]]) -> bytes:
         """Return lines of the CSV whose values are there already, in the order of the columns."""
-        writes = [one.form.write for one in self._csv]
+        writes = [column.form.write for column in self._csv]
         return _lines(
             [
                 "" if value is None else write(value)
@@ -103,7 +103,7 @@ class Table(Generic[Row]):
 
     def values(self, row: Row) -> dict[str, Value]:
         """Return every value by its column, those of JSON Lines too."""
-        return {one.name: one.value(row) for one in self.columns}
+        return {column.name: column.value(row) for column in self.columns}
 
     def read(self, name: str, text: str) -> Value:
         """Return what a cell holds.

@@ -45,9 +45,9 @@ def read_result(path: Path, kind: type[Kind]) -> Kind:
     return _as(path, read_json(path), kind)
 
 
-def _as(path: Path, found: object, kind: type[Kind]) -> Kind:
+def _as(path: Path, content: object, kind: type[Kind]) -> Kind:
     try:
-        return kind.model_validate(found)
+        return kind.model_validate(content)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
     where = "".join(
@@ -212,11 +212,11 @@ def _read_run(path: Path) -> Run:
 
 
 def _read_requests(path: Path) -> dict[tuple[str, int], Requests]:
-    found: dict[tuple[str, int], list[dict[str, str]]] = {}
+    rows_of: dict[tuple[str, int], list[dict[str, str]]] = {}
     try:
         for row in REQUESTS.cells(path, _NEEDED):
-            found.setdefault((row["level"], int(row["repeat"])), []).append(row)
-        return {key: _requests(rows) for key, rows in found.items()}
+            rows_of.setdefault((row["level"], int(row["repeat"])), []).append(row)
+        return {key: _requests(rows) for key, rows in rows_of.items()}
     except ValueError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
 
@@ -226,7 +226,11 @@ def _floats(rows: list[dict[str, str]], name: str) -> Floats:
 
 
 def _requests(rows: list[dict[str, str]]) -> Requests:
-    names = [one.name for one in REQUESTS.columns if one.form is SECONDS and one.name in rows[0]]
+    names = [
+        column.name
+        for column in REQUESTS.columns
+        if column.form is SECONDS and column.name in rows[0]
+    ]
     seconds = {name: _floats(rows, name) for name in names}
     order = np.argsort(seconds["scheduled_seconds"], kind="stable")
     # A plain answer has no last token: it ends with its body.
@@ -268,7 +272,7 @@ def newest(results: Path) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    found = sorted(path.parent for path in results.glob("*/run.json"))
-    if not found:
+    folders = sorted(path.parent for path in results.glob("*/run.json"))
+    if not folders:
         raise ConfigError(f"{results}: holds no run; name one, or measure one with benchcore climb")
-    return found[-1]
+    return folders[-1]

@@ -207,8 +207,8 @@ class Level(Stored):
         return sum(part or 0.0 for part in parts)
 
     def _summary(self, metric: str) -> Summary | None:
-        found = self.metrics.get(metric)
-        return None if found is None or found.count == 0 else found
+        summary = self.metrics.get(metric)
+        return None if summary is None or summary.count == 0 else summary
 
     @property
     def ttft(self) -> Summary | None:
@@ -254,8 +254,8 @@ class Level(Stored):
         """Return a figure by its name, such as `ttft.p99` or `goodput`; `None`: it has none."""
         metric, dot, statistic = name.partition(".")
         if dot:
-            found = self.metrics.get(metric)
-            return None if found is None else found.value(statistic)
+            summary = self.metrics.get(metric)
+            return None if summary is None else summary.value(statistic)
         value: float | None = getattr(self, name)
         return value
 
@@ -400,13 +400,13 @@ class Run(Stored):
 
     def part(self, name: PartName) -> Part:
         """Return what it says of one thing; nothing where it is silent."""
-        found: Stored | Facts | None = getattr(self, name)
-        if found is None:
+        value: Stored | Facts | None = getattr(self, name)
+        if value is None:
             return Part({})
-        if not isinstance(found, Stored):
-            return Part(found)
-        parts = getattr(found, "parts", None) or []
-        return Part(found.to_json(), tuple(Part(one.to_json()) for one in parts))
+        if not isinstance(value, Stored):
+            return Part(value)
+        parts = getattr(value, "parts", None) or []
+        return Part(value.to_json(), tuple(Part(part.to_json()) for part in parts))
 
     def label(self, name: str) -> str:
         """Return a label; empty: it has none of that name."""

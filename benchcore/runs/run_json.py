@@ -69,13 +69,13 @@ class RunJsonSink(QuietSink):
 
 def versions() -> dict[str, str]:
     """Return the versions of benchcore, of Python and of the libraries that matter."""
-    found = {"benchcore": __version__, "python": platform.python_version()}
+    numbers = {"benchcore": __version__, "python": platform.python_version()}
     for package in ("uvloop", "httptools", "orjson", "numpy", "hdrhistogram", "aiohttp"):
         try:
-            found[package] = version(package)
+            numbers[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return numbers
 
 
 def as_asked(workload: Mapping[str, Any], target: Target) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def write_samples(folder: Path, samples: list[Sample]) -> None:
     Raises:
         OSError: it cannot be written; the old one is as it was.
     """
-    lines = [orjson.dumps(one.to_json(), option=orjson.OPT_APPEND_NEWLINE) for one in samples]
+    lines = [orjson.dumps(sample.to_json(), option=orjson.OPT_APPEND_NEWLINE) for sample in samples]
     replace_file(folder / SAMPLES, b"".join(lines))
 
 
@@ -89,13 +89,13 @@ def read_samples(folder: Path) -> list[Sample]:
         return []
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
-    found = []
+    samples = []
     for number, line in enumerate(data.split(b"\n")[:-1], 1):
         try:
-            found.append(Sample.from_json(line))
+            samples.append(Sample.from_json(line))
         except ValueError as error:
             raise ConfigError(f"{path}:{number}: is not a sample: {error}") from None
-    return sorted(found, key=lambda sample: sample.index)
+    return sorted(samples, key=lambda sample: sample.index)
 
 
 class EvalOrigin(Stored):

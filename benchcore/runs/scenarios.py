@@ -23,11 +23,11 @@ _FIRST: Final = (1, 3, 4, 5)
 
 def worst(codes: Iterable[int]) -> int:
     """Return the exit code of several: the first of 1, 3, 4, 5 that there is, else another."""
-    found = sorted({code for code in codes if code})
+    failing = sorted({code for code in codes if code})
     for code in _FIRST:
-        if code in found:
+        if code in failing:
             return code
-    return found[0] if found else 0
+    return failing[0] if failing else 0
 
 
 class StageStatus(StrEnum):
@@ -401,6 +401,6 @@ class MatrixResult(Stored):
         self.status, self.ended_at = status, utc_now()
         code = worst(entry.exit_code for entry in self.scenarios)
         self.exit_code = 128 + signal if signal else code
-        found: set[str] = {"interrupted"} if signal else {one.verdict for one in self.scenarios}
+        verdicts: set[str] = {"interrupted"} if signal else {one.verdict for one in self.scenarios}
         ranks: tuple[Verdict, ...] = ("failed", "interrupted", "warned", "planned")
-        self.verdict = next((rank for rank in ranks if rank in found), "passed")
+        self.verdict = next((rank for rank in ranks if rank in verdicts), "passed")

@@ -57,19 +57,25 @@ def session_lines(levels: Iterable[Level]) -> list[str]:
     lines: list[str] = []
     for level in levels:
         lines += _cache_and_replay(level)
-        found = level.sessions
-        if found is None or level.groups is None or all(one.by != "turn" for one in level.groups):
+        sessions = level.sessions
+        if (
+            sessions is None
+            or level.groups is None
+            or all(group.by != "turn" for group in level.groups)
+        ):
             continue
-        parts = [f"{found.ended} ended in the window"]
-        if found.per_hour is not None:
-            parts[0] += f" ({number(found.per_hour)} an hour)"
-        if found.e2e is not None:
-            p50, p99 = found.e2e.value("p50"), found.e2e.value("p99")
+        parts = [f"{sessions.ended} ended in the window"]
+        if sessions.per_hour is not None:
+            parts[0] += f" ({number(sessions.per_hour)} an hour)"
+        if sessions.e2e is not None:
+            p50, p99 = sessions.e2e.value("p50"), sessions.e2e.value("p99")
             parts.append(f"each took {number(p50)} s (p50), {number(p99)} s (p99)")
-        if found.failed:
-            parts.append(f"{found.failed} failed, and {found.unreached} turn(s) were never asked")
-        if found.left_open:
-            parts.append(f"{found.left_open} had not ended when the level was over")
+        if sessions.failed:
+            parts.append(
+                f"{sessions.failed} failed, and {sessions.unreached} turn(s) were never asked"
+            )
+        if sessions.left_open:
+            parts.append(f"{sessions.left_open} had not ended when the level was over")
         lines.append(f"{level.name}: sessions: {'; '.join(parts)}")
     return lines
 

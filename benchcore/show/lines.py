@@ -39,10 +39,10 @@ def comparison_json(
     """Return a comparison as JSON: a list of changes for each run and level."""
     entries = []
     for other in others:
-        found, missing = pairs(first, other)
+        shared, missing = pairs(first, other)
         levels = [
             {"level": name, "figures": [one.to_json() for one in changes]}
-            for name, changes in found
+            for name, changes in shared
         ]
         entry = {"run": str(other.path), "levels": levels, "missing": missing}
         entries.append({**entry, "notes": [str(one) for one in noted(first.run, other.run)]})
@@ -62,10 +62,10 @@ def render_comparison(
     """
     parts = []
     for other in others:
-        found, missing = pairs(first, other)
+        shared, missing = pairs(first, other)
         lines = [*(f"not in both: {name}" for name in missing)]
-        lines += [str(one) for one in noted(first.run, other.run)]
-        parts.append((_markdown if markdown else _text)(first, other, found, lines))
+        lines += [str(difference) for difference in noted(first.run, other.run)]
+        parts.append((_markdown if markdown else _text)(first, other, shared, lines))
     parts += [f"{printable(note)}\n" for note in notes]
     return "\n".join(parts)
 
@@ -81,10 +81,9 @@ def pairs(first: RunFolder, other: RunFolder) -> tuple[list[tuple[str, list[Chan
             missing.append(name)
             continue
         figures = _comparable(ours[key], theirs[key])
-        found = [change(ours[key], theirs[key], figure) for figure in figures]
-        both.append(
-            (name, [one for one in found if one.first is not None or one.second is not None])
-        )
+        changes = [change(ours[key], theirs[key], figure) for figure in figures]
+        known = [each for each in changes if each.first is not None or each.second is not None]
+        both.append((name, known))
     return both, missing
 
 
@@ -113,28 +112,32 @@ def figure_text(figure: str, value: float | None) -> str:
     return number(value)
 
 
-def relative(one: Change) -> str:
+def relative(compared: Change) -> str:
     """Return a change in per cent; `–` where it has none."""
-    return "–" if one.relative is None else f"{one.relative:+.1%}".replace("%", " %")
+    return "–" if compared.relative is None else f"{compared.relative:+.1%}".replace("%", " %")
 
 
-def verdict(one: Change) -> str:
+def verdict(compared: Change) -> str:
     """Return `worse`, `better`, `chance`, or `–` where nothing tells."""
-    if one.significant is None:
+    if compared.significant is None:
         return "–"
-    if not one.significant:
+    if not compared.significant:
         return "chance"
-    worse = one.worse_p is not None and one.better_p is not None and one.worse_p < one.better_p
+    worse = (
+        compared.worse_p is not None
+        and compared.better_p is not None
+        and compared.worse_p < compared.better_p
+    )
     return "worse" if worse else "better"
 
 
-def _compared(one: Change) -> tuple[str, ...]:
-    values = (figure_text(one.figure, value) for value in (one.first, one.second))
-    return title(one.figure), *values, relative(one), verdict(one)
+def _compared(compared: Change) -> tuple[str, ...]:
+    values = (figure_text(compared.figure, value) for value in (compared.first, compared.second))
+    return title(compared.figure), *values, relative(compared), verdict(compared)
 
 
 def _text(
-    first: RunFolder, other: RunFolder, found: list[tuple[str, list[Change]]], lines: list[str]
+    first: RunFolder, other: RunFolder, shared: list[tuple[str, list[Change]]], lines: list[str]
 ) -> str:
     out = io.StringIO()
     console = report_console(out)
@@ -146,10 +149,12 @@ def _text(
         table.add_column(header, justify="right")
     for header in ("more than chance", "judged"):
         table.add_column(header)
-    for name, changes in found:
-        for place, one in enumerate(changes):
+    for name, changes in shared:
+        for place, compared in enumerate(changes):
             table.add_row(
-                Text(printable(name) if not place else ""), *_compared(one), _JUDGED[one.how]
+                Text(printable(name) if not place else ""),
+                *_compared(compared),
+                _JUDGED[compared.how],
             )
     console.print(table)
     for line in lines:
@@ -158,9 +163,9 @@ def _text(
 
 
 def _markdown(
-    first: RunFolder, other: RunFolder, found: list[tuple[str, list[Change]]], lines: list[str]
+    first: RunFolder, other: RunFolder, shared: list[tuple[str, list[Change]]], lines: list[str]
 ) -> str:
-    cells = [(cell(name), *_compared(one)) for name, changes in found for one in changes]
+    cells = [(cell(name), *_compared(compared)) for name, changes in shared for compared in changes]
     heads = ("level", "figure", "first", "second", "change", "more than chance")
     rows = [
         f"`{other.name}` against `{first.name}`",
@@ -248,10 +253,10 @@ def render_history(history: History) -> str:
     console = report_console(out)
     rows = [
         {
-            **{head: printable(getattr(found, name) or "–") for head, name in _COLUMNS.items()},
-            _RIGHT: number(found.tokens),
+            **{head: printable(getattr(run, name) or "–") for head, name in _COLUMNS.items()},
+            _RIGHT: number(run.tokens),
         }
-        for found in map(listed, reversed(history.folders))
+        for run in map(listed, reversed(history.folders))
     ]
     heads = [*_COLUMNS, _RIGHT]
     for missed_least in _LEFT_OUT:
@@ -264,11 +269,11 @@ def render_history(history: History) -> str:
     for row in rows:
         table.add_row(*(Text(row[head]) for head in heads))
     console.print(table, crop=False, overflow="ignore")
-    for one in history.series():
-        for at in one.changes:
-            name = " ".join(filter(None, (one.scenario, one.level, title(one.figure))))
-            before, after = (figure_text(one.figure, one.values[n]) for n in (at - 1, at))
-            console.print(printable(f"{name} changed: {before} → {after} at {one.runs[at]}"))
+    for series in history.series():
+        for at in series.changes:
+            name = " ".join(filter(None, (series.scenario, series.level, title(series.figure))))
+            before, after = (figure_text(series.figure, series.values[n]) for n in (at - 1, at))
+            console.print(printable(f"{name} changed: {before} → {after} at {series.runs[at]}"))
     for line in history.broken:
         console.print(printable(line))
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"

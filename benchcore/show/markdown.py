@@ -57,7 +57,7 @@ def render_markdown(run: Run, checks: Checks | None = None, evaluated: Eval | No
         evaluated: what the eval came to, likewise.
     """
     name, model = (
-        cell(str(one)) for one in (run.name or run.run_id, run.target.model or "unknown model")
+        cell(str(text)) for text in (run.name or run.run_id, run.target.model or "unknown model")
     )
     lines = [f"**{name}**: {model}, {run.status}, {cell(str(run.started_at))}", ""]
     levels = run.levels
@@ -91,29 +91,29 @@ def _levels(levels: list[Level]) -> list[str]:
 
 
 def _groups(levels: list[Level]) -> list[str]:
-    found = rows(levels)
-    if not found:
+    table_rows = rows(levels)
+    if not table_rows:
         return []
-    cells = (list(map(cell, row)) for row in found)
+    cells = (list(map(cell, row)) for row in table_rows)
     return ["", *markdown_table(HEADS, cells, range(2, len(HEADS)))]
 
 
 def _spreads(levels: list[Level]) -> list[str]:
-    found = []
+    lines = []
     for repeats in by_level(levels):
         if len(repeats) == 1:
             continue
         rate = spread(repeats, "output_token_throughput")
         tail = spread(repeats, "ttft.p99")
-        found.append(
+        lines.append(
             f"- {cell(mean_level(repeats).level)}: means; standard deviation between repeats: "
             f"tok/s {percent(rate)}, TTFT p99 {percent(tail)}"
         )
-    return ["", *found] if found else []
+    return ["", *lines] if lines else []
 
 
 def _checks(checks: Checks) -> str:
-    failed = [one.case_id for one in checks.failures]
+    failed = [failure.case_id for failure in checks.failures]
     more = f" and {len(failed) - 10} more" if len(failed) > 10 else ""
     which = f": {', '.join(map(cell, failed[:10]))}{more}" if failed else ""
     ratio = percent(checks.summary.pass_ratio)
@@ -122,11 +122,11 @@ def _checks(checks: Checks) -> str:
     return "; ".join([f"checks: {counts}{which}", *unjudged(checks)])
 
 
-def _score(found: Eval) -> str:
-    if found.mean is None or found.interval is None:
-        return f"{cell(found.name)}: no score"
-    low, high = found.interval
+def _score(evaluated: Eval) -> str:
+    if evaluated.mean is None or evaluated.interval is None:
+        return f"{cell(evaluated.name)}: no score"
+    low, high = evaluated.interval
     return (
-        f"{cell(found.name)}: {found.mean:.4f}, 95 % interval {low:.4f} to {high:.4f}, "
-        f"{found.n} samples, {found.errors} errors"
+        f"{cell(evaluated.name)}: {evaluated.mean:.4f}, 95 % interval {low:.4f} to {high:.4f}, "
+        f"{evaluated.n} samples, {evaluated.errors} errors"
     )

@@ -141,10 +141,10 @@ def _latency(levels: Iterable[Level], drawn: Mapping[str, Plot]) -> str:
 
 
 def _groups(levels: Sequence[Level]) -> str:
-    found = rows(levels)
-    if not found:
+    table_rows = rows(levels)
+    if not table_rows:
         return ""
-    cells = ([text(one) for one in row] for row in found)
+    cells = ([text(cell) for cell in row] for row in table_rows)
     return f"<h2>By turn and class</h2>{table(HEADS, cells)}"
 
 
@@ -195,52 +195,53 @@ def _server(levels: Sequence[Level]) -> str:
     return f"<h2>Inside the server</h2>{table(heads, rows)}"
 
 
-def _checks(found: Checks | None) -> str:
-    if found is None:
+def _checks(checks: Checks | None) -> str:
+    if checks is None:
         return ""
-    summary = found.summary
+    summary = checks.summary
     ratio = percent(summary.pass_ratio)
     rows = [
-        [text(one.case_id), text(one.title), text(f"{one.expected}; got {one.got}")]
-        for one in found.failures
+        [text(failure.case_id), text(failure.title), text(f"{failure.expected}; got {failure.got}")]
+        for failure in checks.failures
     ]
     said = (
-        f"<p>{found.count(Verdict.PASS)} passed, {found.count(Verdict.FAIL)} failed ({ratio}), "
-        f"{found.count(Verdict.UNSUPPORTED)} unsupported, {found.count(Verdict.SKIP)} skipped, "
-        f"{''.join(f'{said}, ' for said in unjudged(found))}"
+        f"<p>{checks.count(Verdict.PASS)} passed, {checks.count(Verdict.FAIL)} failed ({ratio}), "
+        f"{checks.count(Verdict.UNSUPPORTED)} unsupported, {checks.count(Verdict.SKIP)} skipped, "
+        f"{''.join(f'{said}, ' for said in unjudged(checks))}"
         f"{text(summary.mode)} mode, engine {text(summary.engine)}</p>"
     )
     more = table(["check", "what it asks", "expected and got"], rows, left=2) if rows else ""
     return f"<h2>Checks</h2>{said}{more}"
 
 
-def _accuracy(found: Eval | None, levels: Sequence[Level]) -> str:
+def _accuracy(evaluated: Eval | None, levels: Sequence[Level]) -> str:
     scores = list(_scores(levels))
     parts = []
     if scores:
         parts.append(table(["level", "score", "95 % interval", "samples", "errors"], scores))
-    if found is not None and found.mean is not None and found.interval is not None:
-        low, high = found.interval
+    if evaluated is not None and evaluated.mean is not None and evaluated.interval is not None:
+        low, high = evaluated.interval
         parts.append(
-            f"<p>{text(found.name)}: <b>{found.mean:.4f}</b>, "
-            f"95 % interval {low:.4f} to {high:.4f}, {found.n} samples, {found.errors} errors</p>"
+            f"<p>{text(evaluated.name)}: <b>{evaluated.mean:.4f}</b>, "
+            f"95 % interval {low:.4f} to {high:.4f}, {evaluated.n} samples, "
+            f"{evaluated.errors} errors</p>"
         )
-        parts += [f"<p>{text(line)}</p>" for line in found.remarks]
+        parts += [f"<p>{text(line)}</p>" for line in evaluated.remarks]
     return f"<h2>Accuracy</h2>{''.join(parts)}" if parts else ""
 
 
 def _scores(levels: Iterable[Level]) -> Iterator[list[str]]:
     for level in levels:
-        one = level.accuracy
-        if one is None:
+        accuracy = level.accuracy
+        if accuracy is None:
             continue
-        interval = one.interval
+        interval = accuracy.interval
         yield [
             text(level.name),
-            "–" if one.score is None else f"{one.score:.4f}",
+            "–" if accuracy.score is None else f"{accuracy.score:.4f}",
             "–" if interval is None else f"{interval[0]:.4f} – {interval[1]:.4f}",
-            str(one.n),
-            str(one.errors),
+            str(accuracy.n),
+            str(accuracy.errors),
         ]
 
 

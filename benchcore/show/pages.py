@@ -45,8 +45,8 @@ def comparison_page(first: RunFolder, others: Sequence[RunFolder], notes: Sequen
         *(f'<p class="banner">{text(note)}</p>' for note in notes),
     ]
     for other in others:
-        found, missing = pairs(first, other)
-        rows = [_run_row(name, one) for name, changes in found for one in changes]
+        shared, missing = pairs(first, other)
+        rows = [_run_row(name, one) for name, changes in shared for one in changes]
         heads = ["level", "figure", first.name, other.name, "change", "more than chance"]
         parts += [f"<h2>{text(other.name)}</h2>", table(heads, rows)]
         lines = [*(f"not in both: {name}" for name in missing)]
@@ -60,14 +60,14 @@ def comparison_page(first: RunFolder, others: Sequence[RunFolder], notes: Sequen
     return document(title, parts)
 
 
-def _run_row(name: str, one: Change) -> list[str]:
-    word = verdict(one)
+def _run_row(name: str, compared: Change) -> list[str]:
+    word = verdict(compared)
     return [
         text(name),
-        text(title(one.figure)),
-        figure_text(one.figure, one.first),
-        figure_text(one.figure, one.second),
-        relative(one),
+        text(title(compared.figure)),
+        figure_text(compared.figure, compared.first),
+        figure_text(compared.figure, compared.second),
+        relative(compared),
         f'<span class="{_KIND.get(word, "dim")}">{word}</span>',
     ]
 
@@ -93,27 +93,27 @@ def history_page(history: History) -> str:
 def _runs(history: History) -> str:
     rows = []
     for folder in reversed(history.folders):
-        found = listed(folder)
-        name = text(found.name)
+        run = listed(folder)
+        name = text(run.name)
         if (folder.path / "report.html").is_file():
             name = f'<a href="{quote(folder.name)}/report.html">{name}</a>'
         rows.append(
             [
                 name,
-                text(found.scenario),
-                text(found.model or "–"),
-                text(found.status),
-                text(found.validity),
-                text(found.level or "–"),
-                number(found.tokens),
+                text(run.scenario),
+                text(run.model or "–"),
+                text(run.status),
+                text(run.validity),
+                text(run.level or "–"),
+                number(run.tokens),
             ]
         )
     heads = ["run", "scenario", "model", "status", "validity", "peak level", "peak tok/s"]
     return table(heads, rows)
 
 
-def _title(one: Series) -> str:
-    return f"{one.level} {title(one.figure)}".strip()
+def _title(series: Series) -> str:
+    return f"{series.level} {title(series.figure)}".strip()
 
 
 def _changes(series: list[Series]) -> str:
@@ -129,16 +129,16 @@ def _changes(series: list[Series]) -> str:
     return f"<h2>Changes</h2><ul>{items}</ul>"
 
 
-def _drawn(one: Series) -> str:
-    scale = 1e3 if "." in one.figure and not one.figure.startswith("functional") else 1.0
-    unit = "ms" if scale > 1 else "per second" if "throughput" in one.figure else "share"
-    values = [value * scale for value in one.values]
-    changes = one.changes
+def _drawn(series: Series) -> str:
+    scale = 1e3 if "." in series.figure and not series.figure.startswith("functional") else 1.0
+    unit = "ms" if scale > 1 else "per second" if "throughput" in series.figure else "share"
+    values = [value * scale for value in series.values]
+    changes = series.changes
     said = f"{len(changes)} change(s)" if changes else "no change"
-    words = f"{_title(one)} of {len(values)} runs, oldest first: {said} by more than chance"
+    words = f"{_title(series)} of {len(values)} runs, oldest first: {said} by more than chance"
     drawn = trend(values, changes, unit)
-    name = f"trend-{one.scenario}-{_title(one)}".replace(" ", "-")
-    return f"<h3>{text(_title(one))}</h3>{figure(Plot(name, _title(one), words, drawn))}"
+    name = f"trend-{series.scenario}-{_title(series)}".replace(" ", "-")
+    return f"<h3>{text(_title(series))}</h3>{figure(Plot(name, _title(series), words, drawn))}"
 
 
 def accuracy_page(report: Eval, *, show_text: bool) -> str:
@@ -182,17 +182,24 @@ def _remarks(report: Eval) -> str:
     return "".join(f"<p>{text(line)}</p>" for line in lines)
 
 
-def _row(name: str, one: Estimate | None) -> list[str]:
-    if one is None:
+def _row(name: str, estimate: Estimate | None) -> list[str]:
+    if estimate is None:
         return [text(name), "–", "–", "–", "0", "0"]
-    error = "–" if one.stderr is None else f"{one.stderr:.4f}"
-    interval = f"{one.low:.4f} – {one.high:.4f}"
-    return [text(name), f"{one.score:.4f}", error, interval, str(one.n), str(one.questions)]
+    error = "–" if estimate.stderr is None else f"{estimate.stderr:.4f}"
+    interval = f"{estimate.low:.4f} – {estimate.high:.4f}"
+    return [
+        text(name),
+        f"{estimate.score:.4f}",
+        error,
+        interval,
+        str(estimate.n),
+        str(estimate.questions),
+    ]
 
 
 def _scores(report: Eval) -> str:
     rows = [_row("all", report.score), _row("completed", report.score_completed)]
-    rows += [_row(name, one) for name, one in report.groups.items()]
+    rows += [_row(name, estimate) for name, estimate in report.groups.items()]
     head = ["", "score", "standard error", "95 % interval", "samples", "questions"]
     figures = "".join(f"<p>{text(name)}: {value:.4f}</p>" for name, value in report.figures.items())
     return f"<h2>Scores</h2>{table(head, rows)}{figures}"
@@ -257,14 +264,14 @@ def _sample(sample: Sample, *, show_text: bool) -> list[str]:
             f"<details><summary>{first}</summary><pre>{escape(asked)}</pre>"
             f"<pre>{escape(sample.answer or '')}</pre></details>"
         )
-    found = sample.extracted if show_text or len(sample.extracted or "") <= 1 else "…"
+    extracted = sample.extracted if show_text or len(sample.extracted or "") <= 1 else "…"
     return [
         first,
         str(sample.repeat),
         text(sample.group or "–"),
         outcome,
         f'<span class="{kind}">{"–" if sample.score is None else f"{sample.score:g}"}</span>',
-        text(found or "–"),
+        text(extracted or "–"),
         text(sample.target if show_text or len(sample.target) <= 1 else "…"),
         "–" if sample.output_tokens is None else str(sample.output_tokens),
         "–" if sample.seconds is None else f"{sample.seconds:.2f}",

@@ -102,8 +102,8 @@ def _table(columns: Sequence[Column]) -> Table:
 
 def groups_table(levels: Iterable[Level], width: int = WIDTH) -> Table | None:
     """Return the figures by turn and by class; `None` where no level has them."""
-    found = rows(levels)
-    if not found:
+    table_rows = rows(levels)
+    if not table_rows:
         return None
     shown = range(len(HEADS)) if width >= WIDTH else NARROW
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
@@ -112,7 +112,7 @@ def groups_table(levels: Iterable[Level], width: int = WIDTH) -> Table | None:
         name, *statistic = HEADS[place].removesuffix(" ms").split()
         head = f"{name} ms\n{statistic[0]}" if statistic else name
         table.add_column(head, justify=justify, vertical="bottom")
-    for row in found:
+    for row in table_rows:
         table.add_row(*(Text(row[place]) for place in shown))
     return table
 
@@ -133,10 +133,10 @@ def accuracy_table(levels: Iterable[Level]) -> Table:
     table.add_column("errors", justify="right")
     table.add_column("against the first", justify="right", no_wrap=True)
     for level in levels:
-        found = level.accuracy
-        if found is None:
+        accuracy = level.accuracy
+        if accuracy is None:
             continue
-        score, stderr, difference = found.score, found.stderr, found.against_first
+        score, stderr, difference = accuracy.score, accuracy.stderr, accuracy.against_first
         against = Text("–")
         if difference is not None:
             falls = difference.significant and difference.difference < 0
@@ -147,8 +147,8 @@ def accuracy_table(levels: Iterable[Level]) -> Table:
             level.name,
             "–" if score is None else f"{score:.4f}",
             "–" if stderr is None else f"{stderr:.4f}",
-            "–" if found.interval is None else "{:.3f}–{:.3f}".format(*found.interval),
-            *map(str, (found.n, found.no_answer, found.truncated, found.errors)),
+            "–" if accuracy.interval is None else "{:.3f}–{:.3f}".format(*accuracy.interval),
+            *map(str, (accuracy.n, accuracy.no_answer, accuracy.truncated, accuracy.errors)),
             against,
         )
     return table
@@ -156,10 +156,12 @@ def accuracy_table(levels: Iterable[Level]) -> Table:
 
 def _worse(level: Level) -> list[str]:
     """Return that answers are worse than at the first level, where that is more than chance."""
-    one = None if level.accuracy is None else level.accuracy.against_first
-    if one is None or not one.significant or one.difference >= 0:
+    difference = None if level.accuracy is None else level.accuracy.against_first
+    if difference is None or not difference.significant or difference.difference >= 0:
         return []
-    lost = f"{-one.difference:.4f} ({one.worse} questions lost, {one.better} won)"
+    lost = (
+        f"{-difference.difference:.4f} ({difference.worse} questions lost, {difference.better} won)"
+    )
     return [f"{level.name}: answers are worse than at the first level by {lost}"]
 
 
@@ -168,11 +170,11 @@ def _repeated(run: Run) -> list[str]:
     if run.workload is None:
         return []
     lines = []
-    for one in run.workload.parts or [run.workload]:
-        distinct, total = one.distinct, one.asked
+    for workload in run.workload.parts or [run.workload]:
+        distinct, total = workload.distinct, workload.asked
         if distinct and total and total > distinct:
             lines.append(
-                f"{one.name}: its {distinct} different prompt(s) were asked {total} times, "
+                f"{workload.name}: its {distinct} different prompt(s) were asked {total} times, "
                 f"{total / distinct:.0f} times each: a server with a prefix cache answers repeated "
                 "prompts faster than new ones; give more prompts, or --reset-prefix-cache"
             )
@@ -262,10 +264,10 @@ def render(run: Run, *, color: bool, width: int | None = None) -> str:
     if by_group is not None:
         console.print()
         console.print(by_group)
-    found = remarks(run)
-    if found:
+    lines = remarks(run)
+    if lines:
         console.print()
-    for line in found:
+    for line in lines:
         console.print(printable(line), soft_wrap=False)
     text = out.getvalue()
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"

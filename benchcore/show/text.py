@@ -115,9 +115,11 @@ def _summary(checks: Checks) -> Text:
 
 def _print_capabilities(console: Console, checks: Checks) -> None:
     words = {True: "yes", False: "no", None: "unknown"}
-    found = [f"{name} {words[one.available]}" for name, one in checks.capabilities.items()]
-    if found:
-        console.print(Text(f"capabilities: {', '.join(found)}"))
+    known = [
+        f"{name} {words[capability.available]}" for name, capability in checks.capabilities.items()
+    ]
+    if known:
+        console.print(Text(f"capabilities: {', '.join(known)}"))
 
 
 def _print_failure(console: Console, result: CheckResult) -> None:
@@ -135,11 +137,13 @@ def _print_failure(console: Console, result: CheckResult) -> None:
 
 
 def _reasons(results: Iterable[CheckResult], verdict: Verdict) -> list[tuple[str, str]]:
-    return [(one.case_id, one.reason or "") for one in results if one.verdict is verdict]
+    return [
+        (result.case_id, result.reason or "") for result in results if result.verdict is verdict
+    ]
 
 
 def _tolerated(results: Iterable[CheckResult]) -> list[tuple[str, str]]:
-    return [(one.case_id, text) for one in results for text in one.tolerated]
+    return [(result.case_id, text) for result in results for text in result.tolerated]
 
 
 def _print_group(console: Console, name: str, lines: list[tuple[str, str]]) -> None:
@@ -192,14 +196,19 @@ def _eval_table(first: str) -> Table:
     return table
 
 
-def _add(table: Table, name: str, one: Estimate | None) -> None:
-    if one is None:
+def _add(table: Table, name: str, estimate: Estimate | None) -> None:
+    if estimate is None:
         table.add_row(Text(name), "–", "–", "–", "0", "0")
         return
-    error = "–" if one.stderr is None else f"{one.stderr:.4f}"
-    interval = f"{one.low:.4f}–{one.high:.4f}"
+    error = "–" if estimate.stderr is None else f"{estimate.stderr:.4f}"
+    interval = f"{estimate.low:.4f}–{estimate.high:.4f}"
     table.add_row(
-        Text(printable(name)), f"{one.score:.4f}", error, interval, str(one.n), str(one.questions)
+        Text(printable(name)),
+        f"{estimate.score:.4f}",
+        error,
+        interval,
+        str(estimate.n),
+        str(estimate.questions),
     )
 
 
@@ -213,8 +222,8 @@ def _scores(report: Eval) -> Table:
 
 def _groups(report: Eval) -> Table:
     table = _eval_table("group")
-    for name, one in report.groups.items():
-        _add(table, name, one)
+    for name, estimate in report.groups.items():
+        _add(table, name, estimate)
     return table
 
 
@@ -246,9 +255,9 @@ def sample_line(sample: Sample, done: int, planned: int) -> str:
         SampleOutcome.SCORED: f"{sample.score:g}" if sample.score is not None else "",
         SampleOutcome.ERROR: sample.error,
     }.get(sample.outcome, "")
-    found = "" if sample.extracted is None else f" {sample.extracted[:40]!r}"
+    extracted = "" if sample.extracted is None else f" {sample.extracted[:40]!r}"
     cut = " (cut off)" if sample.truncated else ""
-    text = f"{done}/{planned} {sample.question} {sample.outcome.value} {said}{found}{cut}"
+    text = f"{done}/{planned} {sample.question} {sample.outcome.value} {said}{extracted}{cut}"
     return printable(" ".join(text.split()))
 
 
@@ -261,15 +270,14 @@ def render_difference(names: tuple[str, str], difference: PairedDifference | Non
     """
     if difference is None:
         return f"{names[1]} and {names[0]} have no question in common\n"
-    one = difference
-    word = "more than chance" if one.significant else "not more than chance"
-    interval = f"{one.low:+.4f} to {one.high:+.4f}"
-    p = one.mcnemar_p
+    word = "more than chance" if difference.significant else "not more than chance"
+    interval = f"{difference.low:+.4f} to {difference.high:+.4f}"
+    p = difference.mcnemar_p
     test = "" if p is None else f"; McNemar's exact p = {p:.4f}"
     lines = [
-        f"{names[1]} − {names[0]}: {one.difference:+.4f}, 95 % interval {interval}: {word}",
-        f"{one.questions} questions in both: {one.better} better, {one.worse} worse{test}",
+        f"{names[1]} − {names[0]}: {difference.difference:+.4f}, 95 % interval {interval}: {word}",
+        f"{difference.questions} questions in both: {difference.better} better, {difference.worse} worse{test}",
     ]
-    if one.left_out:
-        lines.append(f"{one.left_out} questions left out: only one of the two answered them")
+    if difference.left_out:
+        lines.append(f"{difference.left_out} questions left out: only one of the two answered them")
     return "\n".join(lines) + "\n"
