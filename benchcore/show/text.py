@@ -274,9 +274,10 @@ def render_difference(names: tuple[str, str], difference: PairedDifference | Non
     interval = f"{difference.low:+.4f} to {difference.high:+.4f}"
     p = difference.mcnemar_p
     test = "" if p is None else f"; McNemar's exact p = {p:.4f}"
+    both = f"{difference.better} better, {difference.worse} worse"
     lines = [
         f"{names[1]} − {names[0]}: {difference.difference:+.4f}, 95 % interval {interval}: {word}",
-        f"{difference.questions} questions in both: {difference.better} better, {difference.worse} worse{test}",
+        f"{difference.questions} questions in both: {both}{test}",
     ]
     if difference.left_out:
         lines.append(f"{difference.left_out} questions left out: only one of the two answered them")
