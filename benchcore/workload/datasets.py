@@ -194,10 +194,15 @@ class DataSet(SessionKind):
             turns.append(Turn(ask, reply=one.reply if self.replies == "recorded" else None))
         return Session(chain(turns))
 
-    def tokens(self, text: str) -> int:
-        """Return how long a recorded text is: by the tokenizer, else by words and marks."""
+    def tokens(self, text: str, *, special: bool = False) -> int:
+        """Return how long a recorded text is: by the tokenizer, else by words and marks.
+
+        Args:
+            text: what is counted.
+            special: with the tokens that a tokenizer puts around every text.
+        """
         if self._tokenizer is not None:
-            return max(self._tokenizer.tokens(text), 1)
+            return max(self._tokenizer.tokens(text, special=special), 1)
         return max(sum(nominal_tokens(word) for word in text.split()), 1)
 
 
@@ -334,7 +339,8 @@ class ShareGPT(DataSet):
             if self.sample is not None and taken >= self.sample:
                 return
             asked, reply = (str(one.get("value") or "") for one in messages[:2])
-            long, answer = self.tokens(asked), self.tokens(reply)
+            # As that counts: with what the tokenizer puts around every text.
+            long, answer = (self.tokens(text, special=True) for text in (asked, reply))
             if self.output_tokens is not None:
                 answer = round(self.output_tokens.mean)
             short = long < 4 or (self.output_tokens is None and answer < 4)

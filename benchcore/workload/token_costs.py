@@ -86,9 +86,15 @@ class LocalTokenizer:
         """Return the number of tokens of `text`."""
         return self.tokens(text)
 
-    def tokens(self, text: str) -> int:
-        """Return the number of tokens of `text`, for those who cannot wait."""
-        encoding = self._tokenizer.encode(text, add_special_tokens=self._special_tokens)
+    def tokens(self, text: str, *, special: bool | None = None) -> int:
+        """Return the number of tokens of `text`, for those who cannot wait.
+
+        Args:
+            text: what is counted.
+            special: with those that the tokenizer puts around every text; `None`: as was said.
+        """
+        special = self._special_tokens if special is None else special
+        encoding = self._tokenizer.encode(text, add_special_tokens=special)
         return len(encoding.ids)
 
 
