@@ -160,8 +160,6 @@ class Trace(SessionKind):
             if one.at < start:
                 continue
             if stop is not None and one.at >= stop:
-                if self.sort:
-                    continue
                 return
             if one.after:
                 raise ConfigError(
