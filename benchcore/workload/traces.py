@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -82,13 +83,16 @@ class Trace(SessionKind):
         """Yield sessions in the order of their times; see `SessionKind`."""
         del path
         self._dropped, self._faults = 0, []
-        left = self.limit
+        measured = 0
         for session in self._sessions():
-            if session.turns[0].kind != WARM_UP and left is not None:
-                if not left:
+            if session.turns[0].kind != WARM_UP:
+                if measured == self.limit:
                     return
-                left -= 1
+                measured += 1
             yield session
+        if not measured:
+            end = "its end" if self.stop is None else f"{self.stop:g} s"
+            raise ConfigError(f"{self.path}: holds no request between {self.start:g} s and {end}")
 
     def _sessions(self) -> Iterator[Session]:
         """Yield the sessions of the window, those that warm up first."""
@@ -160,8 +164,6 @@ class Trace(SessionKind):
             if one.at < start:
                 continue
             if stop is not None and one.at >= stop:
-                if self.sort:
-                    continue
                 return
             if one.after:
                 raise ConfigError(
@@ -242,7 +244,44 @@ class Mooncake(Trace):
         asked = self._asked()
         first = next(asked)
         asked = itertools.chain([first], asked)
-        return self._unlinked(asked) if first.name is None else self._linked(asked)
+        if first.name is None:
+            return self._unlinked(asked)
+        return self._linked(asked) if self.sort or self.start else self._as_they_end(asked)
+
+    def _as_they_end(self, asked: Iterator[Asked]) -> Iterator[Session]:
+        """Yield each session when its last row has been read, and so have those before it.
+
+        So there are no more rows in memory than from the begin of a session to its end.
+        """
+        ends = self._ends()
+        by_name: dict[Any, list[Asked]] = {}
+        under_way: deque[tuple[Any, list[Asked]]] = deque()
+        for one in asked:
+            if self.stop is not None and one.at >= self.stop:
+                continue
+            session = None if one.name is None else one.name[0]
+            group = None if session is None else by_name.get(session)
+            if group is None:
+                group = []
+                under_way.append((session, group))
+                if session is not None:
+                    by_name[session] = group
+            group.append(one)
+            while under_way and ends.get(under_way[0][0], 0) <= one.line:
+                session, group = under_way.popleft()
+                by_name.pop(session, None)
+                yield self._session(group)
+        for _, group in under_way:
+            yield self._session(group)
+
+    def _ends(self) -> dict[Any, int]:
+        """Return in which line each session ends."""
+        ends: dict[Any, int] = {}
+        for row in rows(Path(self.path), on_bad=lambda _told: None):
+            session = row.value.get("session_id") if isinstance(row.value, dict) else None
+            if isinstance(session, int | str):
+                ends[session] = row.line
+        return ends
 
     def _asked(self) -> Iterator[Asked]:
         """See `Trace`; a turn waits for the one before it in its session."""

@@ -105,12 +105,12 @@ def test_weka_s_blocks_are_of_a_conversation_of_all_or_of_each_subagent(tmp_path
 
 
 def test_a_subagent_begins_at_its_time_where_its_duration_does_not_fit_before_it(tmp_path):
-    def first_wait(**more):
+    def first_wait(api_time=4, **more):
         kind = weka(
             tmp_path,
             {
                 "requests": [
-                    request(0, api_time=4),
+                    request(0, api_time=api_time),
                     subagent(10, request(0), **more),
                     request(90, think_time=86),
                 ]
@@ -122,6 +122,8 @@ def test_a_subagent_begins_at_its_time_where_its_duration_does_not_fit_before_it
     assert first_wait() == (6000, ((0, 1), 0)), "its end is unknown: as long as it took itself"
     assert first_wait(duration_ms=5000) == (1000, ((0, 1), 80_000))
     assert first_wait(duration_ms=20_000) == (6000, ((0, 1), 60_000))
+    # When the one before ended is known by the think time of the one behind.
+    assert first_wait(None, duration_ms=5000)[1] == ((0, 1), 80_000)
 
 
 @pytest.mark.parametrize("absolute", [True, False])
@@ -182,6 +184,12 @@ def test_weka_s_conversations_begin_at_their_start_and_lie_in_a_window(tmp_path)
         shapes(weka(tmp_path, *STARTS[1:], STARTS[0]))
     kind = weka(tmp_path, *STARTS[1:], STARTS[0], sort=True)
     assert [at for at, _ in shapes(kind)] == [0, 10_000, 20_000]
+
+
+def test_requests_without_blocks_have_texts_of_their_own(tmp_path):
+    kind = weka(tmp_path, {"requests": [request(0, 50), request(1, 50)]})
+    (session,) = kind.sessions()
+    assert len({kind.made(turn.ask).text for turn in session.turns}) == 2
 
 
 def test_weka_is_read_as_it_is_replayed(tmp_path):

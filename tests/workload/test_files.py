@@ -159,6 +159,7 @@ def test_a_file_that_cannot_be_opened_says_why(tmp_path):
     ("name", "text", "values", "told"),
     [
         ("a.jsonl", '{"a": 1}\nnope\n{"a": "\\ud800"}\n{"a": 4}', [1, 4], [":2:1:", ":3:8:"]),
+        ("a", '{"a": "\\ud800"}\n{"a": 2}', [2], [":1:8:"]),
         ("a.csv", "a\n1\n2,3\n4\n", ["1", "4"], [":3: has 2 cells"]),
     ],
 )

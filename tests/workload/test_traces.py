@@ -282,7 +282,13 @@ def test_a_window_counts_from_the_first_row_and_begins_at_its_start(mooncake):
     assert [at for at, _ in shapes(kind)] == [0, 1000, 1999]
     assert [at for at, _ in shapes(mooncake(*rows, start=3))] == [0, 6000]
     assert [at for at, _ in shapes(mooncake(*rows, limit=2))] == [0, 1000]
-    assert shapes(mooncake(*rows, start=4, stop=8)) == []
+    for more, told in [({"stop": 8}, "8 s"), ({"start": 9.5}, "its end")]:
+        kind = mooncake(*rows, **{"start": 4, **more})
+        with pytest.raises(ConfigError) as caught:
+            shapes(kind)
+        assert str(caught.value) == (
+            f"{kind.path}: holds no request between {kind.start:g} s and {told}"
+        )
 
 
 def test_a_window_must_have_a_length():
@@ -336,7 +342,39 @@ def test_any_window_holds_what_lies_in_it(mooncake, times, start, more, limit):
         for n, ms in enumerate(times)
         if begin <= ms - first < end
     ]
-    assert shapes(kind) == wanted[:limit]
+    if wanted:
+        assert shapes(kind) == wanted[:limit]
+    else:
+        with pytest.raises(ConfigError, match="holds no request between"):
+            shapes(kind)
+
+
+@ANY_FILE
+@given(
+    st.lists(st.tuples(st.none() | st.integers(0, 5), st.none() | st.integers(0, 50)), min_size=1),
+    st.none() | st.integers(1, 3),
+)
+def test_sessions_read_as_they_end_are_those_that_are_read_whole(mooncake, rows, stop):
+    values = [{"timestamp": 0, "session_id": "first"}]
+    for n, (session, delay) in enumerate(rows):
+        value = {"timestamp": n * 100, "session_id": session, "input_length": 10 + n}
+        values.append({**value, "delay": delay} if session is not None else value)
+    found = shapes(mooncake(*values, stop=stop))
+    assert found == shapes(mooncake(*values, stop=stop, sort=True))
+    assert sum(len(turns) for _, turns in found) == sum(
+        value["timestamp"] < (stop or 1e9) * 1000 for value in values
+    )
+
+
+def test_a_session_comes_when_its_last_row_was_read(mooncake):
+    rows = [
+        {"timestamp": ms, "session_id": name}
+        for ms, name in [(0, "a"), (10, "b"), (20, "b"), (30, "a"), (40, "c"), (50, "x")]
+    ]
+    reading = mooncake(*rows, {"timestamp": "late"}).sessions()
+    assert [next(reading).at_ns // MS for _ in range(4)] == [0, 10, 40, 50]
+    with pytest.raises(ConfigError, match=r":7: timestamp 'late' is not a number"):
+        next(reading)
 
 
 @ANY_FILE
