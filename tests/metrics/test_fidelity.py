@@ -59,9 +59,11 @@ def test_lengths_and_gaps_that_differ_show():
 
 
 def test_later_turns_have_no_times_of_the_trace_and_failures_no_lengths():
-    some = [record(at) for at in (0, 10, 20)]
+    some = [record(at) for at in range(0, 300, 10)]
     some += [record(at, turn=2, lag_us=9000) for at in (5, 15)]
-    some += [record(30, billed=(99, 99), outcome=Outcome.TIMEOUT)]
+    some += [record(300, billed=(99, 99), outcome=Outcome.TIMEOUT)]
     found = fidelity(some)
     assert (found.input_tokens, found.gaps) == (0, 0)
     assert fidelity([]).gaps is None
+    assert fidelity([record(at) for at in range(0, 210, 10)]).gaps == 0
+    assert fidelity([record(at) for at in range(0, 200, 10)]).gaps is None
