@@ -57,6 +57,7 @@ COMMANDS = {
     "baseline": ("benchcore.cli.gate:baseline", "Keep runs that others are compared with."),
     "push": ("benchcore.cli.push:push", "Push a run's figures to a Prometheus Pushgateway."),
     "import": ("benchcore.cli.push:import_results", "Read another load generator's results."),
+    "workload": ("benchcore.cli.workload:workload", "Look at what a load would ask, beforehand."),
     "record": ("benchcore.cli.record:record", "Record real requests as a trace to replay."),
     "doctor": ("benchcore.cli.upkeep:doctor", "Say what this machine can drive and measure."),
     "completion": ("benchcore.cli.main:completion", "Print a shell's completion script."),

@@ -53,6 +53,7 @@ class Weka(Trace):
     """
 
     kind: ClassVar = "weka"
+    signs: ClassVar = (frozenset({"requests", "block_size"}),)
     block_tokens: ClassVar = 64
     linked: ClassVar = True
 

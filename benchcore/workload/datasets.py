@@ -17,12 +17,11 @@ from benchcore.base.seeds import stream
 from benchcore.client.openai import TOKEN_LIMITS
 from benchcore.client.request import Prompt
 from benchcore.workload.files import BadRowError, Row, read_each, rows
-from benchcore.workload.kinds import SessionKind
-from benchcore.workload.language import nominal_tokens
+from benchcore.workload.kinds import FileKind
+from benchcore.workload.language import nominal_length
 from benchcore.workload.sessions import Session, Turn, chain
 from benchcore.workload.token_costs import LocalTokenizer, TokenCounter
 
-_FAULTS_TOLD: Final = 5
 _ROLES: Final = {
     "human": "user",
     "user": "user",
@@ -54,7 +53,7 @@ class Said:
     output_tokens: int | None = None
 
 
-class DataSet(SessionKind):
+class DataSet(FileKind):
     """Prompts and conversations of a file, whatever their layout.
 
     A row has `messages` (roles and contents), `conversations` (`from` and `value`), `instruction`
@@ -63,6 +62,10 @@ class DataSet(SessionKind):
     """
 
     kind: ClassVar = "dataset"
+    signs: ClassVar = tuple(
+        frozenset({name})
+        for name in ("messages", "conversation", "instruction", "prompt", "question", "query")
+    )
 
     path: str = Field(
         description="a file, a folder of Parquet files, or hf:NAME[:SPLIT] of the local cache"
@@ -74,10 +77,7 @@ class DataSet(SessionKind):
     turns: int | None = Field(None, ge=1, description="the most turns of a conversation")
     order: Literal["file", "shuffled"] = Field("file", description="of the rows")
     sample: int | None = Field(None, ge=1, description="so many rows: the first ones of the order")
-    drop_bad: bool = Field(False, description="go on without rows that cannot be used")
 
-    _dropped: int = PrivateAttr(default=0)
-    _faults: list[str] = PrivateAttr(default_factory=list)
     _tokenizer: LocalTokenizer | None = PrivateAttr(default=None)
     _names: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -101,8 +101,7 @@ class DataSet(SessionKind):
     def facts(self) -> dict[str, Any]:
         """See `SessionKind`; who counted what is not said to be counted by the server."""
         counted = "nominal" if self._tokenizer is None else "tokenizer"
-        dropped = {"dropped": self._dropped, "faults": self._faults} if self._dropped else {}
-        return {"tokens_counted_by": counted, **dropped}
+        return {"tokens_counted_by": counted, **super().facts()}
 
     def sessions(self, *path: str | int) -> Iterator[Session]:
         """Yield conversations; see `SessionKind`."""
@@ -144,11 +143,6 @@ class DataSet(SessionKind):
             raise ConfigError(f"{path}: holds no Parquet files")
         for file in files:
             yield from rows(file, on_bad=on_bad)
-
-    def _drop(self, told: str) -> None:
-        self._dropped += 1
-        if len(self._faults) < _FAULTS_TOLD:
-            self._faults.append(told)
 
     def read(self, row: Row) -> list[Said]:
         """Return the turns of a row.
@@ -203,7 +197,7 @@ class DataSet(SessionKind):
         """
         if self._tokenizer is not None:
             return max(self._tokenizer.tokens(text, special=special), 1)
-        return max(sum(nominal_tokens(word) for word in text.split()), 1)
+        return nominal_length(text)
 
 
 _PROMPTS: Final = ("prompt", "question", "query", "text", "content", "input")
@@ -318,6 +312,7 @@ class ShareGPT(DataSet):
     """
 
     kind: ClassVar = "sharegpt"
+    signs: ClassVar = (frozenset({"conversations"}),)
 
     filters: Literal["none", "vllm"] = Field("none", description="which rows are taken")
 
@@ -360,6 +355,12 @@ class OpenAIBodies(DataSet):
     """
 
     kind: ClassVar = "openai"
+    signs: ClassVar = (
+        frozenset({"model", "messages"}),
+        frozenset({"model", "prompt"}),
+        frozenset({"model", "input"}),
+        frozenset({"custom_id", "url", "body"}),
+    )
 
     def sessions(self, *path: str | int) -> Iterator[Session]:
         """Yield the bodies; see `SessionKind`."""

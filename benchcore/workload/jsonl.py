@@ -1,6 +1,6 @@
 """PromptFile: prompts from a file of JSON lines."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -67,6 +67,11 @@ class PromptFile:
             draws = stream(seed, "order")
             self._places.sort(key=lambda _: draws.random())
 
+    @staticmethod
+    def likeness(row: Mapping[str, Any]) -> int:
+        """Return how many keys of a row tell of such a file; 0: one of them is not of it."""
+        return len(row) if row.keys() <= set(_KEYS) and {"prompt", "messages"} & row.keys() else 0
+
     def __len__(self) -> int:
         return len(self._prompts)
 
@@ -106,18 +111,32 @@ class PromptFile:
         }
 
 
-def _read(path: Path) -> list[Prompt]:
+def read_prompts(path: Path, on_fault: Callable[[str], None]) -> Iterator[Prompt]:
+    """Yield the prompts of a file of JSON lines.
+
+    Args:
+        path: of the file, UTF-8.
+        on_fault: told of each fault, with file and line.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; give a file of JSON lines") from None
-    prompts: list[Prompt] = []
-    faults: list[str] = []
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not line.strip():
             continue
-        told = [f"{path}:{number}: {fault}" for fault in _parse(line, prompts)]
-        faults.extend(told)
+        prompts: list[Prompt] = []
+        for fault in _parse(line, prompts):
+            on_fault(f"{path}:{number}: {fault}")
+        yield from prompts
+
+
+def _read(path: Path) -> list[Prompt]:
+    faults: list[str] = []
+    prompts = list(read_prompts(path, faults.append))
     if faults:
         shown = faults[:_FAULTS_SHOWN]
         if len(faults) > _FAULTS_SHOWN:

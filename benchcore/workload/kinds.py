@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Final, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
@@ -146,6 +146,47 @@ class SessionKind(BaseModel):
             **self.facts(),
             "lengths": self._texts.describe(),
         }
+
+
+_FAULTS_TOLD: Final = 5
+"""Rows that were left out of which `describe` says why."""
+
+
+class FileKind(SessionKind):
+    """The base of the kinds that read a file, row by row.
+
+    A row that cannot be used is told of by `_drop` where `drop_bad` is set, and else ends it.
+    """
+
+    signs: ClassVar[tuple[frozenset[str], ...]] = ()
+    """Keys or columns by which its rows are known: a row that has all of any set may be its own."""
+
+    path: str = Field(description="the file")
+    drop_bad: bool = Field(False, description="go on without rows that cannot be used")
+
+    _dropped: int = PrivateAttr(default=0)
+    _faults: list[str] = PrivateAttr(default_factory=list)
+    _listener: Callable[[str], None] | None = PrivateAttr(default=None)
+
+    @classmethod
+    def likeness(cls, row: Mapping[str, Any]) -> int:
+        """Return how many keys of a row are signs of this kind; 0: it is not of this kind."""
+        return max((len(keys) for keys in cls.signs if keys <= row.keys()), default=0)
+
+    def tell(self, listener: Callable[[str], None]) -> None:
+        """Have each row that cannot be used told, with its place and the reason, and left out."""
+        self.drop_bad, self._listener = True, listener
+
+    def facts(self) -> dict[str, Any]:
+        """See `SessionKind`."""
+        return {"dropped": self._dropped, "faults": self._faults} if self._dropped else {}
+
+    def _drop(self, told: str) -> None:
+        self._dropped += 1
+        if len(self._faults) < _FAULTS_TOLD:
+            self._faults.append(told)
+        if self._listener is not None:
+            self._listener(told)
 
 
 def sessions_of(workload: Workload, *path: str | int) -> Iterator[Session]:

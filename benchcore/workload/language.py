@@ -78,6 +78,13 @@ def nominal_tokens(piece: str) -> int:
     return max(1, round(CHINESE_TOKENS_PER_CHARACTER * len(piece)))
 
 
+def nominal_length(text: str) -> int:
+    """Return how long a whole text is by `nominal_tokens`, at least 1."""
+    if text.isascii():
+        return max(nominal_tokens(text), 1)
+    return max(sum(map(nominal_tokens, text.split())), 1)
+
+
 def _english() -> Language:
     def spaced(words: str) -> list[str]:
         return [f" {word}" for word in words.split()]

@@ -19,7 +19,7 @@ from benchcore.workload.kinds import KINDS, Kind, Workload, find_kind, is_model,
 from benchcore.workload.language import LanguageName
 
 _YAML = (".yaml", ".yml")
-_DATA = {
+DATA = {
     ".jsonl": "jsonl",
     **dict.fromkeys((".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet"), "dataset"),
 }
@@ -136,10 +136,25 @@ def load_workload(name_or_path: str | Path, **overrides: Any) -> WorkloadSpec:
         model = _validated(Document(Path(), {"kind": kind, **keys}, {}), told=False)
         return WorkloadSpec(kind, "", kind, [_part(model, None, model.name or kind, checked)])
     path = _find(str(name_or_path))
-    if path.suffix in _DATA:
-        model = WorkloadFile(kind=_DATA[path.suffix], file=str(path.absolute()))
-        return WorkloadSpec(path.stem, "", str(path), [_part(model, None, path.stem, checked)])
+    if path.suffix in DATA:
+        return load_data(DATA[path.suffix], path, checked)
     return _load(path, checked, ())
+
+
+def load_data(kind: str, path: Path, overrides: Mapping[str, Any] = _NOTHING) -> WorkloadSpec:
+    """Load a file of prompts, of conversations or of a trace.
+
+    Args:
+        kind: reads it.
+        path: of it.
+        overrides: keys of a workload file, checked.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+    model = WorkloadFile(kind=kind, file=str(path.absolute()))
+    part = _part(model, None, path.stem, dict(overrides))
+    return WorkloadSpec(path.stem, "", str(path), [part])
 
 
 def _kind_and_keys(text: str) -> tuple[str | None, dict[str, Any]]:
@@ -275,9 +290,9 @@ def _folder() -> Path:
 
 def _find(name: str) -> Path:
     path = Path(name)
-    if path.suffix in (*_YAML, *_DATA) or len(path.parts) > 1:
-        if path.suffix not in (*_YAML, *_DATA):
-            *others, last = (".yaml", *_DATA)
+    if path.suffix in (*_YAML, *DATA) or len(path.parts) > 1:
+        if path.suffix not in (*_YAML, *DATA):
+            *others, last = (".yaml", *DATA)
             raise ConfigError(
                 f"workload {name}: the name of a workload file must end in "
                 f"{', '.join(others)} or {last}"

@@ -87,6 +87,7 @@ class Otel(Trace):
     """
 
     kind: ClassVar = "otel"
+    signs: ClassVar = (frozenset({"resourceSpans"}), frozenset({"scopeSpans"}))
     linked: ClassVar = True
 
     def _sessions(self) -> Iterator[Session]:

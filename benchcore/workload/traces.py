@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, model_validator
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.seeds import stream
 from benchcore.workload.files import BadRowError, Row, rows
-from benchcore.workload.kinds import SessionKind
+from benchcore.workload.kinds import FileKind
 from benchcore.workload.sessions import WARM_UP, Recipe, Session, Turn
 from benchcore.workload.trace_rows import (
     Asked,
@@ -28,10 +28,9 @@ from benchcore.workload.trace_rows import (
 )
 
 _NS = 1e9
-_FAULTS_TOLD = 5
 
 
-class Trace(SessionKind):
+class Trace(FileKind):
     """The base of the kinds of traces.
 
     A kind says how a row is read. Rows that are not linked are read as they are replayed, in
@@ -52,10 +51,6 @@ class Trace(SessionKind):
     )
     limit: int | None = Field(None, ge=1, description="the most sessions")
     sort: bool = Field(False, description="read it whole and sort it by time")
-    drop_bad: bool = Field(False, description="go on without rows that cannot be used")
-
-    _dropped: int = PrivateAttr(default=0)
-    _faults: list[str] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="after")
     def _window_makes_sense(self) -> Self:
@@ -74,10 +69,6 @@ class Trace(SessionKind):
     def reader(self) -> Callable[[Row], Asked | None]:
         """Return what reads the rows of the file in order; see `read`."""
         return self.read
-
-    def facts(self) -> dict[str, Any]:
-        """See `SessionKind`."""
-        return {"dropped": self._dropped, "faults": self._faults} if self._dropped else {}
 
     def sessions(self, *path: str | int) -> Iterator[Session]:
         """Yield sessions in the order of their times; see `SessionKind`."""
@@ -139,11 +130,6 @@ class Trace(SessionKind):
         if not self.drop_bad:
             raise ConfigError(told) from None
         self._drop(told)
-
-    def _drop(self, told: str) -> None:
-        self._dropped += 1
-        if len(self._faults) < _FAULTS_TOLD:
-            self._faults.append(told)
 
     def _recipe(self, one: Asked) -> Recipe:
         output = one.output_tokens
@@ -236,6 +222,10 @@ class Mooncake(Trace):
     """
 
     kind: ClassVar = "mooncake"
+    signs: ClassVar = (
+        frozenset({"timestamp", "input_length", "output_length", "hash_ids"}),
+        frozenset({"input_length", "output_length", "session_id"}),
+    )
 
     block_size: int | None = Field(None, ge=1, description="tokens of a block; 512 by default")
 
@@ -345,6 +335,9 @@ class Bailian(Trace):
     """
 
     kind: ClassVar = "bailian"
+    signs: ClassVar = (
+        frozenset({"chat_id", "parent_chat_id", "timestamp", "input_length", "output_length"}),
+    )
     block_tokens: ClassVar = 16
     linked: ClassVar = True
 
@@ -370,6 +363,7 @@ class BurstGPT(Trace):
     """
 
     kind: ClassVar = "burstgpt"
+    signs: ClassVar = (frozenset({"Timestamp", "Request tokens", "Response tokens"}),)
 
     model: str | None = Field(None, description="only the requests to this model, such as GPT-4")
 
@@ -391,6 +385,7 @@ class Azure(Trace):
     """Azure's LLM inference CSV, 2023 and 2024: `TIMESTAMP, ContextTokens, GeneratedTokens`."""
 
     kind: ClassVar = "azure"
+    signs: ClassVar = (frozenset({"TIMESTAMP", "ContextTokens", "GeneratedTokens"}),)
 
     def read(self, row: Row) -> Asked | None:
         """See `Trace`."""
@@ -406,6 +401,11 @@ class Plain(Trace):
     """Any CSV or JSONL with a time, an input length and an output length."""
 
     kind: ClassVar = "trace"
+    signs: ClassVar = (
+        frozenset({"timestamp", "input", "output"}),
+        frozenset({"timestamp", "input_length", "output_length"}),
+        frozenset({"timestamp", "input_tokens", "output_tokens"}),
+    )
 
     time: str = Field("timestamp", description="the column of the time")
     input: str = Field("input", description="the column of the input length, in tokens")

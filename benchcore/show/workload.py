@@ -1,0 +1,273 @@
+"""Workload: what a workload asks, and what is wrong with its file, as text and as a page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from benchcore.base.text import number, percent, printable
+from benchcore.show.drawing import Plot, can_draw, line_style, log_axes, new_figure, styled
+from benchcore.show.frame import document, table, text
+from benchcore.show.page import figure, no_plots
+from benchcore.show.table import report_console
+from benchcore.workload.layouts import Validation
+from benchcore.workload.profile import Arrivals, Profile, Spread
+
+if TYPE_CHECKING:
+    from array import array
+
+WIDTH: Final = 80
+_ROWS: Final = {
+    "input_tokens": "input tokens",
+    "prompt_tokens": "… with history",
+    "output_tokens": "output tokens",
+    "turns": "turns per session",
+    "wait_seconds": "waits, in seconds",
+}
+_HEADS: Final = ("", "of", "mean", "min", "p50", "p90", "p99", "max")
+_CLASS_HEADS: Final = ("class", "requests", "share", "mean input", "mean output")
+_BAR: Final = 36
+_CLASSES: Final = 20
+_COUNTERS: Final = {
+    "workload": "as the workload says",
+    "tokenizer": "counted by the tokenizer",
+    "words": "estimated from words and marks (--tokenizer counts them)",
+}
+_FORMS: Final = {
+    "jsonl": "JSON Lines",
+    "json": "JSON",
+    "csv": "CSV",
+    "text": "text",
+    "parquet": "Parquet",
+    None: "a folder",
+}
+
+
+def render_profiles(profiles: Sequence[Profile], *, color: bool = False) -> str:
+    """Return what workloads ask as text of 80 columns at most."""
+    out = io.StringIO()
+    console = report_console(out, color=color, width=WIDTH)
+    for place, one in enumerate(profiles):
+        if place:
+            console.print()
+        console.print(Text(printable(one.name), "bold"), Text(f"({one.kind}): {_counts(one)}"))
+        console.print()
+        console.print(_table(_HEADS, _spread_rows(one)))
+        if one.classes:
+            console.print()
+            console.print(_table(_CLASS_HEADS, _class_rows(one)))
+        arrivals = one.arrivals
+        if arrivals is not None:
+            console.print()
+            console.print(Text(_arrivals_line(arrivals)))
+            for line in _bars(arrivals):
+                console.print(Text(line))
+        console.print()
+        for line in _notes(one):
+            console.print(Text(line))
+    return out.getvalue()
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    for place, head in enumerate(heads):
+        found.add_column(head, justify="right" if place else "left")
+    for row in rows:
+        found.add_row(*map(Text, map(printable, row)))
+    return found
+
+
+def _counts(one: Profile) -> str:
+    said = f"{one.sessions:,} session(s), {one.requests:,} request(s)"
+    return said if one.whole else f"the first {said}"
+
+
+def _spread_rows(one: Profile) -> list[list[str]]:
+    rows = []
+    for name, spread in one.spreads().items():
+        if spread is None or (name == "turns" and spread.high == 1):
+            continue
+        rows.append(
+            [_ROWS[name], f"{spread.count:,}", *_cells(spread, whole="seconds" not in name)]
+        )
+    return rows
+
+
+def _cells(spread: Spread, *, whole: bool) -> list[str]:
+    values = (spread.low, spread.p50, spread.p90, spread.p99, spread.high)
+    return [number(spread.mean), *(f"{one:,.0f}" if whole else number(one) for one in values)]
+
+
+def _class_rows(one: Profile) -> list[list[str]]:
+    rows = []
+    for name, found in sorted(one.classes.items(), key=lambda pair: -pair[1].requests):
+        answered = found.requests - found.without_output
+        rows.append(
+            [
+                name,
+                f"{found.requests:,}",
+                percent(found.requests / one.requests),
+                number(found.input_tokens / found.requests),
+                number(found.output_tokens / answered) if answered else "–",
+            ]
+        )
+    if len(rows) > _CLASSES:
+        rows[_CLASSES:] = [[f"and {len(rows) - _CLASSES} more", "", "", "", ""]]
+    return rows
+
+
+def _arrivals_line(one: Arrivals) -> str:
+    if one.per_second is None:
+        return "arrivals: all begin at once"
+    busiest = max(one.counts) / one.width
+    variation = "–" if one.variation is None else f"{one.variation:.2f}"
+    return (
+        f"arrivals over {number(one.seconds)} s: {number(one.per_second)}/s, at most "
+        f"{number(busiest)}/s in {one.width:g} s; gaps vary by {variation} (Poisson: 1)"
+    )
+
+
+def _bars(one: Arrivals) -> Iterator[str]:
+    if one.per_second is None:
+        return
+    most = max(one.counts)
+    for place, count in enumerate(one.counts):
+        bar = "█" * round(_BAR * count / most)
+        yield f"{place * one.width:>10,g} s  {bar:<{_BAR}}  {number(count / one.width)}/s"
+
+
+def _notes(one: Profile) -> Iterator[str]:
+    counted = one.counted_by
+    if set(counted) == {"workload"}:
+        yield "lengths: as the workload says"
+    else:
+        parts = (
+            _COUNTERS[who] if len(counted) == 1 else f"{count:,} {_COUNTERS[who]}"
+            for who, count in counted.items()
+        )
+        yield f"input lengths: {', '.join(parts)}"
+    if one.without_output:
+        yield f"output: {one.without_output:,} request(s) leave the length to the server"
+    if one.warm_ups:
+        yield f"warm-up: {one.warm_ups:,} request(s) are sent before the load"
+    if one.reuse.share is not None:
+        least = "at least " if one.reuse.full else ""
+        yield f"prefix cache: a perfect one would hold {least}{percent(one.reuse.share)} of the input"
+
+
+# What is wrong with a file.
+
+
+def render_validation(found: Validation, *, drop_bad: bool) -> str:
+    """Return what came of reading a file, as text.
+
+    Args:
+        found: it.
+        drop_bad: whether to go on without the rows that cannot be used.
+    """
+    layout = found.layout
+    lines = [f"{found.path}: {_FORMS[layout.form]}, read as {layout.kind}"]
+    if layout.columns:
+        lines.append(f"columns: {', '.join(layout.columns)}")
+    lines.append(f"{found.sessions:,} session(s), {found.turns:,} request(s) can be used")
+    if found.bad:
+        dropped = "are left out" if drop_bad else "cannot be used"
+        lines.append(f"{found.bad:,} row(s) {dropped}:")
+        lines += [f"  {one}" for one in found.faults]
+        if found.bad > len(found.faults):
+            lines.append(f"  and {found.bad - len(found.faults):,} more")
+    if found.fault:
+        lines.append(found.fault)
+    elif found.is_good or (drop_bad and found.droppable):
+        lines.append(f"benchcore climb --workload {found.name(drop_bad=bool(found.bad))}")
+    return "".join(f"{printable(line)}\n" for line in lines)
+
+
+# The page.
+
+
+def workload_page(title: str, profiles: Sequence[Profile]) -> str:
+    """Return what workloads ask as a page that opens offline.
+
+    Args:
+        title: of the page.
+        profiles: of each of them.
+    """
+    parts = [f"<h1>{text(title)}</h1>"]
+    drawing = can_draw()
+    if not drawing:
+        parts.append(no_plots(None))
+    for one in profiles:
+        parts.append(f"<h2>{text(one.name)}</h2>")
+        parts.append(f"<p>{text(f'{one.kind}: {_counts(one)}')}</p>")
+        parts.append(table(_HEADS, _escaped(_spread_rows(one))))
+        if one.classes:
+            parts += ["<h3>Classes</h3>", table(_CLASS_HEADS, _escaped(_class_rows(one)))]
+        arrivals = one.arrivals
+        if arrivals is not None:
+            parts.append(f"<h3>Arrivals</h3><p>{text(_arrivals_line(arrivals))}</p>")
+        parts += [f'<p class="dim">{text(line)}</p>' for line in _notes(one)]
+        if drawing:
+            parts += map(figure, _plots(one))
+    return document(title, parts)
+
+
+def _escaped(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [list(map(text, row)) for row in rows]
+
+
+def _plots(one: Profile) -> list[Plot]:
+    with styled():
+        drawn = [_lengths_plot(one), _turns_plot(one), _arrivals_plot(one)]
+    return [plot for plot in drawn if plot is not None]
+
+
+def _lengths_plot(one: Profile) -> Plot | None:
+    drawn, axes = new_figure()
+    kinds = {
+        "input": one.input_tokens,
+        "input with history": one.prompt_tokens,
+        "output": one.output_tokens,
+    }
+    for place, (name, values) in enumerate(kinds.items()):
+        if values:
+            axes.step(*_shares(values), where="post", label=name, **line_style(place))
+    axes.set(xlabel="tokens", ylabel="share of requests, %", ylim=(0, 102))
+    log_axes(axes, "x")
+    axes.legend()
+    return Plot(
+        f"lengths-{one.name}", "Lengths", "How many requests have at most so many tokens", drawn
+    )
+
+
+def _shares(values: array[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct values, and how many per cent are at most so long."""
+    found, counts = np.unique(np.asarray(values), return_counts=True)
+    return np.maximum(found, 1), 100 * np.cumsum(counts) / counts.sum()
+
+
+def _turns_plot(one: Profile) -> Plot | None:
+    if max(one.turns, default=1) == 1:
+        return None
+    drawn, axes = new_figure(height=0.7)
+    found, counts = np.unique(np.asarray(one.turns), return_counts=True)
+    axes.bar(found, counts, color=line_style(0)["color"])
+    axes.set(xlabel="turns", ylabel="sessions")
+    return Plot(f"turns-{one.name}", "Turns", "How many sessions have so many turns", drawn)
+
+
+def _arrivals_plot(one: Profile) -> Plot | None:
+    arrivals = one.arrivals
+    if arrivals is None or arrivals.per_second is None:
+        return None
+    drawn, axes = new_figure(height=0.7)
+    edges = np.arange(len(arrivals.counts) + 1) * arrivals.width
+    axes.stairs(np.array(arrivals.counts) / arrivals.width, edges, fill=True, alpha=0.7)
+    axes.set(xlabel="seconds", ylabel="sessions per second")
+    axes.set_ylim(bottom=0)
+    return Plot(f"arrivals-{one.name}", "Arrivals", "Sessions per second over time", drawn)
