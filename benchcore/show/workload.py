@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +34,7 @@ _ROWS: Final = {
 _HEADS: Final = ("", "of", "mean", "min", "p50", "p90", "p99", "max")
 _CLASS_HEADS: Final = ("class", "requests", "share", "mean input", "mean output")
 _BAR: Final = 36
+_POINTS: Final = 500
 _CLASSES: Final = 20
 _COUNTERS: Final = {
     "workload": "as the workload says",
@@ -64,8 +67,7 @@ def render_profiles(profiles: Sequence[Profile], *, color: bool = False) -> str:
         arrivals = one.arrivals
         if arrivals is not None:
             console.print()
-            console.print(Text(_arrivals_line(arrivals)))
-            for line in _bars(arrivals):
+            for line in (*_arrival_lines(arrivals), *_bars(arrivals)):
                 console.print(Text(line))
         console.print()
         for line in _notes(one):
@@ -92,9 +94,8 @@ def _spread_rows(one: Profile) -> list[list[str]]:
     for name, spread in one.spreads().items():
         if spread is None or (name == "turns" and spread.high == 1):
             continue
-        rows.append(
-            [_ROWS[name], f"{spread.count:,}", *_cells(spread, whole="seconds" not in name)]
-        )
+        cells = _cells(spread, whole="seconds" not in name)
+        rows.append([_ROWS[name], f"{spread.count:,}", *cells])
     return rows
 
 
@@ -121,15 +122,17 @@ def _class_rows(one: Profile) -> list[list[str]]:
     return rows
 
 
-def _arrivals_line(one: Arrivals) -> str:
+def _arrival_lines(one: Arrivals) -> Iterator[str]:
     if one.per_second is None:
-        return "arrivals: all begin at once"
-    busiest = max(one.counts) / one.width
-    variation = "–" if one.variation is None else f"{one.variation:.2f}"
-    return (
-        f"arrivals over {number(one.seconds)} s: {number(one.per_second)}/s, at most "
-        f"{number(busiest)}/s in {one.width:g} s; gaps vary by {variation} (Poisson: 1)"
+        yield "arrivals: all sessions begin at once"
+        return
+    busiest = number(max(one.counts) / one.width)
+    yield (
+        f"arrivals: {number(one.per_second)}/s over {number(one.seconds)} s, "
+        f"at most {busiest}/s within {number(one.width)} s"
     )
+    if one.variation is not None:
+        yield f"gaps: coefficient of variation {one.variation:.2f} (Poisson: 1)"
 
 
 def _bars(one: Arrivals) -> Iterator[str]:
@@ -137,8 +140,8 @@ def _bars(one: Arrivals) -> Iterator[str]:
         return
     most = max(one.counts)
     for place, count in enumerate(one.counts):
-        bar = "█" * round(_BAR * count / most)
-        yield f"{place * one.width:>10,g} s  {bar:<{_BAR}}  {number(count / one.width)}/s"
+        bar = "█" * math.ceil(_BAR * count / most)
+        yield f"{number(place * one.width):>10} s  {bar:<{_BAR}}  {number(count / one.width)}/s"
 
 
 def _notes(one: Profile) -> Iterator[str]:
@@ -157,7 +160,8 @@ def _notes(one: Profile) -> Iterator[str]:
         yield f"warm-up: {one.warm_ups:,} request(s) are sent before the load"
     if one.reuse.share is not None:
         least = "at least " if one.reuse.full else ""
-        yield f"prefix cache: a perfect one would hold {least}{percent(one.reuse.share)} of the input"
+        share = percent(one.reuse.share)
+        yield f"prefix cache: a perfect one would hold {least}{share} of the input"
 
 
 # What is wrong with a file.
@@ -184,7 +188,8 @@ def render_validation(found: Validation, *, drop_bad: bool) -> str:
     if found.fault:
         lines.append(found.fault)
     elif found.is_good or (drop_bad and found.droppable):
-        lines.append(f"benchcore climb --workload {found.name(drop_bad=bool(found.bad))}")
+        name = shlex.quote(found.name(drop_bad=bool(found.bad)))
+        lines.append(f"benchcore climb --workload {name}")
     return "".join(f"{printable(line)}\n" for line in lines)
 
 
@@ -210,7 +215,7 @@ def workload_page(title: str, profiles: Sequence[Profile]) -> str:
             parts += ["<h3>Classes</h3>", table(_CLASS_HEADS, _escaped(_class_rows(one)))]
         arrivals = one.arrivals
         if arrivals is not None:
-            parts.append(f"<h3>Arrivals</h3><p>{text(_arrivals_line(arrivals))}</p>")
+            parts.append(f"<h3>Arrivals</h3><p>{text('; '.join(_arrival_lines(arrivals)))}</p>")
         parts += [f'<p class="dim">{text(line)}</p>' for line in _notes(one)]
         if drawing:
             parts += map(figure, _plots(one))
@@ -246,9 +251,11 @@ def _lengths_plot(one: Profile) -> Plot | None:
 
 
 def _shares(values: array[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct values, and how many per cent are at most so long."""
+    """Return distinct values, and how many per cent are at most so long; begins at 0 %."""
     found, counts = np.unique(np.asarray(values), return_counts=True)
-    return np.maximum(found, 1), 100 * np.cumsum(counts) / counts.sum()
+    kept = np.unique(np.linspace(0, len(found) - 1, _POINTS).astype(np.int64))
+    shares = 100 * np.cumsum(counts) / counts.sum()
+    return np.maximum(found[[0, *kept]], 1), np.concatenate(([0.0], shares[kept]))
 
 
 def _turns_plot(one: Profile) -> Plot | None:

@@ -18,6 +18,7 @@ Order = Literal["file", "shuffled"]
 
 _KEYS = ("prompt", "messages", "output_tokens", "max_tokens", "input_tokens", "extra")
 _FAULTS_SHOWN = 10
+_FAULTS_DESCRIBED = 5
 
 
 class PromptFile:
@@ -33,6 +34,7 @@ class PromptFile:
         seed: of the order and of drawn lengths.
         order: as in the file, every stream from its start; or shuffled once, every stream from
             another place, so that a second level does not find the prompts of the first cached.
+        drop_bad: go on without lines that cannot be used, and say in `describe` how many they are.
         name: what it is called in tables and files; `None`: the name of the file.
 
     Raises:
@@ -46,6 +48,7 @@ class PromptFile:
         output_tokens: Length | int | str | None = None,
         seed: int = 0,
         order: Order = "file",
+        drop_bad: bool = False,
         name: str | None = None,
     ) -> None:
         if order not in get_args(Order):
@@ -57,7 +60,8 @@ class PromptFile:
         if output_tokens is not None and not isinstance(output_tokens, Length):
             output_tokens = Length.parse(output_tokens)
         self.output_tokens: Length | None = output_tokens
-        self._prompts = _read(self.path)
+        self._dropped: list[str] = []
+        self._prompts = _read(self.path, self._dropped if drop_bad else None)
         self._distinct = len(
             {orjson.dumps((prompt.text, prompt.messages)) for prompt in self._prompts}
         )
@@ -95,6 +99,9 @@ class PromptFile:
         `most_asked` is of one level, `asked` of all; `wrapped`: a level used the prompts up.
         """
         most = max(self._asked.values(), default=0)
+        dropped: dict[str, Any] = {}
+        if self._dropped:
+            dropped = {"dropped": len(self._dropped), "faults": self._dropped[:_FAULTS_DESCRIBED]}
         return {
             "name": self.name,
             "kind": "jsonl",
@@ -108,15 +115,16 @@ class PromptFile:
             "most_asked": most,
             "wrapped": most > len(self._prompts),
             "lengths": {"fit": "given", "source": "file"},
+            **dropped,
         }
 
 
-def read_prompts(path: Path, on_fault: Callable[[str], None]) -> Iterator[Prompt]:
+def read_prompts(path: Path, on_bad: Callable[[int, list[str]], None]) -> Iterator[Prompt]:
     """Yield the prompts of a file of JSON lines.
 
     Args:
         path: of the file, UTF-8.
-        on_fault: told of each fault, with file and line.
+        on_bad: told of each line that cannot be used, with what is wrong with it.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -129,14 +137,22 @@ def read_prompts(path: Path, on_fault: Callable[[str], None]) -> Iterator[Prompt
         if not line.strip():
             continue
         prompts: list[Prompt] = []
-        for fault in _parse(line, prompts):
-            on_fault(f"{path}:{number}: {fault}")
+        if faults := _parse(line, prompts):
+            on_bad(number, faults)
         yield from prompts
 
 
-def _read(path: Path) -> list[Prompt]:
+def _read(path: Path, dropped: list[str] | None) -> list[Prompt]:
+    """Read a file; lines that cannot be used are dropped where there is a list for their faults."""
     faults: list[str] = []
-    prompts = list(read_prompts(path, faults.append))
+
+    def on_bad(number: int, found: list[str]) -> None:
+        if dropped is None:
+            faults.extend(f"{path}:{number}: {fault}" for fault in found)
+        else:
+            dropped.append(f"{path}:{number}: {'; '.join(found)}")
+
+    prompts = list(read_prompts(path, on_bad))
     if faults:
         shown = faults[:_FAULTS_SHOWN]
         if len(faults) > _FAULTS_SHOWN:

@@ -15,7 +15,7 @@ from benchcore.base.errors import ConfigError
 from benchcore.workload.files import Format, format_of, rows
 from benchcore.workload.jsonl import PromptFile, read_prompts
 from benchcore.workload.kinds import KINDS, FileKind, find_kind
-from benchcore.workload.named import DATA
+from benchcore.workload.named import DATA, told_faults
 from benchcore.workload.sessions import WARM_UP, Session, single
 
 _LOOKED_AT: Final = 100
@@ -86,6 +86,10 @@ class Validation:
         self.bad += 1
         if len(self.faults) < FAULTS_TOLD:
             self.faults.append(told)
+
+    def tell_line(self, number: int, faults: list[str]) -> None:
+        """Take a line that cannot be used."""
+        self.tell(f"{self.path}:{number}: {'; '.join(faults)}")
 
     def to_json(self) -> dict[str, Any]:
         """Return it for `--json`."""
@@ -201,7 +205,7 @@ def _sessions(found: Validation) -> Iterable[Session]:
     name, path = found.layout.kind, found.path
     kind = find_kind(name)
     if kind is PromptFile and not found.columns:
-        return map(single, read_prompts(Path(path), found.tell))
+        return map(single, read_prompts(Path(path), found.tell_line))
     if not (isinstance(kind, type) and issubclass(kind, FileKind)):
         if kind is PromptFile:
             raise ConfigError("--columns: the kind jsonl has its own; --kind dataset takes others")
@@ -214,7 +218,6 @@ def _sessions(found: Validation) -> Iterable[Session]:
             {"path": path, **({"columns": found.columns} if found.columns else {})}
         )
     except ValidationError as error:
-        told = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise ConfigError("; ".join(told)) from None
+        raise ConfigError("\n".join(told_faults(error.errors(), None))) from None
     workload.tell(found.tell)
     return workload.sessions("validate")

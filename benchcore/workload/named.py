@@ -130,7 +130,7 @@ def load_workload(name_or_path: str | Path, **overrides: Any) -> WorkloadSpec:
     try:
         checked = _set_fields(WorkloadFile.model_validate(overrides))
     except ValidationError as error:
-        raise ConfigError("\n".join(_told(error.errors(), None))) from None
+        raise ConfigError("\n".join(told_faults(error.errors(), None))) from None
     kind, keys = _kind_and_keys(str(name_or_path))
     if kind is not None:
         model = _validated(Document(Path(), {"kind": kind, **keys}, {}), told=False)
@@ -226,7 +226,7 @@ def _part(
     try:
         workload = kind(**arguments)
     except ValidationError as error:
-        raise ConfigError("\n".join(_told(error.errors(), document))) from None
+        raise ConfigError("\n".join(told_faults(error.errors(), document))) from None
     except ConfigError as error:
         # A fault in the file of prompts names that file itself.
         where = "" if document is None or "path" in arguments else f"{document.path}: "
@@ -331,7 +331,7 @@ def _validated(document: Document, *, told: bool = True) -> WorkloadFile:
         faults = error.errors()
     unknown = _unknown_keys(document.content)
     if faults or unknown:
-        raise ConfigError("\n".join(_told(faults, document if told else None, unknown)))
+        raise ConfigError("\n".join(told_faults(faults, document if told else None, unknown)))
     if model.parts is not None:
         for key in sorted(model.model_fields_set - {"name", "description", "parts"}):
             raise ConfigError(
@@ -357,7 +357,7 @@ def _unknown_keys(content: dict[str, Any]) -> dict[str, str]:
     return {} if open_ended else near
 
 
-def _told(
+def told_faults(
     errors: list[ErrorDetails], document: Document | None, unknown: Mapping[str, str] = _NOTHING
 ) -> list[str]:
     """Return a line for each key at fault, in the order of the file: place, key, what is right."""

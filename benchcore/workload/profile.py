@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Sequence, Sized
 from dataclasses import asdict, dataclass, field
@@ -23,7 +22,7 @@ USUAL_LIMIT: Final = 10_000
 """Sessions that are read of a workload that may have no end."""
 _STREAM: Final = ("c1", 1)
 """The stream that is read: what the first repeat of the level `c1` asks."""
-_MOST_BARS: Final = 24
+_MOST_BARS: Final = 20
 _NS: Final = 1e9
 
 
@@ -98,22 +97,15 @@ class Arrivals:
         seconds = int(at[-1] - at[0]) / _NS
         gaps = np.diff(at)
         mean = float(gaps.mean())
-        width = _stretch(seconds)
-        places = ((at - at[0]) / (width * _NS)).astype(np.int64)
+        bars = min(_MOST_BARS, len(gaps)) if seconds else 1
+        places = np.minimum((at - at[0]) * bars // max(int(at[-1] - at[0]), 1), bars - 1)
         return cls(
             seconds,
-            (len(at) - 1) / seconds if seconds else None,
+            len(gaps) / seconds if seconds else None,
             float(gaps.std()) / mean if mean else None,
-            width,
-            np.bincount(places).tolist(),
+            seconds / bars,
+            np.bincount(places, minlength=bars).tolist(),
         )
-
-
-def _stretch(seconds: float) -> float:
-    """Return the shortest of 1, 2, 5, 10, … of which so many bars are enough."""
-    least = max(seconds, 1e-3) / _MOST_BARS
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(power * step for step in (1, 2, 5, 10) if power * step >= least * (1 - 1e-9))
 
 
 @dataclass(slots=True)

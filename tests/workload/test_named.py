@@ -123,7 +123,7 @@ def test_prompts_of_a_file_are_found_beside_the_workload(write, monkeypatch, tmp
     assert (workload.name, workload.seed, workload.order) == ("asked", 5, "shuffled")
     assert workload.prompt(0).output_tokens == 8
     assert refused(path, language="zh") == (
-        "language: asked is of kind jsonl, which takes file, output_tokens, seed, order"
+        "language: asked is of kind jsonl, which takes file, output_tokens, seed, order, drop_bad"
     )
 
 
