@@ -88,6 +88,7 @@ def simulator_with():
 HERE = {
     *("baseline", "check", "clean", "climb", "compare", "doctor", "eval", "gate", "history"),
     *("import", "new", "plan", "prune", "push", "report", "run", "run-matrix", "undeploy"),
+    "workload",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from benchcore.base.text import number, percent, printable
+from benchcore.base.text import columns, number, percent, printable
 from benchcore.show.drawing import Plot, can_draw, line_style, log_axes, new_figure, styled
 from benchcore.show.frame import document, table, text
 from benchcore.show.page import figure, no_plots
@@ -54,7 +55,7 @@ _FORMS: Final = {
 def render_profiles(profiles: Sequence[Profile], *, color: bool = False) -> str:
     """Return what workloads ask as text of 80 columns at most."""
     out = io.StringIO()
-    console = report_console(out, color=color, width=WIDTH)
+    console = report_console(out, color=color, width=min(columns(sys.stdout), WIDTH))
     for place, one in enumerate(profiles):
         if place:
             console.print()

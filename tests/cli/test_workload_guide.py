@@ -30,3 +30,20 @@ def test_there_is_an_example_of_every_kind():
     shown = {word for line in COMMANDS for word in re.findall(r"--workload \"?(\w+)", line)}
     files = {line.split()[1] for line in re.findall(r"(?m)^kind: .*$", TEXT)}
     assert kinds - shown - files == set()
+
+
+SHOWN = re.findall(r"(?ms)^```console\n\$ benchcore (workload [^\n]*)\n(.*?)^```$", TEXT)
+
+
+@pytest.mark.parametrize(("line", "shows"), SHOWN, ids=[line for line, _ in SHOWN])
+def test_what_the_guide_shows_of_a_workload_is_what_is_printed(benchcore, line, shows):
+    for name, content in FILES.items():
+        (benchcore.folder / name).write_text(content, encoding="utf-8")
+    done = benchcore.run(*shlex.split(line))
+    assert done.stderr == ""
+    assert done.returncode == (2 if "cannot be used" in shows else 0)
+    assert [text.rstrip() for text in done.stdout.splitlines()] == shows.splitlines()
+
+
+def test_the_guide_shows_both_commands():
+    assert {line.split()[1] for line, _ in SHOWN} == {"validate", "describe"}
