@@ -184,3 +184,13 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 def test_an_order_that_is_none_is_refused(write):
     with pytest.raises(ConfigError, match="order 'random' is not one of file, shuffled"):
         PromptFile(write('{"prompt": "a"}'), order="random")
+
+
+def test_bad_lines_are_left_out_on_request_and_described(write):
+    workload = PromptFile(write('{"prompt": "a"}', "[]", '{"prompt": "b"}'), drop_bad=True)
+    assert [workload.prompt(index).text for index in range(3)] == ["a", "b", "a"]
+    described = workload.describe()
+    assert described["dropped"] == 1
+    assert described["faults"] == [
+        f'{workload.path}:2: is an empty list; write an object, such as {{"prompt": "Hi"}}'
+    ]

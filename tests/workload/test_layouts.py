@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.base.errors import ConfigError
+from benchcore.workload.jsonl import PromptFile
 from benchcore.workload.kinds import sessions_of
 from benchcore.workload.layouts import FAULTS_TOLD, layout_of, validate
 from benchcore.workload.named import load_workload
+from benchcore.workload.traces import Azure, Mooncake, Plain
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "workloads"
 SHARED = {"id": "a", "conversations": [{"from": "human", "value": "Hi"}]}
@@ -80,6 +82,17 @@ def test_each_public_format_is_known_by_its_rows(file, kind, sessions, turns):
 def test_a_layout_is_found_out(write, rows, name, form, kind):
     layout = layout_of(write(rows, name))
     assert (layout.form, layout.kind) == (form, kind)
+
+
+def test_a_row_is_as_like_a_kind_as_the_most_of_its_signs():
+    names = ("timestamp", "input_length", "output_length", "hash_ids", "session_id")
+    row = dict.fromkeys(names, 1)
+    assert Mooncake.likeness(row) == 4
+    assert Plain.likeness(row) == 3
+    assert Azure.likeness(row) == 0
+    assert PromptFile.likeness({"prompt": "x", "extra": {}}) == 2
+    assert PromptFile.likeness({"prompt": "x", "id": 1}) == 0
+    assert PromptFile.likeness({"extra": {}}) == 0
 
 
 def test_what_a_recorder_writes_is_the_trace_that_it_is(write):
@@ -180,6 +193,18 @@ def test_a_file_without_rows_to_know_it_by_is_refused(write, content, says):
     with pytest.raises(ConfigError) as caught:
         validate(write(content, "a.jsonl"))
     assert says in str(caught.value)
+
+
+def test_parquet_is_known_by_its_columns(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"question": ["Why?", "How?", ""], "answer": ["So.", "Thus.", "x"]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    for path, form in ((tmp_path / "a.parquet", "parquet"), (tmp_path, None)):
+        found = validate(path)
+        assert (found.layout.form, found.layout.kind) == (form, "dataset")
+        assert (found.sessions, found.bad) == (2, 1)
+        assert ": row 3: has no messages" in found.faults[0]
 
 
 def test_a_folder_without_data_is_refused(tmp_path):
