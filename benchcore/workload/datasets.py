@@ -164,9 +164,10 @@ class DataSet(FileKind):
             if value.get(name) is not None:
                 return _conversation(value[name], name)
         asked = _prompt_of(value)
-        output = value.get("output_tokens", value.get("max_tokens"))
+        length = "output_tokens" if "output_tokens" in value else "max_tokens"
+        output = _whole(value.get(length), self._names.get(length, length))
         reply = next((str(value[key]) for key in _ANSWERS if isinstance(value.get(key), str)), "")
-        return [Said(({"role": "user", "content": asked},), reply, _whole(output))]
+        return [Said(({"role": "user", "content": asked},), reply, output)]
 
     # Sessions.
 
@@ -222,7 +223,7 @@ def _mapping(columns: str) -> dict[str, str]:
     return names
 
 
-def _whole(value: Any) -> int | None:
+def _whole(value: Any, column: str) -> int | None:
     if value is None or value == "":
         return None
     try:
@@ -230,7 +231,7 @@ def _whole(value: Any) -> int | None:
     except ValueError:
         number = 0
     if number < 1 or isinstance(value, bool):
-        raise BadRowError(f"output_tokens {str(value)[:40]!r} is not a number of tokens")
+        raise BadRowError(f"{column} {str(value)[:40]!r} is not a number of tokens")
     return number
 
 

@@ -45,7 +45,7 @@ def test_bad_rows_end_with_2_unless_they_are_dropped(call, tmp_path):
         "1 session(s), 1 request(s) can be used\n"
         "2 row(s) cannot be used:\n"
         "  a.csv:3: has 1 cells, and the header has 2\n"
-        "  a.csv:4: output_tokens 'x' is not a number of tokens\n"
+        "  a.csv:4: n 'x' is not a number of tokens\n"
     )
     code, out, _ = call("validate", "a.csv", *columns, "--drop-bad")
     assert code == 0

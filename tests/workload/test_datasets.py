@@ -164,6 +164,7 @@ def test_rows_are_shuffled_by_the_seed_and_sampled(write):
             "output_tokens 'many' is not a number of tokens",
         ),
         ({"prompt": "x", "output_tokens": 0}, "output_tokens '0' is not a number of tokens"),
+        ({"prompt": "x", "max_tokens": 1.5}, "max_tokens '1.5' is not a number of tokens"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named_or_dropped_and_counted(write, row, says):

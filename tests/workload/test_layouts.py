@@ -158,7 +158,7 @@ def test_columns_are_those_that_are_named(write):
     with pytest.raises(ConfigError, match=r"no kind of workload knows its columns \(frage, n\)"):
         validate(path)
     found = validate(path, columns="prompt=frage;output_tokens=n")
-    assert found.faults == [f"{path}:3: output_tokens 'viele' is not a number of tokens"]
+    assert found.faults == [f"{path}:3: n 'viele' is not a number of tokens"]
     assert found.name(drop_bad=True) == (
         f"dataset,path={path},columns=prompt=frage;output_tokens=n,drop_bad=true"
     )
