@@ -77,6 +77,9 @@ def test_each_public_format_is_known_by_its_rows(file, kind, sessions, turns):
         (json.dumps({"prompt": "Hi"}).encode("utf-16"), "a", "jsonl", "dataset"),
         # Most rows count, not the first one.
         ([{"note": 1}, SHARED, SHARED], "a.jsonl", "jsonl", "sharegpt"),
+        ([{"prompt": "Hi", "id": 1}, SHARED, SHARED], "a.jsonl", "jsonl", "sharegpt"),
+        # Only JSON lines are prompts of the kind jsonl.
+        ("prompt,output_tokens\nWhy?,5\n", "a.csv", "csv", "dataset"),
     ],
 )
 def test_a_layout_is_found_out(write, rows, name, form, kind):
