@@ -1,6 +1,7 @@
 """`benchcore workload`: what it prints, its page, its JSON and its exit codes."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -230,3 +231,16 @@ def test_the_words_of_a_file_do_not_reach_the_terminal(call, tmp_path):
     _, out, _ = call("validate", "a.csv")
     assert "\x1b" not in out
     assert "columns: prompt, \N{REPLACEMENT CHARACTER}[31mred" in out
+
+
+def test_the_keys_of_a_description_are_those_of_the_contract(call):
+    _, out, _ = call("describe", FIXTURES / "bailian.jsonl", "--json")
+    described = json.loads(out)
+    (part,) = described["parts"]
+    contract = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
+    (said,) = (one for one in contract.split("\n\n") if "workload describe --json" in one)
+    for key in (*described, *part, *part["input_tokens"], *part["arrivals"]):
+        assert re.search(rf"\b{key}\b", said), key
+    _, out, _ = call("validate", FIXTURES / "bailian.jsonl", "--json")
+    for key in json.loads(out):
+        assert re.search(rf"\b{key}\b", said), key
