@@ -121,7 +121,8 @@ class Level:
         if self.stage is Stage.WARMUP:
             self._close_window(self._clock.now_ns(), opened=False)
         elif self.stage is Stage.WINDOW:
-            self._close_window(self._clock.now_ns())
+            # A late loop is interrupted behind the window's end, which nobody has seen yet.
+            self._close_window(min(self._clock.now_ns(), self._window_end_ns))
         if self.is_over:
             return
         if grace_ns <= 0:

@@ -1,6 +1,6 @@
 """Whatever the server does, and however late the loop is: `Run.check` holds."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchcore.client.records import FAILED, Outcome
@@ -99,6 +99,15 @@ def test_every_request_of_a_closed_loop_ends_once(run, script, users, ramp, thin
     **common,
     gaps=st.lists(st.integers(0, 60), max_size=60),
     cap=st.integers(1, 10),
+)
+@example(  # interrupted behind the end of the window, which the late loop has not seen
+    behaviours=[(None, Outcome.CONNECT_ERROR, 0, False)],
+    actions=[("stall", 2), ("look", 0), ("interrupt", 0)],
+    window=(None, 1),
+    warmup=(0, 0),
+    drain=1,
+    gaps=[1],
+    cap=1,
 )
 @settings(max_examples=250, deadline=None)
 def test_every_request_of_an_open_loop_ends_once(run, script, gaps, cap, **given_):
