@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchcore.base.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
 
 
 def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -19,6 +20,8 @@ def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
         known: the names that there are.
         cutoff: how like a name must be, from 0 to 1; see `difflib`.
     """
+    from difflib import get_close_matches
+
     return next(iter(get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
 
 
@@ -36,6 +39,14 @@ def nearest(name: str, known: Iterable[str], *, otherwise: str = "", cutoff: flo
     if close is not None:
         return f"did you mean {close}?"
     return otherwise or f"known are {', '.join(names) or 'none'}"
+
+
+def entry_points(*, group: str) -> EntryPoints:
+    """Return the entry points of a group that are installed."""
+    # Not at the top: `benchcore --help` needs none, and it is a third of what it imports.
+    from importlib.metadata import entry_points
+
+    return entry_points(group=group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +90,7 @@ class Group:
         points = self.points()
         if name not in points:
             raise ConfigError(f"{self.what} {name!r} is unknown; {nearest(name, points)}{hint}")
-        return self._loaded(points[name])
+        return self.loaded(points[name])
 
     def load_all(self) -> dict[str, Any]:
         """Return what every entry point names, by its name, sorted.
@@ -87,9 +98,14 @@ class Group:
         Raises:
             ConfigError: one cannot be loaded, or two packages offer different things as one name.
         """
-        return {name: self._loaded(point) for name, point in self.points().items()}
+        return {name: self.loaded(point) for name, point in self.points().items()}
 
-    def _loaded(self, point: EntryPoint) -> Any:
+    def loaded(self, point: EntryPoint) -> Any:
+        """Return what one of the entry points names.
+
+        Raises:
+            ConfigError: it cannot be loaded.
+        """
         try:
             return point.load()
         except Exception as error:  # the code is somebody else's and raises anything

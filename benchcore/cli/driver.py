@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 ENDPOINT = click.option(
     "--endpoint",
@@ -65,8 +68,23 @@ def start_logs(given: Mapping[str, Any], before: Callable[[], None] = lambda: No
     terminal.set_up(sys.stderr, level, as_json=given["log_format"] == "json", before=before)
 
 
+def import_numpy() -> None:
+    """Import NumPy without the threads of its linear algebra, unless the user says how many.
+
+    OpenBLAS starts one for each core, and they spin for a while; nothing here multiplies matrices.
+    """
+    if _BLAS_THREADS in os.environ:
+        return
+    os.environ[_BLAS_THREADS] = "1"
+    try:
+        import numpy as np  # noqa: F401
+    finally:
+        del os.environ[_BLAS_THREADS]  # a server that is started has as many as it likes
+
+
 def start_progress(given: Mapping[str, Any]) -> TerminalProgress:
     """Return what draws the live line, where there is to be one, and send messages around it."""
+    import_numpy()
     from benchcore.show.progress import TerminalProgress
 
     live = sys.stderr.isatty() and not given["no_progress"] and given["log_format"] == "text"
@@ -198,7 +216,11 @@ def tell_where(folder: Path) -> None:
 
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end on a new event loop."""
+    """Run a coroutine to its end on a new event loop, with the collector on again."""
+    # All that has been imported moves to the oldest generation, and none of it is looked through.
+    gc.freeze()
+    gc.unfreeze()
+    gc.enable()
     try:
         import uvloop
     except ImportError:

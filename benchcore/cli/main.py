@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -108,7 +109,12 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with the code of the contract."""
-    sys.exit(run(args))
+    # Imports make many objects and no garbage; a command that goes on for long has it on again.
+    gc.disable()
+    try:
+        sys.exit(run(args))
+    finally:
+        gc.freeze()  # the process ends: what it holds need not be looked through first
 
 
 def run(args: list[str] | None = None) -> int:

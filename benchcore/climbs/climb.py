@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from benchcore.base.errors import ConfigError, TargetError
 from benchcore.base.files import make_folder
 from benchcore.base.text import harmless
 from benchcore.client.client import Client
-from benchcore.client.connection import ensure_descriptors, tls_context
+from benchcore.client.connection import ensure_descriptors
 from benchcore.climbs.findings import Failures
 from benchcore.climbs.level_run import LevelRun
 from benchcore.climbs.plan import LevelFigures, Part, Step, StopRules, steps
@@ -25,7 +26,8 @@ from benchcore.config.climb import ClimbConfig
 from benchcore.config.limits import Slo
 from benchcore.config.target import Target
 from benchcore.observe.machine import host_facts
-from benchcore.observe.server import ServerMetrics, busy, parse
+from benchcore.observe.scraper import ServerMetrics
+from benchcore.observe.server import busy, parse
 from benchcore.runs.run import Level, LoadFacts, TargetFacts, WorkloadFacts
 from benchcore.runs.run_json import as_asked, target_facts, versions
 from benchcore.runs.sinks import ClimbRun, FanOut, SinkOptions, installed_sinks, raise_problems
@@ -161,7 +163,11 @@ class Climb:
             ) as client:
                 await self._until_interrupted(self._prepare(client))
                 if not self._interrupts:
-                    await self._climb(client)
+                    server = ServerMetrics(client.target)
+                    try:
+                        await self._climb(client, server)
+                    finally:
+                        await server.close()
         except BaseException as error:
             run.error = str(error) or type(error).__name__
             self._close("failed")
@@ -249,7 +255,7 @@ class Climb:
 
     # The levels.
 
-    async def _climb(self, client: Client) -> None:
+    async def _climb(self, client: Client, server: ServerMetrics) -> None:
         run = self.run
         config = self._parts[0].config
         slos = [Slo.parse(text) for text in config.slos]
@@ -259,12 +265,6 @@ class Climb:
             flat=config.stop_when_flat,
             gain=config.flat_gain,
             patience=config.flat_patience,
-        )
-        server = ServerMetrics(
-            url=client.target.url("/metrics"),
-            headers=_metrics_headers(client.target),
-            uds=client.target.uds,
-            tls=tls_context(client.target) if client.target.tls else True,
         )
         figures: list[LevelFigures] = []
         climbing: tuple[Part, int] | None = None
@@ -317,6 +317,8 @@ class Climb:
 
     async def _before_level(self, client: Client, step: Step, server: ServerMetrics) -> None:
         config = step.part.config
+        if self.run.levels:
+            gc.collect()  # what the level before has left in circles
         if config.before_level is not None:
             await _run_command(config.before_level, step.name)
         if config.reset_prefix_cache:
@@ -346,13 +348,6 @@ class Climb:
                 )
                 return
             await asyncio.sleep(IDLE_POLL_SECONDS)
-
-
-def _metrics_headers(target: Target) -> dict[str, str]:
-    headers = dict(target.headers)
-    if target.api_key is not None:
-        headers["Authorization"] = f"Bearer {target.api_key.get_secret_value()}"
-    return headers
 
 
 async def _run_command(command: str, level: str) -> None:

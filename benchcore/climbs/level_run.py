@@ -30,7 +30,7 @@ from benchcore.metrics.spool import Spool, chosen, is_ok, joined
 from benchcore.metrics.throughput import overlap_ns
 from benchcore.metrics.validity import Evidence, judge
 from benchcore.observe.machine import CollectorWatch, Heartbeat, Mark, mark, spent
-from benchcore.observe.server import Scraper, ServerMetrics
+from benchcore.observe.scraper import Scraper, ServerMetrics
 from benchcore.runs.run import LevelResult, LevelScore
 from benchcore.runs.sinks import FanOut, RequestRow
 from benchcore.show.progress import Progress

@@ -64,7 +64,6 @@ async def connect_ahead(
 def no_collection() -> Iterator[None]:
     """Keep the garbage collector still: what lives is frozen, what dies is freed by counting."""
     was_enabled, was_frozen = gc.isenabled(), gc.get_freeze_count() > 0
-    gc.collect()
     gc.freeze()
     gc.disable()
     try:

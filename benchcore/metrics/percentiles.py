@@ -144,9 +144,9 @@ class Histogram:
         # made weak, so that a histogram which nobody holds is freed at once.
         self.hdr.encoder.histogram = weakref.proxy(self.hdr)
         # A view of the library's own counts: its record_value costs 1 µs each, this 40 ns.
-        self._counts: NDArray[np.int64] = np.ctypeslib.as_array(
-            self.hdr.encoder.payload.counts
-        ).view(np.int64)
+        self._counts: NDArray[np.int64] = np.frombuffer(
+            self.hdr.encoder.payload.counts, dtype=np.int64
+        )
         self.out_of_range = 0
         self.total = 0
         """Sum of the recorded values in ns, weights included."""

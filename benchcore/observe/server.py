@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
-import ssl
-import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import aiohttp
-
-MOST_BYTES = 16 * 1024 * 1024
-"""A page of metrics is shorter."""
 UNKNOWN = -1.0
 """What a server-side column holds where the server does not say."""
 
@@ -74,6 +63,11 @@ COLUMNS = (
 Sample = dict[str, list[float]]
 
 
+def picked(page: bytes) -> bytes:
+    """Return the lines of a page that matter; empty where it has none."""
+    return b"\n".join(_LINES.findall(page))
+
+
 def parse(text: bytes) -> Sample:
     """Return the values of the metrics that matter, one per set of labels.
 
@@ -82,10 +76,10 @@ def parse(text: bytes) -> Sample:
     """
     from prometheus_client.parser import text_string_to_metric_families
 
-    picked = b"\n".join(_LINES.findall(text)) + b"\n"
+    lines = picked(text) + b"\n"
     found: Sample = {}
     try:
-        families = list(text_string_to_metric_families(picked.decode(errors="replace")))
+        families = list(text_string_to_metric_families(lines.decode(errors="replace")))
     except Exception:  # noqa: BLE001  on some lines that are none its parser trips over itself
         return found
     for family in families:
@@ -162,108 +156,3 @@ def columns(inside: list[Sample], across: list[Sample] | None = None) -> dict[st
             _growth(samples, (f"{name}_sum",)), _growth(samples, (f"{name}_count",))
         )
     return found
-
-
-@dataclass(slots=True)
-class ServerMetrics:
-    """Reads the target's `/metrics`, besides the measured path.
-
-    Args:
-        url: of the page.
-        headers: sent with each reading.
-        uds: the Unix socket, where it is one.
-        tls: how to check the server's certificate, over https.
-    """
-
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    uds: str | None = None
-    tls: ssl.SSLContext | bool = True
-    available: bool | None = None
-    """Whether the page is there; `None`: never asked."""
-
-    async def read(self) -> bytes | None:
-        """Return the lines that matter; `None` where there is no such page."""
-        import aiohttp
-
-        if self.available is False:
-            return None
-        connector = aiohttp.UnixConnector(self.uds) if self.uds else None
-        timeout = aiohttp.ClientTimeout(total=5.0)
-        try:
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-                session.get(self.url, headers=self.headers, ssl=self.tls) as reply,
-            ):
-                text = await _bounded(reply) if reply.status == 200 else b""
-        except (TimeoutError, aiohttp.ClientError, OSError):
-            self.available = False if self.available is None else self.available
-            return None
-        picked = b"\n".join(_LINES.findall(text))
-        if self.available is None:
-            self.available = bool(picked)
-        return picked + b"\n" if picked else None
-
-
-async def _bounded(reply: aiohttp.ClientResponse) -> bytes:
-    """Return a body, empty where it is longer than any page of metrics."""
-    body = bytearray()
-    async for piece in reply.content.iter_chunked(1 << 16):
-        body += piece
-        if len(body) > MOST_BYTES:
-            return b""
-    return bytes(body)
-
-
-SCRAPE_EVERY_SECONDS = 0.5
-
-
-class Scraper:
-    """Reads a server's metrics while a level runs.
-
-    Args:
-        server: where they are.
-    """
-
-    def __init__(self, server: ServerMetrics) -> None:
-        self._server = server
-        self._samples: list[tuple[int, Sample]] = []
-        self._now = asyncio.Event()
-        self._stopped = False
-
-    def at_once(self) -> None:
-        """Read as soon as can be: a window opens or closes."""
-        self._now.set()
-
-    async def run(self) -> None:
-        """Read until stopped."""
-        while self._server.available is not False and not self._stopped:
-            self._now.clear()
-            await self.read()
-            # Not wait_for: before Python 3.12 it loses a cancellation that meets the event.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SCRAPE_EVERY_SECONDS):
-                    await self._now.wait()
-
-    def stop(self) -> None:
-        """Read no more; what is being read is for the caller to cancel."""
-        self._stopped = True
-        self._now.set()
-
-    async def read(self) -> None:
-        """Read once."""
-        text = await self._server.read()
-        if text is not None:
-            self._samples.append((time.perf_counter_ns(), parse(text)))
-
-    def columns(self, opened_ns: int, closed_ns: int) -> dict[str, float]:
-        """Return the columns of a window: gauges inside it, counters across it.
-
-        Args:
-            opened_ns: when the window opened.
-            closed_ns: when it closed.
-        """
-        before = [sample for at_ns, sample in self._samples if at_ns < opened_ns]
-        inside = [sample for at_ns, sample in self._samples if opened_ns <= at_ns <= closed_ns]
-        after = [sample for at_ns, sample in self._samples if at_ns > closed_ns]
-        return columns(inside, [*before[-1:], *inside, *after[:1]])

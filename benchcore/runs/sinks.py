@@ -128,7 +128,8 @@ def installed_sinks(wanted: Collection[str] = ()) -> dict[str, Sink]:
         if name not in known:
             raise ConfigError(f"--sink {name}: is not known; {nearest(name, known)}")
     sinks: dict[str, Sink] = {}
-    for name, make in SINKS.load_all().items():
+    for name, point in known.items():
+        make = SINKS.loaded(point)
         # Whatever makes a sink will do as an entry point: it need not have heard of `optional`.
         if name in wanted or not getattr(make, "optional", False):
             sinks[name] = make()

@@ -27,7 +27,8 @@ from benchcore.config.limits import Slo, check_climbs
 from benchcore.load.open_loop import offsets_ns
 from benchcore.metrics.level import count_tokens, latencies, rates
 from benchcore.metrics.validity import Evidence, judge
-from benchcore.observe.server import SCRAPE_EVERY_SECONDS, Sample, columns, parse
+from benchcore.observe.scraper import SCRAPE_EVERY_SECONDS
+from benchcore.observe.server import Sample, columns, parse
 from benchcore.runs.run import Level, Run
 from benchcore.runs.sinks import SinkOptions
 from benchcore.runs.tables import SummaryCsvSink

@@ -1,5 +1,6 @@
 """Start-up: how long a person waits."""
 
+import resource
 import subprocess
 import sys
 import tempfile
@@ -10,8 +11,12 @@ from statistics import median
 
 import orjson
 
+from tests.bench.fixture import server
 from tests.bench.row import Row, at_most
 
+FIRST_SECONDS = {1: 0.7, 256: 0.9, 1000: 1.5}
+FLOOR = ("numpy", "pydantic", "uvloop", "orjson", "click")
+"""What a climb cannot do without."""
 HEAVY = ("numpy", "aiohttp", "kubernetes_asyncio", "uvloop", "pydantic", "hdrh", "rich")
 
 
@@ -43,19 +48,57 @@ def rows(*, rounds: int = 10) -> Iterator[Row]:
     yield Row(
         "startup", "  heavy modules it imports", " ".join(loaded) or "none", "none", not loaded
     )
-    firsts = [first_request_seconds(program) for _ in range(3)]
-    yield at_most(
-        "startup", "climb --sim to its first request", median(firsts), 2, " s", all=firsts
+    for users, limit in FIRST_SECONDS.items():
+        firsts = [first_request_seconds(program, users) for _ in range(5)]
+        what = f"climb --sim to its first measured request, {users:,} users"
+        yield at_most("startup", what, median(firsts), limit, " s", all=firsts)
+    with server() as target:
+        least, whole = [], []
+        for _ in range(rounds):
+            least.append(cpu_seconds([sys.executable, "-c", f"import {', '.join(FLOOR)}"]))
+            whole.append(climb_cpu_seconds(program, target.base_url))
+    yield Row(
+        "startup",
+        f"CPU of an interpreter that imports {', '.join(FLOOR)}",
+        f"{median(least):.2f} s",
+        data={"all": least},
+    )
+    yield Row(
+        "startup",
+        "CPU of a climb of one user and two requests",
+        f"{median(whole):.2f} s",
+        data={"all": whole},
     )
 
 
-def first_request_seconds(program: str) -> float:
-    """Return how long `climb --sim` takes from its start to the first request of its level."""
+def cpu_seconds(command: Sequence[str]) -> float:
+    """Run a command and return the processor time it took, with its children."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def climb_cpu_seconds(program: str, base_url: str) -> float:
+    """Return what a climb costs that measures next to nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        return cpu_seconds(
+            [
+                *(program, "climb", "--base-url", base_url, "--concurrency", "1"),
+                *("--requests", "2", "--warmup", "0", "--input-tokens", "16"),
+                *("--output-tokens", "8", "--idle", "0s", "--output", folder, "--quiet"),
+            ]
+        )
+
+
+def first_request_seconds(program: str, users: int) -> float:
+    """Return how long `climb --sim` takes from its start to the first request it measures."""
     with tempfile.TemporaryDirectory() as folder:
         begun_ns = time.perf_counter_ns()
         subprocess.run(
             [
-                *(program, "climb", "--sim", "--concurrency", "1", "--requests", "2"),
+                *(program, "climb", "--sim", "--concurrency", str(users)),
+                *("--requests", str(2 * users)),
                 *("--warmup", "0", "--save-events", "--output", folder, "--quiet"),
             ],
             check=False,  # two requests are too few to be valid

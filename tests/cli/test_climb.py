@@ -6,6 +6,8 @@ import os
 import re
 import resource
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -406,12 +408,51 @@ def test_help_imports_nothing_heavy(benchcore):
         "heavy = {'numpy', 'aiohttp', 'pydantic', 'rich', 'kubernetes_asyncio', 'uvloop'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
-    import subprocess
-    import sys
-
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "Measure a server, level by level." in done.stdout
+
+
+def test_a_climb_imports_nothing_that_it_does_not_use(simulator, tmp_path):
+    code = (
+        "import sys\n"
+        "from benchcore.cli.main import run\n"
+        "run(sys.argv[1:])\n"
+        "idle = {'aiohttp', 'numpy.ma', 'kubernetes_asyncio', 'matplotlib', 'tokenizers'}\n"
+        "print(sorted(idle & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", code, "climb", "--base-url", simulator.base_url),
+            *("--concurrency", "2", "--requests", "40", "--output", str(tmp_path), *SHORT),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of threads")
+@pytest.mark.parametrize(("asked", "left"), [(None, None), ("3", "3")])
+def test_numpy_is_imported_without_threads_and_servers_have_what_they_like(asked, left):
+    code = (
+        "import os, pathlib\n"
+        "from benchcore.cli.driver import import_numpy\n"
+        "import_numpy()\n"
+        "threads = len(list(pathlib.Path('/proc/self/task').iterdir()))\n"
+        "print(threads, os.environ.get('OPENBLAS_NUM_THREADS'))\n"
+    )
+    environ = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    if asked is not None:
+        environ["OPENBLAS_NUM_THREADS"] = asked
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ
+    )
+    threads, said = done.stdout.split()
+    assert said == str(left)
+    if asked is None:
+        assert threads == "1"
 
 
 def test_an_internal_fault_is_one_line_without_traceback(monkeypatch, capsys):

@@ -1,17 +1,11 @@
 import math
-import socket
 from pathlib import Path
 
-import aiohttp
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchcore.observe.server import COLUMNS, UNKNOWN, ServerMetrics, busy, columns, parse
-from benchcore.sim import SimOptions, SimProfile
-from benchcore.sim.app import start
+from benchcore.observe.server import COLUMNS, UNKNOWN, busy, columns, parse
 
 NAMES_OF_VLLM = Path(__file__).parents[1] / "real/captures/vllm-metrics.txt"
 
@@ -199,122 +193,3 @@ def test_no_page_is_too_strange(before, after):
 def test_lines_are_picked_by_their_whole_name():
     name = b"vllm:num_requests_running"
     assert parse(b"%b_more 5\nx%b 6\n# %b 7\n" % (name, name, name)) == {}
-
-
-# Over the wire.
-
-
-@pytest.fixture
-async def pages():
-    """A server whose answers a test sets, one after the other."""
-    answers, asked = [], []
-
-    async def metrics(request):
-        asked.append(request.headers.get("Authorization"))
-        status, body = answers.pop(0)
-        if status is None:  # it breaks off
-            reply = web.StreamResponse(headers={"Content-Length": "1000"})
-            await reply.prepare(request)
-            await reply.write(body)
-            request.transport.abort()
-            return reply
-        return web.Response(status=status, body=body)
-
-    app = web.Application()
-    app.router.add_get("/metrics", metrics)
-    server = TestServer(app)
-    await server.start_server()
-    yield str(server.make_url("/metrics")), answers, asked
-    await server.close()
-
-
-async def test_a_reading_keeps_the_lines_that_matter(pages):
-    url, answers, asked = pages
-    answers.append((200, vllm()))
-    server = ServerMetrics(url, headers={"Authorization": "Bearer x"})
-    assert server.available is None
-    text = await server.read()
-    assert parse(text) == parse(vllm())
-    assert len(text) < len(vllm()) * 0.7
-    assert (server.available, asked) == (True, ["Bearer x"])
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        (404, b"no"),
-        (200, b"go_goroutines 1\n"),
-        (200, vllm() * 20000),
-        (500, vllm()),
-        (None, vllm()[:50]),
-    ],
-)
-async def test_a_server_without_such_a_page_is_asked_once(pages, answer):
-    url, answers, asked = pages
-    answers.append(answer)
-    server = ServerMetrics(url)
-    assert await server.read() is None
-    assert server.available is False
-    assert await server.read() is None
-    assert len(asked) == 1
-
-
-@pytest.mark.parametrize("answer", [(503, b"busy"), (None, b"vllm"), (200, b"")])
-async def test_a_page_that_was_there_is_asked_again(pages, answer):
-    url, answers, _ = pages
-    answers += [(200, vllm()), answer, (200, vllm(running=8))]
-    server = ServerMetrics(url)
-    assert await server.read() is not None
-    assert await server.read() is None
-    assert server.available is True
-    assert busy(parse(await server.read())) == 10
-
-
-async def test_nobody_listening_is_no_page():
-    with socket.socket() as bound:  # and not listening
-        bound.bind(("127.0.0.1", 0))
-        server = ServerMetrics(f"http://127.0.0.1:{bound.getsockname()[1]}/metrics")
-        assert await server.read() is None
-    assert server.available is False
-
-
-async def test_a_page_behind_a_unix_socket(tmp_path):
-    async def metrics(_request):
-        return web.Response(body=vllm())
-
-    app = web.Application()
-    app.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    path = str(tmp_path / "s")
-    await web.UnixSite(runner, path).start()
-    try:
-        server = ServerMetrics("http://localhost/metrics", uds=path)
-        assert busy(parse(await server.read())) == 5
-    finally:
-        await runner.cleanup()
-
-
-async def test_the_simulators_page_has_every_column_it_can_have():
-    profile = SimProfile.named("fast", decode_base_seconds=0.001)
-    runner, url = await start(SimOptions(profile=profile))
-    try:
-        server = ServerMetrics(f"{url}/metrics")
-        first = parse(await server.read())
-        body = {"messages": [{"role": "user", "content": "say " * 50}], "max_tokens": 8}
-        async with (
-            aiohttp.ClientSession() as session,
-            session.post(f"{url}/v1/chat/completions", json=body) as reply,
-        ):
-            assert reply.status == 200
-        last = parse(await server.read())
-    finally:
-        await runner.cleanup()
-    assert busy(first) == busy(last) == 0
-    found = columns([first, last])
-    assert found["server_preemptions"] == found["server_running_max"] == 0
-    assert found["server_prefix_cache_hit_ratio"] == 0
-    for name in ("queue", "prefill", "decode"):
-        assert found[f"server_{name}_seconds_avg"] >= 0, name
-    assert found["server_decode_seconds_avg"] > 0
-    assert found["server_kv_cache_usage_max"] >= 0
