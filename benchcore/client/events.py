@@ -8,7 +8,7 @@ import orjson
 
 from benchcore.client.openai import error_text, generated, is_all_thinking
 from benchcore.client.records import Outcome
-from benchcore.client.stream import StreamReader
+from benchcore.client.stream import DONE, StreamReader
 from benchcore.config.target import Endpoint
 
 _loads = orjson.loads
@@ -24,6 +24,9 @@ class ChatReader(StreamReader):
 
     def event(self, data: bytes, kind: bytes) -> None:
         """Take one event of the stream."""
+        if data == DONE:  # the one event of every stream that is no JSON
+            self.said_all()
+            return
         try:
             message = _loads(data)
         except _DecodeError as error:
@@ -86,6 +89,9 @@ class CompletionsReader(StreamReader):
 
     def event(self, data: bytes, kind: bytes) -> None:
         """Take one event of the stream."""
+        if data == DONE:
+            self.said_all()
+            return
         try:
             message = _loads(data)
         except _DecodeError as error:

@@ -22,6 +22,7 @@ from benchcore.client.records import Outcome, Record
 _loads = orjson.loads
 _DecodeError = orjson.JSONDecodeError
 _MOST_CHOICES = 1024
+DONE = b"[DONE]"
 _UNSEEN = object()
 _SEVERAL = object()
 
@@ -148,11 +149,15 @@ class StreamReader:
             self.outcome = outcome
             self.error = error
 
+    def said_all(self) -> None:
+        """Take the event behind all others."""
+        self.done = True
+        self.plain = False
+
     def _undecodable(self, data: bytes, kind: bytes, error: Exception) -> None:
         data = data.strip()
-        if data == b"[DONE]":
-            self.done = True
-            self.plain = False
+        if data == DONE:
+            self.said_all()
         elif kind == b"error":
             self.fail(Outcome.STREAM_ERROR, error_text(data.decode(errors="replace")))
         elif data:

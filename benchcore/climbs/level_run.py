@@ -268,7 +268,7 @@ class LevelRun:
         await self._tally.finish()
         self._house.finish(self._level.result.over_ns)
         self._failures.say_rest(self._step.name)
-        self._level.result.measured = self._measured.held()
+        self._level.result.measured = self._measured.at_hand()
         found = self._result(client.merged_reads - merged_before)
         score = await self._grade()
         if score is not None:
@@ -434,6 +434,6 @@ class LevelRun:
             ),
             interrupted=result.interrupted,
             start_ns=result.start_ns,
-            records=result.measured,
+            records=self._measured.held(),
             rows=self._house.rows,
         )

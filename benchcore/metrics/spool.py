@@ -22,6 +22,8 @@ from benchcore.client.records import Outcome, Phase, Record, Usage
 
 MOST_BYTES: Final = 8 << 20
 """What the requests in memory may weigh; older ones are in the file."""
+AT_HAND_BYTES: Final = 64 << 20
+"""Up to this weight all are read back at once for a while, instead of at each going through."""
 WEIGHT: Final = 3072
 """Of a request without its arrivals, in bytes."""
 MOST_PLACES: Final = 8192
@@ -100,7 +102,7 @@ class Spool(Sequence[Record]):
         self._on_problem = on_problem
         self._fresh: deque[Record] = deque()
         self._weights: deque[int] = deque()
-        self._weight = 0
+        self._weight = self._weight_filed = 0
         self._file: int | None = None
         self._written = 0
         self._end = 0
@@ -145,7 +147,9 @@ class Spool(Sequence[Record]):
         self._written += 1
         self._end = end + len(data)
         self._places.extend((oldest.index, self._end))
-        self._weight -= self._weights.popleft()
+        weight = self._weights.popleft()
+        self._weight -= weight
+        self._weight_filed += weight
         self._fresh.popleft()
 
     @property
@@ -156,6 +160,13 @@ class Spool(Sequence[Record]):
     def held(self) -> Sequence[Record]:
         """Return them all: as a list, where none is in the file."""
         return self if self._written else list(self)
+
+    def at_hand(self) -> Sequence[Record]:
+        """Return them for a while in which they are gone through many times.
+
+        As a list, where all of them together are not too much for memory; the file stays as it is.
+        """
+        return list(self) if self._weight + self._weight_filed <= AT_HAND_BYTES else self
 
     def __len__(self) -> int:
         return self._written + len(self._fresh)

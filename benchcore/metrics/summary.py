@@ -244,6 +244,8 @@ def _batched(
 
 
 Pool = Callable[[Sequence[Record]], Gaps]
+Pooled = tuple[int, Gaps]
+"""How many requests a block has, and the samples of them all."""
 
 
 def summarize_pool(records: Iterable[Record], pool: Pool = timed_token_gaps) -> Summary | None:
@@ -257,8 +259,10 @@ def summarize_pool(records: Iterable[Record], pool: Pool = timed_token_gaps) -> 
     requests = 0
     squares = 0.0
     begin_ns = end_ns = None
+    kept: list[Pooled] = []
     for block in blocks(records):
         gaps = pool(block)
+        kept = [*kept[:1], (len(block), gaps)]
         histogram.add(gaps.values, gaps.weights)
         squares += float((gaps.weights * gaps.values.astype(np.float64) ** 2).sum())
         requests += int(np.count_nonzero(np.bincount(gaps.owner)))
@@ -272,11 +276,13 @@ def summarize_pool(records: Iterable[Record], pool: Pool = timed_token_gaps) -> 
     found = {name: histogram.percentile(quantile) for name, quantile in QUANTILES.items()}
     mean = histogram.mean
     batches = batch_count(requests, float(end_ns - begin_ns), mean_e2e_ns(records))
+    # A second pass makes them anew where they are more than memory should hold.
+    again = kept if len(kept) == 1 else ((len(one), pool(one)) for one in blocks(records))
     if batches:
         span = float(begin_ns), float(end_ns)
-        intervals, doubtful = _batched_pool(records, pool, histogram, found, span, batches)
+        intervals, doubtful = _batched_pool(again, histogram, found, span, batches)
     else:
-        intervals = dict(_clustered(records, pool, histogram, found))
+        intervals = dict(_clustered(again, histogram, found))
         doubtful = list(intervals)
     return _made(
         histogram,
@@ -294,8 +300,7 @@ def summarize_pool(records: Iterable[Record], pool: Pool = timed_token_gaps) -> 
 
 
 def _batched_pool(
-    records: Iterable[Record],
-    pool: Pool,
+    pools: Iterable[Pooled],
     histogram: Histogram,
     found: dict[str, int],
     span_ns: tuple[float, float],
@@ -304,8 +309,7 @@ def _batched_pool(
     """Return the intervals of pooled percentiles by batches: a second pass counts per batch."""
     finer_sizes, sums = np.zeros(batches * FINER), np.zeros(batches * FINER)
     below = {name: np.zeros(batches) for name in found}
-    for block in blocks(records):
-        gaps = pool(block)
+    for _, gaps in pools:
         if not len(gaps.at):
             continue
         finer = batch_of(gaps.at, *span_ns, batches * FINER)
@@ -332,19 +336,18 @@ def _batched_pool(
 
 
 def _clustered(
-    records: Iterable[Record], pool: Pool, histogram: Histogram, found: dict[str, int]
+    pools: Iterable[Pooled], histogram: Histogram, found: dict[str, int]
 ) -> Iterator[tuple[str, tuple[float, float]]]:
     """Yield the intervals of pooled percentiles: a second pass counts per request."""
     below: dict[str, list[NDArray[np.int64]]] = {name: [] for name in found}
     sizes: list[NDArray[np.int64]] = []
-    for block in blocks(records):
-        gaps = pool(block)
-        total = np.bincount(gaps.owner, weights=gaps.weights, minlength=len(block))
+    for count, gaps in pools:
+        total = np.bincount(gaps.owner, weights=gaps.weights, minlength=count)
         has = total > 0
         sizes.append(total[has].astype(np.int64))
         for name, value in found.items():
             counted = gaps.weights * (gaps.values <= value)
-            under = np.bincount(gaps.owner, weights=counted, minlength=len(block))
+            under = np.bincount(gaps.owner, weights=counted, minlength=count)
             below[name].append(under[has].astype(np.int64))
     all_sizes = np.concatenate(sizes)
     for name, parts in below.items():

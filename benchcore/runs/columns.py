@@ -88,7 +88,11 @@ class Table(Generic[Row]):
 
     def lines(self, rows: Iterable[Row]) -> bytes:
         """Return lines of the CSV."""
-        return self.written([column.value(row) for column in self._csv] for row in rows)
+        cells = [(column.value, column.form.write) for column in self._csv]
+        return _lines(
+            ["" if (found := value(row)) is None else write(found) for value, write in cells]
+            for row in rows
+        )
 
     def written(self, rows: Iterable[Sequence[Value]]) -> bytes:
         """Return lines of the CSV whose values are there already, in the order of the columns."""

@@ -302,6 +302,18 @@ def test_memory_holds_the_latest_and_the_file_the_others(tmp_path):
         spool[50]
 
 
+@pytest.mark.parametrize(("count", "listed"), [(0, True), (20, True), (21, False)])
+def test_only_what_is_little_is_read_back_at_once(tmp_path, monkeypatch, count, listed):
+    monkeypatch.setattr(spool_module, "AT_HAND_BYTES", 20 * 3072)
+    spool = Spool(tmp_path, most_bytes=3 * 3072)
+    for index in range(count):
+        spool.append(made(index))
+    found = spool.at_hand()
+    assert isinstance(found, list) == listed
+    assert [one.index for one in found] == list(range(count))
+    assert spool.in_memory == min(count, 3)
+
+
 def test_where_requests_are_in_the_file_is_filed_too(tmp_path, monkeypatch):
     monkeypatch.setattr(spool_module, "MOST_PLACES", 8)
     spool = Spool(tmp_path, most_bytes=0)
