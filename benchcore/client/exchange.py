@@ -286,6 +286,12 @@ class Exchange:
         self.record.reply.pieces.append(body)
         self.record.reply.stamps.append(self.connection.stamp_ns)
 
+    def collected(self) -> Record:
+        """Return its record with all that has been read."""
+        if self.connection is not None:
+            self.connection.collect()
+        return self.record
+
     # How it ended.
 
     def note_done(self, at_ns: int) -> None:

@@ -24,6 +24,8 @@ LINGER_NS = NS // 50
 """After `[DONE]` a stream may take this long to finish its HTTP body; then the request is over."""
 LATE_NS = LINGER_NS // 2
 """An end that comes later than this after the proper one is a late one."""
+AT_A_GO = 16
+"""So many exchanges are looked at before something that is due may leave."""
 TAIL_NS = 5 * NS
 """A connection whose request is over may take this long to be free for the next one."""
 
@@ -146,7 +148,9 @@ class Watchdog:
         for connection in broken(self._client.in_flight, now_ns):
             connection.drain(now_ns)
         self._client.close_tails(now_ns)
-        for exchange in list(self._client.in_flight):
+        for number, exchange in enumerate(list(self._client.in_flight)):
+            if number % AT_A_GO == 0 and time.perf_counter_ns() >= self._client.due_ns:
+                self._client.run_due()
             try:
                 self._look_at(exchange, now_ns)
             except Exception as fault:  # noqa: BLE001  one entry must not cost the others theirs

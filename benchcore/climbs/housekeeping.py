@@ -8,7 +8,7 @@ come in, rows and seconds go out.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchcore.base.clock import NS
@@ -37,13 +37,13 @@ class _Boundary:
     """The end of a second, and what of that second has not been taken yet.
 
     Args:
-        visits: requests that were on their way then.
+        visits: what returns the requests that were on their way then.
         ended: requests that had ended by then and wait to become rows.
         pieces: arrivals that had been taken by then and wait to be folded; `None` until all visits
             are made and all rows are taken, which add to them.
     """
 
-    visits: list[Record]
+    visits: list[Callable[[], Record]]
     ended: int
     pieces: int | None = None
 
@@ -57,8 +57,9 @@ class Housekeeping:
         sinks: take seconds that are closed.
         tally: takes rows of requests.
         so_far: counts for the live line.
-        on_the_way: returns the requests that are on their way.
+        on_the_way: returns of each request that is on its way what returns it, brought up to date.
         at_boundary: called at the end of each second.
+        rows_at_once: so many requests become rows in one part of a slice.
     """
 
     def __init__(
@@ -69,8 +70,9 @@ class Housekeeping:
         sinks: FanOut,
         tally: Tally,
         so_far: SoFar,
-        on_the_way: Callable[[], Iterable[Record]],
+        on_the_way: Callable[[], list[Callable[[], Record]]],
         at_boundary: Callable[[], None],
+        rows_at_once: int = ROWS_A_SLICE,
     ) -> None:
         self.rows: list[Row] = []
         """The seconds that are closed."""
@@ -81,6 +83,7 @@ class Housekeeping:
         self._in_flight = InFlight(0)
         self._on_the_way = on_the_way
         self._at_boundary = at_boundary
+        self._rows_at_once = rows_at_once
         self._ended: deque[tuple[Record, Stage]] = deque()
         self._timeline = Timeline(0)
         self._boundary: _Boundary | None = None
@@ -102,21 +105,32 @@ class Housekeeping:
         """Take a request that has ended: as little work as can be."""
         self._ended.append((record, stage))
 
-    def slice(self, now_ns: int) -> None:
-        """Do a little of what waits, and close a second where all of it has been taken."""
+    def slice(self, now_ns: int) -> Iterator[None]:
+        """Do a little of what waits, and close a second where all of it has been taken.
+
+        Between its parts it yields: there the caller may do what is due.
+        """
         boundary = self._boundary
-        written = self._write(slice_of(ROWS_A_SLICE, len(self._ended)))
+        left = slice_of(ROWS_A_SLICE, len(self._ended))
+        while left > 0 and self._ended:
+            written = self._write(min(left, self._rows_at_once))
+            left -= written
+            if boundary is not None:
+                boundary.ended -= written
+            yield
         self._tally.slice()
-        if boundary is not None:
-            boundary.ended -= written
+        if boundary is not None and boundary.visits:
             visits = boundary.visits
             for _ in range(min(slice_of(VISITS_A_SLICE, len(visits)), len(visits))):
-                self._timeline.visit(visits.pop())
+                self._timeline.visit(visits.pop()())
+            yield
         waiting = self._timeline.waiting
-        self._timeline.fold(slice_of(PIECES_A_SLICE, waiting))
+        if waiting:
+            self._timeline.fold(slice_of(PIECES_A_SLICE, waiting))
+            yield
         if boundary is None:
             if now_ns >= self._boundary_ns:
-                self._boundary = _Boundary(list(self._on_the_way()), len(self._ended))
+                self._boundary = _Boundary(self._on_the_way(), len(self._ended))
                 self._at_boundary()
             return
         if boundary.pieces is not None:
@@ -127,6 +141,7 @@ class Housekeeping:
             self._boundary = None
             self._boundary_ns += NS
             self._close_second(now_ns)
+            yield
             self._sinks.flush()
 
     def write_all(self) -> None:

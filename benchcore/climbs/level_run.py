@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from array import array
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchcore.base.clock import NEVER_NS, NS, LoopClock
+from benchcore.base.clock import NEVER_NS, NS, LoopClock, wait_awake
 from benchcore.base.errors import ConfigError
 from benchcore.client.client import Client
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.climbs import findings
-from benchcore.climbs.housekeeping import Housekeeping, slice_of
+from benchcore.climbs.housekeeping import ROWS_A_SLICE, Housekeeping, slice_of
 from benchcore.climbs.plan import Step, level_plan
 from benchcore.climbs.requests import Grader, SessionSender, Tally
 from benchcore.climbs.watch import Presence, SoFar, connect_ahead, faults_end, no_collection
@@ -45,6 +47,12 @@ REPLAYED_AHEAD = 128
 """Sessions a second that are reckoned with where a trace has its own times."""
 WARM_UPS_AT_ONCE = 32
 JUDGED_A_TICK = 4
+ROWS_AT_ONCE = 4
+"""Of an open loop; more would make a request that falls due meanwhile late."""
+PART_NS = 150_000
+"""What takes so long, as a part of a slice may, waits for a request that is due before."""
+LEAD_NS = 80_000
+"""A request that is due within so short a time is waited for awake: sleep ends some 40 µs late."""
 
 
 class LevelRun:
@@ -90,8 +98,9 @@ class LevelRun:
         self._progress = progress
         self._e2e_seconds = e2e_seconds
         self._loop = asyncio.get_running_loop()
-        self._clock = LoopClock(self._loop)
         self._plan = level_plan(step, e2e_seconds)
+        is_open = self._plan.mode == "open"
+        self._clock = LoopClock(self._loop, lead_ns=LEAD_NS if is_open else 0)
         replayed = self._plan.schedule_ns if self._plan.replay else None
         self._sender = SessionSender(
             client,
@@ -139,8 +148,9 @@ class LevelRun:
             sinks=sinks,
             tally=tally,
             so_far=self._so_far,
-            on_the_way=client.records_in_flight,
+            on_the_way=client.in_flight_now,
             at_boundary=self._fold_lags,
+            rows_at_once=ROWS_AT_ONCE if is_open else ROWS_A_SLICE,
         )
 
     @property
@@ -163,7 +173,9 @@ class LevelRun:
     # What the level tells, in the middle of everything: as little work as can be.
 
     def _set_due(self, due_ns: int) -> None:
-        self._client.due_ns = due_ns
+        # What takes a while looks at it: see `_send_on_time`.
+        self._client.due_ns = due_ns - LEAD_NS
+        self._sender.make_ready()
 
     def _record_ended(self, record: Record, stage: Stage) -> None:
         self._house.ended(record, stage)
@@ -225,7 +237,7 @@ class LevelRun:
             await self._ahead(min(int(expected), plan.max_inflight, 1024))
             ahead = int(2 * rate) + 32
             assert isinstance(self._level.driver, OpenLoop)
-            client.on_due = self._level.driver.run_due
+            client.on_due = partial(self._send_on_time, self._level.driver)
         ready = False
         while not ready and not self._interrupted.is_set():
             ready = self._sender.refill(ahead, AT_ONCE)
@@ -309,17 +321,34 @@ class LevelRun:
         while not self._over.is_set():
             await asyncio.sleep(TICK_SECONDS)
             for _ in range(slice_of(PREPARED_A_TICK, self._sender.missing(ahead))):
+                await self._let_leave()
                 if self._sender.refill(ahead, 1):
                     break
-                self._send_due()
-            self._send_due()
             now_ns = self._clock.now_ns()
-            self._house.slice(now_ns)
+            await self._let_leave()
+            for _ in self._house.slice(now_ns):
+                await self._let_leave()
             self._sender.judge(JUDGED_A_TICK)
             self._send_due()
             if now_ns >= live_ns:  # by time: on a busy machine a tick may be long
                 live_ns = now_ns + LIVE_EVERY_NS
                 self._progress.live(self._so_far.live(now_ns, self._house.tokens_per_second))
+
+    @staticmethod
+    def _send_on_time(driver: OpenLoop) -> None:
+        """Send what has fallen due, or is about to, at its instant."""
+        due_ns = driver.due_ns
+        if due_ns - time.perf_counter_ns() <= LEAD_NS:
+            wait_awake(due_ns)
+        driver.run_due()
+
+    async def _let_leave(self) -> None:
+        """Let the request that is due next leave first, where that is soon."""
+        self._send_due()
+        due_ns = self._client.due_ns
+        while self._client.due_ns == due_ns and due_ns - self._clock.now_ns() < PART_NS:
+            await asyncio.sleep(0)
+            self._send_due()
 
     def _send_due(self) -> None:
         """Let the schedule send what has fallen due while something else was done."""

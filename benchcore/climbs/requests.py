@@ -7,6 +7,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Protocol
 
 from benchcore.base.errors import ConfigError
@@ -38,6 +39,8 @@ class Grader(Protocol):
         ...
 
 
+MADE_AHEAD = 8
+"""Requests that could leave at once: several may fall due together."""
 AHEAD_BYTES = 64 * 1024 * 1024
 """Prepared requests take no more memory than about this."""
 
@@ -208,6 +211,13 @@ class SessionSender:
                 return True
             self._take(fresh)
         return not self.missing(ahead)
+
+    def make_ready(self) -> None:
+        """Make what starting the next ones takes."""
+        for live in islice(self._ready, MADE_AHEAD):
+            request = live.ready.get(0)
+            if request is not None:
+                self._client.make_ready(request)
 
     def judge(self, most: int | None = None) -> None:
         """Judge answers that wait for it.

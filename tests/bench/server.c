@@ -10,8 +10,8 @@
  * of its own; a request brings max_tokens + 2 segments.
  *
  * Before each send of a token event it notes CLOCK_MONOTONIC. With --stamps these are written as
- * each request ends: u32 length of the id, u32 number of tokens, i64 instant the request had come,
- * the id, i64 instants; all in the machine's byte order.
+ * each request ends: u32 length of the id, u32 number of tokens, i64 instant the request had come
+ * (by the kernel's stamp), the id, i64 instants; all in the machine's byte order.
  *
  *   server [--port 0] [--ttft-ms 50[:60]] [--interval-ms 10] [--tokens 100] [--seed 1]
  *          [--stamps FILE]
@@ -53,7 +53,7 @@ typedef struct Connection {
     size_t held, room;
     char id[MAX_ID + 1];
     uint64_t number;
-    int64_t received;
+    int64_t arrived, received;
     uint32_t tokens, sent, prompt_tokens;
     int64_t *stamps;
     uint32_t stamps_room;
@@ -269,7 +269,7 @@ static int complete_chat(Connection *c, const char *body, size_t size, int64_t r
     if (tokens < 1 || tokens > 1 << 24) return reply(c, "400 Bad Request", "{\"error\":\"max_tokens\"}");
     c->number = ++requests;
     c->prompt_tokens = (uint32_t)(size / 5);
-    c->received = received;
+    c->received = c->arrived;
     c->sent = 0;
     if (!is_streamed(body)) {
         c->tokens = 0;
@@ -354,6 +354,28 @@ static int take_request(Connection *c, int64_t received) {
     return 1;
 }
 
+/* Reads what is there, and notes when it reached this machine, by the kernel's stamp: when this
+ * thread comes round to it is another matter. */
+static ssize_t receive(Connection *c) {
+    char ancillary[64] __attribute__((aligned(8)));
+    struct iovec piece = {c->input + c->held, c->room - c->held - 1};
+    struct msghdr message = {.msg_iov = &piece,
+                             .msg_iovlen = 1,
+                             .msg_control = ancillary,
+                             .msg_controllen = sizeof ancillary};
+    ssize_t count = recvmsg(c->fd, &message, 0);
+    struct cmsghdr *head = count > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    struct timespec real, at;
+    int64_t now = now_ns();
+    clock_gettime(CLOCK_REALTIME, &real);
+    c->arrived = now;
+    if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_len == CMSG_LEN(sizeof at)) {
+        memcpy(&at, CMSG_DATA(head), sizeof at);
+        c->arrived -= (real.tv_sec - at.tv_sec) * 1000000000 + real.tv_nsec - at.tv_nsec;
+    }
+    return count;
+}
+
 static void read_from(Connection *c) {
     if (c->held + 65536 >= c->room) {
         c->room = c->held + 131072;
@@ -364,7 +386,7 @@ static void read_from(Connection *c) {
         c->input = realloc(c->input, c->room);
         if (!c->input) die("memory");
     }
-    ssize_t count = recv(c->fd, c->input + c->held, c->room - c->held - 1, 0);
+    ssize_t count = receive(c);
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (count <= 0) {
         drop(c);
@@ -388,6 +410,7 @@ static void accept_all(void) {
         }
         int one = 1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
         Connection *c = calloc(1, sizeof *c);
         if (!c) die("memory");
         c->fd = fd;

@@ -42,6 +42,28 @@ async def test_a_connection_is_kept_and_used_again(wire, serve, answer, connect,
     assert len(client._idle) == 1
 
 
+async def test_what_a_request_takes_is_made_beforehand_once(wire, serve, answer, connect):
+    server = serve(answer(wire.good()))
+    client = await connect(server.url)
+    first, second, never = (client.prepare(Prompt(text)) for text in ("one", "two", "three"))
+    for request in (first, never, first):
+        client.make_ready(request)
+    made = dict(client._made)
+    assert list(made) == [first.request_id, never.request_id]
+    records = []
+    over = asyncio.Event()
+    started = client.start(first, 17, lambda record: (records.append(record), over.set()))
+    assert started is made[first.request_id]
+    await over.wait()
+    (record,) = records
+    assert (record.request_id, record.scheduled_ns) == (first.request_id, 17)
+    assert record.outcome is Outcome.OK
+    assert (await client.send(second)).outcome is Outcome.OK
+    client.close_idle()
+    assert client._made == {}
+    assert made[never.request_id].feed(b"anything") is None  # let go of
+
+
 async def test_one_connection_carries_one_request_at_a_time(wire, serve, answer, connect):
     server = serve(answer(wire.good()))
     client = await connect(server.url)

@@ -10,11 +10,13 @@ import time
 
 import pytest
 
+from benchcore.base.clock import NEVER_NS
 from benchcore.client.exchange import Exchange, Limits
 from benchcore.client.records import Outcome, Phase, Record
 from benchcore.client.request import Prompt
-from benchcore.client.watchdog import LATE_NS, broken_limit, too_late
-from benchcore.config.target import Timeouts
+from benchcore.client.stamps import Stamper
+from benchcore.client.watchdog import AT_A_GO, LATE_NS, Watchdog, broken_limit, too_late
+from benchcore.config.target import Target, Timeouts
 
 BOTH_LOOPS = True
 linux = pytest.mark.skipif(sys.platform != "linux", reason="kernel stamps are Linux's")
@@ -453,3 +455,32 @@ def test_of_one_on_its_way_only_the_wait_that_it_is_in_counts():
     assert broken_limit(record, later, 11 * second, whole=True) == (Phase.BETWEEN_TOKENS, 3)
     assert broken_limit(record, later, 13 * second, whole=False) is None
     assert broken_limit(record, later, 13 * second + 1, whole=False) == (Phase.BETWEEN_TOKENS, 3)
+
+
+async def test_what_is_due_leaves_while_many_are_looked_at():
+    class Unsent:
+        record = Record("1")
+        connection = None
+
+    class Watched:
+        target = Target("http://localhost:1")
+        stamper = Stamper(kernel=False)
+        in_flight = dict.fromkeys(Unsent() for _ in range(2 * AT_A_GO + 1))
+        due_ns = 0
+        left = 0
+
+        def run_due(self):
+            self.left += 1
+
+        def close_tails(self, now_ns):
+            pass
+
+    client = Watched()
+    watchdog = Watchdog(client, asyncio.get_running_loop())
+    watchdog.start()
+    watchdog.stop()
+    assert client.left == 3
+    client.due_ns = NEVER_NS
+    watchdog.start()
+    watchdog.stop()
+    assert client.left == 3

@@ -54,7 +54,7 @@ class SoFar:
 class House:
     """A level's housekeeping with all that it talks to."""
 
-    def __init__(self):
+    def __init__(self, **options):
         self.sinks, self.tally, self.so_far = Sinks(), Tally(), SoFar()
         self.in_flight = InFlight(START)
         self.on_the_way = []
@@ -65,8 +65,9 @@ class House:
             sinks=self.sinks,
             tally=self.tally,
             so_far=self.so_far,
-            on_the_way=lambda: self.on_the_way,
+            on_the_way=lambda: [lambda one=one: one for one in self.on_the_way],
             at_boundary=self.note_boundary,
+            **options,
         )
         self.house.begin(START, self.in_flight)
 
@@ -75,7 +76,7 @@ class House:
 
     def slices(self, now_ns, count):
         for _ in range(count):
-            self.house.slice(now_ns)
+            assert all(part is None for part in self.house.slice(now_ns))
 
 
 def streamed(sent_ms, token_ms, *, outcome=Outcome.OK):
@@ -114,7 +115,7 @@ def test_a_second_is_closed_once_all_that_had_come_by_its_end_is_taken(level):
     level.on_the_way = [growing]
     for _ in range(30):
         level.house.ended(streamed(0, [100, 200, 300]), Stage.WINDOW)
-    level.house.slice(START + NS)
+    level.slices(START + NS, 1)
     assert level.boundaries == 1
     assert len(level.tally.rows) == 24
     assert level.sinks.seconds == []
@@ -137,7 +138,7 @@ def test_a_second_waits_for_more_than_one_slice_takes(level, on_the_way, ended):
         level.house.ended(streamed(0, [100, 110]), Stage.WINDOW)
     slices = 0
     while not level.sinks.seconds:
-        level.house.slice(START + NS)
+        level.slices(START + NS, 1)
         slices += 1
         assert slices < 200
     (second,) = level.sinks.seconds
@@ -186,7 +187,7 @@ def test_whatever_the_pace_every_request_and_token_is_counted_once(ends, pace):
         while waiting and waiting[0] <= now_ms:
             at = waiting.pop(0)
             level.house.ended(streamed(max(at - 20, 0), [max(at - 10, 0), at]), Stage.WINDOW)
-        level.house.slice(START + now_ms * MS)
+        level.slices(START + now_ms * MS, 1)
     for at in waiting:
         level.house.ended(streamed(max(at - 20, 0), [max(at - 10, 0), at]), Stage.WINDOW)
     level.house.finish(START + 5 * NS)
@@ -194,3 +195,17 @@ def test_whatever_the_pace_every_request_and_token_is_counted_once(ends, pace):
     assert sum(row.done for row in level.house.rows) == len(ends)
     assert sum(row.tokens for row in level.house.rows) == 2 * len(ends)
     assert len(level.tally.rows) == len(level.so_far.noted) == len(ends)
+
+
+def test_between_the_parts_of_a_slice_others_have_their_turn(level):
+    level.on_the_way = [streamed(900, [950, 990], outcome=None)]
+    for _ in range(24):
+        level.house.ended(streamed(0, [100, 200, 300]), Stage.WINDOW)
+    written = [len(level.tally.rows) for _ in level.house.slice(START + NS)]
+    # The rows, and the arrivals they brought; with fewer rows at once there are more parts.
+    assert written == [24, 24]
+    few = House(rows_at_once=5)
+    for _ in range(24):
+        few.house.ended(streamed(0, [100, 200, 300]), Stage.WINDOW)
+    written = [len(few.tally.rows) for _ in few.house.slice(START + NS)]
+    assert written == [5, 10, 15, 20, 24, 24]

@@ -6,7 +6,8 @@ import time
 import pytest
 import uvloop
 
-from benchcore.base.clock import NS, FakeClock, LoopClock
+from benchcore.base import clock as clock_module
+from benchcore.base.clock import NS, FakeClock, LoopClock, wait_awake
 
 
 def test_a_fake_clock_stands_still_until_it_is_moved():
@@ -79,6 +80,25 @@ def test_a_real_clock_calls_never_early_and_not_after_it_was_taken_back(new_loop
         loop.close()
     assert len(lateness) == 19
     assert min(lateness) >= 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's timer is Linux's")
+async def test_with_a_lead_the_last_moment_is_waited_for_awake(monkeypatch):
+    waited, armed = [], []
+    monkeypatch.setattr(
+        clock_module, "wait_awake", lambda until_ns: (waited.append(until_ns), wait_awake(until_ns))
+    )
+    clock = LoopClock(lead_ns=20_000_000)
+    arm = clock._timer.arm
+    monkeypatch.setattr(clock._timer, "arm", lambda at_ns: (armed.append(at_ns), arm(at_ns)))
+    over = asyncio.get_running_loop().create_future()
+    when_ns = clock.now_ns() + 40_000_000
+    clock.call_at(when_ns, lambda: over.set_result(clock.now_ns()))
+    called_ns = await over
+    clock.close()
+    assert armed[0] == when_ns - 20_000_000
+    assert waited in ([when_ns], [])  # empty: the machine has slept through all of the lead
+    assert called_ns >= when_ns
 
 
 async def test_calls_come_in_the_order_of_their_instants_whatever_is_asked_in_between():
