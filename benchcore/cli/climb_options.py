@@ -127,7 +127,7 @@ LOAD = group(
             type=values.DURATION,
             default=None,
             help="Spread the start of the users over this time "
-            "[default: 10 ms per user, 1 s at most].",
+            "[default: one TTFT as the probe has measured it, 1 s at most].",
         ),
         click.option(
             "--think-time",

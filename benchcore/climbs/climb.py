@@ -228,6 +228,7 @@ class Climb:
             "tokens_counted_by": found.tokenize,
             "ignore_eos": found.ignore_eos,
             "e2e_seconds": found.e2e_seconds,
+            "ttft_seconds": found.ttft_seconds,
             "notes": [harmless(note, longest=_LONGEST_NOTE) for note in found.notes],
         }
         facts = target_facts(self._target, self._kind).to_json() | {"probe": probe}
@@ -289,6 +290,7 @@ class Climb:
                 progress=self._progress,
                 server=server,
                 e2e_seconds=None if self._found is None else self._found.e2e_seconds,
+                ttft_seconds=None if self._found is None else self._found.ttft_seconds,
                 grader=self._grader,
                 failures=self._failures,
                 folder=run.folder,

@@ -67,6 +67,7 @@ class LevelRun:
         progress: told how it stands.
         server: the target's `/metrics`.
         e2e_seconds: how long one request took, alone; `None`: unknown.
+        ttft_seconds: how long its first token took, likewise.
         grader: says what the answers were worth, where that is wanted.
         failures: tells of them.
         folder: where requests wait in a file for the level's end; `None`: in memory.
@@ -83,6 +84,7 @@ class LevelRun:
         progress: Progress,
         server: ServerMetrics,
         e2e_seconds: float | None,
+        ttft_seconds: float | None,
         grader: Grader | None = None,
         failures: findings.Failures | None = None,
         folder: Path | None = None,
@@ -98,7 +100,7 @@ class LevelRun:
         self._progress = progress
         self._e2e_seconds = e2e_seconds
         self._loop = asyncio.get_running_loop()
-        self._plan = level_plan(step, e2e_seconds)
+        self._plan = level_plan(step, e2e_seconds, ttft_seconds)
         is_open = self._plan.mode == "open"
         self._clock = LoopClock(self._loop, lead_ns=LEAD_NS if is_open else 0)
         replayed = self._plan.schedule_ns if self._plan.replay else None

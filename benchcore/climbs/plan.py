@@ -101,8 +101,7 @@ class StopRules:
 
 
 DEFAULT_MAX_INFLIGHT = 10_000
-RAMP_PER_USER_NS = 10_000_000
-LONGEST_RAMP_NS = 1_000_000_000
+LONGEST_RAMP_SECONDS = 1.0
 """However many users there are, the last of them begins by then."""
 
 
@@ -182,13 +181,17 @@ def longest_seconds(step: Step) -> float | None:
     return (config.warmup_seconds or 0.0) + window + config.drain_seconds
 
 
-def level_plan(step: Step, e2e_seconds: float | None = None) -> LevelPlan:
+def level_plan(
+    step: Step, e2e_seconds: float | None = None, ttft_seconds: float | None = None
+) -> LevelPlan:
     """Return what the level does; the schedule of an open loop is drawn here, drain included.
 
     Args:
         step: which level.
         e2e_seconds: how long one request took, alone: a drain that the user does not set is at
             least twice as long. `None`: unknown.
+        ttft_seconds: how long its first token took: the users' starts are spread over it, unless
+            the user says otherwise. `None`: unknown.
     """
     config = step.part.config
     users = math.ceil(step.level) if config.closed else None
@@ -218,16 +221,15 @@ def level_plan(step: Step, e2e_seconds: float | None = None) -> LevelPlan:
     }
     if users is not None:
         shifts = None if config.user_shape is None else _shifts(config.user_shape, users)
-        ramp_ns = (
-            min(users * RAMP_PER_USER_NS, LONGEST_RAMP_NS)
-            if config.ramp_seconds is None and users > 1 and shifts is None
-            else _ns(config.ramp_seconds or 0.0)
-        )
+        ramp_seconds = config.ramp_seconds or 0.0
+        if config.ramp_seconds is None and users > 1 and shifts is None:
+            first = LONGEST_RAMP_SECONDS if ttft_seconds is None else ttft_seconds
+            ramp_seconds = min(first, LONGEST_RAMP_SECONDS)
         return LevelPlan(
             **common,
             mode="closed",
             concurrency=users,
-            ramp_ns=ramp_ns,
+            ramp_ns=_ns(ramp_seconds),
             think_ns=_ns(config.think_time_seconds),
             shifts=shifts,
         )

@@ -117,7 +117,7 @@ class ClimbFields(BaseModel):
     )
     ramp_seconds: Seconds | None = Field(
         None,
-        description="closed loop: users start spread over this; by default 10 ms each, 1 s at most",
+        description="closed loop: users start spread over this; by default one TTFT, 1 s at most",
     )
     think_time_seconds: Seconds = Field(
         0.0, description="closed loop: how long a user pauses after an answer, in seconds"

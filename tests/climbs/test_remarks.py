@@ -194,9 +194,9 @@ def test_levels_come_part_by_part_repeat_by_repeat():
     assert [step.name for step in steps([part(concurrency=(64,))])] == ["c64"]
 
 
-def plan(**settings):
+def plan(ttft_seconds=None, **settings):
     (step,) = steps([part(**settings)])
-    return level_plan(step)
+    return level_plan(step, ttft_seconds=ttft_seconds)
 
 
 def test_a_closed_level_by_default():
@@ -204,10 +204,19 @@ def test_a_closed_level_by_default():
     assert made.requests == 500
     assert made.window_ns == 120 * NS
     assert made.warmup_requests == 64
-    assert made.ramp_ns == 640_000_000
+    assert made.ramp_ns == NS
     assert plan(concurrency=(1,)).ramp_ns == 0
     assert plan(concurrency=(1000,)).requests == 4000
     assert plan(concurrency=(2,), ramp_seconds=3).ramp_ns == 3 * NS
+
+
+@pytest.mark.parametrize(
+    ("ttft_seconds", "users", "ramp_ns"),
+    [(0.05, 1, 0), (0.05, 2, NS // 20), (0.05, 1000, NS // 20), (7.0, 1000, NS), (None, 2, NS)],
+)
+def test_users_start_spread_over_one_ttft(ttft_seconds, users, ramp_ns):
+    assert plan(ttft_seconds, concurrency=(users,)).ramp_ns == ramp_ns
+    assert plan(ttft_seconds, concurrency=(users,), ramp_seconds=0.25).ramp_ns == NS // 4
 
 
 def test_what_is_asked_takes_the_place_of_the_defaults():
