@@ -34,13 +34,16 @@ class Server:
     counts: dict[str, Any] = field(default_factory=dict)
 
 
-def build() -> Path:
-    """Compile the server where it is not up to date; returns the program.
+def build(name: str = "server") -> Path:
+    """Compile a program beside this file where it is not up to date; returns the program.
+
+    Args:
+        name: of its source, without `.c`.
 
     Raises:
         SystemExit: there is no C compiler.
     """
-    source, program = HERE / "server.c", BUILD / "server"
+    source, program = HERE / f"{name}.c", BUILD / name
     if program.exists() and program.stat().st_mtime > source.stat().st_mtime:
         return program
     compiler = shutil.which("cc")

@@ -1,4 +1,4 @@
-"""Peers: whole processes of `benchcore climb` and of vLLM's Rust client beside one another.
+"""Peers: whole processes of `benchcore climb`, of vLLM's Rust client and of a bare reader in C.
 
 `make bench-peers` fetches the client, the file `vllm/vllm-rs` of the vllm wheel, and makes a
 tokenizer for it. CPU is user and system time of the whole process; tokens are those that the server
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from tests.bench.fixture import BUILD, server
+from tests.bench.fixture import BUILD, build, server
 from tests.bench.row import Row, at_most
 
 PEERS = BUILD / "peers"
@@ -39,10 +39,11 @@ class Shape:
     tokens: int
     whole: float
     after_start: float | None = None
+    after_start_bare: float | None = None
 
 
 SHAPES = (
-    Shape("256 × 100 tokens/s", 256, 10, 100, 0.9, 0.75),
+    Shape("256 × 100 tokens/s", 256, 10, 100, 0.9, 0.75, 1.4),
     Shape("64 × 100 tokens/s", 64, 10, 100, 1.2),
     Shape("1,000 × 50 tokens/s", 1000, 20, 50, 0.8),
 )
@@ -115,6 +116,13 @@ def climb(url: str, shape: Shape, requests: int, reader: str = "auto") -> float:
         shutil.rmtree(results)
 
 
+def bare(url: str, shape: Shape, requests: int) -> float:
+    """Run the reader in C that stamps and parses nothing."""
+    port = url.rpartition(":")[2]
+    sizes = map(str, (shape.users, requests, shape.tokens))
+    return cpu_seconds([str(build("reader")), port, *sizes])
+
+
 def measured(
     run: Callable[[str, Shape, int], float], shape: Shape, requests: int
 ) -> tuple[float, int]:
@@ -133,6 +141,7 @@ def rows(*, rounds: int = 3) -> Iterator[Row]:
     programs: dict[str, Callable[[str, Shape, int], float]] = {
         "rust": rust,
         "climb": climb,
+        "bare": bare,
         "python": lambda url, shape, requests: climb(url, shape, requests, "python"),
     }
     for shape in SHAPES:
@@ -145,8 +154,8 @@ def rows(*, rounds: int = 3) -> Iterator[Row]:
                 whole[name].append(many / many_tokens * 1e6)
                 slope[name].append((many - few) / (many_tokens - few_tokens) * 1e6)
 
-        def ratio(costs: dict[str, list[float]], name: str = "climb") -> float:
-            return median(a / b for a, b in zip(costs[name], costs["rust"], strict=True))
+        def ratio(costs: dict[str, list[float]], name: str = "climb", below: str = "rust") -> float:
+            return median(a / b for a, b in zip(costs[name], costs[below], strict=True))
 
         yield Row("peers", f"{shape.name}, {10 * shape.users:,} requests:", "")
         data = {"whole": whole, "after_start": slope}
@@ -156,10 +165,16 @@ def rows(*, rounds: int = 3) -> Iterator[Row]:
             yield Row("peers", "  CPU, climb ÷ Rust, after start-up", f"{after:.2f}")
         else:
             yield at_most("peers", "  CPU, climb ÷ Rust, after start-up", after, shape.after_start)
+        lean = ratio(slope, below="bare")
+        if shape.after_start_bare is None:
+            yield Row("peers", "  CPU, climb ÷ bare reader in C, after start-up", f"{lean:.2f}")
+        else:
+            what = "  CPU, climb ÷ bare reader in C, after start-up"
+            yield at_most("peers", what, lean, shape.after_start_bare)
         both = f"{ratio(whole, 'python'):.2f} / {ratio(slope, 'python'):.2f}"
         yield Row("peers", "  the same with the reader in Python", both)
         each = "/".join(f"{median(whole[name]):.1f}" for name in programs)
-        yield Row("peers", "  µs a token, whole: Rust, climb, with Python", each)
+        yield Row("peers", "  µs a token, whole: Rust, climb, bare C, with Python", each)
         each = "/".join(f"{median(slope[name]):.1f}" for name in programs)
         yield Row("peers", "  µs a token, after start-up, likewise", each)
 
