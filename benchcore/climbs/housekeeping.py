@@ -105,6 +105,15 @@ class Housekeeping:
         """Take a request that has ended: as little work as can be."""
         self._ended.append((record, stage))
 
+    @property
+    def is_pressing(self) -> bool:
+        """Whether so much waits that a slice is worth its while, or a second is to be closed."""
+        return (
+            self._boundary is not None
+            or len(self._ended) >= ROWS_A_SLICE
+            or self._timeline.waiting >= PIECES_A_SLICE
+        )
+
     def slice(self, now_ns: int) -> Iterator[None]:
         """Do a little of what waits, and close a second where all of it has been taken.
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import cpu, endurance, keeping, open_loop, pairing, peers, replay, startup
+from tests.bench import cpu, endurance, keeping, largest, open_loop, pairing, peers, replay, startup
 from tests.bench.fixture import BUILD, build
 from tests.bench.row import Row, table
 
@@ -28,6 +28,7 @@ def groups(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]]:
         "thousand": pairing.thousand_rows,
         "open": open_loop.rows,
         "replay": replay.rows,
+        "largest": largest.rows,
         "keeping": lambda: keeping.rows(full=given.full),
         "endurance": lambda: endurance.rows(full=given.full),
     }

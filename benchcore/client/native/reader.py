@@ -132,7 +132,7 @@ class NativeReader:
                 self._dispatch()
                 if self._handle is None:
                     return  # closed by what came
-            if _now_ns() >= self._owner.due_ns:
+            if _now_ns() >= shared[_DUE]:
                 self._owner.run_due()
             if not shared[_MORE]:
                 break
@@ -152,23 +152,29 @@ class NativeReader:
 
     def _gather(self) -> list[Entry]:
         """Copy out what came: the arrays are written anew by the next call."""
-        entries, view = self._entries, self._view
-        came = []
-        for at in range(0, self._shared[_COUNT] * _STRIDE, _STRIDE):
-            name, kind, stamp_ns, begin, size, waiting = entries[at : at + _STRIDE]
-            data = bytes(view[begin : begin + size]) if kind == _DATA else b""
-            came.append((name, kind, stamp_ns, size, data, waiting))
-        return came
+        view = self._view
+        numbers = iter(self._entries[: self._shared[_COUNT] * _STRIDE])
+        return [
+            (
+                name,
+                kind,
+                stamp_ns,
+                size,
+                bytes(view[begin : begin + size]) if kind == _DATA else b"",
+                waiting,
+            )
+            for name, kind, stamp_ns, begin, size, waiting in zip(*[numbers] * _STRIDE, strict=True)
+        ]
 
     def _dispatch(self) -> None:
-        queue, connections = self._queue, self._connections
+        queue, connections, shared = self._queue, self._connections, self._shared
         while queue:
             name, kind, stamp_ns, size, data, waiting = queue.popleft()
             connection = connections.get(name)
             if connection is not None:
                 connection.came(kind, stamp_ns, size, data, waiting)
             # Outside of all answers: a fault of the schedule is no fault of theirs.
-            if _now_ns() >= self._owner.due_ns:
+            if _now_ns() >= shared[_DUE]:
                 self._owner.run_due()
 
     def read(self, name: int) -> bool:
