@@ -13,7 +13,18 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import cpu, endurance, keeping, largest, open_loop, pairing, peers, replay, startup
+from tests.bench import (
+    cpu,
+    endurance,
+    keeping,
+    largest,
+    open_loop,
+    pairing,
+    peers,
+    replay,
+    startup,
+    tls,
+)
 from tests.bench.fixture import BUILD, build
 from tests.bench.row import Row, table
 
@@ -29,6 +40,7 @@ def groups(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]]:
         "open": open_loop.rows,
         "replay": replay.rows,
         "largest": largest.rows,
+        "tls": lambda: tls.rows(rounds=given.rounds),
         "keeping": lambda: keeping.rows(full=given.full),
         "endurance": lambda: endurance.rows(full=given.full),
     }
