@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import selectors
 import subprocess
 import sys
@@ -55,6 +56,8 @@ class SimulatorProcess:
             stdout=subprocess.PIPE,
             # A Ctrl-C in the terminal is for the one who started it, and stops it in time.
             start_new_session=True,
+            # It trusts nobody, and aiohttp would read the system's certificates for 50 ms.
+            env={**os.environ, "SSL_CERT_FILE": os.devnull},
         )
         assert self._process.stdin is not None
         try:
