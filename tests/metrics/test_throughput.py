@@ -1,10 +1,12 @@
 import itertools
+from array import array
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchcore.client.records import Outcome
+from benchcore.client.records import Outcome, Record, Usage
+from benchcore.metrics import throughput as module
 from benchcore.metrics.throughput import Throughput, overlap_ns, throughput, tokens_inside
 
 SECOND = 1_000_000_000
@@ -34,6 +36,28 @@ def at(*seconds):
 def test_tokens_are_those_stamped_inside_scaled_to_the_usage(record, fields, expected):
     one = record(at(9.5, 10, 11.5, 12), **fields)
     assert tokens_inside(one, START, END) == pytest.approx(expected)
+
+
+INSTANTS = st.one_of(st.sampled_from([START, END]), st.integers(9 * SECOND, 13 * SECOND))
+ONE_EACH = st.lists(INSTANTS, min_size=1, max_size=30).map(sorted)
+
+
+@given(st.lists(ONE_EACH, min_size=1, max_size=6), st.sampled_from([0, 1]), st.integers(1, 8))
+def test_counting_by_look_ups_is_counting_by_masks(all_stamps, more, batches):
+    made = []
+    for stamps in all_stamps:
+        one = Record("1", outcome=Outcome.OK, stamps=array("q", stamps))
+        one.token_events = len(stamps)
+        one.usage = Usage(completion_tokens=len(stamps) + more)  # one more: not one each
+        made.append(one)
+    fast = [tokens_inside(one, START, END) for one in made]
+    by_batch = module._tokens_by_batch(made, START, END, batches)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_is_one_each", lambda _record: False)
+        slow = [tokens_inside(one, START, END) for one in made]
+        slow_by_batch = module._tokens_by_batch(made, START, END, batches)
+    assert fast == slow
+    assert by_batch.tolist() == slow_by_batch.tolist()
 
 
 def test_a_request_wholly_inside_counts_as_its_usage(record):
