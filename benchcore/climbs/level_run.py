@@ -353,7 +353,11 @@ class LevelRun:
         """Let the request that is due next leave first, where that is soon."""
         self._send_due()
         due_ns = self._client.due_ns
-        while self._client.due_ns == due_ns and due_ns - self._clock.now_ns() < PART_NS:
+        while (
+            self._client.due_ns == due_ns
+            and due_ns - self._clock.now_ns() < PART_NS
+            and not self._over.is_set()  # by a fault, say, behind which nothing leaves any more
+        ):
             await asyncio.sleep(0)
             self._send_due()
 

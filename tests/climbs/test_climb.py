@@ -358,7 +358,22 @@ async def test_drops_are_counted_and_reported(simulator):
     assert {r.outcome for r in level.records} == {Outcome.OK, Outcome.DROPPED}
 
 
-async def test_a_fault_in_a_callback_ends_the_run_and_surfaces(simulator, monkeypatch):
+async def test_no_request_of_an_open_loop_leaves_before_its_instant(simulator):
+    run = await climb(
+        simulator.base_url,
+        concurrency=[],
+        rate=[200],
+        requests=None,
+        duration_seconds=1.0,
+        warmup_requests=0,
+    )
+    (level,) = run.levels
+    assert level.ok == level.scheduled > 100
+    assert all(record.sent_ns >= record.scheduled_ns for record in level.records)
+
+
+@pytest.mark.parametrize("load", [{"concurrency": [8]}, {"concurrency": [], "rate": [200]}])
+async def test_a_fault_in_a_callback_ends_the_run_and_surfaces(simulator, monkeypatch, load):
     from benchcore.climbs.requests import SessionSender
 
     start = SessionSender.start
@@ -370,7 +385,7 @@ async def test_a_fault_in_a_callback_ends_the_run_and_surfaces(simulator, monkey
 
     monkeypatch.setattr(SessionSender, "start", faulty)
     with pytest.raises(ZeroDivisionError, match="in the middle of a read"):
-        await climb(simulator.base_url, requests=None, duration_seconds=600)
+        await climb(simulator.base_url, requests=None, duration_seconds=600, **load)
     assert gc.isenabled()
     assert asyncio.get_running_loop().get_exception_handler() is None
 
