@@ -13,7 +13,7 @@ help:
 	@echo "make test       run the tests"
 	@echo "make test-full  run also those that take minutes: broken servers, many seeds"
 	@echo "make check      lint, formatting, types"
-	@echo "make bench      measure benchcore itself, as ratios; some ten minutes"
+	@echo "make bench      measure benchcore itself, as ratios; some twenty-five minutes"
 	@echo "make bench-peers  fetch vLLM's Rust client (360 MB), so that make bench measures it too"
 	@echo "make test-native  run the native reader under sanitizers, ten minutes of random bytes"
 	@echo "make test-real  install real servers and measure them; half an hour and 4 GB"

@@ -50,7 +50,7 @@ def rows(*, rounds: int = 10) -> Iterator[Row]:
     )
     for users, limit in FIRST_SECONDS.items():
         firsts = [first_request_seconds(program, users) for _ in range(5)]
-        what = f"climb --sim to its first measured request, {users:,} users"
+        what = f"climb --sim to its first measured request, {users:,} user{'s' * (users > 1)}"
         yield at_most("startup", what, median(firsts), limit, " s", all=firsts)
     with server() as target:
         least, whole = [], []
