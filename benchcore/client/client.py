@@ -226,7 +226,7 @@ class Client:
             scheduled_ns: when it should have been sent.
             on_done: may be called before this returns, where the send itself fails.
         """
-        exchange = self._made.pop(request.request_id, None) or self._exchange(request)
+        exchange = self._made.pop(request.request_id, None) or self._new(request)
         exchange.record.scheduled_ns = scheduled_ns
         exchange.on_done = on_done
         self.in_flight[exchange] = None
@@ -239,23 +239,11 @@ class Client:
     def make_ready(self, request: Request) -> None:
         """Make beforehand what `start` would have to make for a request: it leaves the sooner."""
         if request.request_id not in self._made:
-            self._made[request.request_id] = self._exchange(request)
+            self._made[request.request_id] = self._new(request)
 
-    def _exchange(self, request: Request) -> Exchange:
-        record = Record(
-            request_id=request.request_id,
-            asked_input_tokens=request.asked_input_tokens,
-            asked_output_tokens=request.asked_output_tokens,
-            streamed=request.stream,
-        )
-        return self.connector.exchange(
-            request,
-            record,
-            _nobody,
-            limits=self._limits,
-            keep=self.keep or request.keep,
-            allow_empty=self.target.allow_empty,
-        )
+    def _new(self, request: Request) -> Exchange:
+        keep, allow_empty = self.keep or request.keep, self.target.allow_empty
+        return self.connector.made(request, self._limits, keep=keep, allow_empty=allow_empty)
 
     def _open_for(self, exchange: Exchange) -> None:
         self._connecting[exchange] = self._loop.create_task(self._connect_and_send(exchange))
@@ -455,7 +443,3 @@ class Client:
             record.answer = None
             exchange.blame(fault)
         on_done(record)
-
-
-def _nobody(_record: Record) -> None:
-    """Take the record of an exchange that nobody has started yet."""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from benchcore.base.errors import CapacityError, ConfigError
 from benchcore.client.addresses import Address, find_addresses, first_that_answers
 from benchcore.client.connection import Connection, TLSConnection, TLSSession, tls_context
-from benchcore.client.exchange import Exchange
+from benchcore.client.exchange import Exchange, Limits, Request
 from benchcore.client.native.library import chosen
 from benchcore.client.native.reader import ChunkedExchange, NativeConnection, NativeReader
+from benchcore.client.records import Record
 
 if TYPE_CHECKING:
     import socket
@@ -72,6 +73,25 @@ class Connector:
                 ) from None
             self.exchange = ChunkedExchange
 
+    def made(self, request: Request, limits: Limits, *, keep: bool, allow_empty: bool) -> Exchange:
+        """Return the exchange of a request that has not begun; whoever starts it says who waits.
+
+        Args:
+            request: what to send.
+            limits: how much the server may send.
+            keep: keep texts and plain answers in the record.
+            allow_empty: an answer without output is `ok`.
+        """
+        record = Record(
+            request_id=request.request_id,
+            asked_input_tokens=request.asked_input_tokens,
+            asked_output_tokens=request.asked_output_tokens,
+            streamed=request.stream,
+        )
+        return self.exchange(
+            request, record, _nobody, limits=limits, keep=keep, allow_empty=allow_empty
+        )
+
     async def connect(self, target: Target) -> Connection:
         """Open one connection, TLS included.
 
@@ -97,3 +117,7 @@ class Connector:
         if self.native is not None:
             self.native.close()
             self.native = None
+
+
+def _nobody(_record: Record) -> None:
+    """Take the record of an exchange that nobody has started."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from array import array
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchcore.base.clock import NEVER_NS, NS, LoopClock, wait_awake
+from benchcore.base.clock import NS, LoopClock
 from benchcore.base.errors import ConfigError
 from benchcore.client.client import Client
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.climbs import findings
+from benchcore.climbs.departures import LEAD_NS, Departures
 from benchcore.climbs.housekeeping import ROWS_A_SLICE, Housekeeping, slice_of
 from benchcore.climbs.plan import Step, level_plan
 from benchcore.climbs.requests import Grader, SessionSender, Tally
@@ -51,10 +50,6 @@ WARM_UPS_AT_ONCE = 32
 JUDGED_A_TICK = 4
 ROWS_AT_ONCE = 4
 """Of an open loop; more would make a request that falls due meanwhile late."""
-PART_NS = 150_000
-"""What takes so long, as a part of a slice may, waits for a request that is due before."""
-LEAD_NS = 80_000
-"""A request that is due within so short a time is waited for awake: sleep ends some 40 µs late."""
 
 
 class LevelRun:
@@ -118,6 +113,7 @@ class LevelRun:
         if grader is not None:
             self._sender.numbers = {}
         self._over = asyncio.Event()
+        self._departures = Departures(client, self._sender, self._over)
         self._interrupted = asyncio.Event()
         self._heartbeat = Heartbeat(self._loop)
         self._uses_heartbeat = not client.stamper.kernel_wanted or client.target.uds is not None
@@ -137,7 +133,7 @@ class LevelRun:
             self._sender,
             on_over=self._over.set,
             on_record=self._record_ended,
-            on_due=self._set_due,
+            on_due=self._departures.set_next,
             on_stage=self._stage_changed,
             keep=False,
             count_sessions=isinstance(step.part.workload, SessionKind),
@@ -175,11 +171,6 @@ class LevelRun:
             self._tally.give_up()
 
     # What the level tells, in the middle of everything: as little work as can be.
-
-    def _set_due(self, due_ns: int) -> None:
-        # What takes a while looks at it: see `_send_on_time`.
-        self._client.due_ns = due_ns - LEAD_NS
-        self._sender.make_ready()
 
     def _record_ended(self, record: Record, stage: Stage) -> None:
         self._house.ended(record, stage)
@@ -241,7 +232,7 @@ class LevelRun:
             await self._ahead(min(int(expected), plan.max_inflight, 1024))
             ahead = int(2 * rate) + 32
             assert isinstance(self._level.driver, OpenLoop)
-            client.on_due = partial(self._send_on_time, self._level.driver)
+            self._departures.begin(self._level.driver)
         ready = False
         while not ready and not self._interrupted.is_set():
             ready = self._sender.refill(ahead, AT_ONCE)
@@ -270,7 +261,7 @@ class LevelRun:
             raise
         finally:
             self._heartbeat.stop()
-            client.on_due, client.due_ns = None, NEVER_NS
+            self._departures.end()
             self._presence.close()
         client.close_idle()
         self._scraper.stop()
@@ -327,44 +318,19 @@ class LevelRun:
             ticks += 1
             await asyncio.sleep(TICK_SECONDS)
             for _ in range(slice_of(PREPARED_A_TICK, self._sender.missing(ahead))):
-                await self._let_leave()
+                await self._departures.go_first()
                 if self._sender.refill(ahead, 1):
                     break
             now_ns = self._clock.now_ns()
             if ticks % SLICE_EVERY == 0 or self._house.is_pressing:
-                await self._let_leave()
+                await self._departures.go_first()
                 for _ in self._house.slice(now_ns):
-                    await self._let_leave()
+                    await self._departures.go_first()
             self._sender.judge(JUDGED_A_TICK)
-            self._send_due()
+            self._departures.send_due()
             if now_ns >= live_ns:  # by time: on a busy machine a tick may be long
                 live_ns = now_ns + LIVE_EVERY_NS
                 self._progress.live(self._so_far.live(now_ns, self._house.tokens_per_second))
-
-    @staticmethod
-    def _send_on_time(driver: OpenLoop) -> None:
-        """Send what has fallen due, or is about to, at its instant."""
-        due_ns = driver.due_ns
-        if due_ns - time.perf_counter_ns() <= LEAD_NS:
-            wait_awake(due_ns)
-        driver.run_due()
-
-    async def _let_leave(self) -> None:
-        """Let the request that is due next leave first, where that is soon."""
-        self._send_due()
-        due_ns = self._client.due_ns
-        while (
-            self._client.due_ns == due_ns
-            and due_ns - self._clock.now_ns() < PART_NS
-            and not self._over.is_set()  # by a fault, say, behind which nothing leaves any more
-        ):
-            await asyncio.sleep(0)
-            self._send_due()
-
-    def _send_due(self) -> None:
-        """Let the schedule send what has fallen due while something else was done."""
-        if self._clock.now_ns() >= self._client.due_ns:
-            self._client.run_due()
 
     def _keep_measured(self, row: RequestRow) -> None:
         if row.stage == Stage.WINDOW.value:
