@@ -126,6 +126,8 @@ async def test_figures_and_their_definitions_hang_together(simulator):
 
 
 async def test_the_collector_is_still_while_a_level_runs_and_works_again_after(simulator):
+    gc.unfreeze()  # a command that was run in this process leaves all it had frozen
+    gc.enable()
     seen = []
 
     class Watching(Silent):
