@@ -221,6 +221,9 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
     gc.freeze()
     gc.unfreeze()
     gc.enable()
+    if signal.getsignal(signal.SIGINT) is terminal.interrupt_before:
+        # A runner replaces this handler alone, by one that ends the coroutine in order.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         import uvloop
     except ImportError:

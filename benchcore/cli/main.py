@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
@@ -15,7 +16,7 @@ from benchcore.base.errors import BenchcoreError
 from benchcore.base.plugins import nearest
 from benchcore.base.secrets import hiding
 from benchcore.base.text import printable
-from benchcore.cli.terminal import guarded
+from benchcore.cli.terminal import guarded, interrupt_before
 from benchcore.version import __version__
 
 _HOW = {
@@ -111,6 +112,8 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with the code of the contract."""
     # Imports make many objects and no garbage; a command that goes on for long has it on again.
     gc.disable()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt_before)
     try:
         sys.exit(run(args))
     finally:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, TextIO, TypeVar
+from typing import Any, Final, NoReturn, TextIO, TypeVar
 
 import click
 import orjson
@@ -164,6 +164,20 @@ def json_option(what: str = "JSON instead of text") -> Callable[[F], F]:
         what: it prints.
     """
     return click.option("--json", "as_json", is_flag=True, help=f"Print {what}.")
+
+
+class InterruptedBeforeError(KeyboardInterrupt):
+    """Ctrl-C before a command handles signals itself.
+
+    Python counts a plain KeyboardInterrupt that passes through `exec` of a text as unhandled,
+    though it is handled further out, and kills itself by SIGINT where it should exit with its code;
+    making a dataclass is such an `exec`, and imports do it all the time.
+    """
+
+
+def interrupt_before(_number: int, _frame: object) -> NoReturn:
+    """Handle SIGINT until a command handles it itself."""
+    raise InterruptedBeforeError
 
 
 def show_json(value: Any) -> None:

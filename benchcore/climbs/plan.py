@@ -22,7 +22,6 @@ from benchcore.load.level_plan import LevelPlan
 from benchcore.load.open_loop import Arrival, offsets_ns, shaped_offsets_ns
 from benchcore.runs.run import SHAPED
 from benchcore.workload.kinds import Workload, is_timed
-from benchcore.workload.named import load_workload
 from benchcore.workload.synthetic import Synthetic
 
 
@@ -319,6 +318,8 @@ def climb_parts(
     if workload is None:
         made = Synthetic(seed=seed, **shape)
         return [Part(made.name, made, climb_config(given, {}, seed))]
+    from benchcore.workload.named import load_workload  # with YAML, which prompts do without
+
     spec = load_workload(workload, seed=seed, **shape)
     parts = []
     for part in spec.parts:

@@ -119,3 +119,19 @@ def test_the_recorded_command_has_no_secret():
     ]
     assert masked([f"--extra-body={body}"])[0].startswith('--extra-body={"api_key":"***"')
     assert masked(["--extra-body", '{"api_key":"k']) == ["--extra-body", "***"]
+
+
+def test_an_interrupt_while_a_module_is_made_is_an_exit_code_as_any_other():
+    program = (
+        "import os, signal\n"
+        "from benchcore.cli import main\n"
+        "def run(args):\n"
+        "    try:\n"
+        "        exec('os.kill(os.getpid(), signal.SIGINT)\\nwhile True: pass')\n"
+        "    except KeyboardInterrupt:\n"
+        "        return 130\n"
+        "main.run = run\n"
+        "main.main([])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, b"")
