@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from benchcore.config.checks import FunctionalConfig
-from benchcore.config.climb import ClimbFields
+from benchcore.config.climb import LEVELS, ClimbFields
 from benchcore.config.evals import EvalConfig
 from benchcore.config.gate import DEFAULT, Rule
 from benchcore.config.limits import check_levels, check_slos
@@ -20,7 +20,7 @@ RunTypeName = Literal["pr", "daily"]
 
 _ALTERNATIVES: Final = (
     ("suite",),
-    ("concurrency", "rate"),
+    LEVELS,
     ("requests", "duration_seconds", "workload"),
     ("limit", "preset"),
 )

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from benchcore.base.errors import ConfigError
 from benchcore.base.plugins import nearest
 from benchcore.base.secrets import is_secret
+from benchcore.config.climb import LEVELS
 from benchcore.config.scenario import (
     RUN_TYPES,
     Choice,
@@ -32,7 +33,7 @@ _INSTEAD: Final = (
     (("launch",), ("local", "kubernetes", "simulator")),
     (("target",), ("base_url", "provider")),
     (("target",), ("api_key_env", "api_key_file")),
-    (("stages", "perf"), ("concurrency", "rate")),
+    (("stages", "perf"), LEVELS),
     (("stages", "perf"), ("requests", "duration_seconds")),
     (("stages", "accuracy"), ("limit", "preset")),
 )
@@ -272,10 +273,10 @@ def _of_run_type(
 
 def _levels(own: Tree, choice: Choice) -> Tree:
     """Return the settings of a climb with the levels that a matrix picks."""
-    for name, other in (("concurrency", "rate"), ("rate", "concurrency")):
+    for name in ("concurrency", "rate"):
         levels = getattr(choice, name)
         if levels is not None:
-            rest = own.without(other)
+            rest = own.without(*LEVELS)
             return Tree({**rest.content, name: levels}, rest.places)
     return own
 

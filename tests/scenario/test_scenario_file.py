@@ -447,3 +447,22 @@ def test_variables_that_stages_name_for_keys_are_known(write):
         f"{SIMULATOR}stages: {{functional: {{expired_key_env: OLD}}, sinks: {{password_env: P}}}}\n"
     )
     assert load(write(text)).secret_names == ["OLD", "P"]
+
+
+@pytest.mark.parametrize("run_type", ["pr", "daily"])
+@pytest.mark.parametrize(
+    ("field", "value"), [("shape", "hold:1/5s"), ("user_shape", "hold:2/5s"), ("speed", [2])]
+)
+def test_every_kind_of_load_replaces_every_other(write, run_type, field, value):
+    """Those of the run type, those that are inherited, and those that a matrix picks instead."""
+    stages = f"stages: {{perf: {{{field}: {value}}}}}\n"
+    loaded = load(write(SIMULATOR + stages), run_type)
+    perf = loaded.settings["perf"]
+    said = getattr(perf, field)
+    assert (said, perf.concurrency) == (tuple(value) if field == "speed" else value, ())
+    write(f"{SIMULATOR}stages: {{perf: {{concurrency: [1]}}}}\n", "b.yaml")
+    heir = load(write(f"extends: b.yaml\n{stages}"), run_type).settings["perf"]
+    assert (getattr(heir, field), heir.concurrency) == (said, ())
+    picked = load(write(SIMULATOR + stages), run_type, choice=Choice(concurrency=(4,)))
+    perf = picked.settings["perf"]
+    assert (perf.concurrency, getattr(perf, field) or None) == ((4,), None)
