@@ -158,7 +158,8 @@ def _keep_to(limit: float | None, parts: list[Part]) -> None:
     if limit is None:
         return
     for part in parts:
-        if not part.config.rate or max(part.config.rate) > limit:
+        config = part.config
+        if not (config.rate or config.shape) or max(config.levels) > limit:
             raise ConfigError(
                 f"stages.perf: the provider allows {limit:g} requests a second (rate_limit): give "
                 "rates up to that instead of more or of concurrency"
