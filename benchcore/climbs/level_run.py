@@ -286,14 +286,17 @@ class LevelRun:
         """Send the sessions that a trace has before its window, and wait for them."""
         gate = asyncio.Semaphore(WARM_UPS_AT_ONCE)
 
-        async def one(live: LiveSession) -> None:
+        async def failed(live: LiveSession) -> bool:
             async with gate:
-                if not self._interrupted.is_set():
-                    await self._client.send(live.ready[0])
+                if self._interrupted.is_set():
+                    return False
+                record = await self._client.send(self._sender.prepare(live, 0))
+                return record.outcome is not Outcome.OK
 
-        for live in self._sender.warm_ups:
-            self._sender.prepare(live, 0)
-        await asyncio.gather(*map(one, self._sender.warm_ups))
+        bad = sum(await asyncio.gather(*map(failed, self._sender.warm_ups)))
+        if bad:
+            count = len(self._sender.warm_ups)
+            self._progress.say(f"{self._step.name}: {bad} of {count} warm-up request(s) failed")
 
     async def _grade(self) -> LevelScore | None:
         numbers = self._sender.numbers

@@ -18,7 +18,7 @@ from benchcore.client.request import Prompt
 from benchcore.metrics.figures import count_output, unbilled_texts
 from benchcore.runs.run import LevelScore
 from benchcore.runs.sinks import FanOut, RequestRow
-from benchcore.workload.kinds import SessionKind, Workload, made_of, sessions_of
+from benchcore.workload.kinds import SessionKind, Workload, is_timed, made_of, sessions_of
 from benchcore.workload.reuse import PrefixReuse
 from benchcore.workload.sessions import WARM_UP, LiveSession, Session
 
@@ -76,6 +76,7 @@ class SessionSender:
         self._sessions = sessions_of(workload, *self._path)
         self._ready: deque[LiveSession] = deque()
         self._later: deque[tuple[LiveSession, int]] = deque()
+        self._later_bytes = 0
         self._next = 0
         self._rounds = 0
         self._reuse = PrefixReuse() if isinstance(workload, SessionKind) else None
@@ -112,7 +113,7 @@ class SessionSender:
     # Reading and preparing.
 
     def _read_warm_ups(self) -> None:
-        if self._schedule is None:
+        if not is_timed(self._workload):
             return
         while (live := self._read()) is not None:
             if live.session.turns[0].kind != WARM_UP:
@@ -130,6 +131,8 @@ class SessionSender:
                 self._rounds += 1
                 self._sessions = sessions_of(self._workload, *self._path, f"again {self._rounds}")
                 session = next(self._sessions, None)
+                while session is not None and session.turns[0].kind == WARM_UP:
+                    session = next(self._sessions, None)
         except ConfigError as error:
             self.fault = error
             return None
@@ -201,8 +204,9 @@ class SessionSender:
         for _ in range(most):
             if self._later:
                 live, place = self._later.popleft()
-                if place not in live.ready:
-                    self.prepare(live, place)
+                # Beyond that, turns are made when they are due: their histories may be long.
+                if place not in live.ready and self._later_bytes < AHEAD_BYTES:
+                    self._later_bytes += len(self.prepare(live, place).payload)
                 continue
             if not self.missing(ahead):
                 return True
@@ -253,7 +257,11 @@ class SessionSender:
         self, live: LiveSession, place: int, scheduled_ns: int, on_done: Callable[[Record], None]
     ) -> Any:
         """Send a turn; see `Sender`."""
-        request = live.ready.pop(place, None) or self.prepare(live, place)
+        request = live.ready.pop(place, None)
+        if request is None:
+            request = self.prepare(live, place)
+        elif place:
+            self._later_bytes -= len(request.payload)
         live.ready[place] = None  # sent: whoever comes to prepare it later does nothing
         if not request.keep:
             return self._client.start(request, scheduled_ns, on_done)

@@ -71,6 +71,7 @@ class Level:
         self.result.start_ns = clock.now_ns()
         self._live: set[SessionRun] = set()
         self._source_ended = False
+        self._no_more = False
         self.driver: ClosedLoop | OpenLoop
         if plan.mode == "closed":
             assert plan.concurrency is not None
@@ -144,6 +145,7 @@ class Level:
     def _begin(self, scheduled_ns: int, ended: Callable[[SessionEnd], None]) -> None:
         live = self._sender.next()
         if live is None:
+            self._no_more = True
             self._exhausted()
             return
         inside = self._is_inside(scheduled_ns)
@@ -253,11 +255,12 @@ class Level:
         self._source_ended = True
         if any(run.has_turns_left for run in self._live):
             return  # asked again when a session has ended
+        of_sessions = self.plan.replay or self._no_more  # they end, and no schedule does
         if self.stage is Stage.WARMUP:
-            self.result.exhausted = not self.plan.replay
+            self.result.exhausted = not of_sessions
             self._close_window(self._clock.now_ns(), opened=False)
-        elif self.stage is Stage.WINDOW and (self.plan.window_ns is None or self.plan.replay):
-            self.result.exhausted = not self.plan.replay
+        elif self.stage is Stage.WINDOW and (self.plan.window_ns is None or of_sessions):
+            self.result.exhausted = not of_sessions
             self._close_window(self._latest_ns or self.result.window_start_ns)
 
     # Ends.

@@ -8,10 +8,10 @@ can neither hold them up nor change them.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from benchcore.client.connection import tls_context
 from benchcore.config.target import Target
 
 MOST_AHEAD = 256 * 1024
@@ -113,10 +113,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: set[_Side] = set()
-        self._context: ssl.SSLContext | None = None
-        if target.tls:
-            self._context = ssl.create_default_context(cafile=target.ca_file)
-            self._context.set_alpn_protocols(["http/1.1"])
+        self._context = tls_context(target) if target.tls else None
 
     async def open(self, host: str, port: int) -> str:
         """Listen; returns the address that clients are to ask.

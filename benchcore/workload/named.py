@@ -42,6 +42,11 @@ class Load(BaseModel):
     rate: list[Annotated[float, Field(gt=0)]] | None = Field(
         None, min_length=1, description="requests per second"
     )
+    speed: list[Annotated[float, Field(gt=0)]] | None = Field(
+        None, min_length=1, description="of a trace, how many times faster it is replayed"
+    )
+    shape: str | None = Field(None, description="a rate that changes, such as ramp:1..20/60s")
+    user_shape: str | None = Field(None, description="a number of users that changes")
     arrival: str | None = Field(None, description="constant, poisson or gamma:SHAPE")
     max_inflight: Whole | None = Field(None, description="requests in flight at once")
     requests: Whole | None = Field(None, description="requests per level")
@@ -115,7 +120,7 @@ def load_workload(name_or_path: str | Path, **overrides: Any) -> WorkloadSpec:
     """Load a workload that ships with benchcore, a file, or a kind with its keys.
 
     Args:
-        name_or_path: `short`, `my/load.yaml`, `prompts.jsonl` or `mooncake,path=t.jsonl,speed=2`.
+        name_or_path: `short`, `my/load.yaml`, `prompts.jsonl` or `mooncake,path=t.jsonl,start=60`.
         overrides: keys of a workload file, such as `input_tokens` or `seed`, that count instead of
             what the file says, in every part; `None`: the file's.
 

@@ -98,7 +98,9 @@ class Session:
                         f"session {self.name or '?'}: turn {place + 1} waits for turn {other + 1}, "
                         "which does not come before it"
                     )
-            if turn.follows is not None and turn.follows not in self.ancestors(place):
+            if turn.follows is None or turn.follows in turn.after:
+                continue
+            if turn.follows not in self.ancestors(place):
                 raise ConfigError(
                     f"session {self.name or '?'}: turn {place + 1} goes on with turn "
                     f"{turn.follows + 1} and does not wait for it"

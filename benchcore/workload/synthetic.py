@@ -8,7 +8,7 @@ from benchcore.base.seeds import derive, stream
 from benchcore.client.request import Prompt
 from benchcore.config.values import Length
 from benchcore.workload.language import LanguageName
-from benchcore.workload.texts import Texts, checks
+from benchcore.workload.texts import Texts
 from benchcore.workload.token_costs import TokenCounter
 
 
@@ -79,16 +79,8 @@ class Synthetic:
             counter: an exact one is asked 50 times at most (a tokenizer file, some hundred times),
                 one of probes six times; `None`: lengths stay nominal, and `describe` says so.
         """
-        wants_check = await self._texts.learn(counter)
+        await self._texts.prepare(counter, round(self.input_tokens.mean), self._sample)
         self._share()
-        if not wants_check:
-            return
-        assert counter is not None
-        if self._texts.fit.kind == "exact" and await self._check(counter):
-            return
-        await self._texts.calibrate(counter, round(self.input_tokens.mean))
-        self._share()
-        await self._check(counter)
 
     def prompt(self, index: int, *path: str | int) -> Prompt:
         """Return one prompt; the same arguments give the same prompt in every process."""
@@ -149,10 +141,10 @@ class Synthetic:
         fit = self._texts.fit
         return round(fit.intercept + fit.slope * (self._prefix_units + self._units(asked)))
 
-    async def _check(self, counter: TokenCounter) -> bool:
-        prompts = [self.prompt(index, "check") for index in range(checks(counter))]
-        foreseen = [self._predicted(prompt.input_tokens or 0) for prompt in prompts]
-        return await self._texts.check(counter, prompts, foreseen)
+    def _sample(self, count: int) -> list[tuple[Prompt, int]]:
+        self._share()  # the fit has changed
+        prompts = [self.prompt(index, "check") for index in range(count)]
+        return [(prompt, self._predicted(prompt.input_tokens or 0)) for prompt in prompts]
 
 
 def _length(value: Length | int | str) -> Length:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import truediv
 from typing import Any
 
@@ -35,6 +36,10 @@ class Accuracy:
     error_ratio_mean: float | None = None
 
 
+Sample = Callable[[int], list[tuple[Prompt, int]]]
+"""Makes so many prompts, each with the tokens that the fit foresees."""
+
+
 class Texts:
     """Makes texts of a wanted length.
 
@@ -59,45 +64,41 @@ class Texts:
         """What puts texts together."""
         return self._bank
 
-    async def learn(self, counter: TokenCounter | None) -> bool:
-        """Learn what pieces cost the target; returns whether whole prompts are to be checked now.
+    async def prepare(
+        self, counter: TokenCounter | None, usual_tokens: int, sample: Sample | None = None
+    ) -> None:
+        """Fit lengths to the target's tokens, and check a few prompts.
 
         Args:
-            counter: an exact one is asked 50 times at most (a tokenizer file, some hundred times);
-                `None`: lengths stay nominal, and `describe` says so.
+            counter: an exact one is asked 50 times at most (a tokenizer file, some hundred times),
+                one of probes six times; `None`: lengths stay nominal, and `describe` says so.
+            usual_tokens: the usual length of a prompt.
+            sample: makes the prompts that are checked; `None`: recipes of the usual length.
         """
+        sample = sample or partial(self._sample, usual_tokens)
         fit = unfitted(self.language)
         if counter is not None and counter.exact:
             fit = await learn(self.language, counter)
         self._use(fit)
         self.accuracy = Accuracy()
-        return counter is not None
-
-    async def calibrate(self, counter: TokenCounter, usual_tokens: int) -> None:
-        """Fit a line where pieces do not add up.
-
-        Args:
-            counter: is asked four times.
-            usual_tokens: the usual length of a prompt.
-        """
-        fit = self._fit
+        if counter is None:
+            return
+        if fit.kind == "exact" and await self._check(counter, sample):
+            return
         note = fit.note or ("whole prompts do not add up" if fit.kind == "exact" else None)
         units = fit.units(usual_tokens)
         line = await calibrate(self._bank, fit.costs, counter, units, self.seed)
         self._use(replace(line, note=line.note or note))
+        await self._check(counter, sample)
 
-    async def check(
-        self, counter: TokenCounter, prompts: list[Prompt], foreseen: list[int]
-    ) -> bool:
-        """Count a few prompts, keep how far off they are, return whether the fit foresaw it all.
+    def _sample(self, tokens: int, count: int) -> list[tuple[Prompt, int]]:
+        recipes = (Recipe(tokens, key=("check", number)) for number in range(count))
+        return [(self.prompt(recipe), self.predicted(tokens)) for recipe in recipes]
 
-        Args:
-            counter: counts them.
-            prompts: as many as `checks` says.
-            foreseen: what each should cost by the fit.
-        """
+    async def _check(self, counter: TokenCounter, sample: Sample) -> bool:
+        """Count a few prompts, keep how far off they are, return whether the fit foresaw it all."""
         errors, asked, as_foreseen = [], [], True
-        for prompt, tokens in zip(prompts, foreseen, strict=True):
+        for prompt, tokens in sample(_CHECKS.get(counter.source, 2)):
             asked.append(prompt.input_tokens or 0)
             counted = await counter.count(prompt.text) + counter.overhead
             errors.append(abs(counted - asked[-1]))
@@ -105,25 +106,6 @@ class Texts:
         mean = sum(map(truediv, errors, asked)) / len(errors)
         self.accuracy = Accuracy(len(errors), max(errors), round(mean, 6))
         return as_foreseen
-
-    async def prepare(self, counter: TokenCounter | None, usual_tokens: int) -> None:
-        """Fit the lengths of recipes to the target's tokens, and check a few.
-
-        Args:
-            counter: counts; `None`: lengths stay nominal.
-            usual_tokens: the usual length of a prompt.
-        """
-        if not await self.learn(counter):
-            return
-        assert counter is not None
-        recipes = [Recipe(usual_tokens, key=("check", n)) for n in range(checks(counter))]
-        prompts = [self.prompt(recipe) for recipe in recipes]
-        foreseen = [self.predicted(usual_tokens)] * len(prompts)
-        if self._fit.kind == "exact" and await self.check(counter, prompts, foreseen):
-            return
-        await self.calibrate(counter, usual_tokens)
-        prompts = [self.prompt(recipe) for recipe in recipes]
-        await self.check(counter, prompts, [self.predicted(usual_tokens)] * len(prompts))
 
     def units(self, tokens: int) -> int:
         """Return the cost of the pieces of a prompt of `tokens`."""
@@ -194,8 +176,3 @@ class Texts:
         number = name if isinstance(name, int) else derive(0, name)
         draws = stream(self.seed, "block", name)
         return self._bank.body(units, draws, (*self._block_leads, number))
-
-
-def checks(counter: TokenCounter) -> int:
-    """Return how many prompts are counted after a fit."""
-    return _CHECKS.get(counter.source, 2)

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 import benchcore
 from benchcore.base.errors import ConfigError
 from benchcore.client.request import Prompt
+from benchcore.show.progress import Silent
 from benchcore.sim.batching import block_digests
 from benchcore.sim.requests import read_chat
 from benchcore.sim.vocabulary import pieces, token_ids
@@ -248,3 +250,42 @@ async def test_answers_of_a_family_are_judged_and_counted(simulator, monkeypatch
     answers = run.levels[0].answers
     assert (answers.judged, answers.good, answers.wrong) == (8, 0, {"is short": 8})
     assert all(record.text is None for record in run.levels[0].records)
+
+
+async def test_sessions_that_warm_up_are_no_load_of_a_closed_loop_either(simulator):
+    class Warm(Timed):
+        def sessions(self, *path):
+            yield single(Prompt("before", output_tokens=2), at_ns=0, kind="warmup")
+            yield from super().sessions(*path)
+
+    run = await climb(simulator.base_url, Warm(times=[0, 10]), concurrency=[1], requests=6)
+    (level,) = run.levels
+    # Two sessions come again and again, and what warms up is never among them.
+    assert (level.scheduled, {one.kind for one in level.records}) == (6, {""})
+
+
+async def test_warm_ups_that_fail_are_told(simulator):
+    class Warm(Timed):
+        def sessions(self, *path):
+            yield single(Prompt("", messages=[{"role": "boss"}]), at_ns=0, kind="warmup")
+            yield from super().sessions(*path)
+
+    class Told(Silent):
+        lines: ClassVar = []
+
+        def say(self, text):
+            self.lines.append(text)
+
+    run = await climb(simulator.base_url, Warm(times=[0, 10]), speed=[1], progress=Told())
+    assert run.levels[0].ok == 2
+    assert "s1: 1 of 1 warm-up request(s) failed" in Told.lines
+
+
+async def test_turns_beyond_the_memory_for_them_are_made_when_they_are_due(simulator, monkeypatch):
+    from benchcore.climbs import requests
+
+    monkeypatch.setattr(requests, "AHEAD_BYTES", 0)
+    workload = Conversation(turns=3, input_tokens=20, output_tokens=4, think_time=0.01)
+    run = await climb(simulator.base_url, workload, concurrency=[2], requests=12)
+    (level,) = run.levels
+    assert (level.ok, [one.value for one in level.groups]) == (12, ["1", "2", "3"])

@@ -271,3 +271,12 @@ def test_a_single_prompt_is_a_session_of_one_turn(run, script):
     assert [(r.session, r.turn, r.kind) for r, _ in one.records[:2]] == [(0, 1, ""), (1, 1, "")]
     assert one.level.stage is Stage.OVER
     assert single(ASK).turns == (Turn(ASK),)
+
+
+def test_a_closed_loop_whose_sessions_have_ended_does_not_wait_for_its_window(run, script):
+    one = run(
+        script(10 * MS), sessions=conversations(3), concurrency=2, window_ns=60 * SECOND
+    ).start()
+    one.until_over()
+    assert (one.result.scheduled, one.result.exhausted) == (9, False)
+    assert one.result.over_ns - SECOND < 100 * MS

@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from benchcore.base.errors import ConfigError
+from benchcore.climbs.plan import climb_config
 from benchcore.workload import named
 from benchcore.workload.jsonl import PromptFile
 from benchcore.workload.named import load_workload
@@ -112,6 +113,21 @@ def test_a_file_of_ones_own_sets_everything(write):
     for key, value in yaml.safe_load(path.read_text()).items():
         if key not in ("description", "load"):
             assert str(described[key]) == str(value)
+
+
+@pytest.mark.parametrize(
+    ("load", "levels"),
+    [
+        ("shape: 'ramp:1..4/5s'", {"shape": "ramp:1..4/5s"}),
+        ("user_shape: 'hold:2/5s'", {"user_shape": "hold:2/5s"}),
+        ("speed: [1, 2]", {"speed": (1, 2)}),
+    ],
+)
+def test_a_file_may_ask_for_any_kind_of_load(write, load, levels):
+    (part,) = load_workload(write(f"load: {{{load}}}\n")).parts
+    config = climb_config({}, part.load, 0)
+    assert {name: getattr(config, name) for name in levels} == levels
+    assert climb_config({"concurrency": (3,)}, part.load, 0).levels == (3,)
 
 
 def test_prompts_of_a_file_are_found_beside_the_workload(write, monkeypatch, tmp_path):
