@@ -122,6 +122,8 @@ class Record:
     """Its place in the session, from 1."""
     kind: str = ""
     """Its class, where the workload has several."""
+    worker: int = 0
+    """Which of several workers has sent it, from 1; 0: there is one."""
     text: str | None = None
     """What was generated, where it was asked to be kept."""
     texts: list[str] | None = None

@@ -17,9 +17,10 @@ from benchcore.base.files import make_folder
 from benchcore.base.text import harmless
 from benchcore.client.client import Client
 from benchcore.client.connection import ensure_descriptors
+from benchcore.climbs.books import Books
 from benchcore.climbs.findings import Failures
 from benchcore.climbs.level_run import LevelRun
-from benchcore.climbs.plan import LevelFigures, Part, Step, StopRules, steps
+from benchcore.climbs.plan import LevelFigures, Part, Step, StopRules, level_plan, steps
 from benchcore.climbs.probe import ProbeResult, find_model, fit, settle
 from benchcore.climbs.requests import Grader, Tally
 from benchcore.config.climb import ClimbConfig
@@ -281,20 +282,21 @@ class Climb:
             await self._until_interrupted(self._before_level(client, step, server))
             if self._interrupts:
                 return
-            self._running = LevelRun(
-                client,
+            assert self._found is not None
+            books = Books(
                 step,
+                level_plan(step, self._found.e2e_seconds, self._found.ttft_seconds),
                 slos=slos,
                 sinks=self._sinks,
                 tally=self._tally,
                 progress=self._progress,
                 server=server,
-                e2e_seconds=None if self._found is None else self._found.e2e_seconds,
-                ttft_seconds=None if self._found is None else self._found.ttft_seconds,
+                stream=client.target.stream,
                 grader=self._grader,
                 failures=self._failures,
                 folder=run.folder,
             )
+            self._running = LevelRun(client, books, e2e_seconds=self._found.e2e_seconds)
             level = await self._running.run()
             gone, fault = self._running.gone, self._running.fault
             if self._grader is not None and not config.save_text:

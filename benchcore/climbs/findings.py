@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,11 @@ from benchcore.base.clock import NS
 from benchcore.client.openai import GOOD_ENDS
 from benchcore.client.records import FAILED, Outcome, Phase, Record
 from benchcore.client.watchdog import LATE_NS
-from benchcore.climbs.requests import SessionSender
+from benchcore.climbs.requests import Sent
 from benchcore.config.catalogue import title
 from benchcore.config.climb import Arrival, ClimbConfig
 from benchcore.config.limits import Slo
-from benchcore.load.level import Level
-from benchcore.load.level_plan import LevelRecords, Stage
+from benchcore.load.level_plan import LevelPlan, LevelRecords, Stage
 from benchcore.load.steady import Flow, SteadyState, closed_steady, open_steady
 from benchcore.metrics.fidelity import PrefixCache
 from benchcore.metrics.figures import has_figure, ttft_ns
@@ -40,19 +40,38 @@ _LASTED = frozenset({Outcome.OK, Outcome.TIMEOUT, Outcome.CANCELLED})
 """How requests end that took what the server took; a refusal is no service."""
 
 
-def how_far(level: Level, now_ns: int) -> tuple[float | None, float | None]:
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a running level stands; instants in ns.
+
+    Args:
+        stage: where it is.
+        start_ns: when it began.
+        window_start_ns: when its window did.
+        scheduled: requests that have been planned in the window.
+        in_flight: requests that are on their way.
+    """
+
+    stage: Stage
+    start_ns: int
+    window_start_ns: int
+    scheduled: int
+    in_flight: int
+
+
+def how_far(plan: LevelPlan, stands: Standing, now_ns: int) -> tuple[float | None, float | None]:
     """Return the share of its window that a level has done, and the seconds that are left of it.
 
     `None` before and after the window, and while it is too early to tell.
     """
-    if level.stage is not Stage.WINDOW:
+    if stands.stage is not Stage.WINDOW:
         return None, None
-    elapsed_ns = now_ns - level.result.window_start_ns
+    elapsed_ns = now_ns - stands.window_start_ns
     shares = []
-    if level.plan.requests:
-        shares.append(level.result.scheduled / level.plan.requests)
-    if level.plan.window_ns:
-        shares.append(elapsed_ns / level.plan.window_ns)
+    if plan.requests:
+        shares.append(stands.scheduled / plan.requests)
+    if plan.window_ns:
+        shares.append(elapsed_ns / plan.window_ns)
     share = max(shares, default=None)
     if share is None or share <= 0.02:
         return share, None
@@ -91,15 +110,20 @@ class Failures:
         self._untold.clear()
 
 
-def steady_state(level: Level) -> SteadyState:
-    """Return where a level that is over was in its steady state, in seconds of the level."""
-    result = level.result
-    if level.plan.replay or level.plan.changes:
+def steady_state(plan: LevelPlan, result: LevelRecords, in_flight: Sequence[float]) -> SteadyState:
+    """Return where a level that is over was in its steady state, in seconds of the level.
+
+    Args:
+        plan: of the level.
+        result: of it.
+        in_flight: of each of its seconds, the mean number of requests on their way.
+    """
+    if plan.replay or plan.changes:
         return SteadyState(None, why="the load changes over time: no steady state is looked for")
-    means = level.in_flight.second_means(result.window_end_ns)
+    means = in_flight[: (result.window_end_ns - result.start_ns) // NS]
     first = -((result.start_ns - result.window_start_ns) // NS)
-    if level.plan.concurrency is not None:
-        return closed_steady(means[first:], level.plan.concurrency, first)
+    if plan.concurrency is not None:
+        return closed_steady(means[first:], plan.concurrency, first)
     return open_steady(means[first:], first, flow_of(result))
 
 
@@ -339,24 +363,24 @@ def of_sessions(
     }
 
 
-def again(sender: SessionSender) -> Iterator[str]:
+def again(sent: Sent) -> Iterator[str]:
     """Yield that a workload came to its end and began again, which a prefix cache notices."""
-    if sender.rounds:
+    if sent.rounds:
         yield (
-            f"the workload came to its end and began again ({sender.rounds} time(s)): a server "
+            f"the workload came to its end and began again ({sent.rounds} time(s)): a server "
             "with a prefix cache answers repeated prompts faster than new ones"
         )
 
 
-def prefix_cache(sender: SessionSender, tokens: TokenSums) -> PrefixCache | None:
+def prefix_cache(sent: Sent, tokens: TokenSums) -> PrefixCache | None:
     """Return what the server's prefix cache held, against a perfect one; `None`: prompts alone."""
-    if sender.ideal_reuse is None:
+    if not sent.tokens:
         return None
     cached, given = tokens.cached, tokens.input
     return PrefixCache.complete(
-        ideal=sender.ideal_reuse,
+        ideal=sent.hits / sent.tokens,
         reported=None if cached is None or not given else cached / given,
-        lower_bound=sender.reuse_is_cut or None,
+        lower_bound=sent.reuse_is_cut or None,
     )
 
 

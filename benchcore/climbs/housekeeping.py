@@ -17,7 +17,7 @@ from benchcore.climbs.requests import Tally
 from benchcore.climbs.watch import SoFar
 from benchcore.load.closed_loop import InFlight
 from benchcore.load.level_plan import Stage
-from benchcore.metrics.throughput import Row, Timeline
+from benchcore.metrics.throughput import Row, Second, Timeline
 from benchcore.runs.sinks import FanOut, LevelHead, RequestRow
 
 ROWS_A_SLICE = 24
@@ -60,6 +60,8 @@ class Housekeeping:
         on_the_way: returns of each request that is on its way what returns it, brought up to date.
         at_boundary: called at the end of each second.
         rows_at_once: so many requests become rows in one part of a slice.
+        on_second: takes the number of each second that is closed, the mean number of requests on
+            their way in it, and what is in it.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Housekeeping:
         on_the_way: Callable[[], list[Callable[[], Record]]],
         at_boundary: Callable[[], None],
         rows_at_once: int = ROWS_A_SLICE,
+        on_second: Callable[[int, float, Second], None] | None = None,
     ) -> None:
         self.rows: list[Row] = []
         """The seconds that are closed."""
@@ -84,6 +87,7 @@ class Housekeeping:
         self._on_the_way = on_the_way
         self._at_boundary = at_boundary
         self._rows_at_once = rows_at_once
+        self._on_second = on_second
         self._ended: deque[tuple[Record, Stage]] = deque()
         self._timeline = Timeline(0)
         self._boundary: _Boundary | None = None
@@ -188,7 +192,11 @@ class Housekeeping:
     def _close_second(self, now_ns: int, share: float = 1.0) -> None:
         """Close the next second, or the share of one that the level had of it."""
         self._in_flight.area(now_ns)
-        mean = self._in_flight.mean_of_second(self._timeline.closed)
-        row = self._timeline.close(mean / share)
+        number = self._timeline.closed
+        mean = self._in_flight.mean_of_second(number) / share
+        second = self._timeline.close()
+        if self._on_second is not None:
+            self._on_second(number, mean, second)
+        row = second.row(number, mean)
         self.rows.append(row)
         self._sinks.second(self._head, row)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from array import array
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from benchcore.runs.run import LevelScore
 from benchcore.runs.sinks import FanOut, RequestRow
 from benchcore.workload.kinds import SessionKind, Workload, is_timed, made_of, sessions_of
 from benchcore.workload.reuse import PrefixReuse
-from benchcore.workload.sessions import WARM_UP, LiveSession, Session
+from benchcore.workload.sessions import WARM_UP, WHOLE, LiveSession, Session, Share, single
 
 
 class Grader(Protocol):
@@ -37,6 +38,39 @@ class Grader(Protocol):
             asked: its measured requests, each with the number of its prompt.
         """
         ...
+
+
+@dataclass(slots=True)
+class Sent:
+    """What is known of what was sent in a level, beside how it ended.
+
+    Args:
+        rounds: how often the sessions have begun again.
+        unprepared: requests that had to be made at the moment they were due.
+        tokens: of the prompts of the sessions that were begun; 0: unknown.
+        hits: how many of them a perfect prefix cache would have held.
+        reuse_is_cut: whether there were too many different blocks to remember them all.
+        judged: of each answer that was judged when it was scheduled, in ns, and what was wrong.
+        fault: why there were no more sessions: a row of the workload's file cannot be used.
+    """
+
+    rounds: int = 0
+    unprepared: int = 0
+    tokens: float = 0.0
+    hits: float = 0.0
+    reuse_is_cut: bool = False
+    judged: list[tuple[int, str]] = field(default_factory=list)
+    fault: ConfigError | None = None
+
+    def add(self, other: Sent) -> None:
+        """Add what another worker has sent."""
+        self.rounds = max(self.rounds, other.rounds)
+        self.unprepared += other.unprepared
+        self.tokens += other.tokens
+        self.hits += other.hits
+        self.reuse_is_cut |= other.reuse_is_cut
+        self.judged += other.judged
+        self.fault = self.fault or other.fault
 
 
 MADE_AHEAD = 8
@@ -56,6 +90,7 @@ class SessionSender:
         schedule_ns: takes the time of each session as it is read, where they are replayed at their
             own times; `None`: they begin again when they have come to an end.
         speed: how many times faster than they were recorded they are replayed.
+        share: which of the sessions are sent from here.
     """
 
     def __init__(
@@ -67,17 +102,22 @@ class SessionSender:
         *,
         schedule_ns: array[int] | None = None,
         speed: float = 1.0,
+        share: Share = WHOLE,
     ) -> None:
         self._client = client
         self._workload = workload
         self._path = (level, repeat)
         self._schedule = schedule_ns
         self._speed = speed
-        self._sessions = sessions_of(workload, *self._path)
+        self._share = share
+        # A prompt of another worker is passed over; its session has to be read, as those that
+        # come after it may stand behind it in a file.
+        self._reads_all = isinstance(workload, SessionKind)
+        self._sessions = self._begun()
         self._ready: deque[LiveSession] = deque()
         self._later: deque[tuple[LiveSession, int]] = deque()
         self._later_bytes = 0
-        self._next = 0
+        self._next = 0 if self._reads_all else share.worker
         self._rounds = 0
         self._reuse = PrefixReuse() if isinstance(workload, SessionKind) else None
         self._tokens = self._hits = 0.0
@@ -87,8 +127,6 @@ class SessionSender:
         """Of each answer that was judged when it was scheduled, in ns, and what was wrong."""
         self.warm_ups: list[LiveSession] = []
         """Sessions to be sent before the level, unmeasured."""
-        self.numbers: dict[str, int] | None = None
-        """By request, the number of its session; filled where somebody wants to know."""
         self.unprepared = 0
         """Requests that had to be made at the moment they were due."""
         self.fault: ConfigError | None = None
@@ -96,19 +134,17 @@ class SessionSender:
         self._read_warm_ups()
 
     @property
-    def rounds(self) -> int:
-        """How often the sessions have begun again."""
-        return self._rounds
-
-    @property
-    def ideal_reuse(self) -> float | None:
-        """Share of the prompts of what was begun that a perfect prefix cache would have held."""
-        return self._hits / self._tokens if self._tokens else None
-
-    @property
-    def reuse_is_cut(self) -> bool:
-        """Whether there were too many different blocks to remember them all."""
-        return self._reuse is not None and self._reuse.full
+    def sent(self) -> Sent:
+        """What is known of all that was sent."""
+        return Sent(
+            rounds=self._rounds,
+            unprepared=self.unprepared,
+            tokens=self._tokens,
+            hits=self._hits,
+            reuse_is_cut=self._reuse is not None and self._reuse.full,
+            judged=self.judged,
+            fault=self.fault,
+        )
 
     # Reading and preparing.
 
@@ -121,15 +157,29 @@ class SessionSender:
                 return
             self.warm_ups.append(live)
 
+    def _begun(self, *path: str | int) -> Iterator[Session]:
+        """Begin the sessions, all of them or, of prompts, those that are sent from here."""
+        path = (*self._path, *path)
+        if self._reads_all:
+            return sessions_of(self._workload, *path)
+        numbers = itertools.count(self._share.worker, self._share.of)
+        return (single(self._workload.prompt(number, *path)) for number in numbers)
+
     def _read(self) -> LiveSession | None:
-        """Read the next session; `None`: there are no more."""
+        """Read the next session that is sent from here; `None`: there are no more."""
+        while (live := self._read_any()) is not None:
+            if self._share.has(live.number):
+                return live
+        return None
+
+    def _read_any(self) -> LiveSession | None:
         if self.fault is not None:
             return None
         try:
             session = next(self._sessions, None)
             if session is None and self._schedule is None and self._next:
                 self._rounds += 1
-                self._sessions = sessions_of(self._workload, *self._path, f"again {self._rounds}")
+                self._sessions = self._begun(f"again {self._rounds}")
                 session = next(self._sessions, None)
                 while session is not None and session.turns[0].kind == WARM_UP:
                     session = next(self._sessions, None)
@@ -142,8 +192,9 @@ class SessionSender:
             session = faster(session, self._speed)
         live = LiveSession(session, self._next)
         if self._reuse is not None:
+            # Those of others, too: a server's cache knows nothing of workers.
             live.reuse = self._reuse.add(session)
-        self._next += 1
+        self._next += 1 if self._reads_all else self._share.of
         return live
 
     def _take(self, live: LiveSession) -> None:
@@ -171,8 +222,6 @@ class SessionSender:
         if turn.follows is not None:
             prompt = self._with_history(live, place, prompt)
         request = self._client.prepare(prompt, keep=session.keeps_reply(place))
-        if self.numbers is not None:
-            self.numbers[request.request_id] = live.number
         self._most = max(16, AHEAD_BYTES // len(request.payload))
         live.ready[place] = request
         return request

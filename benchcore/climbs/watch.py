@@ -15,7 +15,7 @@ from benchcore.client.client import Client
 from benchcore.client.records import FAILED, Outcome, Phase, Record
 from benchcore.climbs import findings
 from benchcore.climbs.probe import MODELS
-from benchcore.load.level import Level
+from benchcore.load.level_plan import LevelPlan
 from benchcore.metrics.figures import ttft_ns
 from benchcore.metrics.percentiles import nearest_rank
 from benchcore.show.progress import Live
@@ -190,13 +190,15 @@ class SoFar:
 
     Args:
         name: of the level.
-        level: that runs.
-        failures: tells of those that failed.
+        plan: what it does.
+        failures: tells of those that failed; `None`: nobody does.
     """
 
-    def __init__(self, name: str, level: Level, failures: findings.Failures) -> None:
+    def __init__(
+        self, name: str, plan: LevelPlan, failures: findings.Failures | None = None
+    ) -> None:
         self._name = name
-        self._level = level
+        self._plan = plan
         self._failures = failures
         self._ttfts_ns: deque[int] = deque(maxlen=RECENT)
         self._ok = 0
@@ -214,25 +216,26 @@ class SoFar:
                 self._ttfts_ns.append(ttft)
         elif record.outcome in FAILED:
             self._failed += 1
-            self._failures.note(self._name, record)
+            if self._failures is not None:
+                self._failures.note(self._name, record)
 
-    def live(self, now_ns: int, tokens_per_second: float | None) -> Live:
-        """Return how it stands.
+    def live(self, stands: findings.Standing, now_ns: int, tokens_per_second: float | None) -> Live:
+        """Return how it stands, for people.
 
         Args:
+            stands: how it stands.
             now_ns: what time it is.
             tokens_per_second: of the last second that is over.
         """
-        level = self._level
-        share, eta = findings.how_far(level, now_ns)
+        share, eta = findings.how_far(self._plan, stands, now_ns)
         ttfts = sorted(self._ttfts_ns)
         return Live(
             level=self._name,
-            stage=level.stage.value,
-            elapsed_seconds=(now_ns - level.result.start_ns) / NS,
+            stage=stands.stage.value,
+            elapsed_seconds=(now_ns - stands.start_ns) / NS,
             done_share=share,
             eta_seconds=eta,
-            in_flight=level.in_flight.now,
+            in_flight=stands.in_flight,
             tokens_per_second=tokens_per_second,
             ttft_p50_seconds=nearest_rank(ttfts, 0.5) / NS if ttfts else None,
             ttft_p99_seconds=nearest_rank(ttfts, 0.99) / NS if ttfts else None,

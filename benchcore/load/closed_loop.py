@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from benchcore.base.backoff import Backoff
 from benchcore.base.clock import NEVER_NS, NS, Clock, Timer
 from benchcore.load.session_run import SessionEnd
+from benchcore.workload.sessions import WHOLE, Share
 
 
 class InFlight:
@@ -73,6 +74,7 @@ class ClosedLoop:
         think_ns: how long a user waits after a session.
         shifts: by user, when it works; a session that has begun is brought to its end. `None`: all
             of them always do.
+        share: which of the users are run from here.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class ClosedLoop:
         ramp_ns: int = 0,
         think_ns: int = 0,
         shifts: Sequence[Shifts] | None = None,
+        share: Share = WHOLE,
     ) -> None:
         self._clock = clock
         self._begin = begin
@@ -91,6 +94,7 @@ class ClosedLoop:
         self._ramp_ns = ramp_ns
         self._think_ns = think_ns
         self._shifts = shifts
+        self._share = share
         self._start_ns = 0
         self._failures = [0] * users
         self._timers: dict[int, Timer] = {}
@@ -99,7 +103,7 @@ class ClosedLoop:
     def start(self, start_ns: int) -> None:
         """Let the users begin."""
         self._start_ns = start_ns
-        for user in range(self._users):
+        for user in range(self._share.worker, self._users, self._share.of):
             if self._stopped:
                 return  # by the end of a request that failed at once
             at_ns = self._on_shift(user, start_ns + self._ramp_ns * user // self._users)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
 from benchcore.base.clock import NEVER_NS, Clock, Timer
 from benchcore.client.records import Outcome, Phase, Record
 from benchcore.load.closed_loop import ClosedLoop, InFlight
-from benchcore.load.level_plan import LevelPlan, LevelRecords, Sender, Stage
+from benchcore.load.level_plan import Conductor, LevelPlan, LevelRecords, Sender, Stage
 from benchcore.load.open_loop import OpenLoop
 from benchcore.load.session_run import SessionEnd, SessionRun, end_of
 from benchcore.workload.sessions import LiveSession
@@ -28,6 +27,10 @@ class Level:
         on_stage: told when the window opens, closes, and when all is over.
         keep: hold measured requests until the end; else it is for `on_record` to keep them.
         count_sessions: count how sessions went; of single prompts that says nothing of its own.
+        on_begin: told of every request before it is sent: its number, the instant it was planned
+            for, and where it belongs.
+        conductor: says when the window opens and closes, by `open_at`, `close_at` and `finish`;
+            `None`: nobody, this is the whole load.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class Level:
         on_stage: Callable[[Stage], None] = lambda _stage: None,
         keep: bool = True,
         count_sessions: bool = True,
+        on_begin: Callable[[int, int, Stage], None] = lambda _index, _scheduled_ns, _stage: None,
+        conductor: Conductor | None = None,
     ) -> None:
         self.plan = plan
         self.stage = Stage.WARMUP
@@ -55,9 +60,13 @@ class Level:
         self._on_stage = on_stage
         self._keep = keep
         self._count_sessions = count_sessions
+        self._on_begin = on_begin
+        self._conductor = conductor
+        self._opening_ns = NEVER_NS
+        self._requests = plan.requests
         self._kept: list[Record] = []
         self._warm_ended = 0
-        self._index = 0
+        self._index = plan.share.worker
         self._pending: dict[int, tuple[bool, Any]] = {}
         self._measured_pending = 0
         self._area_at_start = 0
@@ -67,8 +76,7 @@ class Level:
         self._closed_by_time = False
         self._closed_ns = 0  # when the window was found to be over
         self._longest_ns = 0  # of the requests that have ended of themselves
-        # Should it be interrupted before it starts.
-        self.result.start_ns = clock.now_ns()
+        self.result.start_ns = clock.now_ns()  # should it be interrupted before it starts
         self._live: set[SessionRun] = set()
         self._source_ended = False
         self._no_more = False
@@ -82,6 +90,7 @@ class Level:
                 ramp_ns=plan.ramp_ns,
                 think_ns=plan.think_ns,
                 shifts=plan.shifts,
+                share=plan.share,
             )
         else:
             self.driver = OpenLoop(
@@ -100,36 +109,66 @@ class Level:
         """Whether all has ended."""
         return self.stage is Stage.OVER
 
-    def start(self) -> None:
-        """Begin; nothing happens where it has been interrupted already."""
+    def start(self, at_ns: int | None = None) -> None:
+        """Begin; nothing happens where it has been interrupted already.
+
+        Args:
+            at_ns: the zero of all its times, not in the future; `None`: now.
+        """
         if self.is_over:
             return
-        now_ns = self._clock.now_ns()
+        now_ns = self._clock.now_ns() if at_ns is None else at_ns
         self.result.start_ns = now_ns
         self.in_flight = InFlight(now_ns)
         if self.plan.warmup_ns > 0:
             self._at(now_ns + self.plan.warmup_ns, self._maybe_open_window)
-        if self.plan.warmup_requests <= 0 and self.plan.warmup_ns <= 0:
-            self._open_window(now_ns)
+        else:
+            self._maybe_open_window(now_ns)
+        self._open_if_due(now_ns)
         self.driver.start(now_ns)
 
-    def interrupt(self, grace_ns: int) -> None:
-        """Send nothing more; what is on its way may end within `grace_ns`, then is cancelled."""
+    # What a conductor says.
+
+    def open_at(self, at_ns: int, requests: int | None) -> None:
+        """Open the window at an instant.
+
+        Args:
+            at_ns: the instant; one that has passed will do.
+            requests: how many of its requests are measured; `None`: all.
+        """
+        self._requests = requests
+        self._opening_ns = at_ns
+        self._at(at_ns, lambda: self._open_if_due(at_ns))
+
+    def close_at(self, end_ns: int) -> None:
+        """Close the window at an instant that has passed; it may have closed by its time."""
+        if self.stage is Stage.WINDOW:
+            self._close_window(end_ns)
+
+    def interrupt(self, grace_ns: int, at_ns: int | None = None) -> None:
+        """Send nothing more; what is on its way may end within `grace_ns`, then is cancelled.
+
+        Args:
+            grace_ns: 0: it is cancelled at once.
+            at_ns: when the window ends, not in the future; `None`: now.
+        """
         if self.is_over:
             return
         self.result.interrupted = True
         self._stop_driver()
+        end_ns = self._clock.now_ns() if at_ns is None else at_ns
         if self.stage is Stage.WARMUP:
-            self._close_window(self._clock.now_ns(), opened=False)
+            self._close_window(max(end_ns, self.result.start_ns), opened=False)
         elif self.stage is Stage.WINDOW:
             # A late loop is interrupted behind the window's end, which nobody has seen yet.
-            self._close_window(min(self._clock.now_ns(), self._window_end_ns))
+            end_ns = max(end_ns, self.result.window_start_ns)
+            self._close_window(min(end_ns, self._window_end_ns))
         if self.is_over:
             return
         if grace_ns <= 0:
-            self._finish()
+            self.finish()
         else:
-            self._at(self._clock.now_ns() + grace_ns, self._finish)
+            self._at(self._clock.now_ns() + grace_ns, self.finish)
 
     # Scheduling.
 
@@ -183,13 +222,14 @@ class Level:
         # By the planned instant, not by the stage: a late loop closes the window before it has
         # seen all that was planned inside it.
         return self._is_inside(scheduled_ns) and (
-            self.plan.requests is None or self.result.scheduled < self.plan.requests
+            self._requests is None or self.result.scheduled < self._requests
         )
 
     def _plan_one(self, scheduled_ns: int) -> tuple[int, bool, Stage]:
         """Count a planned request; returns its number, whether it is measured, and its stage."""
         index = self._index
-        self._index += 1
+        self._index += self.plan.share.of
+        self._open_if_due(scheduled_ns)
         if self._is_measured(scheduled_ns):
             self.result.scheduled += 1
             self._latest_ns = max(self._latest_ns, scheduled_ns)
@@ -199,7 +239,14 @@ class Level:
         return index, False, Stage.DRAIN
 
     def _filled(self) -> bool:
-        return self.stage is Stage.WINDOW and self.result.scheduled == self.plan.requests
+        return self.stage is Stage.WINDOW and self.result.scheduled == self._requests
+
+    def _has_filled(self, latest_ns: int) -> None:
+        """Close the window, or let the conductor do so for everyone."""
+        if self._conductor is None:
+            self._close_window(latest_ns)
+        else:
+            self._conductor.filled(latest_ns)
 
     def _emit(
         self,
@@ -220,6 +267,7 @@ class Level:
             self._ended(record, measured, stage)
             ended(record)
 
+        self._on_begin(index, scheduled_ns, stage)
         exchange = self._sender.start(live, place, scheduled_ns, done)
         self.sent_total += 1
         if measured:
@@ -229,7 +277,7 @@ class Level:
             if self.is_over:  # by the end of another, while this one was being sent
                 self._cancel(exchange)
         if measured and self._filled():
-            self._close_window(self._latest_ns)
+            self._has_filled(self._latest_ns)
         if self._source_ended:
             self._exhausted()
 
@@ -238,17 +286,16 @@ class Level:
         if self.plan.replay:
             self._sender.next()  # the one whose time it was
         index, measured, stage = self._plan_one(scheduled_ns)
-        record = Record(request_id="", scheduled_ns=scheduled_ns, index=index)
-        record.outcome = Outcome.DROPPED
+        record = Record("", scheduled_ns, index, Outcome.DROPPED, done_ns=self._clock.now_ns())
         record.error = f"{self.plan.max_inflight} requests were in flight"
-        record.done_ns = self._clock.now_ns()
         if measured:
             self.result.ended[Outcome.DROPPED] += 1
             if self._keep:
                 self._kept.append(record)
+        self._on_begin(index, scheduled_ns, stage)
         self._on_record(record, stage)
         if measured and self._filled():
-            self._close_window(self._latest_ns)
+            self._has_filled(self._latest_ns)
 
     def _exhausted(self) -> None:
         """End what waits for requests that will not come."""
@@ -258,10 +305,13 @@ class Level:
         of_sessions = self.plan.replay or self._no_more  # they end, and no schedule does
         if self.stage is Stage.WARMUP:
             self.result.exhausted = not of_sessions
-            self._close_window(self._clock.now_ns(), opened=False)
+            if self._conductor is None:
+                self._close_window(self._clock.now_ns(), opened=False)
+            else:
+                self._conductor.warm()
         elif self.stage is Stage.WINDOW and (self.plan.window_ns is None or of_sessions):
             self.result.exhausted = not of_sessions
-            self._close_window(self._latest_ns or self.result.window_start_ns)
+            self._has_filled(self._latest_ns or self.result.window_start_ns)
 
     # Ends.
 
@@ -278,7 +328,8 @@ class Level:
                 self._kept.append(record)
             self._measured_pending -= 1
         elif (
-            self.stage is not Stage.WARMUP
+            self._conductor is None
+            and self.stage is not Stage.WARMUP
             and record.done_ns >= result.window_start_ns
             and record.scheduled_ns < self._window_end_ns
         ):
@@ -290,24 +341,37 @@ class Level:
         elif self.stage is Stage.DRAIN and (
             not self._measured_pending if not result.interrupted else not self._pending
         ):
-            self._finish()
+            self._has_drained()
 
-    def _maybe_open_window(self) -> None:
-        now_ns = self._clock.now_ns()
+    def _maybe_open_window(self, at_ns: int | None = None) -> None:
+        now_ns = self._clock.now_ns() if at_ns is None else at_ns
         if (
             self.stage is Stage.WARMUP
             and self._warm_ended >= self.plan.warmup_requests
             and now_ns >= self.result.start_ns + self.plan.warmup_ns
         ):
-            self._open_window(now_ns)
+            if self._conductor is None:
+                self._open_window(now_ns)
+            else:
+                self._conductor.warm()
 
-    def _open_window(self, now_ns: int) -> None:
+    def _open_if_due(self, now_ns: int) -> None:
+        """Open the window where the conductor has said so."""
+        if now_ns >= self._opening_ns and self.stage is Stage.WARMUP:
+            self._open_window(self._opening_ns)
+            if self._requests == 0:
+                self._has_filled(self._opening_ns)
+            elif self._source_ended:
+                self._exhausted()
+
+    def _open_window(self, at_ns: int) -> None:
         self.stage = Stage.WINDOW
-        self.result.window_start_ns = now_ns
-        self._area_at_start = self.in_flight.area(now_ns)
+        self.result.window_start_ns = at_ns
+        now_ns = self._clock.now_ns()
+        self._area_at_start = self.in_flight.area(now_ns) - self.in_flight.now * (now_ns - at_ns)
         self._on_stage(Stage.WINDOW)
         if self.plan.window_ns is not None:
-            end_ns = now_ns + self.plan.window_ns
+            end_ns = at_ns + self.plan.window_ns
             self._window_end_ns = end_ns
             self._at(end_ns, lambda: self._time_is_up(end_ns))
 
@@ -332,10 +396,17 @@ class Level:
         self._window_end_ns = result.window_end_ns = end_ns
         self._on_stage(Stage.DRAIN)
         if not self._measured_pending and not (result.interrupted and self._pending):
-            self._finish()
+            self._has_drained()
         elif not result.interrupted:
             self._closed_ns = now_ns
             self._at(now_ns + self._drain_ns, self._cut)
+
+    def _has_drained(self) -> None:
+        """End, or wait for what the other workers measure."""
+        if self._conductor is None or self.result.interrupted:
+            self.finish()
+        else:
+            self._conductor.drained()
 
     @property
     def _drain_ns(self) -> int:
@@ -351,17 +422,13 @@ class Level:
         if end_ns > self._clock.now_ns():  # requests have shown since that they take longer
             self._at(end_ns, self._cut)
             return
-        limit = self._drain_ns / 1e9
+        why = f"still running {self._drain_ns / 1e9:g} s after the window had closed"
         for measured, exchange in list(self._pending.values()):
             if measured:
-                self._sender.cancel(
-                    exchange,
-                    Outcome.CANCELLED,
-                    Phase.DRAIN,
-                    f"still running {limit:g} s after the window had closed",
-                )
+                self._sender.cancel(exchange, Outcome.CANCELLED, Phase.DRAIN, why)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """End: nobody waits for anything any more."""
         if self.is_over:
             return
         self._stop_driver()
@@ -370,7 +437,9 @@ class Level:
             timer.cancel()
         for _, exchange in list(self._pending.values()):
             self._cancel(exchange)
-        self._count_planned()
+        if self.plan.mode == "open":
+            result, by_time = self.result, self._closed_by_time
+            result.count_planned(self.plan.schedule_ns if by_time else None)
         self.result.over_ns = self._clock.now_ns()
         self.result.measured = sorted(self._kept, key=lambda record: record.index)
         self._on_stage(Stage.OVER)
@@ -379,17 +448,3 @@ class Level:
     def _cancel(self, exchange: Any) -> None:
         if exchange is not None:
             self._sender.cancel(exchange, Outcome.CANCELLED, None, "the level was over")
-
-    def _count_planned(self) -> None:
-        """Count from the schedule alone what the window should have held."""
-        result = self.result
-        if self.plan.mode == "closed":
-            return
-        if not self._closed_by_time:
-            result.planned = result.scheduled  # the window was made to end there
-            return
-        schedule = self.plan.schedule_ns
-        first = bisect_left(schedule, result.window_start_ns - result.start_ns)
-        planned = bisect_left(schedule, result.window_end_ns - result.start_ns) - first
-        # A session's later turns are in no schedule: their instants are what came before them.
-        result.planned = result.scheduled - result.begun + planned

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal, Protocol
 
 from benchcore.client.records import Outcome, Phase, Record
 from benchcore.load.closed_loop import Shifts
 from benchcore.load.session_run import SessionTally
-from benchcore.workload.sessions import LiveSession
+from benchcore.workload.sessions import WHOLE, LiveSession, Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class LevelPlan:
         ramp_ns: users start spread over this time.
         think_ns: pause of a user after a session.
         max_inflight: of an open loop, sessions at once; what does not fit is dropped.
+        share: which of the users and sessions are run from here.
     """
 
     name: str
@@ -55,6 +57,42 @@ class LevelPlan:
     ramp_ns: int = 0
     think_ns: int = 0
     max_inflight: int = 10_000
+    share: Share = WHOLE
+
+    def dealt(self, share: Share) -> LevelPlan:
+        """Return what one worker does of this: sessions and users are dealt out like cards."""
+        return replace(
+            self,
+            schedule_ns=self.schedule_ns[share.worker :: share.of],
+            requests=None if self.requests is None else share.part(self.requests),
+            warmup_requests=share.part(self.warmup_requests),
+            max_inflight=max(share.part(self.max_inflight), 1),
+            share=share,
+        )
+
+    @property
+    def own_users(self) -> int:
+        """How many users of a closed loop are run from here."""
+        return self.share.part(self.concurrency or 0)
+
+
+class Conductor(Protocol):
+    """Says for several workers at once when a window opens and closes; it is told of this one.
+
+    It may be told the same several times.
+    """
+
+    def warm(self) -> None:
+        """The share of the warm-up is over."""
+        ...
+
+    def filled(self, latest_ns: int) -> None:
+        """The share of the measured requests is scheduled, the last of them for that instant."""
+        ...
+
+    def drained(self) -> None:
+        """The window is closed, and none of the measured requests is on its way any more."""
+        ...
 
 
 class Sender(Protocol):
@@ -128,6 +166,36 @@ class LevelRecords:
     sessions: SessionTally = field(default_factory=SessionTally)
     begun: int = 0
     left_open: int = 0
+
+    def count_planned(self, schedule_ns: Sequence[int] | None) -> None:
+        """Count from a schedule alone what the window should have held.
+
+        Args:
+            schedule_ns: of an open loop; `None`: the window was made to end where it did.
+        """
+        if schedule_ns is None:
+            self.planned = self.scheduled
+            return
+        first = bisect_left(schedule_ns, self.window_start_ns - self.start_ns)
+        planned = bisect_left(schedule_ns, self.window_end_ns - self.start_ns) - first
+        # A session's later turns are in no schedule: their instants are what came before them.
+        self.planned = self.scheduled - self.begun + planned
+
+    def add(self, other: LevelRecords) -> None:
+        """Add the counts of another worker, whose window is the same; not its requests."""
+        known = self.planned is not None and other.planned is not None
+        self.planned = (self.planned or 0) + (other.planned or 0) if known else None
+        self.scheduled += other.scheduled
+        self.sent += other.sent
+        self.ended += other.ended
+        self.window_end_ns = min(self.window_end_ns, other.window_end_ns)
+        self.over_ns = max(self.over_ns, other.over_ns)
+        self.area_in_window += other.area_in_window
+        self.interrupted |= other.interrupted
+        self.exhausted |= other.exhausted
+        self.sessions.join(other.sessions)
+        self.begun += other.begun
+        self.left_open += other.left_open
 
     @property
     def counts_agree(self) -> bool:

@@ -60,6 +60,14 @@ class SessionTally:
             self.ended += 1
             self.lasted_ns.append(end.done_ns - end.start_ns)
 
+    def join(self, other: SessionTally) -> None:
+        """Add those of another worker."""
+        self.ended += other.ended
+        self.failed += other.failed
+        self.turns += other.turns
+        self.unreached += other.unreached
+        self.lasted_ns += other.lasted_ns
+
 
 def end_of(start_ns: int, record: Record) -> SessionEnd:
     """Return how a session of one turn went."""

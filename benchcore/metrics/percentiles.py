@@ -1,5 +1,7 @@
 """Percentiles: nearest rank with its interval, and HDR histograms filled in bulk."""
 
+from __future__ import annotations
+
 import math
 import weakref
 from collections.abc import Sequence
@@ -181,10 +183,39 @@ class Histogram:
             count = int(weights.sum())
             self.total += int((values_ns * weights).sum())
         self._counts += counts
+        self._extend(count, int(values_ns.min()), int(values_ns.max()))
+
+    def merge(self, other: Histogram) -> None:
+        """Add all that another histogram holds."""
+        if not len(other):
+            return
+        self._counts += other._counts
+        self.total += other.total
+        self.out_of_range += other.out_of_range
+        self._extend(len(other), int(other.hdr.min_value), int(other.hdr.max_value))
+
+    def _extend(self, count: int, low: int, high: int) -> None:
         hdr = self.hdr
         hdr.total_count += count
-        hdr.min_value = min(hdr.min_value, int(values_ns.min()))
-        hdr.max_value = max(hdr.max_value, int(values_ns.max()))
+        hdr.min_value = min(hdr.min_value, low)
+        hdr.max_value = max(hdr.max_value, high)
+
+    def __getstate__(self) -> tuple[bytes, bytes, int, int, int, int]:
+        """Return what another process makes it again of: of 23,000 counts most are nothing."""
+        places = np.flatnonzero(self._counts)
+        counts = self._counts[places]
+        low, high = (int(self.hdr.min_value), int(self.hdr.max_value)) if len(self) else (0, 0)
+        return places.tobytes(), counts.tobytes(), self.total, self.out_of_range, low, high
+
+    def __setstate__(self, state: tuple[bytes, bytes, int, int, int, int]) -> None:
+        """Make it again."""
+        places, counts, self_total, out_of_range, low, high = state
+        self.__init__()  # type: ignore[misc]
+        found = np.frombuffer(counts, dtype=np.int64)
+        self._counts[np.frombuffer(places, dtype=np.int64)] = found
+        self.total, self.out_of_range = self_total, out_of_range
+        if len(found):
+            self._extend(int(found.sum()), low, high)
 
     def index(self, values_ns: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the place of each value in the counts (HdrHistogram's `countsArrayIndex`)."""

@@ -236,18 +236,6 @@ def overlap_ns(records: Iterable[Record], start_ns: int, end_ns: int) -> int:
     return total
 
 
-@dataclass(slots=True)
-class Second:
-    """One second: counts, and latencies of what ended in it."""
-
-    sent: int = 0
-    done: int = 0
-    failed: int = 0
-    tokens: int = 0
-    ttfts_ns: list[int] = field(default_factory=list)
-    gaps: Histogram | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """One second that is over; latencies in seconds, `None` where nothing arrived.
@@ -265,6 +253,52 @@ class Row:
     ttft_p99_seconds: float | None
     itl_p50_seconds: float | None
     itl_p99_seconds: float | None
+
+
+@dataclass(slots=True)
+class Second:
+    """One second: counts, and latencies of what ended in it."""
+
+    sent: int = 0
+    done: int = 0
+    failed: int = 0
+    tokens: int = 0
+    ttfts_ns: list[int] = field(default_factory=list)
+    gaps: Histogram | None = None
+
+    def add(self, other: Second) -> None:
+        """Add the same second as another process has counted it."""
+        self.sent += other.sent
+        self.done += other.done
+        self.failed += other.failed
+        self.tokens += other.tokens
+        self.ttfts_ns += other.ttfts_ns
+        if other.gaps is not None:
+            if self.gaps is None:
+                self.gaps = Histogram()
+            self.gaps.merge(other.gaps)
+
+    def row(self, number: int, in_flight: float) -> Row:
+        """Return it as the row of a timeline.
+
+        Args:
+            number: which second, from 0.
+            in_flight: mean number of requests on their way in it.
+        """
+        ttfts = sorted(self.ttfts_ns)
+        gaps = self.gaps
+        return Row(
+            second=number,
+            in_flight=in_flight,
+            sent=self.sent,
+            done=self.done,
+            failed=self.failed,
+            tokens=self.tokens,
+            ttft_p50_seconds=nearest_rank(ttfts, 0.5) / NS if ttfts else None,
+            ttft_p99_seconds=nearest_rank(ttfts, 0.99) / NS if ttfts else None,
+            itl_p50_seconds=gaps.percentile(0.5) / NS if gaps is not None else None,
+            itl_p99_seconds=gaps.percentile(0.99) / NS if gaps is not None else None,
+        )
 
 
 class Timeline:
@@ -378,26 +412,8 @@ class Timeline:
                 second.gaps = Histogram()
             second.gaps.add(np.concatenate(pieces))
 
-    def close(self, in_flight: float) -> Row:
-        """Close the next second and return its row.
-
-        Args:
-            in_flight: mean number of requests on their way in it.
-        """
-        number = self.closed
-        second = self._seconds.pop(number, None) or Second()
+    def close(self) -> Second:
+        """Close the next second and return it."""
+        second = self._seconds.pop(self.closed, None) or Second()
         self.closed += 1
-        ttfts = sorted(second.ttfts_ns)
-        gaps = second.gaps
-        return Row(
-            second=number,
-            in_flight=in_flight,
-            sent=second.sent,
-            done=second.done,
-            failed=second.failed,
-            tokens=second.tokens,
-            ttft_p50_seconds=nearest_rank(ttfts, 0.5) / NS if ttfts else None,
-            ttft_p99_seconds=nearest_rank(ttfts, 0.99) / NS if ttfts else None,
-            itl_p50_seconds=gaps.percentile(0.5) / NS if gaps is not None else None,
-            itl_p99_seconds=gaps.percentile(0.99) / NS if gaps is not None else None,
-        )
+        return second

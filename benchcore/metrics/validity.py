@@ -1,7 +1,9 @@
 """Validity: whether a level measured the server, or the load generator."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Verdict = Literal["valid", "suspect", "invalid"]
@@ -86,6 +88,36 @@ class Evidence:
     ok: int = 0
     failed: int = 0
 
+    def beside(self, other: Evidence) -> Evidence:
+        """Return the evidence of two processes that measured parts of one level.
+
+        Counts add up, and of shares and pauses the worst stands; what only all requests together
+        show is not known yet.
+        """
+        made = replace(self, counts_agree=self.counts_agree and other.counts_agree)
+        made.stamps_wanted = self.stamps_wanted or other.stamps_wanted
+        for name in _SUMS:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            known = [value for value in (mine, theirs) if value is not None]
+            setattr(made, name, sum(known) if known else None)
+        for name in _WORST:
+            known = [value for value in (getattr(self, name), getattr(other, name)) if value]
+            setattr(made, name, max(known, default=getattr(self, name)))
+        return made
+
+    def to_json(self) -> dict[str, float | bool | None]:
+        """Return it as `run.json` has it."""
+        return {
+            name: getattr(self, name) for name in self.__slots__ if not name.startswith("reads_")
+        }
+
+
+_SUMS = (
+    *("reads_kernel", "reads_userspace", "token_reads", "merged_reads", "process_cpu_seconds"),
+    *("clock_steps", "unprepared", "client_faults"),
+)
+_WORST = (*("cpu_share", "steal_share", "run_delay_share", "throttled_share", "collector_seconds"),)
+
 
 @dataclass(frozen=True, slots=True)
 class Validity:
@@ -95,6 +127,41 @@ class Validity:
     reasons: list[str] = field(default_factory=list)
 
 
+_OF_ALL = frozenset({"little", "samples"})
+"""The reasons that only all workers together give."""
+
+
+def judge_together(
+    whole: Evidence,
+    workers: Mapping[int, Evidence],
+    lost: Mapping[int, str],
+    thresholds: Thresholds | None = None,
+) -> tuple[Validity, dict[int, Validity]]:
+    """Return the verdict on a level of several workers, and on each: it is as valid as the worst.
+
+    Args:
+        whole: what is known of all of them together.
+        workers: by number, what is known of each.
+        lost: by number of one that died, how.
+        thresholds: of the verdict.
+    """
+    limits = thresholds or Thresholds()
+    verdicts = {
+        number: Validity("invalid", [f"worker: {how}"]) for number, how in sorted(lost.items())
+    }
+    invalid = list(_invalid(whole, limits))
+    suspect = [one for one in _suspect(whole, limits) if one.partition(":")[0] in _OF_ALL]
+    for number, evidence in sorted(workers.items()):
+        own = [one for one in _suspect(evidence, limits) if one.partition(":")[0] not in _OF_ALL]
+        verdicts[number] = Validity("suspect" if own else "valid", own)
+    for number, verdict in verdicts.items():
+        reasons = invalid if verdict.verdict == "invalid" else suspect
+        for reason in verdict.reasons:
+            name, _, what = reason.partition(": ")
+            reasons.append(f"{name}: worker {number}: {what}")
+    return _verdict(invalid, suspect), verdicts
+
+
 def judge(evidence: Evidence, thresholds: Thresholds | None = None) -> Validity:
     """Return whether the figures are the server's.
 
@@ -102,8 +169,10 @@ def judge(evidence: Evidence, thresholds: Thresholds | None = None) -> Validity:
     failure rate.
     """
     limits = thresholds or Thresholds()
-    invalid = list(_invalid(evidence, limits))
-    suspect = list(_suspect(evidence, limits))
+    return _verdict(list(_invalid(evidence, limits)), list(_suspect(evidence, limits)))
+
+
+def _verdict(invalid: list[str], suspect: list[str]) -> Validity:
     verdict: Verdict = "invalid" if invalid else "suspect" if suspect else "valid"
     return Validity(verdict, invalid + suspect)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from benchcore.base.errors import BenchcoreError
@@ -124,6 +125,20 @@ class Scraper:
         """Read no more; what is being read is for the caller to cancel."""
         self._stopped = True
         self._now.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Read while something goes on, and once more when that has ended well."""
+        reading = asyncio.create_task(self.run())
+        try:
+            yield
+        finally:
+            self.stop()
+            reading.cancel()
+        (ended,) = await asyncio.gather(reading, return_exceptions=True)
+        if isinstance(ended, Exception):
+            raise ended
+        await self.read()
 
     async def read(self) -> None:
         """Read once."""

@@ -51,6 +51,20 @@ class LevelScore(Stored):
     against_first: PairedDifference | None = None
 
 
+class WorkerFacts(Stored):
+    """What one of several workers has to do with the verdict on a level."""
+
+    SPARSE = frozenset({"client"})
+
+    NAMES: ClassVar = {"verdict": "validity"}
+
+    worker: Count
+    """Its number, from 1."""
+    verdict: Literal["valid", "suspect", "invalid"] = Field(alias="validity")
+    reasons: list[str] = Field(default_factory=list)
+    client: Facts | None = None
+
+
 SHAPED: Final = ("shape", "users")
 """What the levels of shapes are called, of rates and of users."""
 REPLAYED: Final = "trace x"
@@ -69,7 +83,7 @@ class Level(Stored):
         {
             *("max_inflight", "interrupted", "rate_intervals", "tpot_estimated", "tpot_excluded"),
             *("timestamps", "accuracy", "definitions", "origin_file", "sessions", "groups"),
-            *("prefix_cache", "fidelity", "answers"),
+            *("prefix_cache", "fidelity", "answers", "workers"),
         }
     )
 
@@ -123,6 +137,7 @@ class Level(Stored):
     prefix_cache: PrefixCache | None = None
     fidelity: Fidelity | None = None
     answers: Judged | None = None
+    workers: list[WorkerFacts] | None = None
     definitions: dict[str, str] | None = None
     origin_file: str | None = None
     _records: Sequence[Record] = PrivateAttr(())
@@ -163,11 +178,7 @@ class Level(Stored):
             validity=judged.verdict,
             reasons=judged.reasons,
             timestamps={"kernel": evidence.reads_kernel, "userspace": evidence.reads_userspace},
-            client={
-                name: getattr(evidence, name)
-                for name in evidence.__slots__
-                if not name.startswith("reads_")
-            },
+            client=evidence.to_json(),
             **said,
         )
         made._keys = ("level", "workload", "mode", "concurrency", "rate", "arrival")

@@ -119,6 +119,7 @@ REQUESTS: Final = Table[RequestRow](
         Column("session", WHOLE, lambda row: row.record.session),
         Column("turn", WHOLE, lambda row: row.record.turn),
         Column("class", TEXT, lambda row: row.record.kind or None),
+        Column("worker", WHOLE, lambda row: row.record.worker or None),
     )
 )
 """`requests.csv` and `requests.jsonl`; instants are offsets from the start of the level."""

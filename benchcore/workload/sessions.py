@@ -161,6 +161,31 @@ class LiveSession:
     reuse: tuple[float, float] = (0.0, 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one of several workers does of a load that is dealt out among them.
+
+    Args:
+        worker: which one, from 0.
+        of: how many there are.
+    """
+
+    worker: int = 0
+    of: int = 1
+
+    def has(self, number: int) -> bool:
+        """Whether a thing of this number, from 0, is this worker's."""
+        return number % self.of == self.worker
+
+    def part(self, total: int) -> int:
+        """Return how many of so many things are this worker's."""
+        return total // self.of + (self.worker < total % self.of)
+
+
+WHOLE = Share()
+"""The share of the only worker."""
+
+
 def single(prompt: Prompt | Recipe, *, at_ns: int | None = None, kind: str = "") -> Session:
     """Return the session of one turn."""
     return Session((Turn(prompt, kind=kind),), at_ns)

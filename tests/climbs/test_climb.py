@@ -10,7 +10,7 @@ from aiohttp import web
 
 import benchcore
 from benchcore.client.records import Outcome, Record
-from benchcore.climbs import level_run
+from benchcore.climbs import books
 from benchcore.climbs.climb import Climb
 from benchcore.climbs.plan import Part
 from benchcore.config.climb import ClimbConfig
@@ -418,7 +418,7 @@ async def test_every_second_is_closed_while_thousands_of_requests_end(simulator)
 async def test_requests_that_have_ended_leave_memory_while_the_level_runs(
     simulator, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(level_run, "Spool", partial(Spool, most_bytes=0))
+    monkeypatch.setattr(books, "Spool", partial(Spool, most_bytes=0))
     alive = []
 
     class Count(Silent):
@@ -442,7 +442,7 @@ async def test_requests_that_have_ended_leave_memory_while_the_level_runs(
 async def test_a_level_read_back_from_its_file_says_what_one_in_memory_says(
     simulator, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(level_run, "Spool", partial(Spool, most_bytes=0))
+    monkeypatch.setattr(books, "Spool", partial(Spool, most_bytes=0))
     run = await climb(simulator.base_url, concurrency=[8], requests=120, output=tmp_path)
     (level,) = run.levels
     records = list(level.records)

@@ -13,6 +13,12 @@ SECOND = 1_000 * MS
 ZERO = 50 * SECOND
 
 
+def closed(timeline, in_flight):
+    """Close the next second and return its row."""
+    number = timeline.closed
+    return timeline.close().row(number, in_flight)
+
+
 def growing(record, full):
     """The same request before anything of it has come."""
     one = record(scheduled=full.scheduled_ns, sent=full.sent_ns, outcome=None)
@@ -132,7 +138,7 @@ def test_any_order_of_visits_gives_the_rows_of_the_oracle(record, fields, data):
     while timeline.waiting:
         timeline.fold()
     seconds = 25
-    rows = [timeline.close(in_flight=float(n)) for n in range(seconds)]
+    rows = [closed(timeline, float(n)) for n in range(seconds)]
     for row, expected in zip(rows, slow_rows(fulls, seconds), strict=True):
         assert_row(row, expected)
     assert [row.in_flight for row in rows] == [float(n) for n in range(seconds)]
@@ -147,10 +153,10 @@ def test_what_comes_late_for_a_closed_second_is_counted_in_the_next(record, fiel
     timeline = Timeline(ZERO)
     rows = []
     for full, closing in zip(fulls, [*closings, *[0] * len(fulls)], strict=False):
-        rows += [timeline.close(0.0) for _ in range(closing)]
+        rows += [closed(timeline, 0.0) for _ in range(closing)]
         timeline.ended(full)
         timeline.fold(1000)
-    rows += [timeline.close(0.0) for _ in range(40)]
+    rows += [closed(timeline, 0.0) for _ in range(40)]
     assert sum(row.tokens for row in rows) == sum(full.token_events for full in fulls)
     assert sum(row.sent for row in rows) == len(fulls)
     assert sum(row.done + row.failed for row in rows) == sum(
@@ -165,7 +171,7 @@ def test_a_request_is_counted_as_sent_in_its_second_however_late_it_is_visited(r
     timeline.visit(one)
     one.stamps = array("q", [ZERO + 1500 * MS, ZERO + 2500 * MS])
     timeline.visit(one)
-    rows = [timeline.close(1.0) for _ in range(3)]
+    rows = [closed(timeline, 1.0) for _ in range(3)]
     assert [row.sent for row in rows] == [1, 0, 0]
     assert [row.tokens for row in rows] == [0, 1, 1]
 
@@ -176,20 +182,20 @@ def test_a_request_still_connecting_is_not_sent(record):
     timeline.visit(one)
     one.sent_ns = ZERO + 1200 * MS
     timeline.visit(one)
-    assert [timeline.close(1.0).sent for _ in range(2)] == [0, 1]
+    assert [closed(timeline, 1.0).sent for _ in range(2)] == [0, 1]
 
 
 def test_a_drop_is_neither_sent_nor_done_nor_failed(record):
     timeline = Timeline(ZERO)
     timeline.ended(record(sent=0, done=ZERO + 5, outcome=Outcome.DROPPED))
-    row = timeline.close(0.0)
+    row = closed(timeline, 0.0)
     assert (row.sent, row.done, row.failed) == (0, 0, 0)
 
 
 def test_a_stamp_from_before_the_start_counts_in_the_first_second(record):
     timeline = Timeline(ZERO)
     timeline.ended(record([ZERO - 5, ZERO + 5], sent=ZERO - 9, done=ZERO + 6))
-    row = timeline.close(0.0)
+    row = closed(timeline, 0.0)
     assert (row.sent, row.done, row.tokens) == (1, 1, 2)
 
 
@@ -197,7 +203,7 @@ def test_a_gap_belongs_to_the_second_of_its_later_arrival(record):
     timeline = Timeline(ZERO)
     timeline.ended(record([ZERO + 900 * MS, ZERO + 1100 * MS], done=ZERO + 1100 * MS))
     timeline.fold()
-    rows = [timeline.close(0.0) for _ in range(2)]
+    rows = [closed(timeline, 0.0) for _ in range(2)]
     assert rows[0].itl_p50_seconds is None
     assert rows[1].itl_p50_seconds == pytest.approx(0.2, rel=1e-3)
 
@@ -206,10 +212,10 @@ def test_a_gap_folded_after_its_second_was_closed_is_not_lost(record):
     timeline = Timeline(ZERO)
     timeline.ended(record([ZERO + 100 * MS, ZERO + 200 * MS], done=ZERO + 200 * MS))
     assert timeline.waiting == 1
-    assert timeline.close(0.0).itl_p50_seconds is None
+    assert closed(timeline, 0.0).itl_p50_seconds is None
     timeline.fold()
     assert timeline.waiting == 0
-    assert timeline.close(0.0).itl_p50_seconds == pytest.approx(0.1, rel=1e-3)
+    assert closed(timeline, 0.0).itl_p50_seconds == pytest.approx(0.1, rel=1e-3)
 
 
 def test_a_fold_takes_no_more_pieces_than_it_is_told(record):
@@ -223,6 +229,6 @@ def test_a_fold_takes_no_more_pieces_than_it_is_told(record):
 
 
 def test_a_quiet_second_is_a_row_of_nothing():
-    row = Timeline(ZERO).close(0.0)
+    row = closed(Timeline(ZERO), 0.0)
     assert (row.sent, row.done, row.failed, row.tokens) == (0, 0, 0, 0)
     assert row.ttft_p50_seconds is row.itl_p99_seconds is None

@@ -88,6 +88,7 @@ def test_every_key_of_a_request_that_went_well():
         "session": 0,
         "turn": 1,
         "class": None,
+        "worker": None,
     }
 
 
