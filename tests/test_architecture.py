@@ -27,6 +27,7 @@ FLOORS = {
     "show": 7,
     "publish": 7,
     "servers": 8,
+    "fleet": 8,
     "climbs": 9,
     "checks": 9,
     "evals": 9,

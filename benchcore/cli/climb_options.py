@@ -115,6 +115,14 @@ LOAD = group(
     ),
     group(
         click.option(
+            "--workers",
+            type=click.IntRange(1),
+            metavar="N",
+            default=None,
+            help="Send the load from this many processes; they send what one would have sent "
+            "[default: 1].",
+        ),
+        click.option(
             "--max-inflight",
             type=click.IntRange(1),
             metavar="N",

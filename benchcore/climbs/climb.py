@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -18,14 +19,17 @@ from benchcore.base.text import harmless
 from benchcore.client.client import Client
 from benchcore.client.connection import ensure_descriptors
 from benchcore.climbs.books import Books
+from benchcore.climbs.dealt_run import DealtRun
 from benchcore.climbs.findings import Failures
 from benchcore.climbs.level_run import LevelRun
 from benchcore.climbs.plan import LevelFigures, Part, Step, StopRules, level_plan, steps
 from benchcore.climbs.probe import ProbeResult, find_model, fit, settle
 from benchcore.climbs.requests import Grader, Tally
+from benchcore.climbs.worker import Orders
 from benchcore.config.climb import ClimbConfig
 from benchcore.config.limits import Slo
 from benchcore.config.target import Target
+from benchcore.fleet.workers import Crew
 from benchcore.observe.machine import host_facts
 from benchcore.observe.scraper import ServerMetrics
 from benchcore.observe.server import busy, parse
@@ -38,6 +42,8 @@ from benchcore.workload.synthetic import Synthetic
 from benchcore.workload.token_costs import LocalTokenizer
 
 IDLE_POLL_SECONDS = 0.2
+WORKER_LOST = "worker lost"
+"""Why a climb stops of which a worker has died: `stopped` of `run.json`."""
 BAD_WORKLOAD = "bad workload"
 """Why a climb stops that meets a row it cannot use in a file: `stopped` of `run.json`."""
 TARGET_GONE = "target gone"
@@ -92,7 +98,8 @@ class Climb:
         self._tokenizer = tokenizer
         self._progress = progress or Silent()
         self._kind = kind
-        self._running: LevelRun | None = None
+        self._running: LevelRun | DealtRun | None = None
+        self._crew: Crew | None = None
         self._found: ProbeResult | None = None
         self._opened = False
         self._failures = Failures(self._progress)
@@ -144,7 +151,8 @@ class Climb:
             ResultsError: they could be at first, and then no longer.
         """
         run = self.run
-        ensure_descriptors(max(step.connections for step in self._steps))
+        workers = self._parts[0].config.workers
+        ensure_descriptors(max(math.ceil(step.connections / workers) for step in self._steps))
         run.started_at = utc_now()
         stamp = stamp_of(run.started_at)
         if self._folder is not None:
@@ -156,13 +164,17 @@ class Climb:
         else:
             run.run_id = f"{stamp}-{self._name}"
         config = self._parts[0].config
+        keep = config.save_text or self._tokenizer is not None or self._grader is not None
         try:
+            if workers > 1:
+                self._crew = Crew(workers)
+                await self._crew.start(run.folder)
             async with Client(
-                self._target,
-                kernel_stamps=config.kernel_stamps,
-                keep=config.save_text or self._tokenizer is not None or self._grader is not None,
+                self._target, kernel_stamps=config.kernel_stamps, keep=keep
             ) as client:
                 await self._until_interrupted(self._prepare(client))
+                if self._crew is not None and not self._interrupts:
+                    self._order(self._crew, client, keep=keep)
                 if not self._interrupts:
                     server = ServerMetrics(client.target)
                     try:
@@ -173,7 +185,10 @@ class Climb:
             run.error = str(error) or type(error).__name__
             self._close("failed")
             raise
-        broken = run.stopped in (TARGET_GONE, BAD_WORKLOAD)
+        finally:
+            if self._crew is not None:
+                await self._crew.close()
+        broken = run.stopped in (TARGET_GONE, BAD_WORKLOAD, WORKER_LOST)
         self._close("failed" if broken else "interrupted" if self._interrupts else "complete")
         if run.folder is not None:
             raise_problems(self._sinks, run.folder)
@@ -241,6 +256,15 @@ class Climb:
         for note in found.notes:
             progress.say(note)
 
+    def _order(self, crew: Crew, client: Client, *, keep: bool) -> None:
+        """Tell the workers what they need to know before any level."""
+        config = self._parts[0].config
+        crew.order(
+            lambda number: Orders(
+                number, client.target, self._parts, config.kernel_stamps, keep, self.run.folder
+            )
+        )
+
     def _describe(self) -> None:
         """Say in the run what its workloads ask, and what they have asked so far."""
         found = [as_asked(part.workload.describe(), self._target) for part in self._parts]
@@ -296,9 +320,14 @@ class Climb:
                 failures=self._failures,
                 folder=run.folder,
             )
-            self._running = LevelRun(client, books, e2e_seconds=self._found.e2e_seconds)
+            e2e_seconds = self._found.e2e_seconds
+            if self._crew is None:
+                self._running = LevelRun(client, books, e2e_seconds=e2e_seconds)
+            else:
+                place = self._parts.index(step.part)
+                self._running = DealtRun(self._crew, books, place, e2e_seconds=e2e_seconds)
             level = await self._running.run()
-            gone, fault = self._running.gone, self._running.fault
+            gone, fault, lost = self._running.gone, self._running.fault, self._running.lost
             if self._grader is not None and not config.save_text:
                 for record in level.records:
                     record.text = record.answer = None
@@ -316,7 +345,10 @@ class Climb:
             elif fault is not None:
                 run.stopped, run.error = BAD_WORKLOAD, str(fault)
                 self._progress.say(f"no higher: {fault}")
-            if gone or fault is not None or self._interrupts:
+            elif lost:
+                run.stopped, run.error = WORKER_LOST, f"{lost} died in {step.name}"
+                self._progress.say(f"no higher: {run.error}")
+            if gone or fault is not None or lost or self._interrupts:
                 return
 
     async def _before_level(self, client: Client, step: Step, server: ServerMetrics) -> None:

@@ -47,6 +47,11 @@ class LevelRun:
         return "" if self._measured is None else self._measured.gone
 
     @property
+    def lost(self) -> str:
+        """Which workers have died: here there are none."""
+        return ""
+
+    @property
     def fault(self) -> ConfigError | None:
         """What ended the load early: a row of the workload's file cannot be used."""
         return None if self._measured is None else self._measured.sent.fault

@@ -148,6 +148,9 @@ class ClimbFields(BaseModel):
     idle_seconds: Seconds = Field(
         60.0, description="how long to wait for an idle server before each level, in seconds"
     )
+    workers: Annotated[int, Field(ge=1)] = Field(
+        1, description="how many processes of this machine send the load together"
+    )
     seed: int = Field(0, description="the seed that prompts, their order and arrivals derive from")
     kernel_stamps: bool = Field(True, description="use the kernel's receive stamps")
     save_events: bool = Field(False, description="keep every arrival in events.jsonl")

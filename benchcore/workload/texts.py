@@ -54,6 +54,15 @@ class Texts:
         self.accuracy = Accuracy()
         self._use(unfitted(self.language))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process makes it again of: not the texts that are kept."""
+        return {name: value for name, value in self.__dict__.items() if name != "_block"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make it again."""
+        self.__dict__.update(state)
+        self._block = lru_cache(_BLOCKS_KEPT)(self._made_block)
+
     @property
     def fit(self) -> Fit:
         """How lengths in tokens come from what pieces cost."""

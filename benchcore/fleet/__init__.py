@@ -1,0 +1,1 @@
+"""Fleet: a load that several processes send together."""
