@@ -213,6 +213,7 @@ class DealtRun:
             said = await self._crew.next_message(left)
             if said is not None:
                 self._heard(*said)
+                self._conduct()
 
     def _heard(self, worker: Worker, message: Message | None) -> None:
         shard = self._shards.get(worker)
@@ -276,7 +277,7 @@ class DealtRun:
     def _conduct(self) -> None:
         """Open, close and end the level where all workers have come so far."""
         running = self._running
-        if not running or self._interrupt_ns:
+        if not running or self._interrupt_ns or not self._start_ns:
             return
         now_ns = _now_ns()
         if self._window_start_ns == NEVER_NS:
@@ -333,9 +334,12 @@ class DealtRun:
         self._ended.append((record, stage))
 
     def _second_over(self, shard: _Shard, closed: Closed) -> None:
-        in_flight, second = self._seconds.setdefault(closed.number, (0.0, Second()))
+        # What one that died had still to say of a second that is closed counts in the next one.
+        number = max(closed.number, len(self._rows))
+        in_flight, second = self._seconds.get(number, (0.0, Second()))
         second.add(closed.second)
-        self._seconds[closed.number] = (in_flight + closed.in_flight, second)
+        in_flight += closed.in_flight if number == closed.number else 0.0
+        self._seconds[number] = in_flight, second
         shard.closed = closed.number + 1
         # One that has died closes no more seconds: those of the others are whole without it.
         alive = [one.closed for one in self._shards.values() if not one.is_over]
