@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 
-from benchcore.base.clock import NEVER_NS, NS
+from benchcore.base.clock import NS
 from benchcore.base.errors import BenchcoreError, ConfigError
 from benchcore.client.records import Outcome, Record
 from benchcore.climbs.books import Books
@@ -22,6 +21,7 @@ from benchcore.climbs.load_run import LIVE_EVERY_NS, Measured
 from benchcore.climbs.worker import LevelOrders
 from benchcore.fleet.shard_log import Begun, Closed, Ended, Entry
 from benchcore.fleet.workers import Crew, Message, Worker, WorkerError
+from benchcore.load.ensemble import Ensemble
 from benchcore.load.level_plan import LevelPlan, LevelRecords, Stage
 from benchcore.metrics.throughput import Row, Second
 from benchcore.runs.run import LevelResult
@@ -31,8 +31,6 @@ from benchcore.workload.sessions import Share
 TICK_SECONDS = 0.02
 START_AHEAD_NS = 50_000_000
 """Orders to begin are on their way for less than this."""
-OPEN_AHEAD_NS = 10_000_000
-"""Likewise those to open the window."""
 
 _now_ns = time.perf_counter_ns
 
@@ -53,21 +51,20 @@ class _Shard:
 
     Args:
         worker: who runs it.
+        place: among those that have something to do in this level, from 0.
         begun: the requests that it has begun and not ended, by their numbers.
+        ready: whether it may begin.
         measured: what it has measured, once it is over.
         lost: how it died; empty: it did not.
-        filled_ns: the latest instant of its measured requests, once all are scheduled.
         scheduled: its measured requests so far.
         ended: how they have ended.
         closed: seconds that it has passed on.
     """
 
     worker: Worker
+    place: int
     begun: dict[int, Begun] = field(default_factory=dict)
     ready: bool = False
-    warm: bool = False
-    drained: bool = False
-    filled_ns: int | None = None
     measured: Measured | None = None
     lost: str = ""
     scheduled: int = 0
@@ -96,10 +93,10 @@ class DealtRun:
         self._e2e_seconds = e2e_seconds
         self._plan = books.plan
         count = workers_needed(self._plan, len(crew.workers))
-        self._shards = {worker: _Shard(worker) for worker in crew.workers[:count]}
-        self._start_ns = 0
-        self._window_start_ns = NEVER_NS
-        self._window_end_ns = NEVER_NS
+        self._shards = {
+            worker: _Shard(worker, place) for place, worker in enumerate(crew.workers[:count])
+        }
+        self._ensemble = Ensemble(self._plan, count, self._tell)
         self._stage = Stage.WARMUP
         self._interrupt_ns = 0
         self._failure: BaseException | None = None
@@ -122,10 +119,17 @@ class DealtRun:
 
     def interrupt(self, grace_seconds: float) -> None:
         """Send nothing more; see `Level.interrupt`."""
-        self._interrupt_ns = self._interrupt_ns or _now_ns()
+        if not self._interrupt_ns:
+            self._interrupt_ns = _now_ns()
+            self._ensemble.stop()
+            if self._stage is Stage.WINDOW:
+                self._books.stage(Stage.DRAIN, self._interrupt_ns)
         self._tell_running("interrupt", grace_seconds, self._interrupt_ns)
         if grace_seconds <= 0:
             self._books.tally.give_up()
+
+    def _tell(self, place: int, *message: object) -> None:
+        self._crew.workers[place].send(*message)
 
     def _tell_running(self, *message: object) -> None:
         for shard in self._running:
@@ -161,7 +165,8 @@ class DealtRun:
         measured = self._merged()
         self._close_seconds(measured.records.over_ns)
         self.gone, self.fault = measured.gone, measured.sent.fault
-        for worker in self._shards:
+        books.sinks.flush()
+        for worker in self._shards:  # all that it holds is written elsewhere
             worker.log.begin_again()
         numbered = {worker.number: shard for worker, shard in self._shards.items()}
         return await books.close(
@@ -173,11 +178,11 @@ class DealtRun:
 
     def _deal(self) -> None:
         step, count = self._books.step, len(self._shards)
-        for place, worker in enumerate(self._shards):
+        for worker, shard in self._shards.items():
             if worker.has_ended:
                 self._heard(worker, None)
                 continue
-            plan = self._plan.dealt(Share(place, count))
+            plan = self._plan.dealt(Share(shard.place, count))
             worker.send(
                 "level",
                 LevelOrders(
@@ -187,14 +192,13 @@ class DealtRun:
 
     def _begin(self) -> None:
         """Let all of them begin at one instant."""
-        self._start_ns = _now_ns() + START_AHEAD_NS
-        self._head = LevelHead(self._head.level, self._head.repeat, self._start_ns)
-        if not self._plan.warmup_requests:
-            self._open(self._start_ns + self._plan.warmup_ns)
-        self._tell_running("start", self._start_ns)
+        start_ns = _now_ns() + START_AHEAD_NS
+        self._head = LevelHead(self._head.level, self._head.repeat, start_ns)
+        self._ensemble.begin(start_ns)
+        self._tell_running("start", start_ns)
 
     async def _until_over(self) -> None:
-        live_ns = self._start_ns + LIVE_EVERY_NS
+        live_ns = self._head.start_ns + LIVE_EVERY_NS
         while self._running:
             await self._listen()
             self._take_logs()
@@ -205,6 +209,17 @@ class DealtRun:
             if now_ns >= live_ns:
                 live_ns = now_ns + LIVE_EVERY_NS
                 self._books.live(self._standing(), now_ns, self._rows)
+
+    def _conduct(self) -> None:
+        """Let the level go on as far as all workers have come."""
+        self._ensemble.look(_now_ns())
+        before, self._stage = self._stage, self._ensemble.stage
+        if self._stage is before:
+            return
+        if before is Stage.WARMUP:
+            self._books.stage(Stage.WINDOW, self._ensemble.window_start_ns)
+        if self._stage is not Stage.WINDOW and before is not Stage.DRAIN:
+            self._books.stage(Stage.DRAIN, self._ensemble.window_end_ns)
 
     async def _listen(self) -> None:
         """Take what the workers say, for one tick at most."""
@@ -224,6 +239,7 @@ class DealtRun:
                 f"it died ({worker.end}) with {len(shard.begun)} request(s) on their way, which "
                 "count as cancelled"
             )
+            self._ensemble.over(shard.place)
             self._stop_others(self._books.step.part.config.grace_seconds)
             return
         name, *more = message
@@ -231,10 +247,11 @@ class DealtRun:
             self._books.progress.say(more[0])
         elif name == "spilled":
             worker.log.spilled(more[0])
-        elif name == "filled":
-            shard.filled_ns = more[0]
+        elif name == "ready":
+            shard.ready = True
         elif name == "over":
             shard.measured = more[0]
+            self._ensemble.over(shard.place)
             if more[0].gone:
                 self._stop_others(0.0)
         elif name == "failed":
@@ -247,63 +264,20 @@ class DealtRun:
                     else WorkerError(f"worker {number} met a fault of benchcore's own: {fault}")
                 )
             shard.lost = "it failed"
+            self._ensemble.over(shard.place)
             self._stop_others(0.0)
-        else:
-            setattr(shard, name, True)
+        else:  # warm, filled, drained
+            getattr(self._ensemble, name)(shard.place, *more)
 
     def _stop_others(self, grace_seconds: float) -> None:
         if not self._interrupt_ns or grace_seconds <= 0:
             self.interrupt(grace_seconds)
 
-    # The window.
-
-    def _open(self, at_ns: int) -> None:
-        """Open the window at one instant, each worker with its share of the requests."""
-        plan, count = self._plan, len(self._shards)
-        self._window_start_ns = at_ns
-        if plan.window_ns is not None:
-            self._window_end_ns = at_ns + plan.window_ns
-        first = 0
-        if plan.mode == "open" and plan.requests is not None:
-            # The sessions that begin in it are the next ones of the schedule, whose-ever they are.
-            first = bisect_left(plan.schedule_ns, at_ns - self._start_ns)
-        for place, shard in enumerate(self._shards.values()):
-            if not shard.is_over:
-                own = Share((place - first) % count, count)
-                share = None if plan.requests is None else own.part(plan.requests)
-                shard.worker.send("open", at_ns, share)
-        self._books.stage(Stage.WINDOW, at_ns)
-
-    def _conduct(self) -> None:
-        """Open, close and end the level where all workers have come so far."""
-        running = self._running
-        if not running or self._interrupt_ns or not self._start_ns:
-            return
-        now_ns = _now_ns()
-        if self._window_start_ns == NEVER_NS:
-            if all(shard.warm for shard in running):
-                self._open(now_ns + OPEN_AHEAD_NS)
-            return
-        if self._stage is Stage.WARMUP and now_ns >= self._window_start_ns:
-            self._stage = Stage.WINDOW
-        if self._stage is Stage.WINDOW:
-            filled = [shard.filled_ns for shard in running if shard.filled_ns is not None]
-            if len(filled) == len(running):
-                self._window_end_ns = min(max(filled), self._window_end_ns)
-                self._tell_running("close", self._window_end_ns)
-            elif now_ns < self._window_end_ns:
-                return
-            self._stage = Stage.DRAIN
-            self._books.stage(Stage.DRAIN, self._window_end_ns)
-        if self._stage is Stage.DRAIN and all(shard.drained for shard in running):
-            self._stage = Stage.OVER
-            self._tell_running("finish")
-
     def _standing(self) -> Standing:
         return Standing(
             stage=self._stage,
-            start_ns=self._start_ns,
-            window_start_ns=self._window_start_ns,
+            start_ns=self._head.start_ns,
+            window_start_ns=self._ensemble.window_start_ns,
             scheduled=sum(shard.scheduled for shard in self._shards.values()),
             in_flight=sum(len(shard.begun) for shard in self._shards.values()),
         )
@@ -329,7 +303,7 @@ class DealtRun:
         if stage is Stage.WINDOW:
             assert record.outcome is not None
             shard.ended[record.outcome] += 1
-        elif record.done_ns >= min(self._window_start_ns, _now_ns()):
+        elif record.done_ns >= min(self._ensemble.window_start_ns, _now_ns()):
             self._others.append(record)
         self._ended.append((record, stage))
 
@@ -355,7 +329,7 @@ class DealtRun:
         self._books.sinks.flush()
 
     def _close_seconds(self, over_ns: int) -> None:
-        length = -((self._start_ns - over_ns) // NS)
+        length = -((self._head.start_ns - over_ns) // NS)
         while self._seconds or len(self._rows) < length:
             self._close_second()
 
@@ -407,9 +381,9 @@ class DealtRun:
             scheduled=scheduled,
             sent=scheduled - shard.ended[Outcome.DROPPED],
             ended=shard.ended,
-            start_ns=self._start_ns,
-            window_start_ns=min(self._window_start_ns, now_ns),
-            window_end_ns=min(self._window_end_ns, now_ns),
+            start_ns=self._head.start_ns,
+            window_start_ns=min(self._ensemble.window_start_ns, now_ns),
+            window_end_ns=min(self._ensemble.window_end_ns, now_ns),
             over_ns=now_ns,
         )
 

@@ -137,6 +137,8 @@ class LevelShare:
             conductor=_Told(channel.send),
         )
         self._clock = LoopClock()
+        self._level = level
+        self._running = asyncio.create_task(self._run())
 
     def _ended(self, record: Record, stage: Stage) -> None:
         record.worker = self._number
@@ -162,11 +164,19 @@ class LevelShare:
         self._load.interrupt(grace_seconds, at_ns)
 
     @property
-    def start_ns(self) -> int:
-        """When the level began."""
-        return self._load.level.result.start_ns
+    def head(self) -> LevelHead:
+        """Which level it is, and when it began."""
+        level = self._level
+        return LevelHead(level.name, level.repeat, self._load.level.result.start_ns)
 
-    async def run(self) -> None:
+    async def cancel(self) -> None:
+        """End it now."""
+        if not self._running.done():
+            self._load.interrupt(0.0)
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _run(self) -> None:
         """Run it, and tell what was measured."""
         load = self._load
         try:
@@ -196,38 +206,33 @@ async def serve(channel: Channel, file: int) -> None:
         orders.target, kernel_stamps=orders.kernel_stamps, keep=orders.keep
     ) as client:
         share: LevelShare | None = None
-        running: asyncio.Task[None] | None = None
-        level: LevelOrders | None = None
         while (said := await channel.receive()) is not None:
             name, *more = said
+            if name == "end":
+                return
             if name == "level":
-                level = more[0]
-                share = LevelShare(client, orders, level, log, channel)
-                running = asyncio.create_task(share.run())
+                share = LevelShare(client, orders, more[0], log, channel)
             elif share is not None:
                 share.take(name, *more)
-        if running is not None and not running.done() and share is not None and level is not None:
+        if share is not None:
             # The driver is no more: what is on its way ends, and what has ended is kept.
-            share.take("interrupt", 0.0)
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            keep_requests(log, orders, level, share.start_ns)
+            await share.cancel()
+            keep_requests(log, orders, share.head)
 
 
-def keep_requests(log: ShardLog, orders: Orders, level: LevelOrders, start_ns: int) -> None:
+def keep_requests(log: ShardLog, orders: Orders, head: LevelHead) -> None:
     """Write the requests of a level that nobody takes any more into the folder of the run."""
     if orders.folder is None:
         return
     ended = [entry for entry in log.entries() if isinstance(entry, Ended)]
     if not ended:
         return
-    head = LevelHead(level.name, level.repeat, start_ns)
     rows = [RequestRow(head, entry.record, entry.stage.value) for entry in ended]
     path = orders.folder / LEFT_ALONE.format(orders.number)
     path.write_bytes(REQUESTS.head() + REQUESTS.lines(rows))
     print(
-        f"benchcore: worker {orders.number}: whoever started it has gone in {level.name}; the "
-        f"{len(rows)} requests of it that have ended are in {path}",
+        f"benchcore: worker {orders.number}: the process that started it has gone during "
+        f"{head.level}; the {len(rows)} requests that it had finished are in {path}",
         file=sys.stderr,
     )
 

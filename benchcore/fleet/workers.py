@@ -153,7 +153,8 @@ class Worker:
         return f"exit status {code}"
 
     async def stop(self) -> None:
-        """End it: closing its channel asks it to; after a while it is killed."""
+        """Ask it to end, and kill it after a while."""
+        self._channel.send("end")
         self._channel.close()
         try:
             async with asyncio.timeout(STOP_SECONDS):

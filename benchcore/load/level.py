@@ -359,9 +359,7 @@ class Level:
         """Open the window where the conductor has said so."""
         if now_ns >= self._opening_ns and self.stage is Stage.WARMUP:
             self._open_window(self._opening_ns)
-            if self._requests == 0:
-                self._has_filled(self._opening_ns)
-            elif self._source_ended:
+            if self._source_ended:
                 self._exhausted()
 
     def _open_window(self, at_ns: int) -> None:
