@@ -34,8 +34,13 @@ class Receiver:
         return self
 
     def __exit__(self, *exc):
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self.close_at_once()
+
+    def close_at_once(self):
+        """Take no more requests and end those that are on their way; a second time does nothing."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
 
     def _serve(self):
         asyncio.set_event_loop(self._loop)
