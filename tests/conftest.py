@@ -56,6 +56,14 @@ def logging_restored():
         logger.handlers[:], logger.level, logger.propagate = before
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory):
+    """Keep what `doctor` has found out on this machine out of the tests."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def logging_as_it_was():
     with logging_restored():

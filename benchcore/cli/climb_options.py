@@ -116,11 +116,10 @@ LOAD = group(
     group(
         click.option(
             "--workers",
-            type=click.IntRange(1),
-            metavar="N",
+            type=values.WORKERS,
             default=None,
-            help="Send the load from this many processes; they send what one would have sent "
-            "[default: 1].",
+            help="Send the load from this many processes, which send what one would have sent; "
+            "auto takes as many as it needs by what benchcore doctor measures [default: 1].",
         ),
         click.option(
             "--max-inflight",

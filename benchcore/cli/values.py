@@ -118,6 +118,14 @@ def _warmup(text: str) -> dict[str, Any]:
     return {"warmup_seconds": parse_duration_ns(text) * 1e-9}
 
 
+def _workers(text: str) -> int | str:
+    if text.strip() == "auto":
+        return "auto"
+    if not text.strip().isdigit() or int(text) < 1:
+        raise ConfigError(f"{text!r} is neither a number of processes, 1 or more, nor auto")
+    return int(text)
+
+
 CONCURRENCY = Value("LIST", lambda text: _levels(text, int))
 RATE = Value("LIST", lambda text: _levels(text, float))
 DURATION = Value("DURATION", lambda text: parse_duration_ns(text) * 1e-9)
@@ -125,6 +133,7 @@ TIMEOUTS = Value("SECONDS|PHASE=SECONDS,…", _timeouts)
 JSON_OBJECT = Value("JSON", _object)
 PAIR = Value("K=V", _pair)
 SHARE = Value("SHARE", _share)
+WORKERS = Value("N|auto", _workers)
 WARMUP = Value("N|DURATION", _warmup)
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import math
-import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from benchcore.base.clock import NS, LoopClock, stamp_of, utc_now
-from benchcore.base.errors import ConfigError, TargetError
+from benchcore.base.clock import LoopClock, stamp_of, utc_now
+from benchcore.base.errors import ConfigError
 from benchcore.base.files import make_folder
 from benchcore.base.text import harmless
 from benchcore.client.client import Client
 from benchcore.client.connection import ensure_descriptors
+from benchcore.climbs.before_level import BeforeLevel
 from benchcore.climbs.books import Books
+from benchcore.climbs.ceiling import Ceiling, load_of, workers_for
 from benchcore.climbs.dealt_run import DealtRun
 from benchcore.climbs.findings import Failures
 from benchcore.climbs.level_run import LevelRun
@@ -32,8 +31,7 @@ from benchcore.config.target import Target
 from benchcore.fleet.workers import Crew
 from benchcore.observe.machine import host_facts
 from benchcore.observe.scraper import ServerMetrics
-from benchcore.observe.server import busy, parse
-from benchcore.runs.run import Level, LoadFacts, TargetFacts, WorkloadFacts
+from benchcore.runs.run import LoadFacts, TargetFacts, WorkloadFacts
 from benchcore.runs.run_json import as_asked, target_facts, versions
 from benchcore.runs.sinks import ClimbRun, FanOut, SinkOptions, installed_sinks, raise_problems
 from benchcore.show.progress import Progress, Silent
@@ -41,7 +39,6 @@ from benchcore.workload.kinds import Workload
 from benchcore.workload.synthetic import Synthetic
 from benchcore.workload.token_costs import LocalTokenizer
 
-IDLE_POLL_SECONDS = 0.2
 WORKER_LOST = "worker lost"
 """Why a climb stops of which a worker has died: `stopped` of `run.json`."""
 BAD_WORKLOAD = "bad workload"
@@ -50,8 +47,6 @@ TARGET_GONE = "target gone"
 """Why a climb stops whose server is there no more: `stopped` of `run.json`."""
 _LONGEST_NOTE = 600
 """Of what is found before the load: it names what a server lists."""
-PAUSE_SECONDS = 0.5
-"""Between levels where the server does not say whether it is idle."""
 
 
 class Climb:
@@ -71,6 +66,7 @@ class Climb:
         sinks: names of optional sinks; they need a folder.
         allow_simulator: let sinks carry a simulator's figures out of the folder.
         progress: told how it goes.
+        ceiling: what one worker of this machine can drive; `None`: unknown.
     """
 
     def __init__(
@@ -89,8 +85,10 @@ class Climb:
         sinks: Sequence[str] = (),
         allow_simulator: bool = False,
         progress: Progress | None = None,
+        ceiling: Ceiling | None = None,
     ) -> None:
         self._grader = grader
+        self._ceiling = ceiling
         self._target = target
         self._parts = list(parts)
         self._steps = list(steps(self._parts))
@@ -152,7 +150,13 @@ class Climb:
         """
         run = self.run
         workers = self._parts[0].config.workers
-        ensure_descriptors(max(math.ceil(step.connections / workers) for step in self._steps))
+        if workers == "auto" and self._ceiling is None:
+            raise ConfigError(
+                "workers auto: what one worker of this machine can drive is not known; run "
+                "benchcore doctor once, or give a number"
+            )
+        processes = 1 if workers == "auto" else workers
+        ensure_descriptors(max(math.ceil(step.connections / processes) for step in self._steps))
         run.started_at = utc_now()
         stamp = stamp_of(run.started_at)
         if self._folder is not None:
@@ -166,13 +170,14 @@ class Climb:
         config = self._parts[0].config
         keep = config.save_text or self._tokenizer is not None or self._grader is not None
         try:
-            if workers > 1:
-                self._crew = Crew(workers)
-                await self._crew.start(run.folder)
+            if processes > 1:  # they come up while the target is probed
+                await self._start(processes)
             async with Client(
                 self._target, kernel_stamps=config.kernel_stamps, keep=keep
             ) as client:
                 await self._until_interrupted(self._prepare(client))
+                if workers == "auto" and not self._interrupts:
+                    await self._start(self._workers_needed())
                 if self._crew is not None and not self._interrupts:
                     self._order(self._crew, client, keep=keep)
                 if not self._interrupts:
@@ -256,6 +261,36 @@ class Climb:
         for note in found.notes:
             progress.say(note)
 
+    async def _start(self, workers: int) -> None:
+        if workers > 1:
+            self._crew = Crew(workers)
+            await self._crew.start(self.run.folder)
+
+    def _workers_needed(self) -> int:
+        """Return how many workers the highest level needs, by what the probe has shown."""
+        assert self._found is not None
+        assert self._ceiling is not None
+        workers = workers_for((load_of(one, self._found) for one in self._steps), self._ceiling)
+        self._progress.say(f"workers auto: {workers}")
+        return workers
+
+    def _warn_above(self, step: Step) -> None:
+        """Say that a level is above what its workers can drive."""
+        assert self._found is not None
+        load = load_of(step, self._found)
+        if load is None or self._ceiling is None:
+            return
+        count = 1 if self._crew is None else len(self._crew.workers)
+        share = self._ceiling.share(load)
+        if share > count:
+            needed = workers_for([load], self._ceiling)
+            advice = f"give --workers {needed}" if needed > count else "use a larger machine"
+            self._progress.say(
+                f"{step.name}: {load.tokens_per_second:,.0f} tokens/s, if the server keeps its "
+                f"pace, is {share / count:.0%} of what {count} worker(s) of this machine can "
+                f"drive; {advice}"
+            )
+
     def _order(self, crew: Crew, client: Client, *, keep: bool) -> None:
         """Tell the workers what they need to know before any level."""
         config = self._parts[0].config
@@ -292,6 +327,7 @@ class Climb:
             gain=config.flat_gain,
             patience=config.flat_patience,
         )
+        before = BeforeLevel(client, server, self._progress.say)
         figures: list[LevelFigures] = []
         climbing: tuple[Part, int] | None = None
         for step in self._steps:
@@ -303,10 +339,11 @@ class Climb:
                     run.stopped = reason
                     self._progress.say(f"no higher: {reason}")
                 continue
-            await self._until_interrupted(self._before_level(client, step, server))
+            await self._until_interrupted(before.level(step, again=bool(run.levels)))
             if self._interrupts:
                 return
             assert self._found is not None
+            self._warn_above(step)
             books = Books(
                 step,
                 level_plan(step, self._found.e2e_seconds, self._found.ttft_seconds),
@@ -332,7 +369,7 @@ class Climb:
                 for record in level.records:
                     record.text = record.answer = None
             self._running = None
-            figures.append(_figures(level, slos))
+            figures.append(LevelFigures.of(level, slos))
             level.findings += [f"SLO {broken}" for broken in figures[-1].broken_slos]
             run.add(level)
             self._describe()
@@ -350,69 +387,6 @@ class Climb:
                 self._progress.say(f"no higher: {run.error}")
             if gone or fault is not None or lost or self._interrupts:
                 return
-
-    async def _before_level(self, client: Client, step: Step, server: ServerMetrics) -> None:
-        config = step.part.config
-        if self.run.levels:
-            gc.collect()  # what the level before has left in circles
-        if config.before_level is not None:
-            await _run_command(config.before_level, step.name)
-        if config.reset_prefix_cache:
-            record = await client.ask("POST", "/reset_prefix_cache")
-            if record.status != 200:
-                raise TargetError(
-                    f"{client.target.url('/reset_prefix_cache')} answers {record.status}; "
-                    "the server cannot reset its cache: leave out --reset-prefix-cache"
-                )
-        await self._until_idle(server, config.idle_seconds, step.name)
-
-    async def _until_idle(self, server: ServerMetrics, limit: float, level: str) -> None:
-        """Wait until the server has nothing left of the level before."""
-        deadline = time.monotonic() + limit
-        while True:
-            text = await server.read()
-            left = None if text is None else busy(parse(text))
-            if left is None:
-                if self.run.levels:
-                    await asyncio.sleep(min(PAUSE_SECONDS, limit))
-                return
-            if left == 0:
-                return
-            if time.monotonic() >= deadline:
-                self._progress.say(
-                    f"{level}: after {limit:g} s the server still has {left:g} request(s)"
-                )
-                return
-            await asyncio.sleep(IDLE_POLL_SECONDS)
-
-
-async def _run_command(command: str, level: str) -> None:
-    process = await asyncio.create_subprocess_shell(
-        command, stdout=sys.stderr.fileno(), env=None, stdin=asyncio.subprocess.DEVNULL
-    )
-    try:
-        code = await process.wait()
-    except asyncio.CancelledError:
-        process.terminate()
-        await process.wait()
-        raise
-    if code != 0:
-        raise ConfigError(f"--before-level {command!r} ended with {code} before {level}")
-
-
-def _figures(level: Level, slos: Sequence[Slo]) -> LevelFigures:
-    broken = []
-    for slo in slos:
-        p99 = level.figure(f"{slo.metric}.p99")
-        if p99 is not None and round(p99 * NS) > slo.limit_ns:
-            broken.append(f"{slo} broken: p99 {p99 * 1e3:.1f} ms")
-    throughput = level.output_token_throughput
-    return LevelFigures(
-        name=level.level,
-        failure_rate=level.failure_rate,
-        throughput=level.request_throughput if throughput is None else throughput,
-        broken_slos=tuple(broken),
-    )
 
 
 async def climb(

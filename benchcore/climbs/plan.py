@@ -8,19 +8,19 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from benchcore.base.clock import NEVER_NS, NS
 from benchcore.base.errors import ConfigError
 from benchcore.base.seeds import stream
 from benchcore.client.connection import SPARE_DESCRIPTORS
 from benchcore.config.climb import LEVELS, ClimbConfig
-from benchcore.config.limits import parse_duration_ns
+from benchcore.config.limits import Slo, parse_duration_ns
 from benchcore.config.shapes import Shape
 from benchcore.load.closed_loop import Shifts
 from benchcore.load.level_plan import LevelPlan
 from benchcore.load.open_loop import Arrival, offsets_ns, shaped_offsets_ns
-from benchcore.runs.run import SHAPED
+from benchcore.runs.run import SHAPED, Level
 from benchcore.workload.kinds import Workload, is_timed
 from benchcore.workload.synthetic import Synthetic
 
@@ -40,6 +40,27 @@ class LevelFigures:
     failure_rate: float | None
     throughput: float | None
     broken_slos: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, level: Level, slos: Sequence[Slo]) -> Self:
+        """Return those of a level.
+
+        Args:
+            level: that is over.
+            slos: of its figures.
+        """
+        broken = []
+        for slo in slos:
+            p99 = level.figure(f"{slo.metric}.p99")
+            if p99 is not None and round(p99 * NS) > slo.limit_ns:
+                broken.append(f"{slo} broken: p99 {p99 * 1e3:.1f} ms")
+        throughput = level.output_token_throughput
+        return cls(
+            name=level.level,
+            failure_rate=level.failure_rate,
+            throughput=level.request_throughput if throughput is None else throughput,
+            broken_slos=tuple(broken),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ class ProbeResult:
     ignore_eos: bool | None = None
     e2e_seconds: float | None = None
     ttft_seconds: float | None = None
+    output_tokens: int | None = None
+    """Of the answer whose times those are."""
     max_model_len: int | None = None
     """The longest context in tokens, where the list of models says it."""
     notes: list[str] = field(default_factory=list)
@@ -385,6 +387,7 @@ async def fit(
     record = await try_prompt(client, workload.prompt(1, "probe"), found)
     end_ns = record.last_token_ns or record.done_ns
     found.e2e_seconds = (end_ns - record.sent_ns) * 1e-9
+    found.output_tokens = record.output_tokens
     first_ns = record.first_token_ns or end_ns  # a plain answer comes as one
     found.ttft_seconds = (first_ns - record.sent_ns) * 1e-9
     return workload

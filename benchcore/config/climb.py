@@ -148,8 +148,10 @@ class ClimbFields(BaseModel):
     idle_seconds: Seconds = Field(
         60.0, description="how long to wait for an idle server before each level, in seconds"
     )
-    workers: Annotated[int, Field(ge=1)] = Field(
-        1, description="how many processes of this machine send the load together"
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        1,
+        description="how many processes of this machine send the load together; auto: as many as "
+        "the load needs by what doctor has measured",
     )
     seed: int = Field(0, description="the seed that prompts, their order and arrivals derive from")
     kernel_stamps: bool = Field(True, description="use the kernel's receive stamps")

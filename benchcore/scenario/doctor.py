@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 import socket
 import sys
@@ -16,6 +17,7 @@ from benchcore.base.clock import LoopClock
 from benchcore.client.connection import SPARE_DESCRIPTORS
 from benchcore.client.native.library import chosen, wanted
 from benchcore.client.stamps import Stamper
+from benchcore.climbs.ceiling import COMFORT, Ceiling, most_workers, save_ceiling
 from benchcore.climbs.climb import climb
 from benchcore.config.target import Target
 from benchcore.metrics.percentiles import nearest_rank
@@ -32,8 +34,6 @@ STEP_SECONDS = 0.01
 GOOD_CLOCKS = ("tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page")
 _STAMP_CONNECTIONS = 20
 _TIMER_SAMPLES = 200
-_COMFORT = 0.6
-"""Share of the ceiling beyond which a planned load is called tight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +55,6 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Ceiling:
-    """What one event loop of this machine can drive at 100 % of a processor.
-
-    Args:
-        cpu_per_token: seconds of processor time per token event.
-        cpu_per_request: seconds of processor time per request, besides its tokens.
-    """
-
-    cpu_per_token: float
-    cpu_per_request: float
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Token events per second, up to the share of a processor that keeps a level valid."""
-        return Thresholds().cpu_share / self.cpu_per_token
-
-    @property
-    def requests_per_second(self) -> float:
-        """One-token requests per second, likewise."""
-        return Thresholds().cpu_share / (self.cpu_per_request + self.cpu_per_token)
 
 
 async def check_stamps() -> Finding:
@@ -262,6 +239,13 @@ def check_ceiling(found: Ceiling, level: Level) -> Iterator[Finding]:
         f"{found.requests_per_second:,.0f} requests/s ({found.cpu_per_request * 1e6:.0f} µs each), "
         f"from what {level.output_token_throughput or 0:,.0f} tokens/s cost",
     )
+    workers = most_workers()
+    yield Finding(
+        "with workers",
+        f"about {workers * found.tokens_per_second:,.0f} tokens/s, "
+        f"{workers * found.requests_per_second:,.0f} requests/s from {workers} worker(s), "
+        "one processor left to merge them, if no server is on this machine",
+    )
     verdict = level.verdict
     yield Finding(
         "trial level",
@@ -269,6 +253,20 @@ def check_ceiling(found: Ceiling, level: Level) -> Iterator[Finding]:
         ok=verdict == "valid",
         advice="; ".join(level.reasons),
     )
+
+
+def keep_ceiling(found: Ceiling) -> Finding:
+    """Keep the ceiling where climbs find it, and say where that is."""
+    try:
+        path = save_ceiling(found)
+    except OSError as error:
+        return Finding(
+            "kept for climbs",
+            f"no: {error.strerror}: {error.filename}",
+            ok=False,
+            advice="climbs warn of no load that is above the ceiling; give XDG_CACHE_HOME",
+        )
+    return Finding("kept for climbs", str(path))
 
 
 def check_plan(found: Ceiling, concurrency: int, tps: float) -> Finding:
@@ -290,14 +288,21 @@ def check_plan(found: Ceiling, concurrency: int, tps: float) -> Finding:
             ok=False,
             advice=f"{concurrency} connections pass the limit of {hard} open files",
         )
+    if share > most_workers():
+        return Finding(
+            "planned load",
+            f"{text} of the ceiling",
+            ok=False,
+            advice="too much for this machine: split it over several",
+        )
     if share > 1:
         return Finding(
             "planned load",
             f"{text} of the ceiling",
             ok=False,
-            advice="too much for one process: split it over machines, or over processes by --rate",
+            advice=f"too much for one process: give climb --workers {math.ceil(share / COMFORT)}",
         )
-    if share > _COMFORT:
+    if share > COMFORT:
         return Finding(
             "planned load",
             f"{text} of the ceiling",
@@ -327,6 +332,7 @@ async def examine(
     if seconds > 0:
         found, level = await measure_ceiling(seconds)
         findings += check_ceiling(found, level)
+        findings.append(keep_ceiling(found))
         if concurrency is not None and tps is not None:
             findings.append(check_plan(found, concurrency, tps))
     return findings

@@ -14,12 +14,14 @@ from benchcore.base.errors import (
     TargetError,
     VerdictError,
 )
+from benchcore.climbs.ceiling import Ceiling, known_ceiling
 from benchcore.climbs.climb import BAD_WORKLOAD, TARGET_GONE, Climb
 from benchcore.climbs.plan import SHAPE, Part, climb_config, climb_parts, steps
 from benchcore.config.climb import ClimbFields
 from benchcore.config.scenario import PerfSettings
 from benchcore.runs.run import Level, Run
 from benchcore.scenario.stage import ServerStage, StageContext, StagePhase, StagePlan
+from benchcore.show.progress import Progress
 
 if TYPE_CHECKING:
     from benchcore.config.target import Target
@@ -77,9 +79,10 @@ class PerfStage(ServerStage[PerfSettings]):
         """
         settings, evaluation = self.settings, self.evaluation
         tokenizer = settings.tokenizer
+        parts = self.parts(context)
         climb = Climb(
             self.target(context),
-            self.parts(context),
+            parts,
             folder=context.folder,
             name=context.scenario.id,
             labels=context.labels,
@@ -90,6 +93,7 @@ class PerfStage(ServerStage[PerfSettings]):
             sinks=settings.sinks,
             allow_simulator=context.allow_simulator,
             progress=context.progress,
+            ceiling=await _ceiling(parts, context.progress),
         )
         self._interrupt = climb.interrupt
         self.result = run = climb.run
@@ -151,6 +155,18 @@ class PerfStage(ServerStage[PerfSettings]):
         _keep_to(context.asking.rate_limit, parts)
         self._parts = parts
         return parts
+
+
+async def _ceiling(parts: list[Part], progress: Progress) -> Ceiling | None:
+    """Return what one worker of this machine can drive, measured now where `auto` asks for it."""
+    found = known_ceiling()
+    if found is None and any(part.config.workers == "auto" for part in parts):
+        from benchcore.scenario.doctor import keep_ceiling, measure_ceiling
+
+        progress.say("workers auto: trying for some seconds what this machine can drive")
+        found, _ = await measure_ceiling()
+        keep_ceiling(found)
+    return found
 
 
 def _keep_to(limit: float | None, parts: list[Part]) -> None:

@@ -23,6 +23,8 @@ class Receiver:
         """By request, what was asked."""
         self.ended = {}
         """By request, when the last byte of its answer had been handed to the system."""
+        self.connections = {}
+        """By the address that asked, its requests in turn."""
         self._loop = asyncio.new_event_loop()
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -68,6 +70,7 @@ class Receiver:
         asked = request.headers["x-request-id"]
         body = await request.read()
         self.bodies[asked] = body
+        self.connections.setdefault(request.transport.get_extra_info("peername"), []).append(asked)
         fields = json.loads(body)
         count = fields.get("max_tokens", 4)
         reply = web.StreamResponse(headers={"content-type": "text/event-stream"})

@@ -41,12 +41,13 @@ def test_the_ceiling_solves_for_the_cost_of_a_token_and_of_a_request():
             2000,
             60,
             False,
-            "too much for one process: split it over machines, or over processes by --rate",
+            "too much for one process: give climb --workers 3",
         ),
     ],
 )
 def test_a_planned_load_is_held_against_the_ceiling(monkeypatch, streams, tps, ok, advice):
     monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, 100_000))
+    monkeypatch.setattr(doctor, "most_workers", lambda: 7)
     finding = check_plan(Ceiling(10e-6, 100e-6), streams, tps)
     assert (finding.ok, finding.advice) == (ok, advice)
     share = streams * tps / 90_000
@@ -54,6 +55,13 @@ def test_a_planned_load_is_held_against_the_ceiling(monkeypatch, streams, tps, o
         f"{streams} streams × {tps} tokens/s = {streams * tps:,} tokens/s: "
         f"{share:.0%} of the ceiling"
     )
+
+
+def test_a_planned_load_above_all_workers_is_for_more_machines(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, 100_000))
+    monkeypatch.setattr(doctor, "most_workers", lambda: 1)
+    finding = check_plan(Ceiling(10e-6, 100e-6), 2000, 60)
+    assert finding.advice == "too much for this machine: split it over several"
 
 
 def test_a_planned_load_that_needs_more_open_files_than_there_may_be(monkeypatch):
@@ -65,7 +73,7 @@ def test_a_planned_load_that_needs_more_open_files_than_there_may_be(monkeypatch
 
 def test_an_unsound_trial_is_told():
     level = Level(0.5, 1, 1, Validity("suspect", ["cpu: busy"]))
-    _, trial = check_ceiling(Ceiling(10e-6, 100e-6), level)
+    *_, trial = check_ceiling(Ceiling(10e-6, 100e-6), level)
     assert (trial.ok, trial.advice) == (False, "cpu: busy")
 
 
@@ -97,10 +105,12 @@ async def test_stamps_that_do_not_come_are_told(monkeypatch):
 
 
 @pytest.mark.integration
-def test_the_command_looks_at_everything(benchcore):
-    done = benchcore.run("doctor", "--seconds", "1", "--concurrency", "16", "--tps", "10", "--json")
+def test_the_command_looks_at_everything(benchcore, tmp_path):
+    asked = ("--seconds", "1", "--concurrency", "16", "--tps", "10", "--json")
+    done = benchcore.run("doctor", *asked, env={"XDG_CACHE_HOME": str(tmp_path / "cache")})
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
+    assert (tmp_path / "cache" / "benchcore" / "ceiling.json").exists()
     assert [finding["what"] for finding in found] == [
         "processors",
         "clock source",
@@ -110,7 +120,9 @@ def test_the_command_looks_at_everything(benchcore):
         "timers",
         "processor time",
         "ceiling",
+        "with workers",
         "trial level",
+        "kept for climbs",
         "planned load",
     ]
     text = benchcore.run("doctor", "--seconds", "0").stdout
