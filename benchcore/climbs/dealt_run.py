@@ -375,7 +375,7 @@ class DealtRun:
 
     def _of_lost(self, shard: _Shard) -> LevelRecords:
         """Return what a worker that died has left behind."""
-        scheduled, now_ns = shard.ended.total(), _now_ns()
+        scheduled, now_ns = shard.scheduled, _now_ns()
         return LevelRecords(
             planned=scheduled if self._plan.mode == "open" else None,
             scheduled=scheduled,

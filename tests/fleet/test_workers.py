@@ -246,6 +246,13 @@ async def kill_a_worker(receiver, folder, draw, **settings):
     died = f"worker: worker {victim.number}: it died (killed by SIGKILL) with "
     assert level.reasons[0].startswith(died)
     assert sum(level.outcomes.values()) == level.scheduled
+    assert not any(reason.startswith("counts") for reason in level.reasons)
+    cut = [row for row in rows if row["error"] == "its worker died (killed by SIGKILL)"]
+    assert {row["worker"] for row in cut} <= {str(victim.number)}
+    on_their_way = int(level.reasons[0].removeprefix(died).split()[0])
+    assert len(cut) == on_their_way
+    untold = receiver.bodies.keys() - {row["request_id"] for row in rows} - probes
+    assert len(untold) <= on_their_way
     window = Counter(row["outcome"] for row in rows if row["stage"] == "window")
     assert window == level.outcomes
     assert lost_requests(receiver, rows, probes=probes) == []
