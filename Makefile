@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The pip that installs; left out, the one that comes with Python. 22.3 is the oldest that is tried.
 WITH_PIP ?=
 
-.PHONY: help climb test test-full test-native check bench bench-peers test-real test-k8s format schema examples docs lock release clean
+.PHONY: help climb test test-full test-native check bench bench-fleet bench-peers test-real test-k8s format schema examples docs lock release clean
 
 help:
 	@echo "make climb      measure the built-in simulator: the main job, end to end"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-full  run also those that take minutes: broken servers, many seeds"
 	@echo "make check      lint, formatting, types"
 	@echo "make bench      measure benchcore itself, as ratios; some twenty-five minutes"
+	@echo "make bench-fleet  how much each further worker adds, on a machine of 8 cores or more"
 	@echo "make bench-peers  fetch vLLM's Rust client (360 MB), so that make bench measures it too"
 	@echo "make test-native  run the native reader under sanitizers, ten minutes of random bytes"
 	@echo "make test-real  install real servers and measure them; half an hour and 4 GB"
@@ -64,6 +65,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.run
+
+bench-fleet: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.workers
 
 bench-peers: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.peers

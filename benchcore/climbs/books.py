@@ -82,7 +82,7 @@ class Books:
 
     def _keep_measured(self, row: RequestRow) -> None:
         if row.stage == Stage.WINDOW.value:
-            self._measured.append(row.record)
+            self._measured.append(row.record, row.data)
 
     def stage(self, stage: Stage, at_ns: int) -> None:
         """Take note of where the level has come to."""

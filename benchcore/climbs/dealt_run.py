@@ -101,7 +101,7 @@ class DealtRun:
         self._interrupt_ns = 0
         self._failure: BaseException | None = None
         self._others: list[Record] = []
-        self._ended: list[tuple[Record, Stage]] = []
+        self._ended: list[RequestRow] = []
         self._rows: list[Row] = []
         self._seconds: dict[int, tuple[float, Second]] = {}
         self._head = LevelHead(books.step.name, books.step.repeat, 0)
@@ -295,17 +295,22 @@ class DealtRun:
             shard.scheduled += entry.stage is Stage.WINDOW
         elif isinstance(entry, Ended):
             shard.begun.pop(entry.record.index, None)
-            self._request_ended(shard, entry.record, entry.stage)
+            self._request_ended(shard, entry.record, entry.stage, entry.data)
         else:
             self._second_over(shard, entry)
 
-    def _request_ended(self, shard: _Shard, record: Record, stage: Stage) -> None:
+    def _request_ended(
+        self, shard: _Shard, record: Record, stage: Stage, data: bytes | None = None
+    ) -> None:
         if stage is Stage.WINDOW:
             assert record.outcome is not None
             shard.ended[record.outcome] += 1
         elif record.done_ns >= min(self._ensemble.window_start_ns, _now_ns()):
             self._others.append(record)
-        self._ended.append((record, stage))
+        # Texts are counted or dropped here, and then it is no more what those bytes hold.
+        has_texts = record.text is not None or record.texts is not None or record.answer is not None
+        row = RequestRow(self._head, record, stage.value, None if has_texts else data)
+        self._ended.append(row)
 
     def _second_over(self, shard: _Shard, closed: Closed) -> None:
         # What one that died had still to say of a second that is closed counts in the next one.
@@ -335,11 +340,9 @@ class DealtRun:
 
     def _write(self) -> None:
         """Make rows of what has ended."""
-        ended, self._ended = self._ended, []
-        rows = []
-        for record, stage in ended:
-            self._books.so_far.note(record)
-            rows.append(RequestRow(self._head, record, stage.value))
+        rows, self._ended = self._ended, []
+        for row in rows:
+            self._books.so_far.note(row.record)
         self._books.tally.write(rows)
 
     # The end.

@@ -42,10 +42,11 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A request that has ended, and where it belongs."""
+    """A request that has ended, where it belongs, and the bytes that it came as."""
 
     record: Record
     stage: Stage
+    data: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ def _end_of_whole(data: bytes) -> int:
 
 def _entry(kind: int, stage: Stage, data: bytes) -> Entry:
     if kind == ENDED:
-        return Ended(unpacked(data), stage)
+        return Ended(unpacked(data), stage, data)
     if kind == BEGUN:
         index, scheduled_ns = _BEGUN.unpack(data)
         return Begun(index, scheduled_ns, stage)

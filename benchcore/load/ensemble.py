@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from benchcore.base.clock import NEVER_NS
@@ -20,16 +19,6 @@ OPEN_AHEAD_NS: Final = 10_000_000
 
 Tell = Callable[..., None]
 """Takes a worker's place, what it is told (`open`, `close`, `finish`) and what belongs to that."""
-
-
-@dataclass(slots=True)
-class _Part:
-    """How far one worker has come."""
-
-    warm: bool = False
-    filled_ns: int | None = None
-    drained: bool = False
-    is_over: bool = False
 
 
 class Ensemble:
@@ -49,10 +38,14 @@ class Ensemble:
         self.start_ns = 0
         self.window_start_ns = self.window_end_ns = NEVER_NS
         self._plan = plan
-        self._parts = [_Part() for _ in range(count)]
+        self._count = count
         self._tell = tell
         self._open_ahead_ns = open_ahead_ns
         self._begun = self._stopped = False
+        # The places of those that run, and of those that have not come so far yet.
+        self._running = set(range(count))
+        self._cold, self._unfilled, self._undrained = (set(self._running) for _ in range(3))
+        self._latest_ns = 0
 
     def begin(self, start_ns: int) -> None:
         """Let the level begin; where its window opens is told at once if that is known."""
@@ -68,48 +61,48 @@ class Ensemble:
 
     def warm(self, place: int) -> None:
         """A worker's share of the warm-up is over."""
-        self._parts[place].warm = True
+        self._cold.discard(place)
 
     def filled(self, place: int, latest_ns: int) -> None:
         """A worker's measured requests are all scheduled, the last of them for that instant."""
-        self._parts[place].filled_ns = latest_ns
+        self._unfilled.discard(place)
+        self._latest_ns = max(self._latest_ns, latest_ns)
 
     def drained(self, place: int) -> None:
         """None of a worker's measured requests is on its way any more."""
-        self._parts[place].drained = True
+        self._undrained.discard(place)
 
     def over(self, place: int) -> None:
         """A worker's level is over, or the worker is no more: nobody waits for it."""
-        self._parts[place].is_over = True
+        for places in (self._running, self._cold, self._unfilled, self._undrained):
+            places.discard(place)
 
     # What comes of that.
 
     def look(self, now_ns: int) -> None:
         """Open, close and end the level where all workers have come so far."""
-        running = [part for part in self._parts if not part.is_over]
-        if not self._begun or self._stopped or not running:
+        if not self._begun or self._stopped or not self._running:
             return
         if self.window_start_ns == NEVER_NS:
-            if all(part.warm for part in running):
+            if not self._cold:
                 self._open(now_ns + self._open_ahead_ns)
             return
         if self.stage is Stage.WARMUP and now_ns >= self.window_start_ns:
             self.stage = Stage.WINDOW
         if self.stage is Stage.WINDOW:
-            filled = [part.filled_ns for part in running if part.filled_ns is not None]
-            if len(filled) == len(running):
-                self.window_end_ns = min(max(filled), self.window_end_ns)
+            if not self._unfilled:
+                self.window_end_ns = min(self._latest_ns, self.window_end_ns)
                 self._tell_all("close", self.window_end_ns)
             elif now_ns < self.window_end_ns:
                 return
             self.stage = Stage.DRAIN
-        if self.stage is Stage.DRAIN and all(part.drained for part in running):
+        if self.stage is Stage.DRAIN and not self._undrained:
             self.stage = Stage.OVER
             self._tell_all("finish")
 
     def _open(self, at_ns: int) -> None:
         """Open the window at one instant, each worker with its share of the requests."""
-        plan, count = self._plan, len(self._parts)
+        plan, count = self._plan, self._count
         self.window_start_ns = at_ns
         if plan.window_ns is not None:
             self.window_end_ns = at_ns + plan.window_ns
@@ -117,13 +110,11 @@ class Ensemble:
         if plan.mode == "open" and plan.requests is not None:
             # The sessions that begin in it are the next ones of the schedule, whose-ever they are.
             first = bisect_left(plan.schedule_ns, at_ns - self.start_ns)
-        for place, part in enumerate(self._parts):
-            if not part.is_over:
-                own = Share((place - first) % count, count)
-                share = None if plan.requests is None else own.part(plan.requests)
-                self._tell(place, "open", at_ns, share)
+        for place in sorted(self._running):
+            own = Share((place - first) % count, count)
+            share = None if plan.requests is None else own.part(plan.requests)
+            self._tell(place, "open", at_ns, share)
 
     def _tell_all(self, *message: Any) -> None:
-        for place, part in enumerate(self._parts):
-            if not part.is_over:
-                self._tell(place, *message)
+        for place in sorted(self._running):
+            self._tell(place, *message)

@@ -101,6 +101,7 @@ class Spool(Sequence[Record]):
         self._most_bytes = most_bytes
         self._on_problem = on_problem
         self._fresh: deque[Record] = deque()
+        self._packed: deque[bytes | None] = deque()
         self._weights: deque[int] = deque()
         self._weight = self._weight_filed = 0
         self._file: int | None = None
@@ -111,12 +112,18 @@ class Spool(Sequence[Record]):
         self._places = array("q")
         self._sorted: NDArray[np.int64] | None = None
 
-    def append(self, record: Record) -> None:
-        """Take a request that has ended and does not change any more."""
+    def append(self, record: Record, data: bytes | None = None) -> None:
+        """Take a request that has ended and does not change any more.
+
+        Args:
+            record: it.
+            data: what `packed` has made of it; `None`: that is still to be done.
+        """
         self._sorted = None
         self._fresh.append(record)
         if self._folder is None:
             return
+        self._packed.append(data)
         # Weighed once: others who hold it may still take its text away.
         self._weights.append(_weight(record))
         self._weight += self._weights[-1]
@@ -126,7 +133,7 @@ class Spool(Sequence[Record]):
 
     def _write(self, folder: Path) -> None:
         oldest = self._fresh[0]
-        data = packed(oldest)
+        data = self._packed[0] or packed(oldest)
         end = self._end
         try:
             if self._file is None or self._places_file is None:
@@ -151,6 +158,7 @@ class Spool(Sequence[Record]):
         self._weight -= weight
         self._weight_filed += weight
         self._fresh.popleft()
+        self._packed.popleft()
 
     @property
     def in_memory(self) -> int:

@@ -34,6 +34,8 @@ class RequestRow:
     head: LevelHead
     record: Record
     stage: str
+    data: bytes | None = None
+    """The record as it came from another process, where it is still what that holds."""
 
 
 @dataclass(slots=True)

@@ -98,7 +98,7 @@ def rust(url: str, shape: Shape, requests: int) -> float:
     )
 
 
-def climb(url: str, shape: Shape, requests: int, reader: str = "auto") -> float:
+def climb(url: str, shape: Shape, requests: int, reader: str = "auto", *options: str) -> float:
     """Run `benchcore climb`."""
     results = tempfile.mkdtemp(prefix="peers-", dir=BUILD)
     try:
@@ -108,7 +108,7 @@ def climb(url: str, shape: Shape, requests: int, reader: str = "auto") -> float:
                 *("--concurrency", str(shape.users), "--requests", str(requests)),
                 *("--input-tokens", "16", "--output-tokens", str(shape.tokens), "--seed", "1"),
                 *("--warmup", "0s", "--idle", "0s", "--output", results),
-                *("--quiet", "--no-progress"),
+                *("--quiet", "--no-progress", *options),
             ],
             BENCHCORE_READER=reader,
         )

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.bench import (
+    control_plane,
     cpu,
     endurance,
     keeping,
@@ -24,6 +25,7 @@ from tests.bench import (
     replay,
     startup,
     tls,
+    workers,
 )
 from tests.bench.fixture import BUILD, build
 from tests.bench.row import Row, table
@@ -40,6 +42,8 @@ def groups(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]]:
         "open": open_loop.rows,
         "replay": replay.rows,
         "largest": largest.rows,
+        "workers": lambda: workers.rows(rounds=given.rounds),
+        "control": control_plane.rows,
         "tls": lambda: tls.rows(rounds=given.rounds),
         "keeping": lambda: keeping.rows(full=given.full),
         "endurance": lambda: endurance.rows(full=given.full),

@@ -14,6 +14,7 @@ from benchcore.fleet import shard_log
 from benchcore.fleet.shard_log import Begun, Closed, Ended, LogReader, ShardLog, open_log
 from benchcore.load.level_plan import Stage
 from benchcore.metrics.percentiles import Histogram
+from benchcore.metrics.spool import packed
 from benchcore.metrics.throughput import Second
 
 STAGES = [Stage.WARMUP, Stage.WINDOW, Stage.DRAIN]
@@ -49,7 +50,7 @@ def known(entry):
         return entry.number, entry.in_flight, counts, gaps
     if isinstance(entry, Ended):
         values = {field.name: getattr(entry.record, field.name) for field in fields(Record)}
-        return values, entry.stage
+        return values, entry.stage, entry.data in (b"", packed(entry.record))
     return entry
 
 

@@ -1,0 +1,120 @@
+"""Workers: whether a load of several processes is as true as that of one, and what it costs."""
+
+import os
+import statistics
+import sys
+from collections.abc import Iterator
+
+from tests.bench.climb_run import climb, ramp
+from tests.bench.fixture import BUILD, read_stamps, server
+from tests.bench.pairing import differences, nearest_rank
+from tests.bench.peers import SHAPES, Shape, measured
+from tests.bench.peers import climb as peers_climb
+from tests.bench.row import Row, at_most
+
+CASES = {
+    "512 streams × 50 tokens/s": (512, 100),
+    "1,000 streams × 50 tokens/s": (1000, 50),
+}
+INTERVAL_MS = 20.0
+WORKERS = 2
+SHAPE = SHAPES[0]
+LONG, SHORT = 10, 1
+"""Requests of each user: what the one costs beyond the other is load, not start-up."""
+
+
+def rows(*, rounds: int = 3) -> Iterator[Row]:
+    """Measure and yield the rows."""
+    for case, (streams, tokens) in CASES.items():
+        yield from _truth(case, streams, tokens)
+    yield from _cost(rounds)
+
+
+def _truth(case: str, streams: int, tokens: int) -> Iterator[Row]:
+    stamps = BUILD / "stamps.bin"
+    with server(stamps=stamps, interval_ms=INTERVAL_MS) as target:
+        run = climb(
+            target.base_url,
+            *ramp(streams, tokens, INTERVAL_MS),
+            *("--workers", str(WORKERS), "--save-events"),
+            tokens=tokens,
+            duration=8,
+        )
+    first, every = differences(run, read_stamps(stamps))
+    judged = run.judged()
+    data = {"client": run.level["client"], "workers": run.level["workers"]}
+    yield Row("workers", f"{case}, {WORKERS} workers:", judged, "valid", judged == "valid", data)
+    for name, values in (("first token", first), ("every token", every)):
+        p50, p99 = nearest_rank(values, 0.5), nearest_rank(values, 0.99)
+        yield Row(
+            "workers",
+            f"  {name} − its write, p50 / p99",
+            f"{p50:.3f} / {p99:.3f} ms",
+            "≤ 0.1 / 0.3 ms",
+            p50 <= 0.1 and p99 <= 0.3,
+            {"p50_ms": p50, "p99_ms": p99, "count": len(values)},
+        )
+    run.remove()
+
+
+def _per_token(workers: int) -> float:
+    """Return the µs of processor time that a token costs after start-up, in all processes."""
+
+    def run(url: str, shape: Shape, requests: int) -> float:
+        return peers_climb(url, shape, requests, "auto", "--workers", str(workers))
+
+    long_cpu, long_tokens = measured(run, SHAPE, LONG * SHAPE.users)
+    short_cpu, short_tokens = measured(run, SHAPE, SHORT * SHAPE.users)
+    return 1e6 * (long_cpu - short_cpu) / (long_tokens - short_tokens)
+
+
+def _cost(rounds: int) -> Iterator[Row]:
+    costs: dict[int, list[float]] = {1: [], WORKERS: []}
+    for _ in range(rounds):
+        for workers, found in costs.items():
+            found.append(_per_token(workers))
+    one, several = (statistics.median(costs[workers]) for workers in (1, WORKERS))
+    yield at_most(
+        "workers",
+        f"CPU per token after start-up, {WORKERS} workers ÷ one",
+        several / one,
+        1.05,
+        one_us=costs[1],
+        several_us=costs[WORKERS],
+    )
+
+
+STREAMS_EACH = 512
+LEAST_CORES = 8
+
+
+def many_cores() -> int:
+    """Print how tokens per second grow with workers; needs a machine of many cores."""
+    cores = len(os.sched_getaffinity(0))
+    if cores < LEAST_CORES:
+        print(f"make bench-fleet: skipped, {cores} cores; it needs {LEAST_CORES} or more")
+        return 0
+    before = 0.0
+    print("workers  tokens/s  per added worker  busiest loop  verdict")
+    for workers in (1, 2, 4, 8, 16, 32):
+        if 2 * workers > cores:
+            break
+        streams = STREAMS_EACH * workers
+        with server(interval_ms=INTERVAL_MS) as target:
+            run = climb(
+                target.base_url,
+                *ramp(streams, 100, INTERVAL_MS),
+                *("--workers", str(workers)),
+                duration=10,
+            )
+        rate = run.level["output_token_throughput"]
+        added = (rate - before) / (workers - workers // 2)
+        busiest = run.level["client"]["cpu_share"]
+        print(f"{workers:7}  {rate:8,.0f}  {added:16,.0f}  {busiest:12.0%}  {run.judged()}")
+        before = rate
+        run.remove()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(many_cores())
