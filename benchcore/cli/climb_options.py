@@ -122,6 +122,14 @@ LOAD = group(
             "auto takes as many as it needs by what benchcore doctor measures [default: 1].",
         ),
         click.option(
+            "--source-ip",
+            "source_ips",
+            multiple=True,
+            metavar="ADDRESS",
+            help="Let connections come from this address of this machine; several are taken in "
+            "turn, each with ports of its own. Repeatable.",
+        ),
+        click.option(
             "--max-inflight",
             type=click.IntRange(1),
             metavar="N",

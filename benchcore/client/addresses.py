@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import ipaddress
+import itertools
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from benchcore.base.errors import TargetError
+from benchcore.base.errors import ConfigError, TargetError
 from benchcore.config.target import Target
 
 Address = tuple[socket.AddressFamily, Any]
@@ -41,10 +45,64 @@ async def find_addresses(target: Target, loop: asyncio.AbstractEventLoop) -> lis
     return addresses
 
 
+class Sources:
+    """The addresses of this machine that connections come from, in turn.
+
+    A port is taken for a pair of addresses, so that each further one has room for as many
+    connections again.
+
+    Args:
+        addresses: IPv4 or IPv6; none: the kernel chooses.
+
+    Raises:
+        ConfigError: one of them is none of this machine's.
+    """
+
+    def __init__(self, addresses: Sequence[str] = ()) -> None:
+        self._turns: dict[int, Iterator[str]] = {}
+        by_family: dict[int, list[str]] = {}
+        for address in addresses:
+            try:
+                version = ipaddress.ip_address(address).version
+                family: int = socket.AF_INET if version == 4 else socket.AF_INET6
+                with socket.socket(family, socket.SOCK_STREAM) as sock:
+                    sock.bind((address, 0))
+            except (OSError, ValueError) as error:
+                why = error.strerror if isinstance(error, OSError) else "it is no IP address"
+                raise ConfigError(
+                    f"--source-ip {address}: connections cannot come from there ({why}); give an "
+                    "address of this machine"
+                ) from None
+            by_family.setdefault(family, []).append(address)
+        for family, known in by_family.items():
+            self._turns[family] = itertools.cycle(known)
+
+    def bind(self, sock: socket.socket) -> None:
+        """Let a socket that is to be connected come from the next address.
+
+        Raises:
+            OSError: there is none of its family.
+        """
+        if not self._turns or sock.family == socket.AF_UNIX:
+            return
+        turn = self._turns.get(sock.family)
+        if turn is None:
+            raise OSError(errno.EAFNOSUPPORT, "no --source-ip of its family")
+        if sys.platform == "linux":
+            # The port is chosen when it connects: it may serve other targets, too (ip(7)).
+            sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((next(turn), 0))
+
+
+_BIND_ADDRESS_NO_PORT = 24
+"""Linux's; Python has no name for it."""
+
+
 async def first_that_answers(
     addresses: list[Address],
     loop: asyncio.AbstractEventLoop,
     connected: Callable[[socket.socket], Awaitable[T]],
+    sources: Sources,
 ) -> T:
     """Connect to the first address that answers, and let the next connection try that first.
 
@@ -52,6 +110,7 @@ async def first_that_answers(
         addresses: of the target; the one that has answered moves to its front.
         loop: the running event loop.
         connected: makes a connection of a socket that is connected.
+        sources: where connections come from.
 
     Raises:
         OSError: none answers: what the first one said.
@@ -67,6 +126,7 @@ async def first_that_answers(
             sock.setblocking(False)
             if family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sources.bind(sock)
             await loop.sock_connect(sock, address)
             if place:
                 good = (family, address)

@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from benchcore.base.clock import NEVER_NS, NS
 from benchcore.base.secrets import hide
-from benchcore.client.addresses import connect_problem
+from benchcore.client.addresses import Sources, connect_problem
 from benchcore.client.connection import Connection, ensure_descriptors
 from benchcore.client.connector import Connector
 from benchcore.client.exchange import NO_END, Exchange, Limits, Request
@@ -41,6 +41,7 @@ class Client:
         kernel_stamps: ask for the kernel's receive stamps.
         limits: how much the server may send.
         keep: keep texts and plain answers in the records.
+        source_ips: addresses of this machine that connections come from, in turn; see `Sources`.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class Client:
         kernel_stamps: bool = True,
         limits: Limits | None = None,
         keep: bool = False,
+        source_ips: Sequence[str] = (),
     ) -> None:
         self.target = target
         self.keep = keep
+        sources = Sources(source_ips)
         self.stamper = Stamper(kernel=kernel_stamps)
         self._due_ns = NEVER_NS
         self.on_due: Callable[[], None] | None = None
@@ -68,7 +71,7 @@ class Client:
         self._tails: dict[Connection, int] = {}
         """Connections that wait for the end of a body whose request is over, and until when."""
         self._connecting: dict[Exchange, asyncio.Task[None]] = {}
-        self.connector = Connector(self, self._loop, self.stamper)
+        self.connector = Connector(self, self._loop, self.stamper, sources)
         self._watchdog = Watchdog(self, self._loop)
         self._made: dict[str, Exchange] = {}
         self._ids = request_ids(secrets.randbits(60))

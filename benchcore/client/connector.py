@@ -7,7 +7,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from benchcore.base.errors import CapacityError, ConfigError
-from benchcore.client.addresses import Address, find_addresses, first_that_answers
+from benchcore.client.addresses import Address, Sources, find_addresses, first_that_answers
 from benchcore.client.connection import Connection, TLSConnection, TLSSession, tls_context
 from benchcore.client.exchange import Exchange, Limits, Request
 from benchcore.client.native.library import chosen
@@ -29,12 +29,20 @@ class Connector:
         owner: told how exchanges end.
         loop: the running event loop.
         stamper: gives each read its stamp.
+        sources: where connections come from.
     """
 
-    def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop, stamper: Stamper) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        loop: asyncio.AbstractEventLoop,
+        stamper: Stamper,
+        sources: Sources,
+    ) -> None:
         self._owner = owner
         self._loop = loop
         self._stamper = stamper
+        self._sources = sources
         self.addresses: list[Address] = []
         """Tried one after another; known once it is open."""
         self._tls: ssl.SSLContext | None = None
@@ -110,7 +118,7 @@ class Connector:
             return TLSConnection(sock, self._owner, self._loop, self._stamper, session)
 
         async with asyncio.timeout(target.timeouts.connect):
-            return await first_that_answers(self.addresses, self._loop, connected)
+            return await first_that_answers(self.addresses, self._loop, connected, self._sources)
 
     def close(self) -> None:
         """Read no more; the connections are closed already."""

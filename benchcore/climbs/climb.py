@@ -173,7 +173,10 @@ class Climb:
             if processes > 1:  # they come up while the target is probed
                 await self._start(processes)
             async with Client(
-                self._target, kernel_stamps=config.kernel_stamps, keep=keep
+                self._target,
+                kernel_stamps=config.kernel_stamps,
+                keep=keep,
+                source_ips=config.source_ips,
             ) as client:
                 await self._until_interrupted(self._prepare(client))
                 if workers == "auto" and not self._interrupts:
@@ -296,7 +299,13 @@ class Climb:
         config = self._parts[0].config
         crew.order(
             lambda number: Orders(
-                number, client.target, self._parts, config.kernel_stamps, keep, self.run.folder
+                number,
+                client.target,
+                self._parts,
+                keep=keep,
+                kernel_stamps=config.kernel_stamps,
+                source_ips=config.source_ips,
+                folder=self.run.folder,
             )
         )
 

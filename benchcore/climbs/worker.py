@@ -41,16 +41,18 @@ class Orders:
         number: which worker it is, from 1.
         target: the server, settled.
         parts: the workloads, fitted.
-        kernel_stamps: ask for the kernel's receive stamps.
         keep: keep texts in the records.
+        kernel_stamps: ask for the kernel's receive stamps.
+        source_ips: addresses of this machine that connections come from.
         folder: of the run; `None`: there is none.
     """
 
     number: int
     target: Target
     parts: list[Part]
-    kernel_stamps: bool
     keep: bool
+    kernel_stamps: bool
+    source_ips: tuple[str, ...]
     folder: Path | None
 
 
@@ -203,7 +205,10 @@ async def serve(channel: Channel, file: int) -> None:
     orders: Orders = said[1]
     log = ShardLog(file, lambda data: channel.send("spilled", data))
     async with Client(
-        orders.target, kernel_stamps=orders.kernel_stamps, keep=orders.keep
+        orders.target,
+        keep=orders.keep,
+        kernel_stamps=orders.kernel_stamps,
+        source_ips=orders.source_ips,
     ) as client:
         share: LevelShare | None = None
         while (said := await channel.receive()) is not None:

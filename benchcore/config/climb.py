@@ -154,6 +154,9 @@ class ClimbFields(BaseModel):
         "the load needs by what doctor has measured",
     )
     seed: int = Field(0, description="the seed that prompts, their order and arrivals derive from")
+    source_ips: tuple[str, ...] = Field(
+        (), description="addresses of this machine that connections come from, in turn"
+    )
     kernel_stamps: bool = Field(True, description="use the kernel's receive stamps")
     save_events: bool = Field(False, description="keep every arrival in events.jsonl")
     save_text: bool = Field(False, description="keep every text in texts.jsonl")
