@@ -235,10 +235,7 @@ class DealtRun:
         if shard is None or shard.is_over:
             return  # it has nothing to do in this level, and its death ends the next one
         if message is None:
-            shard.lost = (
-                f"it died ({worker.end}) with {len(shard.begun)} request(s) on their way, which "
-                "count as cancelled"
-            )
+            shard.lost = f"it died ({worker.end})"
             self._ensemble.over(shard.place)
             self._stop_others(self._books.step.part.config.grace_seconds)
             return
@@ -353,6 +350,9 @@ class DealtRun:
         for shard in self._shards.values():
             for entry in shard.worker.log.read(None):
                 self._take(shard, entry)
+            if shard.lost:
+                left = len(shard.begun)
+                shard.lost += f" with {left} request(s) on their way, which count as cancelled"
             for index, begun in sorted(shard.begun.items()):
                 record = Record("", begun.scheduled_ns, index, Outcome.CANCELLED, done_ns=now_ns)
                 record.error = f"its worker died ({shard.worker.end})"
