@@ -4,6 +4,7 @@ import os
 import statistics
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tests.bench.climb_run import climb, ramp
 from tests.bench.fixture import BUILD, read_stamps, server
@@ -57,31 +58,33 @@ def _truth(case: str, streams: int, tokens: int) -> Iterator[Row]:
     run.remove()
 
 
-def _per_token(workers: int) -> float:
+def _per_token(workers: int, shape: Shape) -> float:
     """Return the µs of processor time that a token costs after start-up, in all processes."""
 
     def run(url: str, shape: Shape, requests: int) -> float:
         return peers_climb(url, shape, requests, "auto", "--workers", str(workers))
 
-    long_cpu, long_tokens = measured(run, SHAPE, LONG * SHAPE.users)
-    short_cpu, short_tokens = measured(run, SHAPE, SHORT * SHAPE.users)
+    long_cpu, long_tokens = measured(run, shape, LONG * shape.users)
+    short_cpu, short_tokens = measured(run, shape, SHORT * shape.users)
     return 1e6 * (long_cpu - short_cpu) / (long_tokens - short_tokens)
 
 
 def _cost(rounds: int) -> Iterator[Row]:
-    costs: dict[int, list[float]] = {1: [], WORKERS: []}
+    twice = replace(SHAPE, name="twice the load", users=WORKERS * SHAPE.users)
+    cases = {
+        "one": (1, SHAPE),
+        f"{WORKERS} workers, the same load": (WORKERS, SHAPE),
+        f"{WORKERS} workers, {WORKERS} times the load": (WORKERS, twice),
+    }
+    costs: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
-        for workers, found in costs.items():
-            found.append(_per_token(workers))
-    one, several = (statistics.median(costs[workers]) for workers in (1, WORKERS))
-    yield at_most(
-        "workers",
-        f"CPU per token after start-up, {WORKERS} workers ÷ one",
-        several / one,
-        1.05,
-        one_us=costs[1],
-        several_us=costs[WORKERS],
-    )
+        for name, case in cases.items():
+            costs[name].append(_per_token(*case))
+    one, *several = (statistics.median(found) for found in costs.values())
+    for name, cost in zip(list(cases)[1:], several, strict=True):
+        yield at_most(
+            "workers", f"CPU per token after start-up, {name} ÷ one", cost / one, 1.05, costs=costs
+        )
 
 
 STREAMS_EACH = 512
