@@ -12,12 +12,14 @@ from hypothesis import settings
 
 from benchcore.cli.main import run as cli_run
 from benchcore.sim import SimOptions, SimProfile, SimulatorProcess
+from tests.forked_simulator import ForkedSimulator, simulators_by, stop_forking
 from tests.run_folders import make_run
 
 __all__ = ["make_run"]  # a fixture that is a chapter of its own
 
 # On a busy machine any example may take its time: what is slow is measured by `make bench`.
-settings.register_profile("benchcore", deadline=None)
+settings.register_profile("benchcore", deadline=None, max_examples=50)
+settings.register_profile("full", deadline=None, max_examples=500)
 settings.load_profile("benchcore")
 
 _SKIPPED = []
@@ -70,6 +72,13 @@ def logging_as_it_was():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _forked_simulators():
+    with simulators_by(ForkedSimulator):
+        yield
+    stop_forking()
+
+
 @pytest.fixture(scope="session")
 def simulator():
     """A fast simulator in a process of its own, for the whole session."""
@@ -108,16 +117,34 @@ def _in_a_loop():
     return True
 
 
+def bare_environment(**more):
+    """Return what a process of benchcore's is started with: without our variables.
+
+    It measures no coverage, which would cost a third of its time: what processes run is nearly all
+    run in this process too.
+    """
+    ours = ("BENCHCORE_", "COVERAGE_", "OPENAI_")
+    return {k: text for k, text in os.environ.items() if not k.startswith(ours)} | more
+
+
+@pytest.fixture
+def without_plots(tmp_path_factory, monkeypatch):
+    """Hides matplotlib here, and from processes that have the `PYTHONPATH` that this returns.
+
+    Drawing the plots of a page costs more than all else that a short run does.
+    """
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    folder = tmp_path_factory.mktemp("without-matplotlib")
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['matplotlib'] = None\n")
+    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 class Benchcore:
     """Runs the command line as a process."""
 
     def __init__(self, folder):
         self.folder = folder
-        self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("BENCHCORE_", "OPENAI_"))
-        }
+        self.environment = bare_environment()
 
     def command(self, *args):
         return [sys.executable, "-m", "benchcore", *map(str, args)]
@@ -128,7 +155,8 @@ class Benchcore:
         Commands that start servers, a test inside an event loop and whatever else needs to be a
         process (`stdin`, signals, a closed standard output) get one of their own.
         """
-        if kwargs or str(args[0]) not in HERE or _in_a_loop():
+        ends = str(args[0]) in HERE or "--csv" in args
+        if kwargs or not ends or _in_a_loop():
             return self.process(*args, env=env, **kwargs)
         environment = {**self.environment, **(env or {})}
         before, argv = dict(os.environ), sys.argv

@@ -1,6 +1,5 @@
 """The documentation: what it says of files, commands and code is so."""
 
-import os
 import re
 import shlex
 import subprocess
@@ -18,6 +17,7 @@ import yaml
 from benchcore.cli.main import cli
 from benchcore.workload.named import load_workload
 from tests.cli_reference import PAGE, reference
+from tests.conftest import bare_environment
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -258,7 +258,7 @@ def test_a_block_of_the_library_guide_runs(block, tmp_path):
     ended = subprocess.run(
         [sys.executable, "-W", "error", program],
         cwd=tmp_path,
-        env=_environment(),
+        env=bare_environment(),
         capture_output=True,
         text=True,
         timeout=600,
@@ -266,11 +266,6 @@ def test_a_block_of_the_library_guide_runs(block, tmp_path):
     )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout
-
-
-def _environment(**more: str) -> dict[str, str]:
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("BENCHCORE_")}
-    return {**kept, **more}
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +303,7 @@ def test_the_package_of_the_extension_guide_works(extended, args, shows):
     ended = subprocess.run(
         [sys.executable, "-m", "benchcore", *args, "--output", f"results-{args[0]}"],
         cwd=extended,
-        env=_environment(PYTHONPATH=str(extended)),
+        env=bare_environment(PYTHONPATH=str(extended)),
         capture_output=True,
         text=True,
         timeout=600,

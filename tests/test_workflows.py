@@ -17,6 +17,7 @@ from benchcore.config.gate import GateFile
 from benchcore.config.scenario import Choice
 from benchcore.scenario.matrix import load_matrix
 from benchcore.scenario.scenario_file import load_scenario
+from tests.conftest import bare_environment
 from tests.test_documentation import Block, blocks, commands, extended, parse
 
 __all__ = ["extended"]  # a fixture
@@ -132,20 +133,18 @@ def program(folder, name, text):
 
 
 @pytest.fixture
-def runner(tmp_path):
+def runner(tmp_path, without_plots):
     """Runs a script as a runner does, with benchcore and a gh that finds nothing."""
     program(tmp_path / "bin", "benchcore", f'exec {sys.executable} -m benchcore "$@"')
     program(tmp_path / "bin", "gh", "echo 'could not find any workflows' >&2; exit 1")
     (tmp_path / "docs").symlink_to(ROOT / "docs")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BENCHCORE_")}
-    environment = {
-        **kept,
-        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
-        "BRANCH": "main",
-        "NIGHT": "daily-3.11",
-    }
+    environment = bare_environment(
+        PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        PYTHONPATH=f"{without_plots}:{ROOT}",
+        GITHUB_STEP_SUMMARY=str(tmp_path / "summary"),
+        BRANCH="main",
+        NIGHT="daily-3.11",
+    )
 
     def run(text):
         return subprocess.run(
@@ -304,11 +303,11 @@ def test_the_role_of_the_guide_covers_the_manifests_that_ship():
 
 
 @pytest.mark.integration
-def test_the_stage_of_the_extension_guide_runs(extended):
+def test_the_stage_of_the_extension_guide_runs(extended, without_plots):
     ended = subprocess.run(
         [sys.executable, "-m", "benchcore", "run", "--scenario", "cost.yaml"],
         cwd=extended,
-        env={**os.environ, "PYTHONPATH": f"{extended}:{ROOT}"},
+        env=bare_environment(PYTHONPATH=f"{without_plots}:{extended}:{ROOT}"),
         capture_output=True,
         text=True,
         timeout=600,

@@ -11,6 +11,7 @@ from benchcore.base.files import replace_file
 from benchcore.base.secrets import hide, hiding
 from benchcore.cli.main import run
 from benchcore.cli.target import masked
+from tests.conftest import bare_environment
 
 EXAMPLE = "results/examples/simulator"
 COMMANDS = {
@@ -25,7 +26,7 @@ CODES = dict.fromkeys(COMMANDS, 0) | {"unknown": 2}
 
 
 def benchcore(name, **streams):
-    environment = {**os.environ, "PYTHONIOENCODING": streams.pop("encoding", "utf-8")}
+    environment = bare_environment(PYTHONIOENCODING=streams.pop("encoding", "utf-8"))
     return subprocess.run(
         [sys.executable, "-m", "benchcore", *COMMANDS[name]],
         **{"stderr": subprocess.PIPE, **streams},

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import urllib.request
 from xml.etree import ElementTree as ET
 
@@ -57,9 +58,10 @@ MATRIX = "name: m\ninclude: ['s-*.yaml']\n"
 
 
 @pytest.fixture
-def scenarios(benchcore, tmp_path):
+def scenarios(benchcore, tmp_path, without_plots):
     """Writes scenarios and a matrix of them; commands find `benchcore` itself."""
-    bin_folder = os.path.dirname(shutil.which("benchcore") or os.sys.executable)
+    benchcore.environment["PYTHONPATH"] = without_plots
+    bin_folder = os.path.dirname(shutil.which("benchcore") or sys.executable)
     benchcore.environment["PATH"] = f"{bin_folder}:{benchcore.environment['PATH']}"
 
     def write(*texts):
