@@ -14,6 +14,7 @@ from benchcore.sim.app import start
 
 KEY = "a-key"
 EXPIRED = "a-key-of-yesterday"
+SUITES = installed_suites()
 
 Check = Callable[..., Awaitable[Checks]]
 
@@ -62,7 +63,7 @@ def check_simulator(monkeypatch: pytest.MonkeyPatch) -> Check:
     async def check(*breaks: str, cases: Sequence[str] = (), **fields: object) -> Checks:
         runner, base_url = await start(options(*breaks))
         try:
-            checks = select(installed_suites().values(), cases=cases)
+            checks = select(SUITES.values(), cases=cases)
             stage = Functional(
                 Target(base_url, api_key=KEY), checks, config(**fields), expired_key=EXPIRED
             )

@@ -26,9 +26,13 @@ def test_one_bad_night_is_no_change():
     assert change_points(values) == []
 
 
-def test_of_chance_alone_there_are_few():
-    found = sum(bool(change_points(noisy(100, 100, seed=seed))) for seed in range(200))
-    assert found <= 4
+SEEDS = pytest.mark.parametrize("seeds", [50, pytest.param(200, marks=pytest.mark.full)])
+
+
+@SEEDS
+def test_of_chance_alone_there_are_few(seeds):
+    found = sum(bool(change_points(noisy(100, 100, seed=seed))) for seed in range(seeds))
+    assert found <= seeds / 50
 
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0] * 7, [3.0] * 40])
@@ -74,8 +78,9 @@ def drifting(seed, nights=60, carried=0.3):
     return 100 * np.exp(0.03 * np.array(values))
 
 
-def test_nights_that_resemble_those_before_them_are_no_change():
-    assert sum(bool(change_points(drifting(seed))) for seed in range(200)) <= 8
+@SEEDS
+def test_nights_that_resemble_those_before_them_are_no_change(seeds):
+    assert sum(bool(change_points(drifting(seed))) for seed in range(seeds)) <= seeds / 25
 
 
 @given(
@@ -85,7 +90,7 @@ def test_nights_that_resemble_those_before_them_are_no_change():
 @example(  # two places tie but for rounding
     [-0.25, -0.25, 0.0, 0.5, 0.5, 0.25, -0.5, 0.25, 0.5, 0.0, -0.25, -0.25], 12.550666596604904
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_neither_scale_nor_direction_of_time_matter(values, scale):
     series = np.array(values)
     place, p = likeliest_change(series)

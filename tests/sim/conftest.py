@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -90,7 +91,7 @@ class Server:
             return Exchange(response.status, dict(response.headers), await response.read())
 
     async def raw(
-        self, fault: str, **fields: Any
+        self, fault: str, *, received: int = 0, **fields: Any
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         body = json.dumps(
             {
@@ -102,7 +103,12 @@ class Server:
             }
         ).encode()
         place = urlsplit(self.base_url)
-        reader, writer = await asyncio.open_connection(place.hostname, place.port)
+        sock = socket.socket()
+        if received:  # the bytes that wait to be read, at most
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, received)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, (place.hostname, place.port))
+        reader, writer = await asyncio.open_connection(sock=sock)
         writer.write(
             b"POST /v1/chat/completions HTTP/1.1\r\nHost: sim\r\n"
             b"x-sim-fault: %b\r\nContent-Length: %d\r\n\r\n%b" % (fault.encode(), len(body), body)

@@ -305,20 +305,22 @@ async def test_a_plain_answer_can_be_followed_by_a_silent_close(server):
 
 
 async def test_a_client_that_stops_reading_holds_up_no_one_and_gets_everything_later(server):
-    # 128 choices of 200 tokens, each event with usage: 8 MB, more than the sockets' buffers hold.
+    # 128 choices of 110 tokens, each event with usage: more than such small buffers hold.
     options = {"include_usage": True, "continuous_usage_stats": True}
-    reader, writer = await server.raw("", max_tokens=200, stream_options=options, n=128)
+    reader, writer = await server.raw(
+        "", received=4096, max_tokens=110, stream_options=options, n=128
+    )
     writer.transport.pause_reading()
-    await asyncio.wait_for(_generated(server, 128 * 200), 600)
+    await asyncio.wait_for(_generated(server, 128 * 110), 600)
     assert len((await server.stream()).deltas()) == 8
     assert len(server.accounts()) == 1
     resumed_ns = time.monotonic_ns()
     writer.transport.resume_reading()
     raw = await asyncio.wait_for(_read_until(reader, b"\r\n0\r\n\r\n"), 600)
-    assert raw.count(b'"delta":{"content":"') == 128 * 200
+    assert raw.count(b'"delta":{"content":"') == 128 * 110
     assert raw.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
     account = server.accounts()[1]
-    assert account["completion_tokens"] == account["events"] == 128 * 200
+    assert account["completion_tokens"] == account["events"] == 128 * 110
     assert account["writes_ns"][-1] > resumed_ns
     writer.close()
 
