@@ -55,7 +55,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 test-full: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m '' --hypothesis-profile=full
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

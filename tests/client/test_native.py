@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchcore.base.clock import NEVER_NS
@@ -363,7 +363,6 @@ def read_by_read(draw):
     return reads
 
 
-@settings(max_examples=400, deadline=None)
 @given(read_by_read(), st.sampled_from(["chat", "completions"]))
 @example(stamped([HEAD, *[framed(event("x"))] * 4, framed(running(3)), framed(event("x"))]), "chat")
 @example(stamped([HEAD, *[framed(running(3))] * 4, framed(event("x")), framed(running(4))]), "chat")

@@ -5,7 +5,7 @@ import tracemalloc
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.client.sse import EventTooLargeError, SSEParser
@@ -124,13 +124,11 @@ streams = st.tuples(
 ).map(b"".join)
 
 
-@settings(max_examples=200)
 @given(streams)
 def test_a_whole_stream_gives_what_the_slow_oracle_gives(stream):
     assert parse(stream) == oracle(stream)
 
 
-@settings(max_examples=200)
 @given(streams)
 def test_any_cutting_in_two_or_in_equal_pieces_gives_the_same_events(stream):
     expected = oracle(stream)

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.client.events import READERS
@@ -462,7 +462,6 @@ def streams(draw):
     return endpoint, [*reads, [*pieces, kept]], limit
 
 
-@settings(max_examples=1000, deadline=None)
 @given(streams(), st.integers(0, 9))
 def test_the_record_is_the_same_with_the_template_and_without(stream, keep):
     endpoint, reads, limit = stream

@@ -107,7 +107,6 @@ def text_of(parts):
 # Letters.
 
 
-@settings(max_examples=300)
 @given(said(LETTER_FORMS, st.sampled_from("ABCD"), LETTER_REMARKS))
 def test_the_last_letter_in_its_form_wins_over_all_that_is_said_after_it(parts):
     text, letter = text_of(parts)
@@ -151,7 +150,6 @@ def with_thousands(sign):
 INTEGER_FORMATS = [whole, *map(with_thousands, (",", "'", "\u2019", "\u202f", " ", "{,}"))]
 
 
-@settings(max_examples=300)
 @given(
     st.integers(0, 10**12),
     st.sampled_from(INTEGER_FORMATS),
@@ -196,7 +194,6 @@ def test_a_whole_number_and_a_fraction_are_one_number(number, above, below, kind
             assert Fraction(found) == expected, (form, written)
 
 
-@settings(max_examples=300)
 @given(said(NUMBER_FORMS, st.integers(0, 99999), NUMBER_REMARKS))
 def test_the_last_number_in_its_form_wins_over_all_that_is_said_after_it(parts):
     text, value = text_of(parts)
@@ -217,7 +214,6 @@ def test_a_number_is_found_again_in_itself(text):
 # Expressions.
 
 
-@settings(max_examples=300)
 @given(said(EXPRESSION_FORMS, EXPRESSIONS, EXPRESSION_REMARKS))
 def test_the_last_expression_in_its_form_wins_over_all_that_is_said_after_it(parts):
     text, expression = text_of(parts)
@@ -232,7 +228,7 @@ def test_an_expression_is_found_again_in_a_box(text):
     assert plain_letter(text) in (None, *"ABCDabcd")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.text(alphabet=st.sampled_from("\\frac{}$^_()[]+-*/=12xy, .\n|&%!") | st.characters()),
     st.text(alphabet=st.sampled_from("\\frac{}$^_()[]+-*/=12xy, .\n|&%!") | st.characters()),
@@ -244,7 +240,7 @@ def test_no_text_at_all_raises_where_expressions_are_read_and_compared(target, f
         assert read(found) is None or isinstance(read(found), str)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(EXPRESSIONS, st.sampled_from(EXPRESSION_FORMS))
 def test_an_expression_equals_itself_however_it_is_said(expression, form):
     found = final_expression(form.format(expression))

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.base.errors import ConfigError
@@ -159,7 +159,6 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_any_json_gives_a_run_that_can_be_written_or_one_line(kind, data):
     fields = data.draw(st.dictionaries(st.sampled_from(FIELDS[kind]), values, max_size=4))

@@ -162,7 +162,6 @@ def test_random_gaps_have_the_mean_the_variance_and_the_distribution_they_should
     arrivals=st.floats(0, 300),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=150, deadline=None)
 def test_offsets_ascend_below_the_horizon_in_whole_microseconds(kind, rate, arrivals, seed):
     arrival = Arrival.parse(kind)
     horizon_ns = int(arrivals / rate * NS)
@@ -175,7 +174,7 @@ def test_offsets_ascend_below_the_horizon_in_whole_microseconds(kind, rate, arri
 
 
 @given(horizon=st.integers(1, 200), longer=st.integers(1, 200), seed=st.integers(0, 99))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_longer_horizon_only_adds_to_a_schedule(horizon, longer, seed):
     short = offsets_ns(Arrival(), 1.0, horizon * NS, stream(seed))
     long = offsets_ns(Arrival(), 1.0, (horizon + longer) * NS, stream(seed))

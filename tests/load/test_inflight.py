@@ -1,4 +1,4 @@
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.load.closed_loop import InFlight
@@ -34,7 +34,6 @@ def test_seconds_are_counted_from_the_start_and_only_whole_ones():
     start=st.integers(0, 5 * SECOND),
     rest=st.integers(0, 3 * SECOND),
 )
-@settings(max_examples=200, deadline=None)
 def test_area_and_means_are_those_of_a_slow_oracle(changes, start, rest):
     in_flight = InFlight(start)
     steps, at, count = [], start, 0

@@ -1,6 +1,6 @@
 """Whatever the server does, and however late the loop is: `Run.check` holds."""
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchcore.client.records import FAILED, Outcome
@@ -79,7 +79,6 @@ def drive(run, script, behaviours, actions, window, warmup, drain, **plan):
 
 
 @given(**common, users=st.integers(1, 8), ramp=st.integers(0, 50), think=st.integers(0, 30))
-@settings(max_examples=250, deadline=None)
 def test_every_request_of_a_closed_loop_ends_once(run, script, users, ramp, think, **given_):
     one = drive(
         run,
@@ -109,7 +108,6 @@ def test_every_request_of_a_closed_loop_ends_once(run, script, users, ramp, thin
     gaps=[1],
     cap=1,
 )
-@settings(max_examples=250, deadline=None)
 def test_every_request_of_an_open_loop_ends_once(run, script, gaps, cap, **given_):
     schedule, total = [], 0
     for gap in gaps:

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.base.clock import NEVER_NS
@@ -82,7 +82,6 @@ def test_a_cap_that_the_load_does_not_pass_drops_nothing(clock, service_seconds,
     service=st.integers(1, 100),
     cap=st.integers(1, 6),
 )
-@settings(max_examples=150, deadline=None)
 def test_sends_and_drops_are_those_of_a_slow_oracle(new_clock, gaps, service, cap):
     clock = new_clock(SECOND)
     # Even instants and an odd service time: no end falls on a plan.

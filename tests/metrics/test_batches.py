@@ -42,7 +42,7 @@ def test_how_many_batches_fit(values, length, request_, expected):
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=40), st.integers(1, 20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_instant_lies_in_the_batch_that_holds_it(instants, count):
     found = batch_of(np.array(instants), 0, 1000, count)
     for at, number in zip(instants, found.tolist(), strict=True):
@@ -50,7 +50,6 @@ def test_every_instant_lies_in_the_batch_that_holds_it(instants, count):
 
 
 @given(st.lists(floats, min_size=2, max_size=30))
-@settings(max_examples=100, deadline=None)
 def test_what_a_sum_varies_by_is_that_of_the_oracle(values):
     residuals = [value - math.fsum(values) / len(values) for value in values]
     squares = math.fsum(r * r for r in residuals)
@@ -93,7 +92,6 @@ def test_the_skew_of_a_tail_moves_the_band_inwards_from_the_end():
 
 
 @given(st.floats(-8, 8), st.integers(3, 200))
-@settings(max_examples=100, deadline=None)
 def test_students_tail_is_the_integral_of_its_density(t, freedom):
     # Simpson's rule over the density, from t to far out.
     def density(x):

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.client.records import Outcome
@@ -141,7 +141,6 @@ def slow_streaming(one):
         st.tuples(st.integers(0, 50), st.integers(1, 3), st.integers(0, 3)), min_size=1, max_size=20
     )
 )
-@settings(max_examples=100, deadline=None)
 def test_streaming_is_that_of_the_oracle(record, arrivals):
     at, stamps = 10**9, []
     for gap, _, _ in arrivals:
@@ -182,7 +181,6 @@ def test_a_plain_answer_without_usage_has_no_tokens(record):
 
 
 @given(gaps=st.lists(st.integers(1, 500), min_size=1, max_size=200))
-@settings(max_examples=100, deadline=None)
 def test_an_slo_on_gaps_is_judged_by_the_requests_own_p99(record, gaps):
     stamps = [1000]
     for gap in gaps:

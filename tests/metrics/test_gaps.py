@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.metrics.figures import MOST_TOKENS, blocks, chunk_gaps, is_estimated, token_gaps
@@ -112,7 +112,6 @@ def slow_token_gaps(records):
 
 
 @given(st.lists(streams(lanes=True, known=True), max_size=6))
-@settings(max_examples=200, deadline=None)
 def test_chunk_gaps_are_those_between_consecutive_arrivals_of_a_choice(record, fields):
     records = [record(**one) for one in fields]
     gaps, owner = chunk_gaps(records)
@@ -120,7 +119,6 @@ def test_chunk_gaps_are_those_between_consecutive_arrivals_of_a_choice(record, f
 
 
 @given(st.lists(streams(lanes=True, known=True), max_size=6))
-@settings(max_examples=300, deadline=None)
 def test_token_gaps_are_those_of_the_oracle(record, fields):
     records = [record(**one) for one in fields]
     gaps, weights, owner = token_gaps(records)
@@ -129,7 +127,6 @@ def test_token_gaps_are_those_of_the_oracle(record, fields):
 
 
 @given(streams(), st.integers(0, 300))
-@settings(max_examples=200, deadline=None)
 def test_no_token_is_lost_or_made_up_and_the_time_is_all_there(record, fields, completion):
     one = record(**fields | {"completion": completion, "reasoning": None})
     gaps, weights, _ = token_gaps([one])
@@ -144,7 +141,6 @@ def test_no_token_is_lost_or_made_up_and_the_time_is_all_there(record, fields, c
 
 
 @given(streams(lanes=True), st.integers(0, 300))
-@settings(max_examples=150, deadline=None)
 def test_the_tokens_of_several_choices_add_up(record, fields, completion):
     one = record(**fields | {"completion": completion, "reasoning": None})
     _, weights, _ = token_gaps([one])
@@ -156,7 +152,6 @@ def test_the_tokens_of_several_choices_add_up(record, fields, completion):
 
 
 @given(streams(known=True))
-@settings(max_examples=100, deadline=None)
 def test_what_the_running_usage_says_of_each_arrival_is_kept(record, fields):
     one = record(**fields)
     if one.tokens is not None and believed(one):

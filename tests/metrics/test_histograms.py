@@ -50,7 +50,7 @@ def assert_same(histogram, expected):
 
 
 @given(st.lists(st.lists(inside, max_size=30), max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_bulk_add_is_a_recording_of_each_value(parts):
     histogram = Histogram()
     for part in parts:
@@ -62,7 +62,7 @@ def test_a_bulk_add_is_a_recording_of_each_value(parts):
 
 
 @given(st.lists(st.tuples(inside, st.integers(1, 10_000)), min_size=1, max_size=30))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_weight_counts_a_value_so_often(pairs):
     values, weights = zip(*pairs, strict=True)
     histogram = Histogram()
@@ -72,7 +72,7 @@ def test_a_weight_counts_a_value_so_often(pairs):
 
 
 @given(st.lists(st.one_of(inside, outside), min_size=1, max_size=30))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_value_outside_the_range_counts_at_its_end_and_is_told(values):
     histogram = Histogram()
     histogram.add(array(values))
@@ -89,7 +89,6 @@ def test_weights_of_values_outside_the_range_are_told_too():
 
 
 @given(st.lists(inside, min_size=1, max_size=60), st.sampled_from([*QUANTILES.values(), 0.0, 1.0]))
-@settings(max_examples=80, deadline=None)
 def test_a_percentile_has_the_nearest_rank_and_three_digits(values, quantile):
     histogram = Histogram()
     histogram.add(array(values))
@@ -130,7 +129,7 @@ def test_the_mean_is_exact():
 
 
 @given(st.lists(inside, min_size=1, max_size=40))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=settings().max_examples // 5)
 def test_the_library_reads_what_it_writes_of_a_bulk_add(values):
     histogram = Histogram()
     histogram.add(array(values))

@@ -3,7 +3,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.metrics.percentiles import (
@@ -20,7 +20,6 @@ TEXTS = ["0.01", "0.07", "0.5", "0.55", "0.75", "0.9", "0.95", "0.99", "0.999", 
 
 
 @given(text=st.sampled_from(TEXTS), count=st.integers(1, 10**10))
-@settings(max_examples=400)
 def test_a_rank_is_the_ceiling_of_p_times_n_in_fractions(text, count):
     assert rank(float(text), count) == math.ceil(Fraction(text) * count)
 

@@ -249,8 +249,8 @@ def test_a_request_is_read_back_as_it_was(one):
     assert unpacked(packed(one)) == one
 
 
-@settings(deadline=None, max_examples=150)
 @given(levels(), st.lists(requests(), max_size=3), st.randoms(use_true_random=False))
+@settings(max_examples=settings().max_examples // 2)
 def test_figures_from_the_file_are_those_from_memory(tmp_path_factory, measured, others, chance):
     mixed = list(measured)
     chance.shuffle(mixed)
@@ -260,8 +260,8 @@ def test_figures_from_the_file_are_those_from_memory(tmp_path_factory, measured,
     assert figures(spool.held(), others, end_ns) == figures(measured, others, end_ns)
 
 
-@settings(deadline=None, max_examples=150)
 @given(levels(), st.lists(requests(), max_size=3))
+@settings(max_examples=settings().max_examples // 2)
 def test_figures_in_one_go_are_those_of_lists(tmp_path_factory, measured, others):
     spool = in_file(tmp_path_factory.getbasetemp(), measured)
     end_ns = max((one.done_ns for one in measured), default=NS) + 1

@@ -17,7 +17,7 @@ MS = 1_000_000
 
 
 @given(st.lists(st.integers(1000, 10**12), min_size=1, max_size=80))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_summary_is_made_of_the_integers_themselves(values):
     found = summarize(values)
     assert found.count == len(values)

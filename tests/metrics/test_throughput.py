@@ -2,7 +2,7 @@ import itertools
 from array import array
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.client.records import Outcome, Record, Usage
@@ -80,7 +80,6 @@ def test_a_plain_answer_tells_nothing_of_tokens(record):
     completion=st.one_of(st.none(), st.integers(0, 500)),
     cuts=st.lists(st.integers(0, 101), max_size=4).map(sorted),
 )
-@settings(max_examples=150, deadline=None)
 def test_windows_side_by_side_lose_no_token(record, stamps, completion, cuts):
     one = record(stamps, completion=completion)
     edges = [-1, *cuts, 101]

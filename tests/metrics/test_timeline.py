@@ -113,7 +113,7 @@ def assert_row(row, expected):
 
 
 @given(fields=st.lists(requests(), max_size=6), data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples // 3)
 def test_any_order_of_visits_gives_the_rows_of_the_oracle(record, fields, data):
     fulls = [record(**one) for one in fields]
     timeline = Timeline(ZERO)
@@ -147,7 +147,7 @@ def test_any_order_of_visits_gives_the_rows_of_the_oracle(record, fields, data):
 
 
 @given(fields=st.lists(requests(), min_size=1, max_size=5), closings=st.lists(st.integers(0, 5)))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_what_comes_late_for_a_closed_second_is_counted_in_the_next(record, fields, closings):
     fulls = [record(**one) for one in fields]
     timeline = Timeline(ZERO)

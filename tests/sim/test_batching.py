@@ -362,7 +362,7 @@ def test_throughput_grows_up_to_max_running_and_time_to_first_token_after_it():
     assert over_ttft > 50
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20), st.integers(0, 300)), max_size=12),
     st.integers(10, 20),

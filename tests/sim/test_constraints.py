@@ -110,14 +110,13 @@ def combined(inner):
 SCHEMAS = st.recursive(LEAVES, combined, max_leaves=12).filter(lambda schema: schema is not True)
 
 
-@settings(max_examples=300, deadline=None)
 @given(SCHEMAS, st.integers(0, 1000))
 def test_what_is_written_for_a_schema_is_valid(schema, seed):
     value = json.loads(json_text(schema, random.Random(seed), "here"))
     Draft202012Validator(schema).validate(value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SCHEMAS, objects(SCHEMAS), st.sampled_from(["$defs", "definitions"]))
 def test_references_are_followed(inner, outer, place):
     outer["properties"]["first"] = {"$ref": f"#/{place}/it"}
@@ -148,7 +147,6 @@ def made(make, form):
         raise
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.recursive(
         st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(), st.text(max_size=3)),
@@ -363,7 +361,6 @@ REGEXES = st.recursive(st.tuples(ATOMS, QUANTIFIERS).map("".join), composed, max
 )
 
 
-@settings(max_examples=400, deadline=None)
 @given(REGEXES, st.booleans(), st.integers(0, 1000))
 def test_what_is_made_of_a_regular_expression_matches_it_whole(pattern, anchored, seed):
     if anchored:
@@ -384,7 +381,6 @@ def test_a_repetition_without_end_comes_to_what_follows_it(pattern):
 
 
 @pytest.mark.filterwarnings("ignore:Possible")  # re's, of a set that it may read otherwise one day
-@settings(max_examples=300, deadline=None)
 @given(st.text(r"ab(|)[]{}^$*+?\.-1,:<>Pxuw", max_size=12))
 def test_whatever_is_given_as_a_regular_expression_there_is_a_match_or_a_refusal(pattern):
     text = made(regex_text, pattern)
@@ -494,7 +490,6 @@ def test_a_grammar_that_is_bad_or_not_understood_is_refused_at_once(grammar):
     assert time.process_time() - before < 1
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text("ab:=\n\"'|()[]{}*+?/\\ 1,-#%", max_size=30))
 def test_whatever_is_given_as_a_grammar_there_is_a_text_or_a_refusal(rest):
     for head in ("root ::= ", "start: "):
