@@ -12,7 +12,7 @@ from pydantic_core import PydanticUndefined
 from benchcore.config.checks import CheckRule, FunctionalConfig
 from benchcore.config.climb import ClimbFields
 from benchcore.config.evals import EvalConfig
-from benchcore.config.gate import Rule
+from benchcore.config.limits import Rule
 from benchcore.config.scenario import (
     RUN_TYPES,
     STAGES,

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchcore.base.stored import Stored
 from benchcore.config.checks import CasesFile, FunctionalConfig
 from benchcore.config.evals import EvalConfig, TaskFile
-from benchcore.config.gate import GateFile
+from benchcore.config.limits import GateFile
 from benchcore.config.metric_map import MetricMap
 from benchcore.config.scenario import RUN_TYPES, STAGES, Matrix, Scenario, StageSettings
 from benchcore.config.servers import ProvidersFile

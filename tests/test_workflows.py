@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from benchcore.config.document import read_model
-from benchcore.config.gate import GateFile
+from benchcore.config.limits import GateFile
 from benchcore.config.scenario import Choice
 from benchcore.scenario.matrix import load_matrix
 from benchcore.scenario.scenario_file import load_scenario

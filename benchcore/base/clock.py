@@ -1,17 +1,22 @@
-"""Clock: what time it is, and calling back at an instant.
+"""Clock: what time it is, and calling back at an instant, by the kernel's timer where there is one.
 
 Intervals are integer nanoseconds of CLOCK_MONOTONIC (`time.perf_counter_ns` on Linux);
 `loop.time()` measures nothing.
 """
 
+from __future__ import annotations
+
 import asyncio
+import ctypes
+import errno
 import heapq
 import itertools
+import os
+import sys
 import time
 from collections.abc import Callable
-from typing import Protocol
-
-from benchcore.base.timerfd import TimerDescriptor
+from functools import cache
+from typing import Any, Final, Protocol
 
 NS = 1_000_000_000
 """Nanoseconds in a second."""
@@ -231,3 +236,67 @@ def utc_now() -> str:
 def stamp_of(instant: str) -> str:
     """Return such a time as the names of folders have it: yyyymmddThhmmssZ."""
     return instant.replace("-", "").replace(":", "")
+
+
+# The kernel's high-resolution timer (Linux, timerfd_create(2)): an event loop's own timers tick in
+# milliseconds.
+
+_CLOCK_MONOTONIC: Final = 1
+_FLAGS: Final = os.O_NONBLOCK | os.O_CLOEXEC  # TFD_NONBLOCK and TFD_CLOEXEC are the same bits
+_ABSOLUTE: Final = 1
+_NS: Final = 1_000_000_000
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _Itimerspec(ctypes.Structure):
+    _fields_ = (("interval", _Timespec), ("value", _Timespec))
+
+
+@cache
+def _libc() -> Any:
+    """Return the C library's functions, for a Python before 3.13."""
+    return ctypes.CDLL(None, use_errno=True)
+
+
+class TimerDescriptor:
+    """One timer on CLOCK_MONOTONIC.
+
+    Raises:
+        OSError: there is none here: another system, or no descriptors are left.
+    """
+
+    def __init__(self) -> None:
+        if sys.platform != "linux":
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+        self._setting = _Itimerspec()
+        if sys.version_info >= (3, 13):
+            self.descriptor = os.timerfd_create(_CLOCK_MONOTONIC, flags=_FLAGS)
+        else:
+            self.descriptor = self._checked(_libc().timerfd_create(_CLOCK_MONOTONIC, _FLAGS))
+
+    @staticmethod
+    def _checked(result: int) -> int:
+        if result < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return result
+
+    def arm(self, when_ns: int) -> None:
+        """Be readable from `when_ns` on, at once where that has passed; not readable until then.
+
+        Args:
+            when_ns: in ns of CLOCK_MONOTONIC; 0: never.
+        """
+        if sys.version_info >= (3, 13):
+            os.timerfd_settime_ns(self.descriptor, flags=os.TFD_TIMER_ABSTIME, initial=when_ns)
+        else:
+            value = self._setting.value
+            value.seconds, value.nanoseconds = divmod(when_ns, _NS)
+            setting = ctypes.byref(self._setting)
+            self._checked(_libc().timerfd_settime(self.descriptor, _ABSOLUTE, setting, None))
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self.descriptor)

@@ -14,8 +14,7 @@ from benchcore.base.errors import ConfigError
 from benchcore.base.plugins import Group, nearest
 from benchcore.checks.answers import CheckAnswer, CheckFailedError, StreamedAnswer, shown
 from benchcore.checks.attempt import CHAT, COMPLETIONS, Attempt
-from benchcore.checks.check import Check, Suite
-from benchcore.checks.evidence import schema_fault
+from benchcore.checks.check import Check, Suite, schema_fault
 from benchcore.config.checks import (
     Case,
     CasesFile,

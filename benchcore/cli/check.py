@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from benchcore.checks.check import Check
     from benchcore.config.checks import FunctionalConfig
     from benchcore.runs.checks import Checks
-    from benchcore.scenario.one_stage import OneStageRun
+    from benchcore.scenario.run import OneStageRun
     from benchcore.sim.options import SimOptions
 
 _SIM_KEY = "key-of-the-simulator"
@@ -120,7 +120,7 @@ def check(**given: Any) -> int:
 def _check(checks: list[Check], config: FunctionalConfig, given: dict[str, Any]) -> int:
     """Make the checks, and return the exit code."""
     from benchcore.config.scenario import FunctionalSettings
-    from benchcore.scenario.functional_stage import FunctionalStage
+    from benchcore.scenario.quality_stages import FunctionalStage
     from benchcore.version import __version__
 
     simulator = None

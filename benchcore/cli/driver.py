@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from benchcore.config.target import Target
-    from benchcore.scenario.one_stage import OneStageRun
+    from benchcore.scenario.run import OneStageRun
     from benchcore.scenario.stage import ServerStage
     from benchcore.show.progress import TerminalProgress
     from benchcore.sim.options import SimOptions
@@ -159,7 +159,7 @@ def one_stage(
     """
     from benchcore.base.logs import LOGGER
     from benchcore.config.scenario import Scenario
-    from benchcore.scenario.one_stage import ONE_STAGE, OneStageRun
+    from benchcore.scenario.run import ONE_STAGE, OneStageRun
     from benchcore.scenario.stage import StageContext
     from benchcore.show.progress import Silent
 

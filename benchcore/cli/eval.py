@@ -301,7 +301,7 @@ def _gone_on_with(given: dict[str, Any]) -> EvalPlan:
 def _ask(plan: EvalPlan, given: dict[str, Any], *, simulated: bool) -> int:
     from benchcore.base.logs import LOGGER, RESULT
     from benchcore.config.scenario import AccuracySettings
-    from benchcore.scenario.accuracy_stage import AccuracyStage
+    from benchcore.scenario.quality_stages import AccuracyStage
     from benchcore.show.text import render_accuracy
     from benchcore.sim.options import SimOptions, SimProfile
     from benchcore.version import __version__

@@ -50,9 +50,8 @@ def gate(run: Path | None, **given: Any) -> int:
     The gate prints one line for each rule; the exit code is 5 where a rule fails.
     """
     from benchcore.config.document import read_model
-    from benchcore.config.gate import DEFAULT, GateFile
-    from benchcore.judge.baselines import earlier_like, find_baseline
-    from benchcore.judge.differences import forbidding
+    from benchcore.config.limits import DEFAULT, GateFile
+    from benchcore.judge.baselines import earlier_like, find_baseline, forbidding
     from benchcore.judge.gate import gate as judge
     from benchcore.show.lines import render_gate
 

@@ -62,7 +62,7 @@ def compare(runs: tuple[Path, ...], **given: Any) -> int:
 
 
 def _climbs(folders: list[RunFolder], form: str, output: Path, *, anyway: bool) -> int:
-    from benchcore.judge.differences import forbidding
+    from benchcore.judge.baselines import forbidding
     from benchcore.runs.run_json import dump
     from benchcore.show.lines import comparison_json, render_comparison
 

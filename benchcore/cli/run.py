@@ -199,7 +199,7 @@ def _before(folder: Path, loaded: LoadedMatrix, given: dict[str, Any]) -> list[M
     Raises:
         ConfigError: it was of another matrix or run type, or lies elsewhere.
     """
-    from benchcore.scenario.result import earlier
+    from benchcore.runs.reading import earlier
 
     found = earlier(folder)
     asked = (loaded.matrix.name, given["run_type"])

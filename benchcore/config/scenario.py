@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from benchcore.config.checks import FunctionalConfig
 from benchcore.config.climb import LEVELS, ClimbFields
 from benchcore.config.evals import EvalConfig
-from benchcore.config.gate import DEFAULT, Rule
-from benchcore.config.limits import check_levels, check_slos
+from benchcore.config.limits import DEFAULT, Rule, check_levels, check_slos
 from benchcore.config.servers import Launch, ScenarioTarget
 from benchcore.config.target import Endpoint, Timeouts
 

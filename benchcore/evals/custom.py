@@ -12,9 +12,15 @@ import orjson
 
 from benchcore.config.document import read_model
 from benchcore.config.evals import EvalConfig, TaskFile
-from benchcore.evals.expressions import equal_expressions, final_expression, needs_math_verify
 from benchcore.evals.letters import LETTERS, robust_letter
-from benchcore.evals.numbers import answer_number, equal_numbers, normal_number
+from benchcore.evals.numbers import (
+    answer_number,
+    equal_expressions,
+    equal_numbers,
+    final_expression,
+    needs_math_verify,
+    normal_number,
+)
 from benchcore.evals.sampling import without_reasoning
 from benchcore.evals.task import NO_ANSWER, Judgement, Question, Row, Task
 

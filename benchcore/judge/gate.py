@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 
 from benchcore.base.text import number
 from benchcore.config.catalogue import higher_is_better
-from benchcore.config.gate import OF_THE_RUN, GateFile, Rule
-from benchcore.judge.baselines import run_type_of
+from benchcore.config.limits import OF_THE_RUN, GateFile, Rule
+from benchcore.judge.baselines import noted, run_type_of
 from benchcore.judge.comparison import (
     FEWEST_NIGHTS,
     SIGNIFICANT,
@@ -24,7 +24,6 @@ from benchcore.judge.comparison import (
     key_name,
     sides,
 )
-from benchcore.judge.differences import noted
 from benchcore.judge.significance import Dependence, requests_needed
 from benchcore.metrics.accuracy import by_question
 from benchcore.metrics.batches import FEWEST, FEWEST_VALUES

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from benchcore.base.errors import ConfigError
 from benchcore.base.text import harmless
 from benchcore.config.catalogue import TRACKED
-from benchcore.judge.baselines import scenario_of
+from benchcore.judge.baselines import forbidding, scenario_of
 from benchcore.judge.comparison import key_name, sides
-from benchcore.judge.differences import forbidding
 from benchcore.runs.reading import RunFolder
 
 Floats = NDArray[np.float64]

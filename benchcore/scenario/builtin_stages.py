@@ -11,10 +11,9 @@ from benchcore.base.files import replace_file
 from benchcore.client.client import Client
 from benchcore.client.request import Prompt
 from benchcore.climbs.probe import RefusedError, find_model, try_prompt
-from benchcore.config.gate import GateFile
+from benchcore.config.limits import GateFile
 from benchcore.config.scenario import GateSettings, SinksSettings, StageSettings
-from benchcore.judge.baselines import earlier_like, find_baseline
-from benchcore.judge.differences import forbidding
+from benchcore.judge.baselines import earlier_like, find_baseline, forbidding
 from benchcore.judge.gate import gate
 from benchcore.publish.pushgateway import URL, Pushgateway, RunPush
 from benchcore.runs.reading import RunFolder

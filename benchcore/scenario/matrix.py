@@ -19,9 +19,9 @@ from benchcore.base.secrets import is_secret
 from benchcore.config.scenario import Choice, Matrix
 from benchcore.config.tree import Tree
 from benchcore.metrics.accuracy import Status
+from benchcore.runs.reading import MATRIX_FILE, read_scenario, whole
 from benchcore.runs.run_json import dump
 from benchcore.runs.scenarios import MatrixEntry, MatrixResult, ScenarioResult
-from benchcore.scenario.result import MATRIX_FILE, read_scenario, whole
 from benchcore.scenario.scenario_file import PROVIDERS, load_scenario, scenario_tree
 from benchcore.scenario.stages import LoadedScenario
 from benchcore.scenario.summary import junit, markdown

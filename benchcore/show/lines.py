@@ -11,6 +11,7 @@ from rich.text import Text
 
 from benchcore.base.text import number, printable
 from benchcore.config.catalogue import COMPARED, title
+from benchcore.judge.baselines import noted
 from benchcore.judge.comparison import (
     Change,
     Key,
@@ -19,7 +20,6 @@ from benchcore.judge.comparison import (
     change,
     key_name,
 )
-from benchcore.judge.differences import noted
 from benchcore.judge.gate import GateResult
 from benchcore.judge.history import History, listed
 from benchcore.runs.reading import RunFolder

@@ -11,8 +11,7 @@ from benchcore.judge.levels import by_level, mean_level, spread
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.run import Level, Run
 from benchcore.runs.samples import Eval
-from benchcore.show.groups import HEADS, rows
-from benchcore.show.table import figure_cell, remarks, unjudged
+from benchcore.show.table import HEADS, figure_cell, remarks, rows, unjudged
 
 _MARKS: Final = {
     ord(mark): told

@@ -11,16 +11,15 @@ import orjson
 
 from benchcore.base.text import number
 from benchcore.config.catalogue import DRAWN, title
+from benchcore.judge.baselines import noted
 from benchcore.judge.comparison import Change
-from benchcore.judge.differences import noted
 from benchcore.judge.history import History, Series, listed
 from benchcore.metrics.accuracy import Sample, tally
 from benchcore.runs.reading import RunFolder
 from benchcore.runs.samples import Eval
 from benchcore.show.drawing import Plot, can_draw
-from benchcore.show.frame import document, table, text
 from benchcore.show.lines import figure_text, pairs, relative, verdict
-from benchcore.show.page import figure, no_plots
+from benchcore.show.page import document, figure, no_plots, table, text
 from benchcore.show.plots import overlay, trend
 
 if TYPE_CHECKING:

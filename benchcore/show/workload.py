@@ -15,8 +15,7 @@ from rich.text import Text
 
 from benchcore.base.text import columns, number, percent, printable
 from benchcore.show.drawing import Plot, can_draw, line_style, log_axes, new_figure, styled
-from benchcore.show.frame import document, table, text
-from benchcore.show.page import figure, no_plots
+from benchcore.show.page import document, figure, no_plots, table, text
 from benchcore.show.table import report_console
 from benchcore.workload.layouts import Validation
 from benchcore.workload.profile import Arrivals, Profile, Spread

@@ -35,7 +35,7 @@ import numpy as np
 
 from benchcore.client.records import Outcome, Record, Usage
 from benchcore.config.catalogue import title
-from benchcore.config.gate import DEFAULT
+from benchcore.config.limits import DEFAULT
 from benchcore.judge.gate import gate
 from benchcore.judge.history import change_points
 from benchcore.load.steady import Flow, open_steady

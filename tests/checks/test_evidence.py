@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchcore import Client, Target
 from benchcore.checks.attempt import Attempt
-from benchcore.checks.evidence import exchange
+from benchcore.checks.check import exchange
 from benchcore.checks.probing import identify
 from benchcore.checks.subject import UNKNOWN, Subject
 from benchcore.publish.junit import junit

@@ -11,7 +11,7 @@ from benchcore.base.errors import TargetError
 from benchcore.checks import subject as pace
 from benchcore.config.scenario import RUN_TYPES, FunctionalSettings, Scenario
 from benchcore.config.servers import Asking
-from benchcore.scenario.functional_stage import FunctionalStage
+from benchcore.scenario.quality_stages import FunctionalStage
 from benchcore.scenario.stage import StageContext
 from benchcore.sim.app import start
 from tests.checks.conftest import options

@@ -3,13 +3,13 @@
 import pytest
 
 from benchcore.config.evals import EvalConfig
-from benchcore.evals.expressions import (
+from benchcore.evals.letters import robust_letter
+from benchcore.evals.numbers import (
+    answer_number,
     anywhere_expression,
     equal_expressions,
     final_expression,
 )
-from benchcore.evals.letters import robust_letter
-from benchcore.evals.numbers import answer_number
 from benchcore.evals.sampling import guessed, without_reasoning
 from benchcore.evals.task import find_task
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.base.errors import ConfigError
-from benchcore.evals.expressions import (
+from benchcore.evals.numbers import (
     equal_expressions,
     final_expression,
     needs_math_verify,

@@ -6,19 +6,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from benchcore.evals.expressions import (
-    anywhere_expression,
-    equal_expressions,
-    final_expression,
-    simple_evals_expression,
-)
 from benchcore.evals.letters import LETTERS, first_letter, plain_letter, robust_letter
 from benchcore.evals.numbers import (
     answer_number,
+    anywhere_expression,
+    equal_expressions,
     equal_numbers,
+    final_expression,
     flexible_number,
     mgsm_number,
     normal_number,
+    simple_evals_expression,
     strict_number,
 )
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from benchcore.base.errors import ConfigError
 from benchcore.evals.instruction_rules import is_in, split_sentences, split_words
-from benchcore.evals.instructions import (
+from benchcore.evals.tasks.ifeval import (
     INSTRUCTIONS,
     check_needs,
     followed,
@@ -552,7 +552,7 @@ def test_with_langdetect():
 def test_langdetect_is_loaded_only_when_it_is_needed():
     code = (
         "import sys\n"
-        "from benchcore.evals.instructions import followed\n"
+        "from benchcore.evals.tasks.ifeval import followed\n"
         "followed('punctuation:no_comma', {}, '', 'text')\n"
         "sys.exit('langdetect' in sys.modules)\n"
     )

@@ -12,7 +12,7 @@ from benchcore.base.errors import ConfigError
 from benchcore.cli.main import run as main
 from benchcore.config.catalogue import RATES
 from benchcore.config.document import read_model
-from benchcore.config.gate import DEFAULT, GateFile
+from benchcore.config.limits import DEFAULT, GateFile
 from benchcore.judge.baselines import earlier_like, find_baseline, set_baseline
 from benchcore.judge.gate import gate
 from benchcore.runs.reading import RunFolder

@@ -14,7 +14,6 @@ import benchcore
 from benchcore.base.files import each_file
 from benchcore.client.records import Outcome
 from benchcore.metrics.percentiles import QUANTILES
-from benchcore.runs.events import histogram_log, tag
 from benchcore.runs.run_json import dump
 from benchcore.runs.sinks import (
     FanOut,
@@ -22,7 +21,9 @@ from benchcore.runs.sinks import (
     QuietSink,
     RequestRow,
     SinkOptions,
+    histogram_log,
     installed_sinks,
+    tag,
 )
 from benchcore.runs.tables import SUMMARY, SummaryCsvSink
 

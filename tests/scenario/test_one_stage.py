@@ -11,7 +11,7 @@ from benchcore.cli.target import usage_error
 from benchcore.config.scenario import Scenario, StageSettings
 from benchcore.config.servers import Asking
 from benchcore.runs.run import TargetFacts
-from benchcore.scenario.one_stage import ONE_STAGE, OneStageRun
+from benchcore.scenario.run import ONE_STAGE, OneStageRun
 from benchcore.scenario.simulator import SimulatorServer
 from benchcore.scenario.stage import (
     ServerStage,

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.base.errors import ConfigError
+from benchcore.runs.reading import earlier, read_scenario, whole
 from benchcore.runs.run import TargetFacts
 from benchcore.runs.scenarios import (
     MatrixEntry,
@@ -17,7 +18,6 @@ from benchcore.runs.scenarios import (
     StageStatus,
     worst,
 )
-from benchcore.scenario.result import earlier, read_scenario, whole
 from benchcore.scenario.summary import junit, markdown, render_matrix, render_result
 
 

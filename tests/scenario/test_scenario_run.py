@@ -14,7 +14,7 @@ from benchcore.base.errors import (
 )
 from benchcore.config.scenario import RUN_TYPES, Scenario, StageSettings
 from benchcore.config.servers import Asking
-from benchcore.scenario.result import read_scenario
+from benchcore.runs.reading import read_scenario
 from benchcore.scenario.run import ScenarioRun
 from benchcore.scenario.stage import (
     BaseStage,

@@ -17,9 +17,8 @@ import pytest
 from benchcore.judge.history import read_history
 from benchcore.runs.checks import CheckResult
 from benchcore.runs.reading import RunFolder
-from benchcore.show.frame import NO_PLOTS
 from benchcore.show.markdown import render_markdown
-from benchcore.show.page import render_page, write_reports
+from benchcore.show.page import NO_PLOTS, render_page, write_reports
 from benchcore.show.pages import comparison_page, history_page
 from benchcore.show.plots import plots, thinned
 from tests.run_folders import ended_checks

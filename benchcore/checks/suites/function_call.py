@@ -8,8 +8,7 @@ import orjson
 
 from benchcore.checks.answers import CheckFailedError, dig, shown
 from benchcore.checks.attempt import CHAT, Attempt
-from benchcore.checks.check import Suite
-from benchcore.checks.evidence import schema_fault
+from benchcore.checks.check import Suite, schema_fault
 from benchcore.checks.probing import TOOL
 
 if TYPE_CHECKING:

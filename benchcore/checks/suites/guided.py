@@ -9,8 +9,7 @@ import orjson
 
 from benchcore.checks.answers import CheckFailedError, shown
 from benchcore.checks.attempt import CHAT, Attempt
-from benchcore.checks.check import Suite
-from benchcore.checks.evidence import schema_fault
+from benchcore.checks.check import Suite, schema_fault
 
 if TYPE_CHECKING:
     from benchcore.checks.answers import CheckAnswer

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from benchcore.config.evals import EvalConfig
-from benchcore.evals.expressions import (
+from benchcore.evals.numbers import (
     anywhere_expression,
     equal_expressions,
     final_expression,

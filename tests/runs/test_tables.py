@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.base.errors import ConfigError
-from benchcore.runs.columns import FLAG, NUMBER, SECONDS, TEXT, WHOLE, Column, Table
+from benchcore.runs.tables import FLAG, NUMBER, SECONDS, TEXT, WHOLE, Column, Table
 
 TABLE = Table(
     [
