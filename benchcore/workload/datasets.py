@@ -309,6 +309,7 @@ class ShareGPT(DataSet):
     With `filters: vllm` the requests are those of `vllm bench serve`: the first question of each
     conversation of two messages or more, shuffled by the seed, with the length of the recorded
     answer; prompts and answers under 4 tokens, prompts over 1024 and pairs over 2048 are left out.
+    Where `sample` asks for more than there are, some are drawn again, as its `--num-prompts` does.
     That takes the model's tokenizer (`--tokenizer`).
     """
 
@@ -331,8 +332,9 @@ class ShareGPT(DataSet):
         # Its own way of drawing, so that a seed gives the same requests.
         random.Random(self.seed).shuffle(every)
         taken = 0
+        again: list[list[Said]] = []
         for messages in every:
-            if self.sample is not None and taken >= self.sample:
+            if taken == self.sample:
                 return
             asked, reply = (str(one.get("value") or "") for one in messages[:2])
             # As that counts: with what the tokenizer puts around every text.
@@ -343,9 +345,15 @@ class ShareGPT(DataSet):
             if short or long > 1024 or long + answer > 2048:
                 continue
             taken += 1
-            yield [Said(({"role": "user", "content": asked},), reply, answer)]
+            said = [Said(({"role": "user", "content": asked},), reply, answer)]
+            if self.sample is not None:
+                again.append(said)
+            yield said
         if not taken:
             raise ConfigError(f"{self.path}: no conversation is left by the filters")
+        if self.sample is not None:
+            draws = random.Random(self.seed)
+            yield from (draws.choice(again) for _ in range(self.sample - taken))
 
 
 class OpenAIBodies(DataSet):

@@ -255,6 +255,17 @@ def test_sharegpt_by_the_rules_of_vllm(write):
     assert len(list(ShareGPT(path=path).sessions("c1"))) == 55
 
 
+def test_a_sample_of_more_than_there_are_draws_some_again_as_vllm_does(write):
+    rows = [share(f"{n} " + "word " * 10, "an answer of some words") for n in range(4)]
+    kind = ShareGPT(path=write(rows, "share.json"), filters="vllm", seed=7, sample=9)
+    found = [asked(one) for one in kind.sessions("c1")]
+    draws = random.Random(7)
+    assert found == found[:4] + [draws.choice(found[:4]) for _ in range(5)]
+    assert len(set(map(str, found[:4]))) == 4
+    kind = ShareGPT(path=write(rows, "share.json"), filters="vllm", seed=7)
+    assert [asked(one) for one in kind.sessions("c1")] == found[:4]
+
+
 def test_a_filter_that_leaves_nothing_is_refused(write):
     with pytest.raises(ConfigError, match="no conversation is left by the filters"):
         list(ShareGPT(path=write([share("a", "b")], "s.json"), filters="vllm").sessions("c1"))
