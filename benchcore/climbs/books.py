@@ -71,6 +71,8 @@ class Books:
         self.progress = progress
         self.so_far = SoFar(step.name, plan, failures)
         self.scraper = Scraper(server)
+        self.block_tokens = server.block_tokens
+        """Of the server's prefix cache; `None`: unknown."""
         self._slos = slos
         self._stream = stream
         self._grader = grader

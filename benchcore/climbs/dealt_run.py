@@ -186,7 +186,13 @@ class DealtRun:
             worker.send(
                 "level",
                 LevelOrders(
-                    self._part, step.repeat, step.level, step.name, plan, self._e2e_seconds
+                    self._part,
+                    step.repeat,
+                    step.level,
+                    step.name,
+                    plan,
+                    self._e2e_seconds,
+                    self._books.block_tokens,
                 ),
             )
 

@@ -379,6 +379,7 @@ def prefix_cache(sent: Sent, tokens: TokenSums) -> PrefixCache | None:
     cached, given = tokens.cached, tokens.input
     return PrefixCache.complete(
         ideal=sent.hits / sent.tokens,
+        block_tokens=sent.block_tokens,
         reported=None if cached is None or not given else cached / given,
         lower_bound=sent.reuse_is_cut or None,
     )

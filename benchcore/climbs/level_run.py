@@ -36,6 +36,7 @@ class LevelRun:
                 say=books.progress.say,
             ),
             e2e_seconds=e2e_seconds,
+            block_tokens=books.block_tokens,
         )
 
     def _live(self, now_ns: int) -> None:

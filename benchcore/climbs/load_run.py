@@ -125,6 +125,7 @@ class LoadRun:
         so_far: counts them.
         listener: is told.
         e2e_seconds: how long one request took, alone; `None`: unknown.
+        block_tokens: of the server's prefix cache; `None`: unknown.
         conductor: says when the window opens and closes; `None`: nobody, this is the whole load.
     """
 
@@ -139,6 +140,7 @@ class LoadRun:
         so_far: SoFar,
         listener: Listener,
         e2e_seconds: float | None,
+        block_tokens: int | None = None,
         conductor: Conductor | None = None,
     ) -> None:
         self._client = client
@@ -159,6 +161,7 @@ class LoadRun:
             schedule_ns=replayed if isinstance(replayed, array) else None,
             speed=step.level if plan.replay else 1.0,
             share=plan.share,
+            block_tokens=block_tokens,
         )
         self._presence = Presence(client, lambda: self.level.interrupt(0))
         self._over = asyncio.Event()

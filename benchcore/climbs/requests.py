@@ -50,6 +50,7 @@ class Sent:
         tokens: of the prompts of the sessions that were begun; 0: unknown.
         hits: how many of them a perfect prefix cache would have held.
         reuse_is_cut: whether there were too many different blocks to remember them all.
+        block_tokens: those are in whole blocks of so many, the server's; `None`: unknown.
         judged: of each answer that was judged when it was scheduled, in ns, and what was wrong.
         fault: why there were no more sessions: a row of the workload's file cannot be used.
     """
@@ -59,6 +60,7 @@ class Sent:
     tokens: float = 0.0
     hits: float = 0.0
     reuse_is_cut: bool = False
+    block_tokens: int | None = None
     judged: list[tuple[int, str]] = field(default_factory=list)
     fault: ConfigError | None = None
 
@@ -91,6 +93,7 @@ class SessionSender:
             own times; `None`: they begin again when they have come to an end.
         speed: how many times faster than they were recorded they are replayed.
         share: which of the sessions are sent from here.
+        block_tokens: of the server's prefix cache; `None`: unknown.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class SessionSender:
         schedule_ns: array[int] | None = None,
         speed: float = 1.0,
         share: Share = WHOLE,
+        block_tokens: int | None = None,
     ) -> None:
         self._client = client
         self._workload = workload
@@ -119,7 +123,8 @@ class SessionSender:
         self._later_bytes = 0
         self._next = 0 if self._reads_all else share.worker
         self._rounds = 0
-        self._reuse = PrefixReuse() if isinstance(workload, SessionKind) else None
+        self._reuse = PrefixReuse(block_tokens) if isinstance(workload, SessionKind) else None
+        self._block_tokens = block_tokens
         self._tokens = self._hits = 0.0
         self._most = 1 << 30
         self._unjudged: deque[tuple[Record, Callable[[str], str], str]] = deque()
@@ -142,6 +147,7 @@ class SessionSender:
             tokens=self._tokens,
             hits=self._hits,
             reuse_is_cut=self._reuse is not None and self._reuse.full,
+            block_tokens=self._block_tokens,
             judged=self.judged,
             fault=self.fault,
         )

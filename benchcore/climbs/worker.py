@@ -67,6 +67,7 @@ class LevelOrders:
         name: what it is called.
         plan: this worker's share of it.
         e2e_seconds: how long one request took, alone; `None`: unknown.
+        block_tokens: of the server's prefix cache; `None`: unknown.
     """
 
     part: int
@@ -75,6 +76,7 @@ class LevelOrders:
     name: str
     plan: LevelPlan
     e2e_seconds: float | None
+    block_tokens: int | None
 
 
 class _Told:
@@ -136,6 +138,7 @@ class LevelShare:
                 say=lambda text: channel.send("say", text),
             ),
             e2e_seconds=level.e2e_seconds,
+            block_tokens=level.block_tokens,
             conductor=_Told(channel.send),
         )
         self._clock = LoopClock()

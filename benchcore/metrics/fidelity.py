@@ -14,7 +14,7 @@ from benchcore.client.records import Outcome, Record
 class PrefixCache(Stored):
     """How much of the prompts came from a prefix cache, as shares of their tokens."""
 
-    SPARSE = frozenset({"lower_bound"})
+    SPARSE = frozenset({"lower_bound", "block_tokens"})
 
     ideal: Number | None
     """What a cache without end would have held; `None`: nothing was asked."""
@@ -22,6 +22,8 @@ class PrefixCache(Stored):
     """What the server says that it took from its own; `None`: it does not say."""
     lower_bound: bool | None = None
     """There were too many different blocks to remember: the ideal is more than this."""
+    block_tokens: int | None = None
+    """The ideal is in whole blocks of so many tokens, the server's; `None`: it does not say."""
 
 
 class Fidelity(Stored):

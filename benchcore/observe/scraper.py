@@ -13,7 +13,7 @@ from benchcore.client.client import Client
 from benchcore.client.exchange import Limits
 from benchcore.client.records import Outcome, Reply
 from benchcore.config.target import Target, Timeouts
-from benchcore.observe.server import Sample, columns, parse, picked
+from benchcore.observe.server import Sample, block_tokens, columns, parse, picked
 
 SCRAPE_EVERY_SECONDS: Final = 0.5
 PAGE: Final = "/metrics"
@@ -40,6 +40,8 @@ class ServerMetrics:
         self._client: Client | None = None
         self.available: bool | None = None
         """Whether the page is there; `None`: never asked."""
+        self.block_tokens: int | None = None
+        """Tokens of a block of its prefix cache; `None`: it does not say."""
 
     async def close(self) -> None:
         """Close the connection."""
@@ -58,6 +60,7 @@ class ServerMetrics:
         lines = picked(reply.body) if reply.status == 200 else b""
         if self.available is None:
             self.available = bool(lines)
+            self.block_tokens = block_tokens(reply.body)
         return lines + b"\n" if lines else None
 
     async def _reply(self, path: str) -> Reply | None:

@@ -44,6 +44,9 @@ _LINES = re.compile(
     rb"^(?:" + b"|".join(re.escape(name.encode()) for name in _WANTED) + rb")[ {][^\n]*",
     re.MULTILINE,
 )
+_BLOCK = re.compile(
+    rb'^vllm:cache_config_info\{[^\n]*\bblock_size="([1-9][0-9]{0,5})"', re.MULTILINE
+)
 
 COLUMNS = (
     "server_kv_cache_usage_max",
@@ -66,6 +69,12 @@ Sample = dict[str, list[float]]
 def picked(page: bytes) -> bytes:
     """Return the lines of a page that matter; empty where it has none."""
     return b"\n".join(_LINES.findall(page))
+
+
+def block_tokens(page: bytes) -> int | None:
+    """Return how many tokens a block of the server's cache holds; `None`: it does not say."""
+    found = _BLOCK.search(page)
+    return int(found[1]) if found is not None else None
 
 
 def parse(text: bytes) -> Sample:

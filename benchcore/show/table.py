@@ -352,9 +352,10 @@ def _cache_and_replay(level: Level) -> Iterator[str]:
         said = "the server does not say what its own held"
         if cache.reported is not None:
             said = f"the server reports {percent(cache.reported)}"
+        blocks = f" in whole blocks of {cache.block_tokens} tokens" if cache.block_tokens else ""
         yield (
             f"{level.name}: prefix cache: a perfect one would have held {percent(cache.ideal)} "
-            f"{more}of the input; {said}"
+            f"{more}of the input{blocks}; {said}"
         )
     answers = level.answers
     if answers is not None:

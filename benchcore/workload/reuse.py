@@ -69,11 +69,15 @@ class PrefixReuse:
     history, the answers included.
 
     Args:
+        block_tokens: of the cache, if that is known: of what a prompt repeats, whole blocks are
+            hits. The last token of a prompt is none, since a server computes it in any case, nor is
+            that of an answer, which was said and not read again (so vLLM). `None`: tokens are hits.
         tokens: of all prompts, as they were asked for; of texts, characters ÷ 4.
         hits: of those, in blocks that had been asked before.
         full: no more blocks are remembered.
     """
 
+    block_tokens: int | None = None
     tokens: float = 0.0
     hits: float = 0.0
     full: bool = False
@@ -95,11 +99,15 @@ class PrefixReuse:
                 length, hit = float(ask.input_tokens), self._of_recipe(ask)
             else:
                 length, hit = self._of_text(ask)
-            if history:  # its own beginning is behind the history, where no other prompt has it
+            whole = history + length
+            if self.block_tokens is not None:
+                hit = min(history - 1 if history else hit, whole - 1)
+                hit = hit // self.block_tokens * self.block_tokens
+            elif history:  # its own beginning is behind that, where no other prompt has it
                 hit = history
-            tokens += history + length
-            hits += min(hit, history + length)
-            said[place] = history + length + float(ask.output_tokens or 0)
+            tokens += whole
+            hits += min(hit, whole)
+            said[place] = whole + float(ask.output_tokens or 0)
         self.tokens += tokens
         self.hits += hits
         return tokens, hits

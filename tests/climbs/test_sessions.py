@@ -68,7 +68,9 @@ def bodies_of(monkeypatch):
 @pytest.mark.parametrize(
     "workload",
     [
-        Conversation(turns=4, input_tokens=100, follow_up_tokens=40, output_tokens=20),
+        Conversation(
+            turns=4, input_tokens=100, follow_up_tokens=40, output_tokens=20, ignore_eos=True
+        ),
         SharedPrefixes(groups=3, prefix_tokens=300, input_tokens=50, output_tokens=4),
     ],
     ids=["conversation", "prefix"],
@@ -89,6 +91,9 @@ async def test_the_servers_cache_hits_what_was_computed_beforehand(
     # The probes before the level left something in the cache; after the first few it shows no more.
     assert reported[8:] == expected[8:]
     assert sum(reported) > 0.5 * sum(record.usage.prompt_tokens for record in level.records)
+    shares = level.prefix_cache
+    assert shares.block_tokens == 16
+    assert shares.ideal == pytest.approx(shares.reported, abs=0.002)
 
 
 async def test_a_conversation_holds_what_the_server_said(simulator, monkeypatch):

@@ -198,6 +198,7 @@ async def test_the_simulators_page_has_every_column_it_can_have(metrics):
         last = parse(await server.read())
     finally:
         await runner.cleanup()
+    assert server.block_tokens == profile.block_tokens == 16
     assert busy(first) == busy(last) == 0
     found = columns([first, last])
     assert found["server_preemptions"] == found["server_running_max"] == 0

@@ -44,6 +44,30 @@ def test_a_later_turn_repeats_its_conversation():
     assert (tokens, hits) == (100 + 220 + 340, 120 + 240)
 
 
+def test_of_a_prefix_whole_blocks_of_the_server_s_size_are_hits():
+    # What vLLM 0.32 reported with blocks of 32: 288 of a prefix of 300, 192 of a message of 200.
+    found = PrefixReuse(32)
+    found.add(asked(360, "a", size=300))
+    assert found.add(asked(360, "a", size=300)) == (360, 288)
+    turn = Turn(Recipe(200, 8))
+    assert found.add(Session(chain([turn, turn]))) == (200 + 408, 192)
+
+
+def test_the_last_token_of_an_answer_is_no_hit_where_blocks_are_known():
+    found = PrefixReuse(16)
+    for output, hits in [(27, 112), (28, 112), (29, 128)]:
+        turn = Turn(Recipe(100, output))
+        assert found.add(Session(chain([turn, turn])))[1] == hits
+
+
+def test_the_last_token_of_a_prompt_is_never_a_hit_where_blocks_are_known():
+    found = PrefixReuse(32)
+    found.add(asked(64, 1, 2, size=32))
+    assert found.add(asked(64, 1, 2, size=32)) == (64, 32)
+    assert found.add(asked(65, 1, 2, size=32)) == (65, 64)
+    assert found.add(asked(20, 1, size=32)) == (20, 0)
+
+
 def test_what_it_remembers_has_a_bound_and_it_says_so(monkeypatch):
     monkeypatch.setattr(reuse, "MOST_BLOCKS", 10)
     found = PrefixReuse()
