@@ -75,8 +75,10 @@ bench-peers: $(VENV)/.dev
 test-native: $(VENV)/.dev
 	$(BIN)/python -m tests.native.run
 
-test-real: $(VENV)/.run
+test-real: $(VENV)/.dev
 	$(BIN)/python tests/real/run.py
+	$(BIN)/python tests/real/bench_datasets.py
+	$(BIN)/python tests/real/prefix_cache.py
 
 test-k8s: $(VENV)/.dev
 	$(BIN)/python tests/k8s/run.py

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from servers import HERE, KEY, REAL, SERVERS, RealServerError, Server, started
+from servers import HERE, KEY, REAL, SERVERS, RealServerError, Server, interrupt_on_term, started
 
 FINDINGS = yaml.safe_load((HERE / "findings.yaml").read_text())
 LEVELS = {"c1": 1, "c4": 4}
@@ -133,6 +133,7 @@ def main() -> int:
     unknown = [name for name in options.names if name not in SERVERS]
     if unknown:
         parser.error(f"no server {', '.join(unknown)}; there are {', '.join(SERVERS)}")
+    interrupt_on_term()
     wrong_servers = 0
     for name in options.names or SERVERS:
         server = SERVERS[name]

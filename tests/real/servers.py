@@ -197,6 +197,9 @@ TRANSFORMERS_SERVE = (
     *("--port", "{port}"),
 )
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""Threads of so small a model wait for one another more than they compute."""
+
 SERVERS = {
     server.name: server
     for server in (
@@ -209,6 +212,7 @@ SERVERS = {
             ready_seconds=90,
             token_count_source="usage",
             needs_model=True,
+            env=ONE_THREAD,
         ),
         Server(
             name="transformers-cb",
@@ -225,6 +229,7 @@ SERVERS = {
             ready_seconds=90,
             token_count_source="usage",
             needs_model=True,
+            env=ONE_THREAD,
         ),
         Server(
             name="llama-cpp",
@@ -377,13 +382,18 @@ def started(server: Server, port: int = 0) -> Iterator[Running]:
         stop(process)
 
 
-def start(server: Server, port: int) -> None:
-    """Starts `server` and keeps it until SIGINT or SIGTERM."""
+def interrupt_on_term() -> None:
+    """Let SIGTERM end this process as SIGINT does, so that what it started is stopped."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, leave)
+
+
+def start(server: Server, port: int) -> None:
+    """Starts `server` and keeps it until SIGINT or SIGTERM."""
+    interrupt_on_term()
     with contextlib.suppress(KeyboardInterrupt), started(server, port) as running:
         answer = {"base_url": running.base_url, "model": server.model, "pid": running.pid}
         print(json.dumps(answer), flush=True)
