@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from benchcore.base.clock import NS
+from benchcore.base.clock import NEVER_NS, NS
 from benchcore.base.errors import BenchcoreError, ConfigError
 from benchcore.client.records import Outcome, Record
 from benchcore.climbs.books import Books
@@ -29,6 +29,8 @@ from benchcore.runs.sinks import LevelHead, RequestRow
 from benchcore.workload.sessions import Share
 
 TICK_SECONDS = 0.02
+LATE_SECONDS = 5.0
+"""A worker that has been interrupted, and has not ended so long after its grace, is killed."""
 START_AHEAD_NS = 50_000_000
 """Orders to begin are on their way for less than this."""
 
@@ -99,6 +101,7 @@ class DealtRun:
         self._ensemble = Ensemble(self._plan, count, self._tell)
         self._stage = Stage.WARMUP
         self._interrupt_ns = 0
+        self._kill_ns = NEVER_NS
         self._failure: BaseException | None = None
         self._others: list[Record] = []
         self._ended: list[RequestRow] = []
@@ -124,6 +127,7 @@ class DealtRun:
             self._ensemble.stop()
             if self._stage is Stage.WINDOW:
                 self._books.stage(Stage.DRAIN, self._interrupt_ns)
+        self._kill_ns = _now_ns() + round((grace_seconds + LATE_SECONDS) * NS)
         self._tell_running("interrupt", grace_seconds, self._interrupt_ns)
         if grace_seconds <= 0:
             self._books.tally.give_up()
@@ -212,6 +216,13 @@ class DealtRun:
             self._books.tally.slice()
             self._conduct()
             now_ns = _now_ns()
+            if now_ns >= self._kill_ns:
+                self._kill_ns = NEVER_NS
+                for shard in self._running:
+                    self._books.progress.say(
+                        f"worker {shard.worker.number} does not end: it is killed"
+                    )
+                    shard.worker.kill()
             if now_ns >= live_ns:
                 live_ns = now_ns + LIVE_EVERY_NS
                 self._books.live(self._standing(), now_ns, self._rows)

@@ -152,6 +152,11 @@ class Worker:
             return f"killed by {signal.Signals(-code).name}"
         return f"exit status {code}"
 
+    def kill(self) -> None:
+        """End it now."""
+        if self._process.returncode is None:
+            self._process.kill()
+
     async def stop(self) -> None:
         """Ask it to end, and kill it after a while."""
         self._channel.send("end")
@@ -160,7 +165,7 @@ class Worker:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._process.wait()
         except TimeoutError:
-            self._process.kill()
+            self.kill()
             await self._process.wait()
         self.log.close()
 

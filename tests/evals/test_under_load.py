@@ -18,14 +18,18 @@ async def climbed(asked, tmp_path):
     """Climbs two levels of questions on a simulator of a given ability."""
     runners = []
 
-    async def go(name="mmlu", concurrency=(1, 24), on_sample=lambda *_: None, **ability):
+    async def go(name="mmlu", concurrency=(1, 24), on_sample=lambda *_: None, workers=1, **ability):
         profile = SimProfile.named("fast", decode_base_seconds=0.0005, **ability)
         runner, url = await start(SimOptions(profile=profile))
         runners.append(runner)
         task, config, questions = await asked(name, max_tokens=64, n_repeats=1)
         load = Questions(task, questions, config, "chat", EvalData())
         settings = ClimbConfig(
-            concurrency=concurrency, requests=len(load), ramp_seconds=0.0, idle_seconds=0.1
+            concurrency=concurrency,
+            requests=len(load),
+            ramp_seconds=0.0,
+            idle_seconds=0.1,
+            workers=workers,
         )
         grader = LoadGrader(load, on_sample)
         machine = Climb(Target(url), [Part(load.name, load, settings)], grader=grader)
@@ -36,9 +40,10 @@ async def climbed(asked, tmp_path):
         await runner.cleanup()
 
 
-async def test_where_load_changes_nothing_the_levels_score_alike(climbed):
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_where_load_changes_nothing_the_levels_score_alike(climbed, workers):
     taken = []
-    run = await climbed(on_sample=lambda *found: taken.append(found), ability=0.7)
+    run = await climbed(on_sample=lambda *found: taken.append(found), ability=0.7, workers=workers)
     first, second = (level.accuracy for level in run.levels)
     assert (first.n, first.completed) == (100, 100)
     assert first.score == second.score

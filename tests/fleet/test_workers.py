@@ -2,8 +2,10 @@
 
 import asyncio
 import csv
+import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import time
@@ -14,10 +16,12 @@ import numpy as np
 import pytest
 
 import benchcore
-from benchcore.base.errors import ConfigError, TargetError
+from benchcore.base.errors import CapacityError, ConfigError, TargetError
+from benchcore.climbs import dealt_run
 from benchcore.climbs.climb import WORKER_LOST, Climb
 from benchcore.climbs.plan import Part
 from benchcore.config.climb import ClimbConfig
+from benchcore.fleet.workers import Crew
 from benchcore.metrics.percentiles import QUANTILES, nearest_rank
 from benchcore.runs.reading import RunFolder
 from benchcore.workload.made_up import Conversation
@@ -121,6 +125,9 @@ async def test_what_is_merged_is_what_all_requests_give(receiver, tmp_path):
     assert level.client["token_reads"] == sum(f.client["token_reads"] for f in level.workers)
     assert level.client["little_error"] is None or level.client["little_error"] < 0.5
     assert not list(run.folder.glob("requests-worker*"))
+    again = RunFolder(run.folder).run.levels[0]
+    assert [one.to_json() for one in again.workers] == [one.to_json() for one in level.workers]
+    assert [one.verdict for one in again.workers] == [one.verdict for one in level.workers]
 
 
 async def test_conversations_go_on_where_they_began(receiver, tmp_path):
@@ -138,6 +145,38 @@ async def test_conversations_go_on_where_they_began(receiver, tmp_path):
     assert level.sessions.begun > 4
     assert {(group.by, group.value) for group in level.groups} >= {("turn", "1"), ("turn", "3")}
     assert level.prefix_cache.ideal > 0
+
+
+async def test_what_the_user_wants_kept_is_kept(receiver, tmp_path):
+    settings = {**CLOSED, "save_text": True, "save_events": True}
+    run = await machine(receiver.base_url, tmp_path, workers=2, **settings)()
+    rows = {row["request_id"]: row for row in rows_of(run.folder)}
+    texts = [json.loads(line) for line in (run.folder / "texts.jsonl").open()]
+    events = [json.loads(line) for line in (run.folder / "events.jsonl").open()]
+    whole = {one["request_id"]: one["text"] for one in texts}
+    ok = {name for name, row in rows.items() if row["outcome"] == "ok"}
+    assert len(ok) >= 90
+    assert {whole[name] for name in ok} == {"x x x x "}
+    assert len(events) == len(rows)
+    assert all(len(one["stamps_ns"]) <= 4 for one in events)
+
+
+async def test_what_a_worker_cannot_do_is_said_as_by_one_process(receiver, tmp_path, monkeypatch):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    climbing = machine(receiver.base_url, tmp_path, workers=2, concurrency=(60,), requests=60)
+    monkeypatch.setattr("benchcore.climbs.climb.ensure_descriptors", lambda _count: None)
+    started = Crew.start
+
+    async def start(self, folder):
+        await started(self, folder)
+        for worker in self.workers:
+            resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (60, 60))
+
+    monkeypatch.setattr(Crew, "start", start)
+    with pytest.raises(CapacityError, match="open files"):
+        await climbing()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
+    assert not any(runs(one.pid) for one in climbing._crew.workers)
 
 
 async def test_an_interrupt_keeps_what_was_measured(receiver_with, tmp_path):
@@ -272,6 +311,24 @@ FORMS = [
 async def test_a_worker_that_is_killed_loses_what_was_open(receiver_with, tmp_path, form, seed):
     receiver = receiver_with(token_seconds=0.003)
     await kill_a_worker(receiver, tmp_path, random.Random(seed), **form)
+
+
+async def test_a_worker_that_does_not_end_is_killed(receiver, tmp_path, monkeypatch):
+    monkeypatch.setattr(dealt_run, "LATE_SECONDS", 0.3)
+    climbing = machine(
+        receiver.base_url, tmp_path, workers=2, concurrency=(4,), duration_seconds=60.0
+    )
+    task = asyncio.ensure_future(climbing())
+    while len(receiver.ended) < 60:
+        await asyncio.sleep(0.01)
+    os.kill(climbing._crew.workers[1].pid, signal.SIGSTOP)
+    climbing.interrupt()
+    run = await task
+    (level,) = run.levels
+    assert level.verdict == "invalid"
+    assert level.reasons[0].startswith("worker: worker 2: it died (killed by SIGKILL)")
+    assert sum(level.outcomes.values()) == level.scheduled
+    assert level.ok > 10
 
 
 @pytest.mark.full
