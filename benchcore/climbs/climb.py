@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchcore.base.clock import LoopClock, stamp_of, utc_now
 from benchcore.base.errors import ConfigError
@@ -18,17 +18,14 @@ from benchcore.client.connection import ensure_descriptors
 from benchcore.climbs.before_level import BeforeLevel
 from benchcore.climbs.books import Books
 from benchcore.climbs.ceiling import Ceiling, load_of, workers_for
-from benchcore.climbs.dealt_run import DealtRun
 from benchcore.climbs.findings import Failures
 from benchcore.climbs.level_run import LevelRun
 from benchcore.climbs.plan import LevelFigures, Part, Step, StopRules, level_plan, steps
 from benchcore.climbs.probe import ProbeResult, find_model, fit, settle
 from benchcore.climbs.requests import Grader, Tally
-from benchcore.climbs.worker import Orders
 from benchcore.config.climb import ClimbConfig
 from benchcore.config.limits import Slo
 from benchcore.config.target import Target
-from benchcore.fleet.workers import Crew
 from benchcore.observe.machine import host_facts
 from benchcore.observe.scraper import ServerMetrics
 from benchcore.runs.run import LoadFacts, TargetFacts, WorkloadFacts
@@ -38,6 +35,10 @@ from benchcore.show.progress import Progress, Silent
 from benchcore.workload.kinds import Workload
 from benchcore.workload.synthetic import Synthetic
 from benchcore.workload.token_costs import LocalTokenizer
+
+if TYPE_CHECKING:
+    from benchcore.climbs.dealt_run import DealtRun
+    from benchcore.fleet.workers import Crew
 
 WORKER_LOST = "worker lost"
 """Why a climb stops of which a worker has died: `stopped` of `run.json`."""
@@ -266,6 +267,8 @@ class Climb:
 
     async def _start(self, workers: int) -> None:
         if workers > 1:
+            from benchcore.fleet.workers import Crew  # one process does without
+
             self._crew = Crew(workers)
             await self._crew.start(self.run.folder)
 
@@ -296,6 +299,8 @@ class Climb:
 
     def _order(self, crew: Crew, client: Client, *, keep: bool) -> None:
         """Tell the workers what they need to know before any level."""
+        from benchcore.climbs.worker import Orders
+
         config = self._parts[0].config
         crew.order(
             lambda number: Orders(
@@ -370,6 +375,8 @@ class Climb:
             if self._crew is None:
                 self._running = LevelRun(client, books, e2e_seconds=e2e_seconds)
             else:
+                from benchcore.climbs.dealt_run import DealtRun
+
                 place = self._parts.index(step.part)
                 self._running = DealtRun(self._crew, books, place, e2e_seconds=e2e_seconds)
             level = await self._running.run()
