@@ -389,6 +389,7 @@ class DealtRun:
         result = whole.records
         for records in lost:
             result.add(records)
+            result.area_in_window = 0  # nobody knows that of one that died
         result.interrupted |= bool(self._interrupt_ns)
         result.others = [one for one in self._others if _was_inside(one, result)]
         return whole

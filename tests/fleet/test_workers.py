@@ -285,7 +285,8 @@ async def kill_a_worker(receiver, folder, draw, **settings):
     died = f"worker: worker {victim.number}: it died (killed by SIGKILL) with "
     assert level.reasons[0].startswith(died)
     assert sum(level.outcomes.values()) == level.scheduled
-    assert not any(reason.startswith("counts") for reason in level.reasons)
+    assert not any(reason.startswith(("counts", "little")) for reason in level.reasons)
+    assert level.client["little_error"] is None
     cut = [row for row in rows if row["error"] == "its worker died (killed by SIGKILL)"]
     assert {row["worker"] for row in cut} <= {str(victim.number)}
     on_their_way = int(level.reasons[0].removeprefix(died).split()[0])
