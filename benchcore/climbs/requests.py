@@ -251,11 +251,15 @@ class SessionSender:
         return replace(prompt, text="", messages=[*messages, *prompt.chat()], input_tokens=None)
 
     def missing(self, ahead: int) -> int:
-        """Return how many requests are missing until `ahead` are ready."""
-        return max(min(ahead, self._most) - len(self._ready), 0) + len(self._later)
+        """Return how many sessions are to be read, and turns made, until `ahead` are ready."""
+        unread = max(min(ahead, self._most) - len(self._ready), 0)
+        return unread * (self._share.of if self._reads_all else 1) + len(self._later)
 
     def refill(self, ahead: int, most: int) -> bool:
-        """Prepare up to `most` requests until `ahead` are ready; returns whether they are."""
+        """Prepare up to `most` requests until `ahead` are ready; returns whether they are.
+
+        A session that another worker sends counts as one, too, where it has to be read.
+        """
         for _ in range(most):
             if self._later:
                 live, place = self._later.popleft()
@@ -265,10 +269,11 @@ class SessionSender:
                 continue
             if not self.missing(ahead):
                 return True
-            fresh = self._read()
+            fresh = self._read_any()
             if fresh is None:
                 return True
-            self._take(fresh)
+            if self._share.has(fresh.number):
+                self._take(fresh)
         return not self.missing(ahead)
 
     def make_ready(self) -> None:
