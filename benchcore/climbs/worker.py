@@ -203,7 +203,7 @@ class LevelShare:
 async def serve(channel: Channel, file: int) -> None:
     """Do what the driver says, until it has gone."""
     said = await channel.receive()
-    if said is None:
+    if said is None or said[0] == "end":
         return
     orders: Orders = said[1]
     log = ShardLog(file, lambda data: channel.send("spilled", data))
