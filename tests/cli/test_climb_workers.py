@@ -38,11 +38,11 @@ def test_one_folder_one_table_one_verdict(benchcore, simulator, tmp_path):
     ("options", "why"),
     [
         (("--slo", "ttft:1us", "--stop-on-slo"), "c2: ttft:0.001ms broken"),
-        (("--stop-on-failures", "5%"), "of the requests failed, more than 5.0%"),
+        (("--stop-on-failures", "1%"), "of the requests failed, more than 1.0%"),
     ],
 )
 def test_a_climb_stops_by_its_rules(benchcore, simulator_with, tmp_path, options, why):
-    faulty = simulator_with(faults=("error_event:2@0.4",), seed=3)
+    faulty = simulator_with(faults=("error_event:2@0.2",), seed=3)
     done = benchcore.measure(
         *("climb", "--base-url", faulty.base_url, "--workers", "2", "--concurrency", "2,4"),
         *("--requests", "40", *SHORT, *options),
