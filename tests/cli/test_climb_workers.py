@@ -42,7 +42,7 @@ def test_one_folder_one_table_one_verdict(benchcore, simulator, tmp_path):
     ],
 )
 def test_a_climb_stops_by_its_rules(benchcore, simulator_with, tmp_path, options, why):
-    faulty = simulator_with(faults=("error_event:2@0.2",), seed=3)
+    faulty = simulator_with(faults=("error_event:2@0.2",), seed=5)
     done = benchcore.measure(
         *("climb", "--base-url", faulty.base_url, "--workers", "2", "--concurrency", "2,4"),
         *("--requests", "40", *SHORT, *options),
