@@ -130,6 +130,14 @@ LOAD = group(
             "turn, each with ports of its own. Repeatable.",
         ),
         click.option(
+            "--fleet",
+            metavar="ADDRESS",
+            default=None,
+            help="Run the workers on the Dask cluster of this scheduler, such as "
+            "tls://head:8786, one for each of its threads unless --workers says otherwise; "
+            "local:4 starts a cluster of 4 processes here.",
+        ),
+        click.option(
             "--max-inflight",
             type=click.IntRange(1),
             metavar="N",

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -103,6 +104,7 @@ class Books:
         rows: Sequence[Row],
         workers: Mapping[int, Measured] | None = None,
         lost: Mapping[int, str] | None = None,
+        facts: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> LevelResult:
         """Return the result of a level whose requests have all been taken.
 
@@ -111,10 +113,11 @@ class Books:
             rows: its seconds.
             workers: of several workers, what each has measured.
             lost: by worker that died, how.
+            facts: by worker, what else there is to say of it.
         """
         self._failures.say_rest(self.step.name)
         measured.records.measured = self._measured.at_hand()
-        found = self._result(measured, rows, workers or {}, lost or {})
+        found = self._result(measured, rows, workers or {}, lost or {}, facts or {})
         score = await self._grade(measured.records.measured)
         if score is not None:
             found.accuracy = score
@@ -155,6 +158,7 @@ class Books:
         rows: Sequence[Row],
         workers: Mapping[int, Measured],
         lost: Mapping[int, str],
+        of_workers: Mapping[int, Mapping[str, Any]],
     ) -> LevelResult:
         plan, result, step = self.plan, measured.records, self.step
         config, evidence = step.part.config, measured.evidence
@@ -175,7 +179,7 @@ class Books:
         evidence.buffered_pieces = None if buffered is None else buffered.pieces
         metrics |= infinite_figures(result.measured, failures, stream=self._stream)
         tokens = count_tokens(chosen(result.measured, is_ok))
-        judged, facts = self._judged(evidence, workers, lost, result)
+        judged, facts = self._judged(evidence, workers, lost, of_workers, result)
         return LevelResult.measured(
             level=step.name,
             workload=step.part.workload.name,
@@ -226,6 +230,7 @@ class Books:
         evidence: Evidence,
         workers: Mapping[int, Measured],
         lost: Mapping[int, str],
+        of_workers: Mapping[int, Mapping[str, Any]],
         result: LevelRecords,
     ) -> tuple[Validity, list[WorkerFacts] | None]:
         """Return the verdict and, of several workers, what each of them has to do with it."""
@@ -239,6 +244,7 @@ class Books:
                 validity=verdicts[number].verdict,
                 reasons=verdicts[number].reasons,
                 client=None if number in lost else of_each[number].to_json(),
+                **of_workers.get(number, {}),
             )
             for number in sorted({*workers, *lost})
         ]

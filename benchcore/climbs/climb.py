@@ -38,7 +38,7 @@ from benchcore.workload.token_costs import LocalTokenizer
 
 if TYPE_CHECKING:
     from benchcore.climbs.dealt_run import DealtRun
-    from benchcore.fleet.workers import Crew
+    from benchcore.fleet.crew import AnyCrew
 
 WORKER_LOST = "worker lost"
 """Why a climb stops of which a worker has died: `stopped` of `run.json`."""
@@ -98,7 +98,7 @@ class Climb:
         self._progress = progress or Silent()
         self._kind = kind
         self._running: LevelRun | DealtRun | None = None
-        self._crew: Crew | None = None
+        self._crew: AnyCrew | None = None
         self._found: ProbeResult | None = None
         self._opened = False
         self._failures = Failures(self._progress)
@@ -157,7 +157,9 @@ class Climb:
                 "benchcore doctor once, or give a number"
             )
         processes = 1 if workers == "auto" else workers
-        ensure_descriptors(max(math.ceil(step.connections / processes) for step in self._steps))
+        fleet = self._parts[0].config.fleet
+        if fleet is None:  # whose hosts have limits of their own
+            ensure_descriptors(max(math.ceil(step.connections / processes) for step in self._steps))
         run.started_at = utc_now()
         stamp = stamp_of(run.started_at)
         if self._folder is not None:
@@ -171,7 +173,7 @@ class Climb:
         config = self._parts[0].config
         keep = config.save_text or self._tokenizer is not None or self._grader is not None
         try:
-            if processes > 1:  # they come up while the target is probed
+            if fleet is not None or processes > 1:  # they come up while the target is probed
                 await self._start(processes)
             async with Client(
                 self._target,
@@ -266,10 +268,10 @@ class Climb:
             progress.say(note)
 
     async def _start(self, workers: int) -> None:
-        if workers > 1:
-            from benchcore.fleet.workers import Crew  # one process does without
+        from benchcore.climbs.dealt_run import crew_of  # one process does without
 
-            self._crew = Crew(workers)
+        self._crew = crew_of(self._parts, workers)
+        if self._crew is not None:
             await self._crew.start(self.run.folder)
 
     def _workers_needed(self) -> int:
@@ -284,7 +286,7 @@ class Climb:
         """Say that a level is above what its workers can drive."""
         assert self._found is not None
         load = load_of(step, self._found)
-        if load is None or self._ceiling is None:
+        if load is None or self._ceiling is None or step.part.config.fleet is not None:
             return
         count = 1 if self._crew is None else len(self._crew.workers)
         share = self._ceiling.share(load)
@@ -297,20 +299,20 @@ class Climb:
                 f"drive; {advice}"
             )
 
-    def _order(self, crew: Crew, client: Client, *, keep: bool) -> None:
+    def _order(self, crew: AnyCrew, client: Client, *, keep: bool) -> None:
         """Tell the workers what they need to know before any level."""
         from benchcore.climbs.worker import Orders
 
         config = self._parts[0].config
         crew.order(
-            lambda number: Orders(
+            lambda number, folder: Orders(
                 number,
                 client.target,
                 self._parts,
                 keep=keep,
                 kernel_stamps=config.kernel_stamps,
                 source_ips=config.source_ips,
-                folder=self.run.folder,
+                folder=folder,
             )
         )
 

@@ -10,6 +10,7 @@ import asyncio
 import copy
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchcore.base.clock import NEVER_NS, NS
@@ -18,21 +19,22 @@ from benchcore.client.records import Outcome, Record
 from benchcore.climbs.books import Books
 from benchcore.climbs.findings import Standing
 from benchcore.climbs.load_run import LIVE_EVERY_NS, Measured
+from benchcore.climbs.plan import Part
 from benchcore.climbs.worker import LevelOrders
+from benchcore.fleet.crew import AnyCrew, AnyWorker, Message
 from benchcore.fleet.shard_log import Begun, Closed, Ended, Entry
-from benchcore.fleet.workers import Crew, Message, Worker, WorkerError
+from benchcore.fleet.workers import Crew, WorkerError
 from benchcore.load.ensemble import Ensemble
 from benchcore.load.level_plan import LevelPlan, LevelRecords, Stage
 from benchcore.metrics.throughput import Row, Second
 from benchcore.runs.run import LevelResult
 from benchcore.runs.sinks import LevelHead, RequestRow
+from benchcore.workload.kinds import SessionKind
 from benchcore.workload.sessions import Share
 
 TICK_SECONDS = 0.02
 LATE_SECONDS = 5.0
 """A worker that has been interrupted, and has not ended so long after its grace, is killed."""
-START_AHEAD_NS = 50_000_000
-"""Orders to begin are on their way for less than this."""
 
 _now_ns = time.perf_counter_ns
 
@@ -45,6 +47,26 @@ def workers_needed(plan: LevelPlan, most: int) -> int:
     if plan.requests is not None:
         limits.append(plan.requests)
     return max(min(limits), 1)
+
+
+def crew_of(parts: Sequence[Part], workers: int) -> AnyCrew | None:
+    """Return who sends the load of a climb; `None`: this process alone.
+
+    Args:
+        parts: its workloads.
+        workers: how many there are on this machine.
+
+    Raises:
+        ConfigError: what a fleet needs is not installed.
+    """
+    config = parts[0].config
+    if config.fleet is None:
+        return Crew(workers) if workers > 1 else None
+    from benchcore.fleet.dask_crew import DaskCrew  # with Dask, which few have
+
+    kinds = [part.workload for part in parts if isinstance(part.workload, SessionKind)]
+    files = [path for kind in kinds for path in kind.files()]
+    return DaskCrew(config.fleet, workers if "workers" in config.model_fields_set else None, files)
 
 
 @dataclass(slots=True)
@@ -63,7 +85,7 @@ class _Shard:
         closed: seconds that it has passed on.
     """
 
-    worker: Worker
+    worker: AnyWorker
     place: int
     begun: dict[int, Begun] = field(default_factory=dict)
     ready: bool = False
@@ -88,7 +110,9 @@ class DealtRun:
         e2e_seconds: how long one request took, alone; `None`: unknown.
     """
 
-    def __init__(self, crew: Crew, books: Books, part: int, *, e2e_seconds: float | None) -> None:
+    def __init__(
+        self, crew: AnyCrew, books: Books, part: int, *, e2e_seconds: float | None
+    ) -> None:
         self._crew = crew
         self._books = books
         self._part = part
@@ -98,7 +122,7 @@ class DealtRun:
         self._shards = {
             worker: _Shard(worker, place) for place, worker in enumerate(crew.workers[:count])
         }
-        self._ensemble = Ensemble(self._plan, count, self._tell)
+        self._ensemble = Ensemble(self._plan, count, self._tell, open_ahead_ns=crew.open_ahead_ns)
         self._stage = Stage.WARMUP
         self._interrupt_ns = 0
         self._kill_ns = NEVER_NS
@@ -178,6 +202,7 @@ class DealtRun:
             self._rows,
             workers={n: one.measured for n, one in numbered.items() if one.measured is not None},
             lost={number: one.lost for number, one in numbered.items() if one.lost},
+            facts={worker.number: worker.facts for worker in self._shards},
         )
 
     def _deal(self) -> None:
@@ -202,7 +227,7 @@ class DealtRun:
 
     def _begin(self) -> None:
         """Let all of them begin at one instant."""
-        start_ns = _now_ns() + START_AHEAD_NS
+        start_ns = _now_ns() + self._crew.start_ahead_ns
         self._head = LevelHead(self._head.level, self._head.repeat, start_ns)
         self._ensemble.begin(start_ns)
         self._tell_running("start", start_ns)
@@ -247,7 +272,7 @@ class DealtRun:
                 self._heard(*said)
                 self._conduct()
 
-    def _heard(self, worker: Worker, message: Message | None) -> None:
+    def _heard(self, worker: AnyWorker, message: Message | None) -> None:
         shard = self._shards.get(worker)
         if shard is None or shard.is_over:
             return  # it has nothing to do in this level, and its death ends the next one

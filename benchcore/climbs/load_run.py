@@ -82,6 +82,11 @@ class Measured:
         self.sent.add(other.sent)
         self.gone = self.gone or other.gone
 
+    def move(self, by_ns: int) -> None:
+        """Put it on another timeline: what a worker on another host has measured, on ours."""
+        self.records.move(by_ns)
+        self.sent.judged = [(at_ns + by_ns, wrong) for at_ns, wrong in self.sent.judged]
+
     def note_lags(self) -> None:
         """Let the evidence say what the lags are."""
         if len(self.lags):

@@ -153,6 +153,11 @@ class ClimbFields(BaseModel):
         description="how many processes of this machine send the load together; auto: as many as "
         "the load needs by what doctor has measured",
     )
+    fleet: str | None = Field(
+        None,
+        description="the address of a Dask scheduler on whose cluster the workers run, such as "
+        "tls://head:8786; local:N starts one of N processes here",
+    )
     seed: int = Field(0, description="the seed that prompts, their order and arrivals derive from")
     source_ips: tuple[str, ...] = Field(
         (), description="addresses of this machine that connections come from, in turn"
@@ -200,6 +205,11 @@ class ClimbConfig(ClimbFields):
         if self.closed and self.max_inflight is not None:
             raise ValueError(
                 "max_inflight is for an open loop: a closed one is limited by its users"
+            )
+        if self.fleet is not None and self.workers == "auto":
+            raise ValueError(
+                "workers auto goes by what this machine can drive: with a fleet, give a number, or "
+                "nothing for one worker a thread"
             )
         if not self.closed and (self.ramp_seconds is not None or self.think_time_seconds):
             raise ValueError(

@@ -166,14 +166,80 @@ class LogReader:
         os.close(self._file)
 
     def _whole(self) -> Iterator[Entry]:
-        data, place = self._left, 0
-        self._left = data[_end_of_whole(data) :]
-        end = len(data) - len(self._left)
-        while place < end:
-            length, kind, stage = _HEAD.unpack_from(data, place)
-            place += _HEAD.size
-            yield _entry(kind, _STAGES[stage], data[place : place + length])
-            place += length
+        data = self._left
+        end = _end_of_whole(data)
+        self._left = data[end:]
+        return entries_of(data[:end])
+
+
+class LogPieces:
+    """The log as it is passed on to another machine: as bytes, cut between entries.
+
+    Places count from the very first byte, however often the log has been emptied since. Nothing is
+    given up until it has been asked for again behind it.
+
+    Args:
+        log: the one that the worker writes.
+    """
+
+    def __init__(self, log: LogReader) -> None:
+        self._file = log._file
+        self._begin = 0
+        self._file_end: int | None = None
+        self._spilled = bytearray()
+
+    def has_more(self, place: int) -> bool:
+        """Whether there is anything behind a place."""
+        if self._file_end is None:
+            return self._begin + os.fstat(self._file).st_size > place
+        return self._file_end + len(self._spilled) > place
+
+    def since(self, place: int, most: int = _CHUNK) -> bytes:
+        """Return entries from a place on.
+
+        Args:
+            place: where an entry begins.
+            most: bytes; one entry that is longer comes as a whole.
+        """
+        if self._file_end is not None and place >= self._file_end:
+            return self._cut(bytes(self._spilled[place - self._file_end :]), most)
+        data = os.pread(self._file, most, place - self._begin)
+        while not (end := _end_of_whole(data)):
+            further = os.pread(self._file, _CHUNK, place - self._begin + len(data))
+            if not further:
+                return b""
+            data += further
+        return data[:end]
+
+    def _cut(self, data: bytes, most: int) -> bytes:
+        return data[: _end_of_whole(data[:most]) or _end_of_whole(data)]
+
+    def spilled(self, data: bytes) -> None:
+        """Take what could not be written to the file; an entry that is cut short there is in it."""
+        if self._file_end is None:
+            written = os.pread(self._file, os.fstat(self._file).st_size, 0)
+            self._file_end = self._begin + _end_of_whole(written)
+        self._spilled += data
+
+    def begin_again(self) -> None:
+        """Empty the file, all of which has been passed on."""
+        if self._file_end is None:
+            self._begin += os.fstat(self._file).st_size
+        else:
+            self._begin = self._file_end + len(self._spilled)
+        os.ftruncate(self._file, 0)
+        self._file_end = None
+        self._spilled.clear()
+
+
+def entries_of(data: bytes) -> Iterator[Entry]:
+    """Yield the entries of a piece of a log that begins and ends between two of them."""
+    place = 0
+    while place < len(data):
+        length, kind, stage = _HEAD.unpack_from(data, place)
+        place += _HEAD.size
+        yield _entry(kind, _STAGES[stage], data[place : place + length])
+        place += length
 
 
 def _end_of_whole(data: bytes) -> int:

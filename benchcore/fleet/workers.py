@@ -14,20 +14,18 @@ import struct
 import subprocess
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
 from benchcore.base.errors import BenchcoreError, ConfigError
+from benchcore.fleet.crew import OPEN_AHEAD_NS, START_AHEAD_NS, Inbox, Message, give_orders
 from benchcore.fleet.shard_log import LogReader, open_log
 
 _LENGTH: Final = struct.Struct("<I")
 STOP_SECONDS: Final = 3.0
 """A worker that is asked to end is killed after this."""
 MODULE: Final = "benchcore.climbs.worker"
-
-Message = tuple[Any, ...]
-"""Its name, and what belongs to it."""
 
 
 class Channel:
@@ -54,7 +52,10 @@ class Channel:
         Raises:
             pickle.PicklingError, TypeError, AttributeError: something in it cannot be sent.
         """
-        data = pickle.dumps(message)
+        self.pass_on(pickle.dumps(message))
+
+    def pass_on(self, data: bytes) -> None:
+        """Send a message that is a pickle already."""
         if not self._writer.is_closing():
             self._writer.write(_LENGTH.pack(len(data)) + data)
 
@@ -137,6 +138,15 @@ class Worker:
         """Send it a message."""
         self._channel.send(*message)
 
+    def pass_on(self, data: bytes) -> None:
+        """Send it a message that is a pickle already."""
+        self._channel.pass_on(data)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What `run.json` says of it: nothing, since it is of this machine."""
+        return {}
+
     @property
     def pid(self) -> int:
         """Its process id."""
@@ -157,9 +167,14 @@ class Worker:
         if self._process.returncode is None:
             self._process.kill()
 
-    async def stop(self) -> None:
-        """Ask it to end, and kill it after a while."""
-        self._channel.send("end")
+    async def stop(self, *, keep: bool = False) -> None:
+        """Ask it to end, and kill it after a while.
+
+        Args:
+            keep: whether it is to write what it has finished of a level, as if we had gone.
+        """
+        if not keep:
+            self._channel.send("end")
         self._channel.close()
         try:
             async with asyncio.timeout(STOP_SECONDS):
@@ -175,18 +190,22 @@ def _import_path() -> str:
     return os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
 
 
-class Crew:
+class Crew(Inbox[Worker]):
     """The workers of a run.
 
     Args:
         count: how many.
     """
 
+    start_ahead_ns = START_AHEAD_NS
+    open_ahead_ns = OPEN_AHEAD_NS
+
     def __init__(self, count: int) -> None:
+        super().__init__()
         self.count = count
         self.workers: list[Worker] = []
+        self._folder: Path | None = None
         self._listeners: list[asyncio.Task[None]] = []
-        self._waiting: asyncio.Queue[tuple[Worker, Message | None]] = asyncio.Queue()
 
     async def start(self, folder: Path | None) -> None:
         """Start them; they come up while we do something else.
@@ -197,46 +216,23 @@ class Crew:
         Raises:
             ConfigError: a process cannot be started.
         """
+        self._folder = folder
         try:
             for number in range(1, self.count + 1):
                 self.workers.append(await Worker.started(number, folder))
         except OSError as error:
             raise ConfigError(f"--workers {self.count}: cannot be started: {error}") from None
         for worker in self.workers:
-            listening = worker.listen(lambda *said: self._waiting.put_nowait(said))
+            listening = worker.listen(self._arrived)
             self._listeners.append(asyncio.create_task(listening))
 
-    def order(self, orders: Callable[[int], object]) -> None:
-        """Send each of them its orders.
-
-        Args:
-            orders: returns those of a worker by its number.
-
-        Raises:
-            ConfigError: something in them is of this process alone.
-        """
-        try:
-            for worker in self.workers:
-                worker.send("orders", orders(worker.number))
-        except (pickle.PicklingError, TypeError, AttributeError) as error:
-            raise ConfigError(
-                f"--workers {self.count}: the workload cannot be sent to another process "
-                f"({error}); define it in a module that can be imported, or use one worker"
-            ) from None
-
-    async def next_message(self, seconds: float) -> tuple[Worker, Message | None] | None:
-        """Return the next message and whose it is; `None`: none came.
-
-        Args:
-            seconds: to wait at most.
-        """
-        if not self._waiting.empty() or seconds <= 0:
-            return None if self._waiting.empty() else self._waiting.get_nowait()
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._waiting.get()
-        except TimeoutError:
-            return None
+    def order(self, orders: Callable[[int, Path | None], object]) -> None:
+        """See `AnyCrew`."""
+        give_orders(
+            self.workers,
+            lambda worker: orders(worker.number, self._folder),
+            f"--workers {self.count}",
+        )
 
     async def close(self) -> None:
         """End them all."""

@@ -197,6 +197,13 @@ class LevelRecords:
         self.begun += other.begun
         self.left_open += other.left_open
 
+    def move(self, by_ns: int) -> None:
+        """Add to each instant, except to those of the requests, which are elsewhere."""
+        self.start_ns += by_ns
+        self.window_start_ns += by_ns
+        self.window_end_ns += by_ns
+        self.over_ns += by_ns
+
     @property
     def counts_agree(self) -> bool:
         """Whether plan, send and end, counted apart, tell the same."""

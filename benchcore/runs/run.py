@@ -54,12 +54,22 @@ class LevelScore(Stored):
 class WorkerFacts(Stored):
     """What one of several workers has to do with the verdict on a level."""
 
-    SPARSE = frozenset({"client"})
+    SPARSE = frozenset(
+        {"client", "host", "address", "clock_uncertainty_seconds", "clock_drift_seconds"}
+    )
 
     NAMES: ClassVar = {"verdict": "validity"}
 
     worker: Count
     """Its number, from 1."""
+    host: str | None = None
+    """Of one of a fleet: what its host is called."""
+    address: str | None = None
+    """Likewise, that of its Dask worker."""
+    clock_uncertainty_seconds: Number | None = None
+    """Likewise, how far its instants may be off from those of other hosts."""
+    clock_drift_seconds: Number | None = None
+    """Likewise, how far its host's clock was found to have drifted from ours by the level's end."""
     verdict: Literal["valid", "suspect", "invalid"] = Field(alias="validity")
     reasons: list[str] = Field(default_factory=list)
     client: Facts | None = None

@@ -99,6 +99,14 @@ class SessionKind(BaseModel):
         """Return the limits of a good request by class, of those that have limits of their own."""
         return {}
 
+    def files(self) -> list[str]:
+        """Return the files and folders that its sessions are read from while they are sent.
+
+        They have to be the same on each host of a fleet.
+        """
+        path = getattr(self, "path", None)
+        return [] if path is None or str(path).startswith("hf:") else [str(path)]
+
     @property
     def usual_tokens(self) -> int:
         """The usual length of a prompt, for which lengths are fitted where tokens do not add up."""

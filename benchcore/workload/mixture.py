@@ -85,6 +85,12 @@ class Mixture(SessionKind):
         path = Path(self.folder) / text
         return str(path) if path.is_file() else text
 
+    def files(self) -> list[str]:
+        """See `SessionKind`."""
+        return [
+            path for _, one in self._parts if isinstance(one, SessionKind) for path in one.files()
+        ]
+
     def class_slos(self) -> dict[str, list[Slo]]:
         """See `SessionKind`."""
         return {
