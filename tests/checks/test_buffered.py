@@ -12,7 +12,7 @@ from aiohttp import web
 from benchcore import Target
 from benchcore.checks.catalogue import installed_suites, select
 from benchcore.checks.run import Functional
-from benchcore.checks.suites import sse
+from benchcore.checks.suites import streams
 from benchcore.config.checks import FunctionalConfig
 from benchcore.runs.checks import Verdict
 from tests.checks.test_gone import served
@@ -91,13 +91,13 @@ async def test_a_stream_is_judged_by_its_lumps(lumps, verdict, says):
 
 async def test_an_answer_that_came_in_lumps_is_asked_for_again(monkeypatch):
     """A busy machine makes lumps of some answers, what buffers makes lumps of all."""
-    monkeypatch.setattr(sse, "_ENOUGH_NS", 10**12)
+    monkeypatch.setattr(streams, "_ENOUGH_NS", 10**12)
     result = await judged(server_that_writes([1] * EVENTS, *[[12]] * 5))
     assert (result.verdict, result.tries) == (Verdict.PASS, 1)
 
 
 async def test_lumps_over_a_longer_time_are_not_asked_for_again(monkeypatch):
-    monkeypatch.setattr(sse, "_ENOUGH_NS", 0)
+    monkeypatch.setattr(streams, "_ENOUGH_NS", 0)
     # A fourth answer would be a good one.
     result = await judged(server_that_writes([1] * EVENTS, *[[12]] * 3))
     assert (result.verdict, result.tries) == (Verdict.FAIL, 3)

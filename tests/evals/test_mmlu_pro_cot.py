@@ -11,7 +11,7 @@ from benchcore.base.errors import ConfigError
 from benchcore.config.evals import EvalConfig
 from benchcore.evals.run import plan_eval
 from benchcore.evals.task import Question, find_task
-from benchcore.evals.tasks.mmlu_pro_cot import published_letter
+from benchcore.evals.tasks.multiple_choice import published_letter
 
 
 def row(number, field, options=("one", "two", "N/A"), **more):

@@ -1,4 +1,4 @@
-"""SSE: the framing and the content of streams."""
+"""Streams: their framing and content, and the counts of tokens that come with them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from benchcore.checks.answers import StreamedAnswer
 
 
-SUITE = Suite("sse", "the framing and the content of streams")
+SSE = Suite("sse", "the framing and the content of streams")
 
 _FIELDS: Final = frozenset({b"data", b"event", b"id", b"retry"})
 _SPREAD_TOKENS: Final = 200
@@ -35,7 +35,7 @@ async def _stream(t: Attempt, **fields: Any) -> StreamedAnswer:
     return await t.stream_chat("Tell me a short story.", **fields)
 
 
-@SUITE.check("the content type is text/event-stream")
+@SSE.check("the content type is text/event-stream")
 async def content_type(t: Attempt) -> None:
     """HTML standard, 9.2.5: the MIME type of a stream."""
     stream = await _stream(t)
@@ -43,7 +43,7 @@ async def content_type(t: Attempt) -> None:
     t.require(value.lower().startswith("text/event-stream"), "text/event-stream", value)
 
 
-@SUITE.check("every line is legal: a known field, a comment or empty")
+@SSE.check("every line is legal: a known field, a comment or empty")
 async def framing(t: Attempt) -> None:
     """HTML standard, 9.2.6: a line of another form is ignored by clients, so it is lost."""
     stream = await _stream(t)
@@ -53,7 +53,7 @@ async def framing(t: Attempt) -> None:
         t.require(not line or line.startswith(b":") or name in _FIELDS, "a legal line", repr(line))
 
 
-@SUITE.check("the stream ends with an empty line, so that its last event counts")
+@SSE.check("the stream ends with an empty line, so that its last event counts")
 async def last_event_ends(t: Attempt) -> None:
     """HTML standard, 9.2.6: an incomplete event at the end of the stream is discarded."""
     stream = await _stream(t)
@@ -61,14 +61,14 @@ async def last_event_ends(t: Attempt) -> None:
     t.require(tail.endswith(b"\n\n"), "an empty line at the end", repr(tail))
 
 
-@SUITE.check("there is exactly one [DONE]")
+@SSE.check("there is exactly one [DONE]")
 async def one_done(t: Attempt) -> None:
     """OpenAI API, stream: terminated by a data: [DONE] message."""
     stream = await _stream(t)
     t.require(stream.done == 1, "one [DONE]", f"{stream.done}")
 
 
-@SUITE.check("nothing follows [DONE]")
+@SSE.check("nothing follows [DONE]")
 async def done_is_last(t: Attempt) -> None:
     """OpenAI API, stream: terminated by a data: [DONE] message."""
     stream = await _stream(t)
@@ -85,25 +85,25 @@ async def _constant(t: Attempt, key: str) -> None:
     t.require(len(values) == 1 and not missing, f"one {key}, in every chunk", got)
 
 
-@SUITE.check("id is the same in every chunk")
+@SSE.check("id is the same in every chunk")
 async def id_constant(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object: each chunk has the same ID."""
     await _constant(t, "id")
 
 
-@SUITE.check("model is the same in every chunk")
+@SSE.check("model is the same in every chunk")
 async def model_constant(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object."""
     await _constant(t, "model")
 
 
-@SUITE.check("created is the same in every chunk")
+@SSE.check("created is the same in every chunk")
 async def created_constant(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object: each chunk has the same timestamp."""
     await _constant(t, "created")
 
 
-@SUITE.check("each chunk's object is chat.completion.chunk")
+@SSE.check("each chunk's object is chat.completion.chunk")
 async def object_is_chunk(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object."""
     stream = await _stream(t)
@@ -112,7 +112,7 @@ async def object_is_chunk(t: Attempt) -> None:
     t.require(not wrong, "chat.completion.chunk", wrong[:3])
 
 
-@SUITE.check("the role comes once, in the first delta")
+@SSE.check("the role comes once, in the first delta")
 async def role_once(t: Attempt) -> None:
     """OpenAI API, Streaming: the first delta has the role."""
     stream = await _stream(t)
@@ -122,7 +122,7 @@ async def role_once(t: Attempt) -> None:
     t.prefer(not again, "the role once", f"{again + 1} times", "some engines repeat it")
 
 
-@SUITE.check("the role never changes in a stream")
+@SSE.check("the role never changes in a stream")
 async def role_never_changes(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object: delta.role is the author of the message."""
     stream = await _stream(t)
@@ -130,7 +130,7 @@ async def role_never_changes(t: Attempt) -> None:
     t.require(not roles, "no role but assistant", repr(roles))
 
 
-@SUITE.check("each choice has exactly one finish_reason")
+@SSE.check("each choice has exactly one finish_reason")
 async def one_finish(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object: null until the choice has ended."""
     stream = await _stream(t)
@@ -138,7 +138,7 @@ async def one_finish(t: Attempt) -> None:
     t.require(len(finishes) == 1, "one finish_reason", finishes)
 
 
-@SUITE.check("no output follows the finish_reason")
+@SSE.check("no output follows the finish_reason")
 async def nothing_after_finish(t: Attempt) -> None:
     """OpenAI API, The chat completion chunk object: finish_reason comes with the end."""
     stream = await _stream(t)
@@ -149,7 +149,7 @@ async def nothing_after_finish(t: Attempt) -> None:
         ended = ended or bool(piece.get("finish_reason"))
 
 
-@SUITE.check("chunks joined are the plain answer, at temperature 0")
+@SSE.check("chunks joined are the plain answer, at temperature 0")
 async def equals_plain(t: Attempt) -> None:
     """OpenAI API, stream: the same completion, in pieces."""
     plain = await t.chat("Name three rivers.", max_tokens=24)
@@ -157,7 +157,7 @@ async def equals_plain(t: Attempt) -> None:
     t.require(stream.text() == plain.text(), shown(plain.text()), shown(stream.text()))
 
 
-@SUITE.check("the stream ends for the same reason as the plain answer, at temperature 0")
+@SSE.check("the stream ends for the same reason as the plain answer, at temperature 0")
 async def finish_equals_plain(t: Attempt) -> None:
     """OpenAI API, stream: the same completion, in pieces."""
     plain = await t.chat("Name two lakes.", max_tokens=24)
@@ -165,7 +165,7 @@ async def finish_equals_plain(t: Attempt) -> None:
     t.require(stream.finish() == plain.finish(), plain.finish(), stream.finish())
 
 
-@SUITE.check("each event is JSON")
+@SSE.check("each event is JSON")
 async def events_are_json(t: Attempt) -> None:
     """OpenAI API, stream: data-only events of chunk objects."""
     stream = await _stream(t)
@@ -179,7 +179,7 @@ async def events_are_json(t: Attempt) -> None:
             raise CheckFailedError("an event of JSON", f"{error}: {event.data[:200]!r}") from None
 
 
-@SUITE.check("each event is UTF-8, and no character is cut in two")
+@SSE.check("each event is UTF-8, and no character is cut in two")
 async def utf8_whole(t: Attempt) -> None:
     """HTML standard, 9.2.5: a stream is UTF-8; U+FFFD shows a character that was cut."""
     ask = (
@@ -212,7 +212,7 @@ async def utf8_whole(t: Attempt) -> None:
     )
 
 
-@SUITE.check("choices is empty only in the chunk that carries usage")
+@SSE.check("choices is empty only in the chunk that carries usage")
 async def empty_choices(t: Attempt) -> None:
     """OpenAI API, stream_options.include_usage: choices is empty in that chunk."""
     stream = await _stream(t, stream_options={"include_usage": True})
@@ -221,7 +221,7 @@ async def empty_choices(t: Attempt) -> None:
         t.require(not empty, "choices, or usage", shown(chunk))
 
 
-@SUITE.check(
+@SSE.check(
     "events are spread in time: the answer is streamed as it is made",
     alone=True,
     model_dependent=True,  # and on what else the machine does
@@ -279,7 +279,7 @@ def _judge_spread(t: Attempt, came: list[int]) -> None:
     )
 
 
-@SUITE.check("an error in mid-stream is an event with an error object")
+@SSE.check("an error in mid-stream is an event with an error object")
 async def error_event(t: Attempt) -> None:
     """OpenAI and vLLM: an error object as data, since the status has been sent."""
     body = t.chat_body("Tell me a short story.", stream=True, max_tokens=16)
@@ -291,7 +291,7 @@ async def error_event(t: Attempt) -> None:
     t.require(isinstance(message, str) and message, "error.message", shown(stream.errors[0]))
 
 
-@SUITE.check("a refused stream is a plain error with its status, not a stream")
+@SSE.check("a refused stream is a plain error with its status, not a stream")
 async def refusal_is_plain(t: Attempt) -> None:
     """OpenAI API, Error codes: a status and a JSON body, also where stream is true."""
     body = t.chat_body("Hello", stream=True, temperature="hot")
@@ -299,3 +299,116 @@ async def refusal_is_plain(t: Attempt) -> None:
     t.refused(answer, "a bad parameter of a stream")
     kind = answer.header("content-type") or "none"
     t.require("application/json" in kind, "content type application/json", kind)
+
+
+# The counts of tokens, in streams and plain answers.
+
+USAGE = Suite("usage", "the counts of tokens")
+
+_ASK: Final = "Name four mountains."
+_STREAM: Final[dict[str, Any]] = {"stream_options": {"include_usage": True}, "max_tokens": 12}
+_NEEDS: Final = ("usage_in_stream",)
+
+
+@USAGE.check("a plain answer has usage with three counts")
+async def present(t: Attempt) -> None:
+    """OpenAI API, The chat completion object: usage."""
+    answer = await t.chat(_ASK, max_tokens=8)
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        t.require(answer.usage(name) > 0, f"{name} above 0", answer.usage(name))
+
+
+@USAGE.check("total_tokens is the sum of prompt and completion")
+async def total(t: Attempt) -> None:
+    """OpenAI API, usage.total_tokens: prompt + completion."""
+    answer = await t.chat(_ASK, max_tokens=9)
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    prompt, completion, both = (answer.usage(name) for name in names)
+    t.require(both == prompt + completion, f"{prompt} + {completion}", both)
+
+
+@USAGE.check("a stream that was asked for it ends with one chunk of usage")
+async def final_chunk(t: Attempt) -> None:
+    """OpenAI API, stream_options.include_usage: a chunk before [DONE] with no choices."""
+    fields = {**_STREAM, "max_tokens": 11}
+    stream = await t.stream_chat(_ASK, "stream_options", **fields)
+    chunks = [chunk for chunk in stream.chunks if isinstance(chunk.get("usage"), dict)]
+    t.require(chunks, "a chunk with usage", shown(stream.chunks[-2:]))
+    t.prefer(
+        chunks[-1] is stream.chunks[-1] and chunks[-1].get("choices") == [],
+        "usage in a last chunk without choices",
+        shown(stream.chunks[-1]),
+        "some engines put it in with the last choice",
+    )
+
+
+@USAGE.check(
+    "a stream that was not asked for it has no usage", tolerance="llama.cpp and others add it"
+)
+async def not_asked(t: Attempt) -> None:
+    """OpenAI API, stream_options.include_usage: default false."""
+    stream = await t.stream_chat(_ASK, max_tokens=6)
+    t.require(not stream.usages, "no usage", shown(stream.usages[:1]))
+
+
+@USAGE.check("a stream counts the tokens that the plain answer counts", needs=_NEEDS)
+async def stream_equals_plain(t: Attempt) -> None:
+    """OpenAI API, usage: of the same completion, at temperature 0."""
+    plain = await t.chat(_ASK, max_tokens=12)
+    stream = await t.stream_chat(_ASK, **_STREAM)
+    wanted = [plain.usage(name) for name in ("prompt_tokens", "completion_tokens")]
+    streamed = [stream.usage(name) for name in ("prompt_tokens", "completion_tokens")]
+    t.require(streamed == wanted, shown(wanted), shown(streamed))
+
+
+@USAGE.check("prompt_tokens grow with the prompt")
+async def grows(t: Attempt) -> None:
+    """OpenAI API, usage.prompt_tokens: number of tokens in the prompt."""
+    short = await t.chat("Hi", max_tokens=1)
+    long = await t.chat("the old harbour lies behind the hill " * 20, max_tokens=1)
+    counts = [answer.usage("prompt_tokens") for answer in (short, long)]
+    t.require(counts[1] >= counts[0] + 60, "at least 60 more", counts)
+
+
+@USAGE.check("prompt_tokens of the same prompt are the same")
+async def same_prompt(t: Attempt) -> None:
+    """OpenAI API, usage.prompt_tokens: cached ones count too."""
+    ask = "Tell me of the island behind the northern pass, and of the two bridges."
+    counts = [(await t.chat(ask, max_tokens=2)).usage("prompt_tokens") for _ in range(2)]
+    t.require(counts[0] == counts[1], "the same count twice", counts)
+
+
+@USAGE.check("cached_tokens are at most prompt_tokens")
+async def cached(t: Attempt) -> None:
+    """OpenAI API, usage.prompt_tokens_details.cached_tokens."""
+    ask = "Tell me of the valley. " * 12
+    await t.chat(ask, max_tokens=2)
+    answer = await t.chat(ask, max_tokens=2)
+    count = answer.find("usage", "prompt_tokens_details", "cached_tokens")
+    if count is None:
+        t.unsupported("usage does not say cached_tokens")
+    prompt = answer.usage("prompt_tokens")
+    t.require(isinstance(count, int) and 0 <= count <= prompt, f"0 to {prompt}", shown(count))
+
+
+@USAGE.check("reasoning_tokens are at most completion_tokens", needs=("reasoning",))
+async def reasoning(t: Attempt) -> None:
+    """OpenAI API, usage.completion_tokens_details.reasoning_tokens."""
+    answer = await t.chat("Is 89 a prime number?", reasoning_effort="low", max_tokens=1500)
+    count = answer.find("usage", "completion_tokens_details", "reasoning_tokens")
+    if count is None:
+        t.unsupported("usage does not say reasoning_tokens")
+    most = answer.usage("completion_tokens")
+    t.require(isinstance(count, int) and 0 < count <= most, f"1 to {most}", shown(count))
+
+
+@USAGE.check(
+    "continuous_usage_stats counts up to the final usage", extension="continuous_usage_stats"
+)
+async def continuous(t: Attempt) -> None:
+    """VLLM, stream_options.continuous_usage_stats."""
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    stream = await t.stream_chat(_ASK, "stream_options", stream_options=options, max_tokens=10)
+    counts = [usage.get("completion_tokens") for usage in stream.usages]
+    known = [count for count in counts if isinstance(count, int)]
+    t.require(len(known) >= 3 and known == sorted(known), "counts that grow", shown(counts))
