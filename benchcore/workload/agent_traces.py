@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 from benchcore.base.errors import ConfigError
 from benchcore.workload.files import BadRowError, rows
+from benchcore.workload.linked import of_groups
 from benchcore.workload.sessions import Session
 from benchcore.workload.trace_rows import (
     Asked,
@@ -61,7 +62,7 @@ class Weka(Trace):
         """See `Trace`."""
         groups = self._groups()
         if self.sort or self.start or self.stop is not None:
-            return self._cut(list(groups))
+            return self._cut(of_groups(list(groups)))
         return map(self._session, groups)
 
     def _groups(self) -> Iterator[list[Asked]]:

@@ -8,7 +8,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal, TypeVar
+from typing import Any, BinaryIO, Final, Literal, Self, TypeVar
 
 import orjson
 
@@ -48,11 +48,15 @@ class Row:
         line: where it begins, from 1; of a JSON array and of Parquet, which row it is.
         value: an object by its keys or columns; of a text, the line.
         by: what `line` counts.
+        begin: where it stands in the file, for `RowsAgain`: its first byte; of a row, its number.
+        size: how many bytes it has.
     """
 
     line: int
     value: Any
     by: Literal["line", "row"] = "line"
+    begin: int = 0
+    size: int = 0
 
     def at(self, path: Path | str) -> str:
         """Return where it is: `path:7`, or `path: row 7`."""
@@ -130,6 +134,73 @@ def rows(
         yield from _lines(path, form == "jsonl", bad)
 
 
+class RowsAgain:
+    """Reads rows of a file again, one by one, wherever they stand in it.
+
+    Lines, those of CSV too, are read from the file, so that it need not sit in memory; what has no
+    lines (JSON, Parquet, UTF-16) is kept whole.
+
+    Args:
+        path: of the file, which `rows` has read.
+
+    Raises:
+        ConfigError: it can no longer be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._form = format_of(path)
+        self._kept: list[Row] | None = None
+        if self._form in ("json", "parquet"):
+            self._kept = list(rows(path, form=self._form))
+            return
+        # Rows are sought all over the file: what a buffer reads ahead is in vain.
+        raw = _opened(path)
+        self._heads: list[str] = []
+        file = _as_utf8(path, raw)
+        if self._form == "csv":
+            reader = csv.reader(_decoded(path, file), delimiter=_comma(path), strict=True)
+            self._heads = [head.strip() for head in next(reader)]
+        if file is raw:
+            assert isinstance(raw, io.BufferedReader)
+            self._file: io.RawIOBase | BinaryIO = raw.detach()
+        else:
+            raw.close()
+            self._file = file
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._kept is None:
+            self._file.close()
+
+    def row(self, line: int, begin: int, size: int) -> Row:
+        """Return the row that was read as `Row(line, …, begin=begin, size=size)`.
+
+        Raises:
+            ConfigError: it is another one now.
+        """
+        try:
+            if self._kept is not None:
+                return self._kept[begin - 1]
+            self._file.seek(begin)
+            content = self._file.read(size)
+            if self._form == "jsonl":
+                return Row(line, orjson.loads(content), "line", begin, size)
+            if self._form == "text":
+                return Row(line, content.decode().strip(), "line", begin, size)
+            lines = io.StringIO(content.decode(), newline="")
+            cells = next(csv.reader(lines, delimiter=_comma(self._path), strict=True))
+            value = dict(zip(self._heads, cells, strict=True))
+            return Row(line, value, "line", begin, size)
+        except (ValueError, LookupError, StopIteration, csv.Error):
+            raise ConfigError(
+                f"{self._path}:{line}: has changed since it was read; leave the file as it is "
+                "while it is replayed"
+            ) from None
+
+
 def read_each(
     some: Iterable[Row],
     read: Callable[[Row], Read],
@@ -184,18 +255,22 @@ def _lines(path: Path, is_json: bool, bad: Callable[[str], None]) -> Iterator[Ro
     with _opened(path) as raw:
         file = _as_utf8(path, raw)
         number = 0
+        end = file.tell()
         while line := file.readline(MOST_LINE + 1):
             number += 1
+            begin, end = end, end + len(line)
             if len(line) > MOST_LINE:
                 bad(f"{path}:{number}: is longer than {MOST_LINE >> 20} MB; split the row")
                 while line and not line.endswith(b"\n"):
                     line = file.readline(MOST_LINE)
+                    end += len(line)
                 continue
             line = line.rstrip(b" \t\r\n")
             if not line.lstrip():
                 continue
             try:
-                yield Row(number, orjson.loads(line) if is_json else line.decode().strip())
+                value = orjson.loads(line) if is_json else line.decode().strip()
+                yield Row(number, value, "line", begin, len(line))
             except orjson.JSONDecodeError as error:
                 bad(_not_json(path, number, line, error))
             except UnicodeDecodeError as error:
@@ -249,15 +324,18 @@ def _json(path: Path) -> Iterator[Row]:
     if not isinstance(value, list):
         raise ConfigError(f"{path}: is neither an array of objects nor an object")
     for number, one in enumerate(value, 1):
-        yield Row(number, one, "row")
+        yield Row(number, one, "row", number)
+
+
+def _comma(path: Path) -> str:
+    return "\t" if path.suffix.lower() == ".tsv" else ","
 
 
 def _csv(path: Path, bad: Callable[[str], None]) -> Iterator[Row]:
     csv.field_size_limit(MOST_LINE)
     with _opened(path) as raw:
-        text = _decoded(path, _as_utf8(path, raw))
-        comma = "\t" if path.suffix.lower() == ".tsv" else ","
-        reader = csv.reader(text, delimiter=comma, strict=True)
+        file = _as_utf8(path, raw)
+        reader = csv.reader(_decoded(path, file), delimiter=_comma(path), strict=True)
         before = 0
         try:
             heads = next(reader, None)
@@ -267,14 +345,17 @@ def _csv(path: Path, bad: Callable[[str], None]) -> Iterator[Row]:
             if len(set(heads)) != len(heads):
                 raise ConfigError(f"{path}:1: two columns have the same name")
             before = reader.line_num
+            end = file.tell()
             for cells in reader:
                 line, before = before + 1, reader.line_num
+                begin, end = end, file.tell()
                 if not cells:
                     continue
                 if len(cells) != len(heads):
                     bad(f"{path}:{line}: has {len(cells)} cells, and the header has {len(heads)}")
                     continue
-                yield Row(line, dict(zip(heads, cells, strict=True)))
+                value = dict(zip(heads, cells, strict=True))
+                yield Row(line, value, "line", begin, end - begin)
         except csv.Error as error:
             raise ConfigError(f"{path}:{before + 1}: is not CSV: {error}") from None
 
@@ -303,6 +384,6 @@ def _parquet(path: Path) -> Iterator[Row]:
         for batch in file.iter_batches():
             for value in batch.to_pylist():
                 number += 1
-                yield Row(number, value, "row")
+                yield Row(number, value, "row", number)
     except (OSError, ValueError) as error:  # pyarrow's own are among them
         raise ConfigError(f"{path}: is not whole Parquet: {error}") from None

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchcore.base.errors import ConfigError
-from benchcore.workload.files import BadRowError, Row, rows
+from benchcore.workload.files import BadRowError, rows
+from benchcore.workload.linked import (
+    NOBODY,
+    Integers,
+    Linked,
+    first_of_each,
+    key_of,
+    places_of,
+    topmost,
+)
 from benchcore.workload.sessions import Session
 from benchcore.workload.trace_rows import (
     Asked,
@@ -26,6 +39,8 @@ _INPUT: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 _OUTPUT: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
 """The names of today's conventions, and those before version 1.28."""
 _MOST_NS: Final = 1 << 63
+_OBJECT: Final = frozenset({dict})
+_VALUES: Final = ("stringValue", "intValue", "doubleValue", "boolValue")
 
 
 @dataclass(slots=True, eq=False)
@@ -83,16 +98,16 @@ class Otel(Trace):
     spans do not say what their texts begin with.
 
     Source: the OpenTelemetry semantic conventions for generative AI spans, and the OTLP
-    specification, section JSON Protobuf encoding. The file is read whole.
+    specification, section JSON Protobuf encoding.
     """
 
     kind: ClassVar = "otel"
     signs: ClassVar = (frozenset({"resourceSpans"}), frozenset({"scopeSpans"}))
     linked: ClassVar = True
 
-    def _sessions(self) -> Iterator[Session]:
-        """See `Trace`."""
-        spans: dict[Any, _Span] = {}
+    def _linked(self) -> Iterator[Session]:
+        """See `Trace`; what is asked is kept in columns, since spans cannot be read one by one."""
+        columns = _Columns()
         for row in rows(Path(self.path), on_bad=self._drop if self.drop_bad else None):
             where = row.at(self.path)
             try:
@@ -102,18 +117,182 @@ class Otel(Trace):
                 continue
             for raw in raw_spans:
                 try:
-                    name, span = _read_span(raw, row, len(spans))
+                    name, span = _read_span(raw)
                 except BadRowError as error:
                     self._bad(f"{where}: span {str(raw.get('name'))[:60]!r}: {error}")
                     continue
-                spans[name] = span
-        groups = _sessions_of(spans)
-        if not groups:
+                columns.add(name, span, row.line)
+        spans = columns.spans() if len(columns) else None
+        if spans is None or not spans.requests.any():
             raise ConfigError(
                 f"{self.path}: holds no request; a request is a span with gen_ai.usage.input_tokens"
             )
-        zero_ns = min(group[0].begin_ns for group in groups)
-        yield from self._cut([_group(group, zero_ns) for group in groups])
+        yield from self._cut(spans.linked())
+
+
+class _Columns:
+    """Takes spans one after the other."""
+
+    def __init__(self) -> None:
+        self._names, self._parents, self._sessions = array("q"), array("q"), array("q")
+        self._begins, self._ends = array("q"), array("q")
+        self._inputs, self._outputs = array("i"), array("i")
+        self._lines, self._kinds = array("i"), array("i")
+        self._codes: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._begins)
+
+    def add(self, name: Any, span: _Span, line: int) -> None:
+        """Take a span that stands in a line."""
+        asked = span.asked
+        self._names.append(key_of(name))
+        self._parents.append(key_of(span.parent))
+        self._begins.append(span.begin_ns)
+        self._ends.append(span.end_ns)
+        self._lines.append(line)
+        self._sessions.append(NOBODY if asked is None else key_of(span.session))
+        self._inputs.append(0 if asked is None else asked.input_tokens)
+        self._outputs.append(0 if asked is None else asked.output_tokens)
+        kind = "" if asked is None else asked.kind
+        self._kinds.append(self._codes.setdefault(kind, len(self._codes)))
+
+    def spans(self) -> _Spans:
+        """Return the spans; of those with the same name, the last in the place of the first."""
+        names, parents, begins, ends, sessions = (
+            np.frombuffer(one, dtype=np.int64)
+            for one in (self._names, self._parents, self._begins, self._ends, self._sessions)
+        )
+        inputs, outputs, lines, kinds = (
+            np.frombuffer(one, dtype=np.int32)
+            for one in (self._inputs, self._outputs, self._lines, self._kinds)
+        )
+        first = first_of_each(names)
+        is_first = first == np.arange(len(names))
+        # How many there were before each: that tells the requests of one line apart.
+        places = (np.cumsum(is_first) - is_first).astype(np.int32)
+        keep: Integers | slice = slice(None)
+        if not is_first.all():
+            last = np.zeros(len(names), dtype=np.int64)
+            np.maximum.at(last, first, np.arange(len(names)))
+            keep = last[is_first]
+        del first, is_first
+        above = places_of(parents[keep], names[keep], before=False)
+        del names, parents
+        self._names, self._parents = array("q"), array("q")
+        return _Spans(
+            begin_ns=begins[keep],
+            end_ns=ends[keep],
+            above=above,
+            session=sessions[keep],
+            input_tokens=inputs[keep],
+            output_tokens=outputs[keep],
+            line=lines[keep],
+            place=places[keep],
+            kind=kinds[keep],
+            kinds=list(self._codes),
+            requests=_innermost(outputs[keep] > 0, above),
+        )
+
+
+def _innermost(requests: NDArray[np.bool_], above: Integers) -> NDArray[np.bool_]:
+    """Return which requests no other request is in: the others are the same call seen twice."""
+    outer = np.zeros(len(requests), dtype=bool)
+    inner = np.flatnonzero(requests)
+    top = topmost(above)
+    # Spans that are in one another in a circle come to no end: those are looked at one by one.
+    circles = above[top[inner]] != top[inner]
+    for span in inner[circles].tolist():
+        outer[_chain(span, above)] = True
+    reached = inner[~circles]
+    seen = np.zeros(len(requests), dtype=bool)
+    while len(reached):
+        higher = above[reached]
+        reached = np.unique(higher[higher != reached])
+        reached = reached[~seen[reached]]
+        seen[reached] = True
+    return requests & ~outer & ~seen
+
+
+def _chain(span: int, above: Integers) -> list[int]:
+    """Return the spans that one is in, the innermost first."""
+    found: list[int] = []
+    inside = {span}
+    outer = int(above[span])
+    while outer not in inside:
+        found.append(outer)
+        inside.add(outer)
+        outer = int(above[outer])
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Spans:
+    """The spans of a trace, in columns of shape (n,).
+
+    Args:
+        begin_ns: see `_Span`.
+        end_ns: see `_Span`.
+        above: which span each is in; itself, if in none.
+        session: a number for what it belongs to.
+        input_tokens: of a request.
+        output_tokens: of a request.
+        line: of the file.
+        place: tells the requests of a line apart.
+        kind: the number of its class.
+        kinds: those classes.
+        requests: whether it is a request that counts.
+    """
+
+    begin_ns: Integers
+    end_ns: Integers
+    above: Integers
+    session: Integers
+    input_tokens: NDArray[np.int32]
+    output_tokens: NDArray[np.int32]
+    line: NDArray[np.int32]
+    place: NDArray[np.int32]
+    kind: NDArray[np.int32]
+    kinds: list[str]
+    requests: NDArray[np.bool_]
+
+    def linked(self) -> Linked:
+        """Return the requests by sessions, each session's by their begin."""
+        every = np.flatnonzero(self.requests)
+        session = first_of_each(self.session[every])
+        begin_ns = self.begin_ns[every]
+        order = np.lexsort((begin_ns, session))
+        zero_ns = int(begin_ns.min())
+        spans = every[order]
+
+        def asked(group: Sequence[int], wanted: Sequence[int]) -> list[Asked]:
+            return self._asked(spans[list(group)], [spans[one] for one in wanted], zero_ns)
+
+        return Linked((begin_ns[order] - zero_ns) / 1e9, session[order], asked)
+
+    def _asked(self, group: Integers, wanted: list[int], zero_ns: int) -> list[Asked]:
+        """Return what some requests of a session ask, each with those that it waits for."""
+        known: dict[int, _Span] = {}
+
+        def made(place: int) -> _Span:
+            if place not in known:
+                known[place] = _Span(int(self.begin_ns[place]), int(self.end_ns[place]))
+            return known[place]
+
+        members = []
+        for place in np.sort(group).tolist():
+            span = made(place)
+            span.asked = Asked(
+                (span.begin_ns - zero_ns) / 1e9,
+                int(self.input_tokens[place]),
+                int(self.output_tokens[place]),
+                kind=self.kinds[self.kind[place]],
+                line=int(self.line[place]),
+                place=int(self.place[place]),
+            )
+            members.append((span, [made(outer) for outer in _chain(place, self.above)]))
+        _link(members)
+        return [one for place in wanted if (one := known[place].asked) is not None]
 
 
 def _spans_of(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -127,12 +306,12 @@ def _spans_of(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _objects(value: Any, name: str) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+    if not isinstance(value, list) or not _OBJECT.issuperset(map(type, value)):
         raise BadRowError(f"{name} is not a list of objects")
     return value
 
 
-def _read_span(raw: dict[str, Any], row: Row, place: int) -> tuple[Any, _Span]:
+def _read_span(raw: dict[str, Any]) -> tuple[Any, _Span]:
     """Return the id of a span, and the span."""
     trace = id_of(raw, "traceId") or ""
     name = field_of(raw, "spanId")
@@ -152,10 +331,7 @@ def _read_span(raw: dict[str, Any], row: Row, place: int) -> tuple[Any, _Span]:
             output = count_of(facts, *_OUTPUT, least=0)
             if output:
                 model = facts.get("gen_ai.request.model") or ""
-                span.asked = Asked(
-                    0.0, count_of(facts, *_INPUT), output, kind=str(model), line=row.line
-                )
-                span.asked.place = place
+                span.asked = Asked(0.0, count_of(facts, *_INPUT), output, kind=str(model))
     return (trace, str(name)), span
 
 
@@ -177,42 +353,18 @@ def _attributes(raw: dict[str, Any]) -> dict[str, Any]:
     for one in _objects(raw.get("attributes", []), "attributes"):
         key, value = one.get("key"), one.get("value")
         if isinstance(key, str) and key.startswith("gen_ai.") and isinstance(value, dict):
-            for kind in ("stringValue", "intValue", "doubleValue", "boolValue"):
-                if kind in value:
+            for kind in value:
+                if kind in _VALUES:
                     found[key] = value[kind]
     return found
 
 
-def _sessions_of(spans: dict[Any, _Span]) -> list[list[_Span]]:
-    """Return the requests of each session by their begin, each with those that it waits for."""
-    around = _ancestors(spans)
-    seen_twice = {id(outer) for span, above in around for outer in above}
-    by_session: dict[str, list[tuple[_Span, list[_Span]]]] = {}
-    for span, above in around:
-        if id(span) not in seen_twice:
-            by_session.setdefault(span.session, []).append((span, above))
-    return [_ordered(members) for members in by_session.values()]
+def _link(members: list[tuple[_Span, list[_Span]]]) -> None:
+    """Say what each request of a session waits for.
 
-
-def _ancestors(spans: dict[Any, _Span]) -> list[tuple[_Span, list[_Span]]]:
-    """Return each request with the spans that it is in, the innermost first."""
-    found = []
-    for span in spans.values():
-        if span.asked is None:
-            continue
-        above: list[_Span] = []
-        inside = {id(span)}
-        outer = spans.get(span.parent)
-        while outer is not None and id(outer) not in inside:
-            above.append(outer)
-            inside.add(id(outer))
-            outer = spans.get(outer.parent)
-        found.append((span, above))
-    return found
-
-
-def _ordered(members: list[tuple[_Span, list[_Span]]]) -> list[_Span]:
-    """Return the requests of a session by their begin, and say what each waits for."""
+    Args:
+        members: the requests, each with the spans that it is in, the innermost first.
+    """
     top = _Branch(0, 0)
     branches: dict[int, _Branch] = {}
     for span, above in members:
@@ -233,7 +385,6 @@ def _ordered(members: list[tuple[_Span, list[_Span]]]) -> list[_Span]:
         _close(branch)
     for branch in outer_first:
         _let_wait(branch)
-    return sorted((span for span, _ in members), key=lambda span: span.begin_ns)
 
 
 def _close(branch: _Branch) -> None:
@@ -270,13 +421,3 @@ def _let_wait(branch: _Branch) -> None:
         ended = [one for one in ended if newest_ns < one.end_ns]
         part.waits = [last for one in ended for last in one.last] or branch.waits
         heapq.heappush(under_way, (part.end_ns, place, part))
-
-
-def _group(spans: list[_Span], zero_ns: int) -> list[Asked]:
-    """Return what a session asked, by times from the first request of the trace."""
-    group = []
-    for span in spans:
-        assert span.asked is not None
-        span.asked.at = (span.begin_ns - zero_ns) / 1e9
-        group.append(span.asked)
-    return group

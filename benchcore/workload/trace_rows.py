@@ -9,6 +9,7 @@ from typing import Any, Final
 from benchcore.config.values import MOST_TOKENS
 from benchcore.workload.files import BadRowError, Row
 
+_ID_TYPES: Final = frozenset({int, str})
 MOST_NUMBER: Final = 1e18
 """A number must be smaller: that many seconds are longer than the universe has lasted."""
 
@@ -89,6 +90,9 @@ def number_of(value: dict[str, Any], *names: str) -> float:
     Raises:
         BadRowError: it is missing, no number, or too large.
     """
+    raw = value.get(names[0])
+    if (type(raw) is float or type(raw) is int) and abs(raw) < MOST_NUMBER:
+        return float(raw)
     raw = field_of(value, *names)
     if type(raw) is float or type(raw) is int:
         number: float = raw
@@ -108,6 +112,9 @@ def count_of(value: dict[str, Any], *names: str, least: int = 1) -> int:
     Raises:
         BadRowError: it is missing, no whole number, or not `least` to ten million.
     """
+    raw = value.get(names[0])
+    if type(raw) is int and least <= raw <= MOST_TOKENS:
+        return raw
     raw = field_of(value, *names)
     if type(raw) is not int:
         number = number_of(value, *names)
@@ -142,7 +149,7 @@ def blocks_of(value: dict[str, Any]) -> tuple[int | str, ...]:
     ids = value.get("hash_ids")
     if ids is None:
         return ()
-    if not isinstance(ids, list) or any(type(one) not in (int, str) for one in ids):
+    if not isinstance(ids, list) or not _ID_TYPES.issuperset(map(type, ids)):
         raise BadRowError("hash_ids is not a list of numbers")
     return tuple(ids)
 

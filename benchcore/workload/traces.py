@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.seeds import stream
-from benchcore.workload.files import BadRowError, Row, rows
+from benchcore.workload.files import BadRowError, Row, RowsAgain, rows
 from benchcore.workload.kinds import FileKind
+from benchcore.workload.linked import Linked, RowColumns, RowIndex
 from benchcore.workload.sessions import WARM_UP, Recipe, Session, Turn
 from benchcore.workload.trace_rows import (
     Asked,
@@ -33,8 +33,8 @@ _NS = 1e9
 class Trace(FileKind):
     """The base of the kinds of traces.
 
-    A kind says how a row is read. Rows that are not linked are read as they are replayed, in
-    constant memory; linked ones are read whole before the first session.
+    A kind says how a row is read. Rows that are not linked are read as they are replayed. Of linked
+    ones, and of those that are to be sorted, it is first read which of them belong together.
     """
 
     timed: ClassVar = True
@@ -50,7 +50,9 @@ class Trace(FileKind):
         False, description="send the last turn before start of each session as a warm-up"
     )
     limit: int | None = Field(None, ge=1, description="the most sessions")
-    sort: bool = Field(False, description="read it whole and sort it by time")
+    sort: bool = Field(False, description="sort it by time before it is replayed")
+
+    _index: RowIndex | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _window_makes_sense(self) -> Self:
@@ -87,26 +89,22 @@ class Trace(FileKind):
 
     def _sessions(self) -> Iterator[Session]:
         """Yield the sessions of the window, those that warm up first."""
-        asked = self._asked()
-        return self._linked(asked) if self.linked else self._unlinked(asked)
+        return self._linked() if self.linked or self.sort else self._unlinked(self._asked())
 
     # Rows.
 
     def _asked(self) -> Iterator[Asked]:
         """Yield the requests of the file in order, by their times from the first."""
-        asked: Iterable[Asked] = self._rows()
-        if self.sort:
-            asked = sorted(asked, key=_time)
         zero = None
-        for one in asked:
+        for _, one in self._rows():
             zero = one.at if zero is None else zero
             one.at -= zero
             yield one
         if zero is None:
             raise ConfigError(f"{self.path}: holds no request")
 
-    def _rows(self) -> Iterator[Asked]:
-        """Yield the requests of the file by its own clock."""
+    def _rows(self) -> Iterator[tuple[Row, Asked]]:
+        """Yield the rows of the file, and what they ask by its own clock."""
         last = None
         on_bad = self._drop if self.drop_bad else None
         read = self.reader()
@@ -123,7 +121,7 @@ class Trace(FileKind):
                 self._bad(f"{row.at(self.path)}: {error}")
                 continue
             one.line = row.line
-            yield one
+            yield row, one
 
     def _bad(self, told: str) -> None:
         """Drop what cannot be used, or refuse the file."""
@@ -146,50 +144,74 @@ class Trace(FileKind):
 
     def _unlinked(self, asked: Iterator[Asked]) -> Iterator[Session]:
         start, stop = self.start, self.stop
+        seen: set[Any] = set()
         for one in asked:
+            if one.name is not None:
+                if one.name in seen:
+                    raise ConfigError(
+                        f"{self.path}:{one.line}: is a later turn of a session, and the first row "
+                        "of the file belongs to none; give each row its session"
+                    )
+                seen.add(one.name)
             if one.at < start:
                 continue
             if stop is not None and one.at >= stop:
                 return
-            if one.after:
-                raise ConfigError(
-                    f"{self.path}:{one.line}: is a later turn of a session, and the first row of "
-                    "the file belongs to none; give each row its session"
-                )
             turn = Turn(self._recipe(one), kind=one.kind)
             yield Session((turn,), round((one.at - start) * _NS))
 
-    def _linked(self, asked: Iterator[Asked]) -> Iterator[Session]:
-        """Yield sessions of rows that wait for one another."""
-        groups: dict[int, list[Asked]] = {}
-        root: dict[Any, int] = {}
-        for number, one in enumerate(asked):
-            group = next((root[name] for name in one.after if name in root), number)
-            groups.setdefault(group, []).append(one)
-            if one.name is not None:
-                root[one.name] = group
-        yield from self._cut(list(groups.values()))
+    def _linked(self) -> Iterator[Session]:
+        """Yield sessions of rows that wait for one another.
 
-    def _cut(self, groups: list[list[Asked]]) -> Iterator[Session]:
+        The file is read once for what belongs together, and each row again when its session begins.
+        """
+        index = self._indexed()
+        with RowsAgain(Path(self.path)) as file:
+
+            def asked(_session: Sequence[int], wanted: Sequence[int]) -> list[Asked]:
+                return [self._again(file, index, row) for row in wanted]
+
+            yield from self._cut(Linked(index.at, index.session, asked))
+
+    def _indexed(self) -> RowIndex:
+        """Return where the rows of the file stand; it is read where it has not been."""
+        stat = Path(self.path).stat() if Path(self.path).exists() else None
+        source = None if stat is None else (stat.st_size, stat.st_mtime_ns, self.drop_bad)
+        known = self._index
+        if known is None or known.source != source:
+            columns = RowColumns()
+            for row, one in self._rows():
+                columns.add(one, row)
+            if not len(columns):
+                raise ConfigError(f"{self.path}: holds no request")
+            known = self._index = columns.index(sort=self.sort, source=source)
+            known.dropped, known.faults = self._dropped, self._faults
+        self._dropped, self._faults = known.dropped, known.faults
+        return known
+
+    def _again(self, file: RowsAgain, index: RowIndex, place: int) -> Asked:
+        """Return what a row asks that has been read before."""
+        line = int(index.line[place])
+        one = self.read(file.row(line, int(index.begin[place]), int(index.size[place])))
+        assert one is not None
+        one.at, one.line = float(index.at[place]), line
+        return one
+
+    def _cut(self, linked: Linked) -> Iterator[Session]:
         """Yield the sessions of a window, those that warm up first."""
         stop = float("inf") if self.stop is None else self.stop
-        kept: list[tuple[list[Asked], Asked | None]] = []
-        for group in groups:
-            inside = [one for one in group if self.start <= one.at < stop]
-            if inside:
-                before = (one for one in group if one.at < self.start)
-                kept.append((inside, max(before, key=_time, default=None)))
-        kept.sort(key=lambda one: min(map(_time, one[0])))
         if self.warm:
-            for _, last in kept[: self.limit]:
-                if last is not None:
+            kept = linked.sessions(self.start, stop)
+            for session, _, before in itertools.islice(kept, self.limit):
+                if before >= 0:
+                    (last,) = linked.asked(session, [before])
                     yield Session((Turn(self._recipe(last), kind=WARM_UP),), 0)
-        for inside, _ in kept:
-            yield self._session(inside)
+        for session, inside, _ in linked.sessions(self.start, stop):
+            yield self._session(linked.asked(session, inside))
 
     def _session(self, group: list[Asked]) -> Session:
         """Return the turns of one session, each waiting for those before it that are in it."""
-        first = min(map(_time, group))
+        first = min(one.at for one in group)
         places: dict[Any, int] = {}
         turns: list[Turn] = []
         for place, one in enumerate(group):
@@ -207,10 +229,6 @@ class Trace(FileKind):
                 )
             )
         return Session(tuple(turns), round((first - self.start) * _NS))
-
-
-def _time(asked: Asked) -> float:
-    return asked.at
 
 
 class Mooncake(Trace):
@@ -231,98 +249,57 @@ class Mooncake(Trace):
 
     def _sessions(self) -> Iterator[Session]:
         """See `Trace`; whether rows are linked is seen by the first."""
-        asked = self._asked()
-        first = next(asked)
-        asked = itertools.chain([first], asked)
-        if first.name is None:
-            return self._unlinked(asked)
-        return self._linked(asked) if self.sort or self.start else self._as_they_end(asked)
-
-    def _as_they_end(self, asked: Iterator[Asked]) -> Iterator[Session]:
-        """Yield each session when its last row has been read, and so have those before it.
-
-        So there are no more rows in memory than from the begin of a session to its end.
-        """
-        ends = self._ends()
-        by_name: dict[Any, list[Asked]] = {}
-        under_way: deque[tuple[Any, list[Asked]]] = deque()
-        for one in asked:
-            if self.stop is not None and one.at >= self.stop:
-                continue
-            session = None if one.name is None else one.name[0]
-            group = None if session is None else by_name.get(session)
-            if group is None:
-                group = []
-                under_way.append((session, group))
-                if session is not None:
-                    by_name[session] = group
-            group.append(one)
-            while under_way and ends.get(under_way[0][0], 0) <= one.line:
-                session, group = under_way.popleft()
-                by_name.pop(session, None)
-                yield self._session(group)
-        for _, group in under_way:
-            yield self._session(group)
-
-    def _ends(self) -> dict[Any, int]:
-        """Return in which line each session ends."""
-        ends: dict[Any, int] = {}
-        for row in rows(Path(self.path), on_bad=lambda _told: None):
-            session = row.value.get("session_id") if isinstance(row.value, dict) else None
-            if isinstance(session, int | str):
-                ends[session] = row.line
-        return ends
-
-    def _asked(self) -> Iterator[Asked]:
-        """See `Trace`; a turn waits for the one before it in its session."""
-        turns: dict[Any, int] = {}
-        for one in super()._asked():
-            session = one.name
-            if session is not None:
-                turn = turns.get(session, 0)
-                turns[session] = turn + 1
-                one.name = (session, turn)
-                one.after = ((session, turn - 1),) if turn else ()
-            yield one
+        if not self.sort:
+            asked = self._asked()
+            first = next(asked)
+            if first.name is None:
+                return self._unlinked(itertools.chain([first], asked))
+            self._dropped, self._faults = 0, []
+        return self._linked()
 
     def read(self, row: Row) -> Asked | None:
-        """See `Trace`."""
-        return self.reader()(row)
+        """See `Trace`; a row without a time comes after the one before it in its session."""
+        value = object_of(row)
+        session = id_of(value, "session_id")
+        delay = None
+        if value.get("delay") is not None or value.get("delay_ms") is not None:
+            delay = number_of(value, "delay", "delay_ms") / 1e3
+            if delay < 0:
+                raise BadRowError(f"delay {delay * 1e3:g} is less than 0")
+        guessed = delay is not None and value.get("timestamp") is None and session is not None
+        at = 0.0 if guessed else number_of(value, "timestamp", "created_time") / 1e3
+        size = self.block_size
+        if size is None and value.get("block_size") is not None:
+            size = count_of(value, "block_size")
+        return Asked(
+            at,
+            count_of(value, "input_length", "input_tokens"),
+            count_of(value, "output_length", "output_tokens"),
+            blocks_of(value),
+            name=session,
+            after=() if session is None else (session,),
+            delay=delay,
+            kind=str(value.get("class") or ""),
+            block_tokens=size,
+            guessed=guessed,
+        )
 
     def reader(self) -> Callable[[Row], Asked | None]:
-        """See `Trace`; a row without a time comes after the one before it in its session."""
+        """See `Trace`."""
         times: dict[Any, float] = {}
 
-        def read(row: Row) -> Asked:
-            value = object_of(row)
-            session = id_of(value, "session_id")
-            delay = None
-            if value.get("delay") is not None or value.get("delay_ms") is not None:
-                delay = number_of(value, "delay", "delay_ms") / 1e3
-                if delay < 0:
-                    raise BadRowError(f"delay {delay * 1e3:g} is less than 0")
-            guessed = delay is not None and value.get("timestamp") is None and session in times
-            if guessed:
-                at = times[session] + (delay or 0.0)
-            else:
-                at = number_of(value, "timestamp", "created_time") / 1e3
-            size = self.block_size
-            if size is None and value.get("block_size") is not None:
-                size = count_of(value, "block_size")
-            asked = Asked(
-                at,
-                count_of(value, "input_length", "input_tokens"),
-                count_of(value, "output_length", "output_tokens"),
-                blocks_of(value),
-                name=session,
-                delay=delay,
-                kind=str(value.get("class") or ""),
-                block_tokens=size,
-                guessed=guessed,
-            )
-            if session is not None:
-                times[session] = at
-            return asked
+        def read(row: Row) -> Asked | None:
+            one = self.read(row)
+            if one is not None and one.name is not None:
+                if one.guessed:
+                    before = times.get(one.name)
+                    if before is None:
+                        one.at = number_of(row.value, "timestamp", "created_time") / 1e3
+                        one.guessed = False
+                    else:
+                        one.at = before + (one.delay or 0.0)
+                times[one.name] = one.at
+            return one
 
         return read
 

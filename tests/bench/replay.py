@@ -52,7 +52,7 @@ def rows() -> Iterator[Row]:
             *("--workload", f"mooncake,path={trace}", "--reset-prefix-cache"),
         )
     yield from _fidelity(recorded, replayed)
-    yield from _long(folder / "million.jsonl")
+    yield from _long(folder)
 
 
 @contextmanager
@@ -133,33 +133,110 @@ def _fidelity(recorded: dict[str, Any], replayed: dict[str, Any]) -> Iterator[Ro
     yield Row("replay", what, told, data={"recorded": shares[0], "replayed": shares[1]})
 
 
-def _long(path: Path) -> Iterator[Row]:
-    """Measure a trace of a million rows as it is read, and the text of a turn."""
+def _long(folder: Path) -> Iterator[Row]:
+    """Measure traces of a million rows as they are read, each in a process of its own."""
+    traces = {
+        "mooncake": "",
+        "bailian": ", rows linked",
+        "mooncake,start=1": ", rows linked",
+        "mooncake,sort=true": ", rows linked",
+        "otel": ", rows linked",
+    }
+    path = folder / "million.jsonl"
+    for kind, linked in traces.items():
+        name = kind.partition(",")[0]
+        _write(path, name, linked=bool(linked))
+        program = "from tests.bench.replay import read_long; read_long()"
+        done = subprocess.run(
+            [sys.executable, "-c", program, kind.replace(name, f"{name},path={path}", 1)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        path.unlink()
+        found = json.loads(done.stdout)
+        what = f"{kind}, {ROWS:,} rows{linked}"
+        to_first = f"{what}: to its first prompt"
+        if linked:  # all of it is read before: so far there is no other way
+            yield Row(
+                "replay", to_first, f"{found['first']:.1f} s", data={"seconds": found["first"]}
+            )
+        else:
+            yield at_most("replay", to_first, found["first"], 2.0, " s")
+        yield at_most("replay", "  to read a row and make its text", found["each"], 40, " µs", 1)
+        yield at_most("replay", "  memory above an empty run", found["memory"], 150, " MB", 1)
+
+
+def _write(path: Path, kind: str, *, linked: bool) -> None:
+    """Write a trace; in one that is linked, three fifths of the rows go on with another."""
     draws = random.Random(1)
     at = 0.0
+    going: list[tuple[int, int]] = []
     with path.open("w") as file:
         for number in range(ROWS):
-            at += draws.expovariate(0.5)
-            file.write(
-                f'{{"timestamp": {at:.3f}, "input_length": {draws.randrange(20, 200)}, '
-                f'"output_length": 4, "hash_ids": [{number % 5000}]}}\n'
-            )
+            at += draws.expovariate(50 if linked else 0.5)
+            parent, session = -1, number
+            if linked and going and draws.random() < 0.6:
+                place = draws.randrange(len(going))
+                parent, session = going[place]
+                going[place] = (number, session)
+            elif linked:
+                going.append((number, session))
+                del going[:-3000]
+            tokens = draws.randrange(20, 200)
+            row: dict[str, Any] = {"input_length": tokens, "output_length": 4}
+            row |= {"hash_ids": [number % 5000]}
+            if kind == "bailian":
+                row |= {"chat_id": number, "parent_chat_id": parent, "timestamp": round(at, 3)}
+                row |= {"type": "text", "turn": 1}
+            elif kind == "mooncake":
+                row |= {"timestamp": round(at * 1e3)}
+                row |= {"session_id": f"s{session}"} if linked else {}
+            else:
+                row = _export(number, session, at, tokens)
+            file.write(json.dumps(row) + "\n")
+
+
+def _export(number: int, session: int, at: float, tokens: int) -> dict[str, Any]:
+    """Return an export of one span."""
+    begin_ns = 1_767_225_600 * 10**9 + round(at * 1e9)
+    span = {
+        "traceId": f"{session:032x}",
+        "spanId": f"{number:016x}",
+        "name": "chat m",
+        "startTimeUnixNano": str(begin_ns),
+        "endTimeUnixNano": str(begin_ns + 10**7),
+        "attributes": [
+            {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}},
+            {"key": "gen_ai.usage.input_tokens", "value": {"intValue": str(tokens)}},
+            {"key": "gen_ai.usage.output_tokens", "value": {"intValue": "4"}},
+        ],
+    }
+    return {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+
+
+def read_long() -> None:
+    """Read the workload that the command line names to its end, and print what that took."""
+    short = BUILD / "replay" / "short.jsonl"
+    short.write_text('{"timestamp": 0, "input_length": 9, "output_length": 1, "session_id": 1}\n')
+    for extra in ("", ",start=0,sort=true"):  # an empty run: everything is imported
+        workload = load_workload(f"mooncake,path={short}{extra}").parts[0].workload
+        assert isinstance(workload, SessionKind)
+        workload.made(next(workload.sessions("s1", 1)).turns[0].ask)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begun = time.perf_counter()
-    workload = load_workload(f"mooncake,path={path}").parts[0].workload
+    workload = load_workload(sys.argv[1]).parts[0].workload
     assert isinstance(workload, SessionKind)
     sessions = workload.sessions("s1", 1)
     first = next(sessions)
     workload.made(first.turns[0].ask)
     took = time.perf_counter() - begun
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begun = time.perf_counter()
+    begun = time.process_time()
     count = 1
     for session in sessions:
-        workload.made(session.turns[0].ask)
-        count += 1
-    each = (time.perf_counter() - begun) / count
+        for turn in session.turns:
+            workload.made(turn.ask)
+            count += 1
+    each = (time.process_time() - begun) / count
     more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    path.unlink()
-    yield at_most("replay", f"trace of {count:,} rows: to its first prompt", took, 2.0, " s")
-    yield at_most("replay", "  to read a row and make its text", each * 1e6, 40, " µs", 1)
-    yield at_most("replay", "  memory above its first prompt", more, 150, " MB", 1)
+    print(json.dumps({"first": took, "each": each * 1e6, "memory": more}))

@@ -366,15 +366,147 @@ def test_sessions_read_as_they_end_are_those_that_are_read_whole(mooncake, rows,
     )
 
 
-def test_a_session_comes_when_its_last_row_was_read(mooncake):
-    rows = [
-        {"timestamp": ms, "session_id": name}
-        for ms, name in [(0, "a"), (10, "b"), (20, "b"), (30, "a"), (40, "c"), (50, "x")]
-    ]
+def test_a_bad_row_is_told_of_before_the_first_session_of_a_linked_trace(mooncake):
+    rows = [{"timestamp": ms, "session_id": name} for ms, name in [(0, "a"), (10, "b"), (30, "a")]]
     reading = mooncake(*rows, {"timestamp": "late"}).sessions()
-    assert [next(reading).at_ns // MS for _ in range(4)] == [0, 10, 40, 50]
-    with pytest.raises(ConfigError, match=r":7: timestamp 'late' is not a number"):
+    with pytest.raises(ConfigError, match=r":4: timestamp 'late' is not a number"):
         next(reading)
+
+
+@pytest.fixture
+def bailian(tmp_path):
+    """Write a trace of rows (seconds, name, parent) and return what makes its kind."""
+
+    def make(rows, **fields):
+        path = tmp_path / "b.jsonl"
+        with path.open("w") as file:
+            for n, (at, name, parent) in enumerate(rows):
+                row = {"timestamp": at, "chat_id": name, "parent_chat_id": parent}
+                file.write(json.dumps({**row, "input_length": 10 + n, "output_length": 1}) + "\n")
+        return Bailian(path=str(path), **fields)
+
+    return make
+
+
+def linked_by_hand(rows, start, stop, limit):
+    """Return the warm-ups and sessions of a window: lengths and what they wait for, row by row."""
+    zero = rows[0][0]
+    groups, root = {}, {}
+    for n, (at, name, parent) in enumerate(rows):
+        group = root.get(parent, n)
+        groups.setdefault(group, []).append((at - zero, 10 + n, name, parent))
+        if name is not None:
+            root[name] = group
+    kept = []
+    for group in groups.values():
+        inside = [row for row in group if start <= row[0] < stop]
+        if inside:
+            kept.append((inside, [row for row in group if row[0] < start]))
+    kept.sort(key=lambda one: min(row[0] for row in one[0]))
+    warm = [max(before, key=lambda row: row[0])[1] for _, before in kept[:limit] if before]
+    sessions = []
+    for inside, _ in kept[:limit]:
+        places, turns = {}, []
+        for place, (_, tokens, name, parent) in enumerate(inside):
+            turns.append((tokens, (places[parent],) if parent in places else ()))
+            if name is not None:
+                places[name] = place
+        sessions.append((min(row[0] for row in inside) - start, turns))
+    return warm, sessions
+
+
+NAMES = st.none() | st.integers(0, 6) | st.sampled_from(["a", "b", "5"])
+
+
+@ANY_FILE
+@given(
+    st.lists(st.tuples(st.integers(0, 30), NAMES, NAMES), min_size=1, max_size=40),
+    st.integers(0, 10),
+    st.none() | st.integers(11, 30),
+    st.none() | st.integers(1, 4),
+    st.booleans(),
+)
+def test_links_are_those_that_are_made_row_by_row(bailian, rows, start, stop, limit, sort):
+    # Names that come again, parents that come later, and those that never come are among them.
+    ordered = sorted(rows, key=lambda row: row[0])
+    if not sort:
+        rows = ordered
+    kind = bailian(rows, start=start, stop=stop, limit=limit, warm=True, sort=sort)
+    # The lengths tell which row it is, and sorting moves them.
+    lengths = sorted(range(len(rows)), key=lambda n: rows[n][0])
+    warm, sessions = linked_by_hand(ordered, start, stop or 1e9, limit)
+    if not sessions:
+        with pytest.raises(ConfigError, match="holds no request between"):
+            list(kind.sessions())
+        return
+    found = list(kind.sessions())
+    assert [one.turns[0].ask.input_tokens for one in found if one.turns[0].kind == WARM_UP] == [
+        10 + lengths[tokens - 10] for tokens in warm
+    ]
+    assert [
+        (one.at_ns / 1e9, [(turn.ask.input_tokens, turn.after) for turn in one.turns])
+        for one in found
+        if one.turns[0].kind != WARM_UP
+    ] == [
+        (at, [(10 + lengths[tokens - 10], after) for tokens, after in turns])
+        for at, turns in sessions
+    ]
+
+
+KEYS = ("timestamp", "input", "output")
+FORMS = {
+    "jsonl": lambda rows: "".join(
+        json.dumps(dict(zip(KEYS, one, strict=True))) + "\n\n" for one in rows
+    ),
+    "json": lambda rows: json.dumps([dict(zip(KEYS, one, strict=True)) for one in rows]),
+    "csv": lambda rows: (
+        'timestamp,input,output,"a ""note"""\n'
+        + "".join(f'{at},{asked},{told},"two\nlines, é"\n' for at, asked, told in rows)
+    ),
+    "tsv": lambda rows: (
+        "timestamp\tinput\toutput\n" + "".join("\t".join(map(str, row)) + "\r\n" for row in rows)
+    ),
+}
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_are_read_again_whatever_the_format(tmp_path, form, coding):
+    rows = [(3, 12, 5), (1, 10, 6), (2, 11, 7)]
+    path = tmp_path / f"t.{form}"
+    path.write_bytes(FORMS[form](rows).encode(coding))
+    assert shapes(Plain(path=str(path), sort=True)) == [
+        alone(0, 10, 6),
+        alone(1000, 11, 7),
+        alone(2000, 12, 5),
+    ]
+
+
+def test_rows_of_parquet_are_read_again(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "t.parquet"
+    columns = {"timestamp": [3, 1, 2], "input": [12, 10, 11], "output": [5, 6, 7]}
+    parquet.write_table(pyarrow.table(columns), path)
+    found = shapes(Plain(path=str(path), sort=True))
+    assert [turns[0][3] for _, turns in found] == [10, 11, 12]
+
+
+def test_a_file_that_changes_while_it_is_replayed_is_refused(mooncake):
+    kind = mooncake(*CONVERSATIONS)
+    reading = kind.sessions()
+    next(reading)
+    Path(kind.path).write_text("[]\n" * 400)
+    with pytest.raises(ConfigError, match=r":2: has changed since it was read; leave the file"):
+        next(reading)
+
+
+def test_another_level_reads_a_changed_file_anew(mooncake):
+    kind = mooncake(*CONVERSATIONS)
+    assert len(shapes(kind)) == 4
+    mooncake(*CONVERSATIONS[:2])
+    assert len(shapes(kind)) == 2
 
 
 @ANY_FILE
