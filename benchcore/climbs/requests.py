@@ -21,7 +21,7 @@ from benchcore.runs.run import LevelScore
 from benchcore.runs.sinks import FanOut, RequestRow
 from benchcore.workload.kinds import SessionKind, Workload, is_timed, made_of, sessions_of
 from benchcore.workload.reuse import PrefixReuse
-from benchcore.workload.sessions import WARM_UP, WHOLE, LiveSession, Session, Share, single
+from benchcore.workload.sessions import WHOLE, LiveSession, Session, Share, single
 
 
 class Grader(Protocol):
@@ -158,7 +158,7 @@ class SessionSender:
         if not is_timed(self._workload):
             return
         while (live := self._read()) is not None:
-            if live.session.turns[0].kind != WARM_UP:
+            if not live.session.warms_up:
                 self._take(live)
                 return
             self.warm_ups.append(live)
@@ -187,7 +187,7 @@ class SessionSender:
                 self._rounds += 1
                 self._sessions = self._begun(f"again {self._rounds}")
                 session = next(self._sessions, None)
-                while session is not None and session.turns[0].kind == WARM_UP:
+                while session is not None and session.warms_up:
                     session = next(self._sessions, None)
         except ConfigError as error:
             self.fault = error

@@ -16,7 +16,7 @@ from benchcore.workload.files import Format, format_of, rows
 from benchcore.workload.jsonl import PromptFile, read_prompts
 from benchcore.workload.kinds import KINDS, FileKind, find_kind
 from benchcore.workload.named import DATA, told_faults
-from benchcore.workload.sessions import WARM_UP, Session, single
+from benchcore.workload.sessions import Session, single
 
 _LOOKED_AT: Final = 100
 """Rows by which a layout is known."""
@@ -189,7 +189,7 @@ def validate(path: Path, *, kind: str | None = None, columns: str = "") -> Valid
     sessions = _sessions(found)
     try:
         for session in sessions:
-            if session.turns[0].kind == WARM_UP:
+            if session.warms_up:
                 continue
             found.sessions += 1
             found.turns += len(session.turns)

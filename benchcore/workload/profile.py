@@ -16,7 +16,7 @@ from benchcore.metrics.percentiles import nearest_rank
 from benchcore.workload.kinds import FileKind, Workload, sessions_of
 from benchcore.workload.language import nominal_length
 from benchcore.workload.reuse import PrefixReuse
-from benchcore.workload.sessions import WARM_UP, Recipe, Session, Turn
+from benchcore.workload.sessions import Recipe, Session, Turn
 
 USUAL_LIMIT: Final = 10_000
 """Sessions that are read of a workload that may have no end."""
@@ -218,7 +218,7 @@ def profile(
         limit = USUAL_LIMIT if prompts is None else prompts
     lengths = _Lengths(counter, found.counted_by)
     for session in sessions_of(workload, *_STREAM):
-        if session.turns[0].kind == WARM_UP:
+        if session.warms_up:
             found.warm_ups += len(session.turns)
             continue
         if found.sessions == limit:

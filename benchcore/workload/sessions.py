@@ -14,9 +14,6 @@ from typing import Any
 from benchcore.base.errors import ConfigError
 from benchcore.client.request import Prompt
 
-WARM_UP = "warmup"
-"""The class of turns that are sent before the level begins, unmeasured."""
-
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -77,6 +74,7 @@ class Session:
         name: what its source calls it; empty: nothing.
         context_tokens: a history longer than this is cut, by whole turns from the oldest one on;
             `None`: never.
+        warms_up: it is sent before the level begins, unmeasured.
 
     Raises:
         ConfigError: a turn waits for one that does not come before it.
@@ -86,6 +84,7 @@ class Session:
     at_ns: int | None = None
     name: str = ""
     context_tokens: int | None = None
+    warms_up: bool = False
 
     def __post_init__(self) -> None:
         if len(self.turns) == 1 and not self.turns[0].after and self.turns[0].follows is None:

@@ -14,7 +14,7 @@ from benchcore.base.seeds import stream
 from benchcore.workload.files import BadRowError, Row, RowsAgain, rows
 from benchcore.workload.kinds import FileKind
 from benchcore.workload.linked import Linked, RowColumns, RowIndex
-from benchcore.workload.sessions import WARM_UP, Recipe, Session, Turn
+from benchcore.workload.sessions import Recipe, Session, Turn
 from benchcore.workload.trace_rows import (
     Asked,
     blocks_of,
@@ -78,7 +78,7 @@ class Trace(FileKind):
         self._dropped, self._faults = 0, []
         measured = 0
         for session in self._sessions():
-            if session.turns[0].kind != WARM_UP:
+            if not session.warms_up:
                 if measured == self.limit:
                     return
                 measured += 1
@@ -205,7 +205,7 @@ class Trace(FileKind):
             for session, _, before in itertools.islice(kept, self.limit):
                 if before >= 0:
                     (last,) = linked.asked(session, [before])
-                    yield Session((Turn(self._recipe(last), kind=WARM_UP),), 0)
+                    yield Session((Turn(self._recipe(last), kind=last.kind),), 0, warms_up=True)
         for session, inside, _ in linked.sessions(self.start, stop):
             yield self._session(linked.asked(session, inside))
 

@@ -1,6 +1,7 @@
 """Sessions on the simulator: histories, prefix caches, replay, figures by turn and class."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -172,7 +173,7 @@ async def test_a_trace_is_replayed_at_its_own_times_and_faster(simulator):
 async def test_sessions_before_the_window_warm_up_unmeasured(simulator):
     class Warm(Timed):
         def sessions(self, *path):
-            yield single(Prompt("before", output_tokens=2), at_ns=0, kind="warmup")
+            yield replace(single(Prompt("before", output_tokens=2), at_ns=0), warms_up=True)
             yield from super().sessions(*path)
 
     run = await climb(simulator.base_url, Warm(times=[0, 10]), speed=[1])
@@ -260,7 +261,7 @@ async def test_answers_of_a_family_are_judged_and_counted(simulator, monkeypatch
 async def test_sessions_that_warm_up_are_no_load_of_a_closed_loop_either(simulator):
     class Warm(Timed):
         def sessions(self, *path):
-            yield single(Prompt("before", output_tokens=2), at_ns=0, kind="warmup")
+            yield replace(single(Prompt("before", output_tokens=2), at_ns=0), warms_up=True)
             yield from super().sessions(*path)
 
     run = await climb(simulator.base_url, Warm(times=[0, 10]), concurrency=[1], requests=6)
@@ -272,7 +273,7 @@ async def test_sessions_that_warm_up_are_no_load_of_a_closed_loop_either(simulat
 async def test_warm_ups_that_fail_are_told(simulator):
     class Warm(Timed):
         def sessions(self, *path):
-            yield single(Prompt("", messages=[{"role": "boss"}]), at_ns=0, kind="warmup")
+            yield replace(single(Prompt("", messages=[{"role": "boss"}]), at_ns=0), warms_up=True)
             yield from super().sessions(*path)
 
     class Told(Silent):

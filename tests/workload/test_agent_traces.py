@@ -22,7 +22,7 @@ from benchcore.recording.trace import Row as Recorded
 from benchcore.recording.trace import Trace as Recording
 from benchcore.workload.agent_traces import Weka
 from benchcore.workload.reuse import PrefixReuse
-from benchcore.workload.sessions import WARM_UP, LiveSession
+from benchcore.workload.sessions import LiveSession
 from benchcore.workload.spans import Otel
 from tests.workload.test_traces import KINDS, MS, alone, shape, shapes
 
@@ -175,7 +175,7 @@ def test_weka_s_conversations_begin_at_their_start_and_lie_in_a_window(tmp_path)
     assert [at for at, _ in shapes(weka(tmp_path, *STARTS))] == [0, 10_000, 20_000]
     found = shapes(weka(tmp_path, *STARTS, start=12, stop=25, warm=True))
     assert [(at, [turn[2] for turn in turns], turns[0][5]) for at, turns in found] == [
-        (0, [0], WARM_UP),
+        (None, [0], "main"),
         (3000, [0], "main"),
         (8000, [0], "main"),
     ]
@@ -343,7 +343,7 @@ def test_spans_are_cut_to_a_window(tmp_path):
         span("d", 9 * second, 10 * second, tokens=14),
     ]
     assert shapes(otel(tmp_path, *spans[::-1], start=1.5, stop=6, warm=True)) == [
-        (0, [((), 0, 0, 11, 1, WARM_UP)]),
+        (None, [((), 0, 0, 11, 1, "")]),
         (500, [((), 0, 0, 12, 1, ""), ((0,), 1000, 0, 13, 1, "")]),
     ]
 

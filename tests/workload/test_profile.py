@@ -15,7 +15,7 @@ from benchcore.workload.jsonl import PromptFile
 from benchcore.workload.kinds import SessionKind
 from benchcore.workload.made_up import Conversation, SharedPrefixes
 from benchcore.workload.profile import USUAL_LIMIT, Arrivals, Spread, profile
-from benchcore.workload.sessions import WARM_UP, Recipe, Session, Turn, chain, single
+from benchcore.workload.sessions import Recipe, Session, Turn, chain, single
 from benchcore.workload.synthetic import Synthetic
 from benchcore.workload.traces import Mooncake, Plain
 
@@ -42,7 +42,7 @@ def test_lengths_turns_and_classes_of_a_few_sessions():
                 single(Recipe(100, 10), kind="a"),
                 single(Recipe(300, None), kind="b"),
                 talk((50, 20), (7, 30)),
-                Session((Turn(Recipe(9, 9), kind=WARM_UP),)),
+                Session((Turn(Recipe(9, 9)),), warms_up=True),
             ]
         )
     )

@@ -27,7 +27,6 @@ from benchcore.base.errors import ConfigError
 from benchcore.workload.agent_traces import Weka
 from benchcore.workload.kinds import is_timed
 from benchcore.workload.named import load_workload
-from benchcore.workload.sessions import WARM_UP
 from benchcore.workload.spans import Otel
 from benchcore.workload.traces import Azure, Bailian, BurstGPT, Mooncake, Plain
 
@@ -60,8 +59,9 @@ def shape(turn):
 
 
 def shapes(kind):
+    """Return the shapes of sessions; a warm-up's time is `None`."""
     return [
-        (session.at_ns / MS, [shape(turn) for turn in session.turns])
+        (None if session.warms_up else session.at_ns / MS, [shape(turn) for turn in session.turns])
         for session in kind.sessions("s1", 1)
     ]
 
@@ -310,8 +310,8 @@ CONVERSATIONS = [
 
 def test_a_start_in_the_middle_sends_the_turn_before_as_a_warm_up(mooncake):
     assert shapes(mooncake(*CONVERSATIONS, start=2.5, warm=True)) == [
-        (0, [((), 0, 0, 14, 1, WARM_UP)]),
-        (0, [((), 0, 0, 13, 1, WARM_UP)]),
+        (None, [((), 0, 0, 14, 1, "")]),
+        (None, [((), 0, 0, 13, 1, "")]),
         (500, [((), 0, 0, 15, 1, ""), ((0,), 200, 0, 18, 1, "")]),
         alone(1000, 16, 1),
         alone(1500, 17, 1),
@@ -319,11 +319,16 @@ def test_a_start_in_the_middle_sends_the_turn_before_as_a_warm_up(mooncake):
     assert [at for at, _ in shapes(mooncake(*CONVERSATIONS, start=2.5))] == [500, 1000, 1500]
 
 
+def test_a_class_of_that_name_is_no_warm_up(mooncake):
+    kind = mooncake({"timestamp": 0, "class": "warmup"}, {"timestamp": 5, "class": "b"})
+    assert shapes(kind) == [alone(0, 10, 1, "warmup"), alone(5, 10, 1, "b")]
+
+
 def test_a_limit_counts_sessions_and_not_their_warm_ups(mooncake):
     found = shapes(mooncake(*CONVERSATIONS, start=2.5, warm=True, limit=1))
-    assert [(at, turns[0][3], turns[0][5]) for at, turns in found] == [
-        (0, 14, WARM_UP),
-        (500, 15, ""),
+    assert [(at, turns[0][3]) for at, turns in found] == [
+        (None, 14),
+        (500, 15),
     ]
 
 
@@ -440,13 +445,13 @@ def test_links_are_those_that_are_made_row_by_row(bailian, rows, start, stop, li
             list(kind.sessions())
         return
     found = list(kind.sessions())
-    assert [one.turns[0].ask.input_tokens for one in found if one.turns[0].kind == WARM_UP] == [
+    assert [one.turns[0].ask.input_tokens for one in found if one.warms_up] == [
         10 + lengths[tokens - 10] for tokens in warm
     ]
     assert [
         (one.at_ns / 1e9, [(turn.ask.input_tokens, turn.after) for turn in one.turns])
         for one in found
-        if one.turns[0].kind != WARM_UP
+        if not one.warms_up
     ] == [
         (at, [(10 + lengths[tokens - 10], after) for tokens, after in turns])
         for at, turns in sessions
