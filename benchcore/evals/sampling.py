@@ -86,12 +86,6 @@ def thinking_ended(text: str) -> bool:
     return _CLOSE.search(text) is not None or without_reasoning(text) != text.strip()
 
 
-def opened_in_prompt(text: str) -> bool:
-    """Return whether a text closes reasoning that it has not opened: the template opened it."""
-    closed = _CLOSE.search(text)
-    return closed is not None and _OPEN.search(text, 0, closed.start()) is None
-
-
 _IN_FORM: Final = re.compile(
     r"^[\W_]*(?:final |correct )?answer\W{0,6}:|\\f?box|####|<answer>"
     r"|^[\W_]*(?:答案|正确答案)\W{0,3}[:\uff1a]",
