@@ -120,6 +120,8 @@ class StopRules:
         return None
 
 
+MOST_SCHEDULED = 20_000_000
+"""Requests of an open loop's level: each takes some 40 bytes before the first is sent."""
 DEFAULT_MAX_INFLIGHT = 10_000
 LONGEST_RAMP_SECONDS = 1.0
 """However many users there are, the last of them begins by then."""
@@ -164,7 +166,8 @@ def steps(parts: list[Part]) -> Iterator[Step]:
     """Yield the levels in order: each part's climb, `repeats` times.
 
     Raises:
-        ConfigError: a workload is to be replayed that has no times of its own.
+        ConfigError: a workload is to be replayed that has no times of its own, or a schedule would
+            not fit in memory.
     """
     for part in parts:
         config = part.config
@@ -178,7 +181,26 @@ def steps(parts: list[Part]) -> Iterator[Step]:
         for repeat in range(1, config.repeats + 1):
             for level in config.levels:
                 name = _SHAPED.get(kind, f"{kind[0]}{level:g}")
+                due = _scheduled(config, level)
+                if due > MOST_SCHEDULED:
+                    raise ConfigError(
+                        f"{prefix}{name}: {due:,.0f} requests would be due, and a schedule holds "
+                        f"{MOST_SCHEDULED:,}; give a lower rate or a shorter time, or share it "
+                        "among several load generators"
+                    )
                 yield Step(part, repeat, level, f"{prefix}{name}")
+
+
+def _scheduled(config: ClimbConfig, level: float) -> float:
+    """Return how many requests the schedule of a level has, the least that it may be drained."""
+    if config.shape is not None:
+        shape = Shape.parse(config.shape)
+        return shape.area + shape.last * config.drain_seconds
+    if config.closed or config.speed:
+        return 0.0
+    requests, window_seconds = config.window(level)
+    seconds = (config.warmup_seconds or 0.0) + (window_seconds or 0.0) + config.drain_seconds
+    return level * seconds + (requests or 0) + (config.warmup_requests or 0)
 
 
 _SHAPED: Final = dict(zip(("shape", "user_shape"), SHAPED, strict=True))

@@ -5,6 +5,7 @@ from array import array
 import pytest
 
 from benchcore.base.clock import NS
+from benchcore.base.errors import ConfigError
 from benchcore.client.records import Outcome, Phase, Record, Usage
 from benchcore.climbs.findings import (
     Failures,
@@ -318,3 +319,29 @@ def test_even_streams_and_small_lumps_are_not_buffered():
 def test_a_client_that_reads_late_merges_reads_itself():
     # A token every 10 ms; a loop that stalls finds several in a read, and is late by part of one.
     assert buffering([bursts(10, 10, inside_ns=0)] * 20, lag_ns=5e6) is None
+
+
+@pytest.mark.parametrize(
+    ("load", "name", "due"),
+    [
+        ({"rate": (1e6,), "duration_seconds": 3600.0}, "r1e\\+06", "3,660,000,000"),
+        ({"rate": (1.0,), "requests": 21_000_000}, "r1", "21,000,060"),
+        ({"shape": "hold:10/1s,ramp:0..1000000/1h"}, "shape", "1,860,000,010"),
+    ],
+)
+def test_a_schedule_that_would_not_fit_in_memory_is_refused_beforehand(load, name, due):
+    config = ClimbConfig(warmup_requests=0, drain_seconds=60.0, **load)
+    with pytest.raises(ConfigError, match=rf"^{name}: {due} requests would be due, and .* share"):
+        list(steps([Part("made", Synthetic(), config)]))
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        {"rate": (10_000.0,), "duration_seconds": 1000.0},
+        {"concurrency": (8,), "requests": 10**9},
+        {"user_shape": "hold:1000000/1h"},
+    ],
+)
+def test_a_schedule_that_fits_and_a_load_without_one_are_taken(load):
+    assert list(steps([Part("made", Synthetic(), ClimbConfig(**load))]))
