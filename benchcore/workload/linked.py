@@ -195,7 +195,9 @@ class RowColumns:
         self._sizes.append(row.size)
 
     def index(self, *, sort: bool, source: tuple[Any, ...] | None) -> RowIndex:
-        """Return the index; a row belongs to the session of the last one before it that it names.
+        """Return the index, and keep nothing of it.
+
+        A row belongs to the session of the last one before it that it names.
 
         Args:
             sort: by time first.
@@ -206,11 +208,18 @@ class RowColumns:
             np.frombuffer(one, dtype=np.int64) for one in (self._names, self._parents, self._begins)
         )
         lines, sizes = (np.frombuffer(one, dtype=np.int32) for one in (self._lines, self._sizes))
+        self._at = array("d")
+        self._names = self._parents = self._begins = self._lines = self._sizes = array("q")
         if sort:
+            # One after the other: each column goes when its copy is there.
             order = np.argsort(at, kind="stable")
-            at, names, parents, lines = at[order], names[order], parents[order], lines[order]
-            begins, sizes = begins[order], sizes[order]
+            at = at[order]
+            names = names[order]
+            parents = parents[order]
+            lines = lines[order]
+            begins = begins[order]
+            sizes = sizes[order]
+            del order
         above = places_of(parents, names, before=True)
         del names, parents
-        self._names, self._parents = array("q"), array("q")
         return RowIndex(at - at[0], topmost(above), lines, begins, sizes, source)
