@@ -14,6 +14,7 @@ import numpy as np
 
 from benchcore.client.records import Record
 from benchcore.fleet.shard_log import Begun, Ended, Entry
+from benchcore.metrics.spool import packed
 
 DRIFT: Final = 1e-4
 """How fast two clocks may drift apart that nobody sets: each is off by 50 ppm at most."""
@@ -97,6 +98,7 @@ def moved(entry: Entry, by_ns: int) -> Entry:
         return Begun(entry.index, entry.scheduled_ns + by_ns, entry.stage)
     if isinstance(entry, Ended):
         move(entry.record, by_ns)
+        return Ended(entry.record, entry.stage, packed(entry.record))
     return entry
 
 

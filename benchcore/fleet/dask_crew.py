@@ -148,7 +148,7 @@ class DaskCrew(Inbox[RemoteWorker]):
                     silence_logs=logging.CRITICAL,  # of workers whose scheduler ends before them
                     asynchronous=True,
                 )
-            self._client = await distributed.Client(
+            self._client = distributed.Client(
                 address,
                 asynchronous=True,
                 set_as_default=False,
@@ -156,6 +156,7 @@ class DaskCrew(Inbox[RemoteWorker]):
                 timeout=CONNECT_SECONDS,
                 connection_limit=_CONNECTIONS,
             )
+            await self._client
         # Dask raises these for an address that it cannot read, and where certificates are missing.
         except (OSError, TimeoutError, RuntimeError, TypeError, ValueError) as error:
             raise ConfigError(

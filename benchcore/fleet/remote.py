@@ -135,6 +135,7 @@ class RemoteWorker:
         self._sent = 0
         # Of the thread alone.
         self._relay: Any = None
+        self._is_reached = True
         self._tasks: list[asyncio.Task[None]] = []
         self._outbox: asyncio.Queue[Told | None] = asyncio.Queue()
 
@@ -258,6 +259,7 @@ class RemoteWorker:
                 if _now_ns() - reached_ns > LOST_SECONDS * NS:
                     why = str(error) or "no answer"
                     end = f"its Dask worker {self.address} is out of reach: {why}"
+                    self._is_reached = False
                     self._post(lambda end=end: self.take_end(end))
                     return
                 await asyncio.sleep(LOST_SECONDS / 10)
@@ -296,7 +298,7 @@ class RemoteWorker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._relay is not None and not self.has_ended:
+        if self._relay is not None and self._is_reached:
             with suppress(*UNREACHABLE):
                 async with asyncio.timeout(STOP_SECONDS):
                     await self._relay.stop()
