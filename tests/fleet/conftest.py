@@ -21,6 +21,8 @@ class Receiver:
         self.token_seconds = token_seconds
         self.bodies = {}
         """By request, what was asked."""
+        self.begun = {}
+        """By request, when it had come."""
         self.ended = {}
         """By request, when the last byte of its answer had been handed to the system."""
         self.connections = {}
@@ -69,6 +71,7 @@ class Receiver:
     async def _chat(self, request):
         asked = request.headers["x-request-id"]
         body = await request.read()
+        self.begun[asked] = time.perf_counter_ns()
         self.bodies[asked] = body
         self.connections.setdefault(request.transport.get_extra_info("peername"), []).append(asked)
         fields = json.loads(body)

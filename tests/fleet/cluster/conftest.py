@@ -60,13 +60,12 @@ class Cluster:
         self.hosts = {}
         """By address of a host, the process id of its Dask worker."""
         self._tls = list(tls)
-        self._env = {**os.environ, "TMPDIR": str(self.tmp), **dict(env)}
+        self.env = {**os.environ, "TMPDIR": str(self.tmp), **dict(env)}
         self._started = []
         self._file = folder / "scheduler.json"
-        protocol = ["--protocol", "tls"] if tls else []
         self._start(
             *("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show"),
-            *("--scheduler-file", str(self._file), *protocol, *tls),
+            *("--scheduler-file", str(self._file), *tls),
         )
         self.address = until(self._address)
 
@@ -81,7 +80,7 @@ class Cluster:
         with log:
             process = subprocess.Popen(
                 [*wrap, *DASK, *command],
-                env=self._env,
+                env=self.env,
                 cwd=self.folder,
                 stdout=subprocess.PIPE if ahead_ns else log,
                 stderr=log,
@@ -167,7 +166,7 @@ def cluster_with(tmp_path):
         cluster = Cluster(tmp_path / f"cluster{len(started)}", **options)
         started.append(cluster)
         for host in hosts:
-            cluster.add(*host)
+            cluster.add(*([host] if isinstance(host, str) else host))
         if not options:
             cluster.wait(len(hosts))
         return cluster
