@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -80,7 +81,10 @@ def matrix_of(results):
 
 
 def result_of(results, name):
-    path = max(results.glob(f"*Z-{name}/result.json"))
+    """Return the newest folder of a scenario; a second one within a second has a number."""
+    named = re.compile(rf"(\d{{8}}T\d{{6}}Z)-{re.escape(name)}(?:-(\d+))?")
+    found = [(named.fullmatch(path.parent.name), path) for path in results.glob("*/result.json")]
+    *_, path = max((match[1], int(match[2] or 1), path) for match, path in found if match)
     return path.parent, json.loads(path.read_bytes())
 
 
