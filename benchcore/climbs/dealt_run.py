@@ -177,7 +177,10 @@ class DealtRun:
         """
         books = self._books
         self._deal()
-        while not all(shard.ready or shard.is_over for shard in self._shards.values()):
+        # After an interrupt nobody waits for the last of them: they end as soon as they are there.
+        while not self._interrupt_ns and not all(
+            shard.ready or shard.is_over for shard in self._shards.values()
+        ):
             await self._listen()
         async with books.scraper.running():
             try:
@@ -241,13 +244,6 @@ class DealtRun:
             self._books.tally.slice()
             self._conduct()
             now_ns = _now_ns()
-            if now_ns >= self._kill_ns:
-                self._kill_ns = NEVER_NS
-                for shard in self._running:
-                    self._books.progress.say(
-                        f"worker {shard.worker.number} does not end: it is killed"
-                    )
-                    shard.worker.kill()
             if now_ns >= live_ns:
                 live_ns = now_ns + LIVE_EVERY_NS
                 self._books.live(self._standing(), now_ns, self._rows)
@@ -271,6 +267,11 @@ class DealtRun:
             if said is not None:
                 self._heard(*said)
                 self._conduct()
+        if _now_ns() >= self._kill_ns:
+            self._kill_ns = NEVER_NS
+            for shard in self._running:
+                self._books.progress.say(f"worker {shard.worker.number} does not end: it is killed")
+                shard.worker.kill()
 
     def _heard(self, worker: AnyWorker, message: Message | None) -> None:
         shard = self._shards.get(worker)

@@ -237,10 +237,14 @@ def keep_requests(log: ShardLog, orders: Orders, head: LevelHead) -> None:
         return
     rows = [RequestRow(head, entry.record, entry.stage.value) for entry in ended]
     path = orders.folder / LEFT_ALONE.format(orders.number)
-    path.write_bytes(REQUESTS.head() + REQUESTS.lines(rows))
+    try:
+        path.write_bytes(REQUESTS.head() + REQUESTS.lines(rows))
+        where = f"are in {path}"
+    except OSError as error:
+        where = f"cannot be written to {path}: {error.strerror}"
     print(
         f"benchcore: worker {orders.number}: the process that started it has gone during "
-        f"{head.level}; the {len(rows)} requests that it had finished are in {path}",
+        f"{head.level}; the {len(rows)} requests that it had finished {where}",
         file=sys.stderr,
     )
 

@@ -314,6 +314,30 @@ async def test_a_worker_that_is_killed_loses_what_was_open(receiver_with, tmp_pa
     await kill_a_worker(receiver, tmp_path, random.Random(seed), **form)
 
 
+async def test_a_worker_that_is_never_ready_is_killed_after_an_interrupt(
+    receiver, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(dealt_run, "LATE_SECONDS", 0.3)
+    started = Crew.start
+
+    async def start(self, folder):
+        await started(self, folder)
+        os.kill(self.workers[1].pid, signal.SIGSTOP)
+
+    monkeypatch.setattr(Crew, "start", start)
+    climbing = machine(receiver.base_url, tmp_path, workers=2, **CLOSED)
+    task = asyncio.ensure_future(climbing())
+    while climbing._running is None or not any(
+        shard.ready for shard in climbing._running._shards.values()
+    ):
+        await asyncio.sleep(0.01)
+    climbing.interrupt()
+    run = await task
+    (level,) = run.levels
+    assert level.reasons[0].startswith("worker: worker 2: it died (killed by SIGKILL)")
+    assert (level.scheduled, run.stopped) == (0, WORKER_LOST)
+
+
 async def test_a_worker_that_does_not_end_is_killed(receiver, tmp_path, monkeypatch):
     monkeypatch.setattr(dealt_run, "LATE_SECONDS", 0.3)
     climbing = machine(
