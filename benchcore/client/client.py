@@ -378,6 +378,7 @@ class Client:
             return
         try:
             exchange.record.done_ns = now_ns
+            connection.path.note(exchange.record)
             self._conclude(exchange, NO_END)
         except Exception as fault:  # noqa: BLE001  the edge where one exchange ends
             self.confine(exchange, fault)

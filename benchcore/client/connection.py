@@ -16,6 +16,7 @@ from benchcore.base.errors import CapacityError
 from benchcore.client.exchange import CLOSED
 from benchcore.client.records import Outcome
 from benchcore.client.sse import EventTooLargeError
+from benchcore.client.tcp_info import PathWatch
 
 if TYPE_CHECKING:
     from benchcore.client.exchange import Exchange
@@ -111,6 +112,7 @@ class Connection:
         "_stamp",
         "closed",
         "exchange",
+        "path",
         "stamp_ns",
         "uses",
     )
@@ -132,6 +134,7 @@ class Connection:
         self.stamp_ns = 0
         self.uses = 0
         self.closed = False
+        self.path = PathWatch(sock)
         stamper.attach(sock)
         self._listen()
 
@@ -297,6 +300,9 @@ class Connection:
         if exchange.complete:
             reusable = exchange.keep_alive and self._remainder is None
             self.exchange = None
+            if exchange.on_done is not None:
+                exchange.record.read_lag_ns = _now_ns() - self.stamp_ns
+                self.path.note(exchange.record)
             if not reusable:
                 self.close()
             exchange.note_done(self.stamp_ns)

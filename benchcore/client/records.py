@@ -104,6 +104,15 @@ class Record:
     """From the proper end of a stream to that of its HTTP body, as far as that was waited for."""
     released_ns: int = 0
     """When it was let go, where that was after `done_ns`; else 0."""
+    read_lag_ns: int | None = None
+    """From the arrival of the last of the answer until it was read; `None`: not known."""
+
+    rtt_ns: int = 0
+    """The smallest round trip to the server that the kernel has seen of late; 0: not known."""
+    retransmits: int | None = None
+    """Segments that were sent anew for it; `None`: not known."""
+    out_of_order: int | None = None
+    """Segments of the answer that came out of order, as they do where one was lost; likewise."""
 
     stamps: array[int] = field(default_factory=lambda: array("q"))
     events: array[int] | None = None

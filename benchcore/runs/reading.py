@@ -20,7 +20,7 @@ from benchcore.runs.checks import Checks
 from benchcore.runs.run import SCHEMA_VERSION, Level, Run
 from benchcore.runs.samples import Eval
 from benchcore.runs.scenarios import MatrixResult, ScenarioResult, StageStatus
-from benchcore.runs.tables import REQUESTS, SECONDS, TIMELINE
+from benchcore.runs.tables import FLAG, REQUESTS, SECONDS, TEXT, TIMELINE, WHOLE, Form
 
 Kind = TypeVar("Kind", bound=Stored)
 _KINDS: Final[dict[type[Stored], str]] = {
@@ -72,12 +72,28 @@ class Requests:
         ok: whether it ended well.
         outcome: how it ended.
         seconds: by column of `requests.csv`, in seconds from the level's start; NaN: never.
+        numbers: by column that counts something, or that is 1 where something holds; NaN: unknown.
+        texts: by column of texts; empty: none.
     """
 
     measured: NDArray[np.bool_]
     ok: NDArray[np.bool_]
     outcome: list[str]
     seconds: Mapping[str, Floats]
+    numbers: Mapping[str, Floats]
+    texts: Mapping[str, list[str]]
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.outcome)
+
+    def second(self, name: str) -> Floats:
+        """Return a column of seconds; NaN throughout where the file lacks it."""
+        return self.seconds.get(name, np.full(len(self), np.nan))
+
+    def number(self, name: str) -> Floats:
+        """Return a column of numbers; NaN throughout where the file lacks it."""
+        return self.numbers.get(name, np.full(len(self), np.nan))
 
     def figure(self, metric: str) -> Floats:
         """Return a figure of the measured `ok` requests, those that have it, in seconds.
@@ -226,12 +242,14 @@ def _floats(rows: list[dict[str, str]], name: str) -> Floats:
 
 
 def _requests(rows: list[dict[str, str]]) -> Requests:
-    names = [
-        column.name
-        for column in REQUESTS.columns
-        if column.form is SECONDS and column.name in rows[0]
-    ]
-    seconds = {name: _floats(rows, name) for name in names}
+    def columns(*forms: Form) -> list[str]:
+        return [
+            column.name
+            for column in REQUESTS.columns
+            if column.form in forms and column.name in rows[0]
+        ]
+
+    seconds = {name: _floats(rows, name) for name in columns(SECONDS)}
     order = np.argsort(seconds["scheduled_seconds"], kind="stable")
     # A plain answer has no last token: it ends with its body.
     seconds["end_seconds"] = np.where(
@@ -244,6 +262,8 @@ def _requests(rows: list[dict[str, str]]) -> Requests:
         ok=np.array([row["outcome"] == "ok" for row in rows])[order],
         outcome=[rows[place]["outcome"] for place in order],
         seconds={name: values[order] for name, values in seconds.items()},
+        numbers={name: _floats(rows, name)[order] for name in columns(WHOLE, FLAG)},
+        texts={name: [rows[place][name] for place in order] for name in columns(TEXT)},
     )
 
 

@@ -263,6 +263,14 @@ REQUESTS: Final = Table[RequestRow](
         Column("turn", WHOLE, lambda row: row.record.turn),
         Column("class", TEXT, lambda row: row.record.kind or None),
         Column("worker", WHOLE, lambda row: row.record.worker or None),
+        Column(
+            "reader_seconds",
+            SECONDS,
+            lambda row: None if row.record.read_lag_ns is None else row.record.read_lag_ns / NS,
+        ),
+        Column("rtt_seconds", SECONDS, lambda row: row.record.rtt_ns / NS or None),
+        Column("retransmits", WHOLE, lambda row: row.record.retransmits),
+        Column("out_of_order", WHOLE, lambda row: row.record.out_of_order),
     )
 )
 """`requests.csv` and `requests.jsonl`; instants are offsets from the start of the level."""

@@ -101,7 +101,7 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], A
 class ScriptedSocket:
     """A socket whose reads return given pieces, one each."""
 
-    family = socket.AF_INET
+    family = socket.AF_UNIX  # the kernel knows no way to a server of it
 
     def __init__(self, pieces: Iterable[bytes], end: OSError | bytes | None) -> None:
         self.pieces = iter(pieces)

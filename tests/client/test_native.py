@@ -104,6 +104,8 @@ def result(connection, exchange, owner):
         connection.collect()
         connection._lost(CLOSED)
         exchange.record.done_ns = exchange.record.tail_ns = 0  # by the clock
+    # By the clock, too, and by the socket, which only one of them has read.
+    exchange.record.read_lag_ns = exchange.record.retransmits = exchange.record.out_of_order = None
     reader = exchange.reader
     more = ("outcome", "error", "ended", "ended_ns", "done", "merged_reads", "finish_reason")
     return asdict(exchange.record) | {

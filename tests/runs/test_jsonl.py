@@ -89,6 +89,10 @@ def test_every_key_of_a_request_that_went_well():
         "turn": 1,
         "class": None,
         "worker": None,
+        "reader_seconds": None,
+        "rtt_seconds": None,
+        "retransmits": None,
+        "out_of_order": None,
     }
 
 
