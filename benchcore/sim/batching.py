@@ -162,6 +162,11 @@ class Sequence:
     choice: int = 0
     paused: bool = False
     """Left out of steps while true; its blocks stay."""
+    queue_ns: int = 0
+    """How long it stays in the queue at least; others pass it there."""
+    prefill_ns: int = 0
+    """How long it is left out of steps once it is in the batch."""
+    held_until_ns: int = 0
 
     state: State = State.NEW
     generated: int = 0
@@ -237,6 +242,7 @@ class Batch:
         """Puts a new sequence at the end of the queue."""
         sequence.state = State.WAITING
         sequence.arrived_ns = now_ns
+        sequence.held_until_ns = now_ns + sequence.queue_ns if sequence.queue_ns else 0
         sequence.prefill_until = sequence.prompt_tokens
         self.waiting.append(sequence)
 
@@ -265,7 +271,7 @@ class Batch:
         while index < len(self.running):
             sequence = self.running[index]
             index += 1
-            if sequence.paused:
+            if sequence.paused or now_ns < sequence.held_until_ns:
                 continue
             remaining = sequence.prefill_until - sequence.computed
             tokens = min(remaining, budget) if remaining > 0 else 1
@@ -295,6 +301,16 @@ class Batch:
         if self._jitter:
             duration = round(duration * max(0.2, self._random.gauss(1.0, self._jitter)))
         return Step(duration, tuple(work), prefill_tokens)
+
+    def held_until(self, now_ns: int) -> int:
+        """Returns when the first sequence that is held may go on, in ns; 0: none is held."""
+        held = [
+            sequence.held_until_ns
+            for sequences in (self.waiting, self.running)
+            for sequence in sequences
+            if sequence.held_until_ns > now_ns
+        ]
+        return min(held, default=0)
 
     def complete(self, step: Step, now_ns: int) -> list[Sequence]:
         """Applies a step's work and returns the sequences that got a token, in batch order.
@@ -326,8 +342,10 @@ class Batch:
         return emitted
 
     def _admit(self, work: list[tuple[Sequence, int]], budget: int, now_ns: int) -> int:
-        while self.waiting and budget > 0 and len(self.running) < self._max_running:
-            sequence = self.waiting[0]
+        while budget > 0 and len(self.running) < self._max_running:
+            sequence = next((one for one in self.waiting if one.held_until_ns <= now_ns), None)
+            if sequence is None:
+                break
             # One token at least must be computed, or there is nothing to sample from.
             limit = (sequence.tokens - 1) // self._block_tokens if self._prefix_cache else 0
             cached = self.pool.match(sequence.digests, limit)
@@ -337,8 +355,9 @@ class Batch:
             blocks = self.pool.take(cached, fresh)
             if blocks is None:
                 break
-            self.waiting.popleft()
+            self.waiting.remove(sequence)
             self.running.append(sequence)
+            sequence.held_until_ns = 0
             sequence.state = State.RUNNING
             sequence.blocks = blocks
             sequence.computed = cached_tokens
@@ -350,6 +369,9 @@ class Batch:
                 if self._prefix_cache:
                     self.prefix_queries += sequence.prompt_tokens
                     self.prefix_hits += cached_tokens
+                if sequence.prefill_ns:
+                    sequence.held_until_ns = now_ns + sequence.prefill_ns
+                    continue
             work.append((sequence, tokens))
             budget -= tokens
         return budget

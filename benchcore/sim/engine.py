@@ -168,12 +168,16 @@ class Engine:
         if self._step is not None:
             self._due_ns = start_ns + self._step.duration_ns
             self._alarm.set(self._due_ns)
+        elif held_until_ns := self.batch.held_until(start_ns):
+            self._alarm.set(held_until_ns)
 
     def _ring(self) -> None:
         step = self._step
-        if step is None:
-            return
         now = time.monotonic_ns()
+        if step is None:
+            if self._start_handle is None:
+                self._begin(now)
+            return
         if now < self._due_ns:
             self._alarm.set(self._due_ns)
             return

@@ -45,6 +45,8 @@ FAULTS: Final[Mapping[str, tuple[tuple[str, _Argument], ...]]] = {
     "status": (("CODE", _status),),
     "retry_after": (("SECONDS", _seconds),),
     "slow_headers": (("SECONDS", _seconds),),
+    "slow_queue": (("SECONDS", _seconds),),
+    "slow_prefill": (("SECONDS", _seconds),),
     "garbage": (),
     "error_event": (("TOKENS", _count),),
     "error_after_finish": (),

@@ -217,9 +217,11 @@ class Handlers:
             for choice in range(ask.choices)
         ]
 
-    def _submit(self, sequences: list[Sequence], owner: Owner) -> None:
+    def _submit(self, sequences: list[Sequence], owner: Owner, faults: Faults) -> None:
         for sequence in sequences:
             sequence.owner = owner
+            sequence.queue_ns = round(faults.seconds("slow_queue") * 1e9)
+            sequence.prefill_ns = round(faults.seconds("slow_prefill") * 1e9)
             sequence.paused = self._stalled
             self._engine.submit(sequence)
 
@@ -278,7 +280,7 @@ class Handlers:
             elif stream.finish is None:
                 if "stall_first" in faults:
                     await asyncio.sleep(faults.seconds("stall_first"))
-                self._submit(sequences, stream)
+                self._submit(sequences, stream, faults)
             while await stream.pause() is Pause.BLOCKED:
                 self._stall(spoil, stalled=True)
                 await writer.drain()
@@ -320,7 +322,7 @@ class Handlers:
         gathered = _Gathered(sum(len(answer.tokens) for answer in answers))
         await asyncio.sleep(faults.seconds("stall_first") + faults.seconds("stall"))
         try:
-            self._submit(sequences, gathered)
+            self._submit(sequences, gathered, faults)
             await gathered.done
         finally:
             self._settle(sequences, answers, account)

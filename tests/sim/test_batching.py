@@ -137,9 +137,12 @@ def run(batch: Batch, arrivals: dict[int, list[Sequence]], until: int = 10_000):
                 batch.add(one, now)
         step = batch.schedule(now)
         if step is None:
-            if not waiting:
+            times = [ms * MS for ms, _ in waiting[:1]] + [batch.held_until(now)] * bool(
+                batch.held_until(now)
+            )
+            if not times:
                 return table
-            now = waiting[0][0] * MS
+            now = min(times)
             continue
         now += step.duration_ns
         table.append((now / MS, [names[one] for one in batch.complete(step, now)]))
@@ -155,6 +158,28 @@ def test_one_sequence_reads_its_prompt_and_then_emits_a_token_a_step():
     ]
     assert one.state is State.FINISHED
     assert (one.first_token_ns, one.finished_ns) == (16 * MS, 38 * MS)
+
+
+def test_a_sequence_that_is_held_in_the_queue_is_passed_by_others():
+    held = Sequence(prompt_tokens=5, output_tokens=1, queue_ns=100 * MS)
+    other = Sequence(prompt_tokens=5, output_tokens=2)
+    assert run(Batch(profile()), {0: [held, other]}) == [
+        (16, ["0.1"]),
+        (27, ["0.1"]),
+        (116, ["0.0"]),
+    ]
+    assert (held.arrived_ns, held.scheduled_ns) == (0, 100 * MS)
+
+
+def test_a_sequence_that_is_held_in_prefill_is_in_the_batch_and_in_no_step():
+    held = Sequence(prompt_tokens=5, output_tokens=1, prefill_ns=100 * MS)
+    other = Sequence(prompt_tokens=5, output_tokens=2)
+    assert run(Batch(profile()), {0: [held, other]}) == [
+        (16, ["0.1"]),
+        (27, ["0.1"]),
+        (116, ["0.0"]),
+    ]
+    assert (held.scheduled_ns, held.first_token_ns) == (0, 116 * MS)
 
 
 def test_a_long_prompt_is_read_in_chunks_and_emits_after_the_last():

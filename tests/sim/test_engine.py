@@ -95,6 +95,9 @@ class Steps:
     def complete(self, step, now):
         return []
 
+    def held_until(self, now_ns):
+        return 0
+
 
 class Ringer:
     """An alarm that is rung by hand."""

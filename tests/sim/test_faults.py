@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from itertools import pairwise
 
@@ -175,6 +176,20 @@ async def test_slow_headers_delays_everything(server):
     account = server.accounts()[-1]
     assert account["first_write_ns"] - account["received_ns"] > 80_000_000
     assert time.monotonic() - began > 0.08
+
+
+@pytest.mark.parametrize(("fault", "slow"), [("slow_queue", "queue"), ("slow_prefill", "prefill")])
+async def test_a_request_that_waits_in_one_place_is_counted_there(server, fault, slow):
+    assert (await server.stream(f"{fault}:0.3")).done
+    page = (await server.get("/metrics")).body.decode()
+    spent = {
+        name: float(
+            re.search(rf"^vllm:request_{name}_time_seconds_sum\{{.*}} (.*)$", page, re.MULTILINE)[1]
+        )
+        for name in ("queue", "prefill")
+    }
+    assert spent.pop(slow) >= 0.3
+    assert max(spent.values()) < 0.3
 
 
 async def test_bad_utf8_spoils_that_token_and_no_other(server):
