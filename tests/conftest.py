@@ -103,8 +103,19 @@ def simulator_with():
 
 # The others serve, or hold a server up, until a signal comes.
 HERE = {
-    *("baseline", "check", "clean", "climb", "compare", "doctor", "eval", "gate", "history"),
-    *("import", "new", "plan", "prune", "push", "report", "run", "run-matrix", "undeploy"),
+    *("baseline", "check", "clean", "climb", "compare", "doctor", "eval", "explain", "gate"),
+    *(
+        "history",
+        "import",
+        "new",
+        "plan",
+        "prune",
+        "push",
+        "report",
+        "run",
+        "run-matrix",
+        "undeploy",
+    ),
     "workload",
 }
 

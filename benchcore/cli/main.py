@@ -53,6 +53,7 @@ COMMANDS = {
     "clean": ("benchcore.cli.upkeep:clean", "Remove what killed runs left on a cluster."),
     "prune": ("benchcore.cli.upkeep:prune", "Remove old runs."),
     "report": ("benchcore.cli.reports:report", "Show runs that are over."),
+    "explain": ("benchcore.cli.explain:explain", "Say why slow requests are slow."),
     "compare": ("benchcore.cli.reports:compare", "Compare runs, figure by figure."),
     "gate": ("benchcore.cli.gate:gate", "Judge a run against a baseline, for CI."),
     "history": ("benchcore.cli.reports:history", "List runs, and say where figures changed."),
