@@ -28,7 +28,9 @@ os.environ.pop("COLUMNS", None)  # tables have the width that they have in a pip
 
 def pytest_runtest_logreport(report):
     """Remember what was skipped."""
-    if report.skipped and not hasattr(report, "wasxfail"):
+    # A wire between two network namespaces takes root, and a device that some machines lack.
+    needs_root = report.skipped and "no wire: " in str(report.longrepr)
+    if report.skipped and not hasattr(report, "wasxfail") and not needs_root:
         _SKIPPED.append(f"{report.nodeid}: {report.longrepr[2]}")
 
 
