@@ -1,0 +1,240 @@
+"""Energy: what the GPUs of a level used, and what its tokens cost in joules and in money.
+
+Of each device the energy of a window is the growth of its counter, where it has one, and else the
+integral of its power by trapezoids. Either way the ends of the window are interpolated between the
+readings on both sides of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from benchcore.base.stored import Count, Flag, Number, Stored
+from benchcore.observe.gpus import Reading
+
+Floats = NDArray[np.float64]
+
+MOST_GAP_SECONDS: Final = 3.0
+"""Between two readings: what a device did in a longer gap is not known."""
+_HOUR: Final = 3600.0
+
+
+class Device(Stored):
+    """What a device did in the window of a level."""
+
+    device: str
+    name: str | None = None
+    role: str | None = None
+    utilization_avg: Number | None = None
+    memory_bytes_avg: Number | None = None
+    memory_bytes_max: Number | None = None
+    memory_total_bytes: Number | None = None
+    power_watts_avg: Number | None = None
+    power_watts_max: Number | None = None
+    energy_joules: Number | None = None
+    energy_from: Literal["counter", "power"] | None = None
+    sm_hertz_avg: Number | None = None
+    memory_hertz_avg: Number | None = None
+    throttled: dict[str, Number] | None = None
+    """By reason, the share of the readings in which it held the clocks down."""
+    readings: Count = 0
+
+
+class Gpus(Stored):
+    """What the GPUs of a level did in its window, each and all together."""
+
+    devices: list[Device] = Field(default_factory=list)
+    energy_joules: Number | None = None
+    energy_joules_by_role: dict[str, Number] | None = None
+    energy_valid: Flag = False
+    energy_reasons: list[str] = Field(default_factory=list)
+    hours: Number | None = None
+    """GPU-hours of the window."""
+
+
+def gpus(
+    readings: Iterable[Reading],
+    begin: float,
+    end: float,
+    *,
+    expected: Sequence[str] = (),
+    lost: Mapping[str, str] | None = None,
+) -> Gpus | None:
+    """Return what the GPUs did in a window.
+
+    Args:
+        readings: of any devices, from before the window to after it.
+        begin: of the window, in seconds of CLOCK_MONOTONIC.
+        end: likewise.
+        expected: devices that were there when the climb began.
+        lost: by device that cannot be read any more, why.
+
+    Returns:
+        `None` where there is not one device.
+    """
+    lost = lost or {}
+    of_each: dict[str, list[Reading]] = {name: [] for name in expected}
+    for reading in readings:
+        of_each.setdefault(reading.device, []).append(reading)
+    if not of_each:
+        return None
+    devices, reasons = [], []
+    by_role: dict[str, float] = {}
+    for name, theirs in of_each.items():
+        device, said = _device(name, sorted(theirs, key=lambda one: one.at), begin, end)
+        if name in lost:
+            said = [f"{name}: {lost[name]}"]
+            device.energy_joules = device.energy_from = None
+        devices.append(device)
+        reasons += said
+        role = device.role or ""
+        if device.energy_joules is not None:
+            by_role[role] = by_role.get(role, 0.0) + device.energy_joules
+    known = [one.energy_joules for one in devices if one.energy_joules is not None]
+    whole = sum(known) if len(known) == len(devices) else None
+    return Gpus.complete(
+        devices=devices,
+        energy_joules=whole,
+        energy_joules_by_role=by_role if any(by_role) else None,
+        energy_valid=whole is not None and not reasons,
+        energy_reasons=reasons,
+        hours=len(devices) * (end - begin) / _HOUR,
+    )
+
+
+def _device(
+    name: str, readings: Sequence[Reading], begin: float, end: float
+) -> tuple[Device, list[str]]:
+    """Return what one device did, and why its energy is not to be trusted."""
+    inside = [one for one in readings if begin <= one.at <= end]
+    newest = readings[-1] if readings else Reading(0.0, name)
+    energy, source, reasons = _energy(name, readings, begin, end)
+
+    def values(field: str) -> Floats:
+        known = [value for one in inside if (value := getattr(one, field)) is not None]
+        return np.array(known, dtype=np.float64)
+
+    def mean(field: str) -> float | None:
+        found = values(field)
+        return float(found.mean()) if len(found) else None
+
+    def most(field: str) -> float | None:
+        found = values(field)
+        return float(found.max()) if len(found) else None
+
+    why = [reason for one in inside for reason in one.throttled]
+    throttled = {reason: why.count(reason) / len(inside) for reason in sorted(set(why))}
+    device = Device.complete(
+        device=name,
+        name=newest.name or None,
+        role=newest.role or None,
+        utilization_avg=mean("utilization"),
+        memory_bytes_avg=mean("memory_bytes"),
+        memory_bytes_max=most("memory_bytes"),
+        memory_total_bytes=newest.memory_total_bytes,
+        power_watts_avg=energy / (end - begin) if energy is not None else mean("power_watts"),
+        power_watts_max=most("power_watts"),
+        energy_joules=energy,
+        energy_from=source,
+        sm_hertz_avg=mean("sm_hertz"),
+        memory_hertz_avg=mean("memory_hertz"),
+        throttled=throttled or None,
+        readings=len(inside),
+    )
+    return device, reasons
+
+
+def _energy(
+    name: str, readings: Sequence[Reading], begin: float, end: float
+) -> tuple[float | None, Literal["counter", "power"] | None, list[str]]:
+    """Return the joules of a window, where they come from, and why they are not to be trusted."""
+    before = [one for one in readings if one.at <= begin][-1:]
+    after = [one for one in readings if one.at >= end][:1]
+    used = [*before, *(one for one in readings if begin < one.at < end), *after]
+    times = np.array([one.at for one in used])
+    if len(used) < 2:
+        return None, None, [f"{name}: fewer than two readings"]
+    reasons = []
+    covered = [max(begin, times[0]), min(end, times[-1])]
+    missing = max(covered[0] - begin, end - covered[1])
+    gap = max(float(np.diff(times).max()), missing)
+    if gap > MOST_GAP_SECONDS:
+        reasons.append(f"{name}: no reading for {gap:.1f} s")
+    power = np.array([np.nan if one.power_watts is None else one.power_watts for one in used])
+    counter = np.array([np.nan if one.energy_joules is None else one.energy_joules for one in used])
+    growth = np.diff(counter)
+    # Watts over each interval: by the counter, or by the mean of the power at its ends.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        counted = np.where(growth >= 0, growth / np.diff(times), np.nan)
+    trapezoid = (power[1:] + power[:-1]) / 2
+    watts = np.where(np.isnan(counted), trapezoid, counted)
+    if np.isnan(watts).any():
+        return None, None, [*reasons, f"{name}: says neither its energy nor its power throughout"]
+    if (growth < 0).any():
+        reasons.append(f"{name}: its energy counter fell; its power stands in for it there")
+    by_counter = not np.isnan(counted).all()
+    joules = _integral(times, watts, power, by_counter, begin, end)
+    return joules, "counter" if by_counter else "power", reasons
+
+
+def _integral(
+    times: Floats, watts: Floats, power: Floats, by_counter: bool, begin: float, end: float
+) -> float:
+    """Return the joules between two instants.
+
+    Args:
+        times: shape (n,), of the readings.
+        watts: shape (n - 1,), mean power of each interval.
+        power: shape (n,), at each reading.
+        by_counter: the mean power of an interval is all that is known of it; else power goes in a
+            line from reading to reading.
+        begin: from when.
+        end: until when.
+    """
+    if not by_counter:
+        inside = times[(times > begin) & (times < end)]
+        at = np.concatenate([[max(begin, times[0])], inside, [min(end, times[-1])]])
+        here = np.interp(at, times, power)
+        return float(((here[1:] + here[:-1]) / 2 * np.diff(at)).sum())
+    starts, ends = np.maximum(times[:-1], begin), np.minimum(times[1:], end)
+    return float((np.maximum(ends - starts, 0.0) * watts).sum())
+
+
+def per_token(
+    found: Gpus | None,
+    *,
+    output_tokens: float | None,
+    requests: float | None,
+    seconds: float,
+    price: float | None = None,
+    count: int | None = None,
+) -> dict[str, float | None]:
+    """Return what tokens and requests of a window cost.
+
+    Args:
+        found: what the GPUs did; `None`: unknown.
+        output_tokens: of the window.
+        requests: that ended `ok` in it.
+        seconds: its length.
+        price: of a GPU for an hour; `None`: not given.
+        count: how many GPUs are paid for; `None`: those that were read.
+
+    Returns:
+        `tokens_per_joule`, `joules_per_request` and `cost_per_million_tokens`; `None`: unknown.
+    """
+    joules = found.energy_joules if found is not None and found.energy_valid else None
+    if count is None and found is not None:
+        count = len(found.devices)
+    paid = None if price is None or count is None else price * count * seconds / _HOUR
+    return {
+        "tokens_per_joule": output_tokens / joules if joules and output_tokens else None,
+        "joules_per_request": joules / requests if joules is not None and requests else None,
+        "cost_per_million_tokens": (
+            paid / output_tokens * 1e6 if paid is not None and output_tokens else None
+        ),
+    }

@@ -1,0 +1,179 @@
+"""GPUs: what the devices of this machine say of themselves while a climb goes on.
+
+A call of a vendor's library may take milliseconds, in which no token would be read: the libraries
+are therefore asked by a process of their own, `gpu_readers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from benchcore.base.errors import ConfigError
+
+AUTO: Final = "auto"
+ALL: Final = "all"
+NONE: Final = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a device said at one moment; `None`: it does not say.
+
+    Args:
+        at: when, in seconds of CLOCK_MONOTONIC.
+        device: which, by a name that stays.
+        name: of its model.
+        utilization: how much of the time since the last look it was busy, 0 to 1.
+        memory_bytes: that is used.
+        memory_total_bytes: that it has.
+        power_watts: that it takes.
+        energy_joules: by its own counter, from any beginning.
+        sm_hertz: clock of its processors.
+        memory_hertz: clock of its memory.
+        throttled: why its clocks are held down.
+        role: what it does, such as `prefill`; empty: all of it.
+    """
+
+    at: float
+    device: str
+    name: str = ""
+    utilization: float | None = None
+    memory_bytes: float | None = None
+    memory_total_bytes: float | None = None
+    power_watts: float | None = None
+    energy_joules: float | None = None
+    sm_hertz: float | None = None
+    memory_hertz: float | None = None
+    throttled: tuple[str, ...] = ()
+    role: str = ""
+
+
+class GpuWatch:
+    """The GPUs of this machine while a climb goes on.
+
+    Args:
+        wanted: which, as `--gpu` says; see `chosen`.
+        say: told what cannot be read.
+    """
+
+    def __init__(self, wanted: str, say: Callable[[str], None]) -> None:
+        self._wanted = wanted
+        self._say = say
+        self._process: asyncio.subprocess.Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._roles: dict[str, str] = {}
+        self.readings: list[Reading] = []
+        self.lost: dict[str, str] = {}
+        self.newest: dict[str, Reading] = {}
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Those that are watched."""
+        return tuple(self._roles)
+
+    async def start(self) -> None:
+        """Begin to read; returns once it is known which devices there are.
+
+        Raises:
+            ConfigError: a device is asked for that is not there.
+        """
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "benchcore.observe.gpu_readers"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        first = await self._process.stdout.readline()
+        said: dict[str, Any] = orjson.loads(first) if first else {"none": "its reader has died"}
+        if "none" in said:
+            await self.close()
+            if self._wanted != AUTO:
+                raise ConfigError(f"--gpu {self._wanted}: {said['none']}")
+            return
+        try:
+            self._roles = chosen(self._wanted, said["devices"])
+        except ConfigError:
+            await self.close()
+            raise
+        self._task = asyncio.create_task(self._listen(self._process.stdout))
+
+    async def _listen(self, stream: asyncio.StreamReader) -> None:
+        async for line in stream:
+            said = orjson.loads(line)
+            if "lost" in said and said["lost"] in self._roles:
+                self.lost[said["lost"]] = said["how"]
+                self._say(f"GPU {said['lost']} cannot be read any more: {said['how']}")
+            elif "reading" in said and said["reading"]["device"] in self._roles:
+                fields = said["reading"]
+                fields["throttled"] = tuple(fields["throttled"])
+                reading = Reading(**{**fields, "role": self._roles[fields["device"]]})
+                self.readings.append(reading)
+                self.newest[reading.device] = reading
+        for device in self._roles.keys() - self.lost.keys():
+            self.lost[device] = "its reader has died"
+
+    def forget(self, before: float) -> None:
+        """Forget readings that no window needs any more.
+
+        Args:
+            before: seconds of CLOCK_MONOTONIC; the last reading before it is kept.
+        """
+        kept = [reading for reading in self.readings if reading.at >= before]
+        last = {reading.device: reading for reading in self.readings if reading.at < before}
+        self.readings = [*last.values(), *kept]
+
+    async def close(self) -> None:
+        """Read no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(2.0):
+                await process.wait()
+        except TimeoutError:  # a driver that hangs
+            process.kill()
+            await process.wait()
+
+
+def chosen(wanted: str, devices: Iterable[str]) -> dict[str, str]:
+    """Return which devices are wanted, and the role of each.
+
+    Args:
+        wanted: `auto` or `all`, or numbers or UUIDs separated by commas, each part with a role in
+            front where it has one, as `prefill=0,1;decode=2,3`.
+        devices: what there is, in its order.
+
+    Raises:
+        ConfigError: one is not there, or is named twice.
+    """
+    names = list(devices)
+    if wanted in (AUTO, ALL):
+        return dict.fromkeys(names, "")
+    roles: dict[str, str] = {}
+    for part in wanted.split(";"):
+        role, equals, listed = part.rpartition("=")
+        for text in filter(None, (one.strip() for one in listed.split(","))):
+            name = names[int(text)] if text.isdigit() and int(text) < len(names) else text
+            if name not in names:
+                there = ", ".join(f"{place} ({name})" for place, name in enumerate(names))
+                raise ConfigError(f"--gpu {wanted}: there is no GPU {text}; there are {there}")
+            if name in roles:
+                raise ConfigError(f"--gpu {wanted}: names GPU {text} twice")
+            roles[name] = role.strip() if equals else ""
+    if not roles:
+        raise ConfigError(
+            f"--gpu {wanted!r}: names no GPU; write auto, all, none, 0,1 or prefill=0,1;decode=2"
+        )
+    return roles
