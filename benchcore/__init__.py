@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from benchcore.client.client import Client
     from benchcore.client.records import Outcome, Phase, Record, Usage
     from benchcore.client.request import Prompt
-    from benchcore.climbs.climb import climb
+    from benchcore.climbs.library import climb
     from benchcore.config.climb import ClimbConfig
     from benchcore.config.evals import EvalConfig
     from benchcore.config.target import Target, Timeouts
@@ -83,7 +83,7 @@ _HOMES = {
     "UsageError": "base.errors",
     "Validity": "metrics.validity",
     "VerdictError": "base.errors",
-    "climb": "climbs.climb",
+    "climb": "climbs.library",
     "evaluate": "evals.run",
     "load_workload": "workload.named",
 }

@@ -360,6 +360,28 @@ OUTPUT = group(
             is_flag=True,
             help="Let --push and --sink publish figures of the simulator.",
         ),
+        click.option(
+            "--gpu",
+            metavar="LIST",
+            default=None,
+            help="Read these GPUs of this machine: all, none, or numbers or UUIDs such as 0,1, "
+            "with their roles where they differ, as 'prefill=0,1;decode=2,3' [default: auto: all, "
+            "where the target is on this machine].",
+        ),
+        click.option(
+            "--gpu-price",
+            type=click.FloatRange(0, min_open=True),
+            metavar="PRICE",
+            default=None,
+            help="Say what a million output tokens cost at this price of a GPU for an hour.",
+        ),
+        click.option(
+            "--gpu-count",
+            type=click.IntRange(1),
+            metavar="N",
+            default=None,
+            help="Let --gpu-price be paid for this many GPUs [default: those that are read].",
+        ),
         click.option("--save-events", is_flag=True, help="Keep every arrival in events.jsonl."),
         click.option("--save-text", is_flag=True, help="Keep every text in texts.jsonl."),
         click.option(

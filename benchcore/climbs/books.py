@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from benchcore.climbs.requests import Grader, Tally
 from benchcore.climbs.watch import SoFar
 from benchcore.config.limits import Slo
 from benchcore.load.level_plan import LevelPlan, LevelRecords, Stage
+from benchcore.metrics.energy import gpu_columns, gpus, per_token
 from benchcore.metrics.fidelity import fidelity
 from benchcore.metrics.figures import dispatch_lag_ns
 from benchcore.metrics.groups import judged_answers
@@ -27,6 +29,7 @@ from benchcore.metrics.percentiles import nearest_rank
 from benchcore.metrics.spool import Spool, chosen, is_ok, joined
 from benchcore.metrics.throughput import Row, overlap_ns
 from benchcore.metrics.validity import Evidence, Validity, judge, judge_together
+from benchcore.observe.gpus import GpuWatch
 from benchcore.observe.scraper import Scraper, ServerMetrics
 from benchcore.runs.run import LevelResult, LevelScore, WorkerFacts
 from benchcore.runs.sinks import FanOut, RequestRow
@@ -48,6 +51,7 @@ class Books:
         grader: says what the answers were worth, where that is wanted.
         failures: tells of them.
         folder: where requests wait in a file for the level's end; `None`: in memory.
+        gpus: of this machine; `None`: they are not read.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Books:
         grader: Grader | None,
         failures: findings.Failures,
         folder: Path | None,
+        gpus: GpuWatch | None = None,
     ) -> None:
         self.step = step
         self.plan = plan
@@ -78,6 +83,9 @@ class Books:
         self._stream = stream
         self._grader = grader
         self._failures = failures
+        self._gpus = gpus
+        if gpus is not None:
+            gpus.forget(time.perf_counter())
         self._stage_ns: dict[Stage, int] = {}
         # Those whose texts a grader is to read stay as they are.
         self._measured = Spool(None if grader is not None else folder, on_problem=progress.say)
@@ -117,6 +125,8 @@ class Books:
         """
         self._failures.say_rest(self.step.name)
         measured.records.measured = self._measured.at_hand()
+        if self._gpus is not None:
+            await self._gpus.reach(measured.records.window_end_ns / NS)
         found = self._result(measured, rows, workers or {}, lost or {}, facts or {})
         score = await self._grade(measured.records.measured)
         if score is not None:
@@ -180,6 +190,20 @@ class Books:
         metrics |= infinite_figures(result.measured, failures, stream=self._stream)
         tokens = count_tokens(chosen(result.measured, is_ok))
         judged, facts = self._judged(evidence, workers, lost, of_workers, result)
+        per_second = rates(
+            result.measured,
+            result.others,
+            result.window_start_ns,
+            result.window_end_ns,
+            self._slos,
+        )
+        seconds = (result.window_end_ns - result.window_start_ns) / NS
+        server = self.scraper.columns(
+            self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
+        )
+        energy = self._energy(result, per_second, seconds)
+        if energy.get("gpus") is not None:
+            server |= gpu_columns(energy["gpus"])
         return LevelResult.measured(
             level=step.name,
             workload=step.part.workload.name,
@@ -188,18 +212,12 @@ class Books:
             rate=plan.rate,
             arrival=findings.arrival(config, step.level) if plan.mode == "open" else None,
             repeat=step.repeat,
-            window_seconds=(result.window_end_ns - result.window_start_ns) / NS,
+            window_seconds=seconds,
             warmup_seconds=(result.window_start_ns - result.start_ns) / NS,
             drain_seconds=(result.over_ns - result.window_end_ns) / NS,
             scheduled=result.scheduled,
             outcomes=outcomes,
-            **rates(
-                result.measured,
-                result.others,
-                result.window_start_ns,
-                result.window_end_ns,
-                self._slos,
-            ),
+            **per_second,
             metrics=metrics,
             tokens=tokens,
             steady_state=findings.steady_figures(steady, result, everyone),
@@ -216,14 +234,44 @@ class Books:
             answers=judged_answers(
                 measured.sent.judged, result.window_start_ns, result.window_end_ns
             ),
-            server=self.scraper.columns(
-                self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
-            ),
+            server=server,
+            **energy,
             interrupted=result.interrupted,
             start_ns=result.start_ns,
             records=self._measured.held(),
             rows=rows,
         )
+
+    def _energy(
+        self, result: LevelRecords, per_second: Mapping[str, Any], seconds: float
+    ) -> dict[str, Any]:
+        """Return what the GPUs did and what tokens cost; empty: nobody asked, or none is here."""
+        config = self.step.part.config
+        found = None
+        if self._gpus is not None:
+            found = gpus(
+                self._gpus.readings,
+                result.window_start_ns / NS,
+                result.window_end_ns / NS,
+                expected=self._gpus.devices,
+                lost=self._gpus.lost,
+            )
+        if found is None and config.gpu_price is None:
+            return {}
+        tokens, requests = (
+            None if (rate := per_second.get(name)) is None else rate * seconds
+            for name in ("output_token_throughput", "request_throughput")
+        )
+        costs = per_token(
+            found,
+            output_tokens=tokens,
+            requests=requests,
+            seconds=seconds,
+            price=config.gpu_price,
+            count=config.gpu_count,
+        )
+        said = {"gpus": found, **costs}
+        return {name: value for name, value in said.items() if value is not None}
 
     def _judged(
         self,

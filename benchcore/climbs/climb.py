@@ -23,17 +23,15 @@ from benchcore.climbs.level_run import LevelRun
 from benchcore.climbs.plan import LevelFigures, Part, Step, StopRules, level_plan, steps
 from benchcore.climbs.probe import ProbeResult, find_model, fit, settle
 from benchcore.climbs.requests import Grader, Tally
-from benchcore.config.climb import ClimbConfig
 from benchcore.config.limits import Slo
 from benchcore.config.target import Target
+from benchcore.observe.gpus import GpuWatch, is_watched
 from benchcore.observe.machine import host_facts
 from benchcore.observe.scraper import ServerMetrics
 from benchcore.runs.run import LoadFacts, TargetFacts, WorkloadFacts
 from benchcore.runs.run_json import as_asked, target_facts, versions
 from benchcore.runs.sinks import ClimbRun, FanOut, SinkOptions, installed_sinks, raise_problems
 from benchcore.show.progress import Progress, Silent
-from benchcore.workload.kinds import Workload
-from benchcore.workload.synthetic import Synthetic
 from benchcore.workload.token_costs import LocalTokenizer
 
 if TYPE_CHECKING:
@@ -99,6 +97,7 @@ class Climb:
         self._kind = kind
         self._running: LevelRun | DealtRun | None = None
         self._crew: AnyCrew | None = None
+        self._gpus: GpuWatch | None = None
         self._found: ProbeResult | None = None
         self._opened = False
         self._failures = Failures(self._progress)
@@ -187,6 +186,7 @@ class Climb:
                 if self._crew is not None and not self._interrupts:
                     self._order(self._crew, client, keep=keep)
                 if not self._interrupts:
+                    await self._watch_gpus(config.gpu)
                     server = ServerMetrics(client.target)
                     try:
                         await self._climb(client, server)
@@ -199,6 +199,8 @@ class Climb:
         finally:
             if self._crew is not None:
                 await self._crew.close()
+            if self._gpus is not None:
+                await self._gpus.close()
         broken = run.stopped in (TARGET_GONE, BAD_WORKLOAD, WORKER_LOST)
         self._close("failed" if broken else "interrupted" if self._interrupts else "complete")
         if run.folder is not None:
@@ -273,6 +275,13 @@ class Climb:
         self._crew = crew_of(self._parts, workers)
         if self._crew is not None:
             await self._crew.start(self.run.folder)
+
+    async def _watch_gpus(self, wanted: str) -> None:
+        """Read the GPUs of this machine from now on, where the target is here and has some."""
+        is_here = self._target.is_loopback and self._kind != "simulator"
+        if is_watched(wanted, is_here=is_here):
+            self._gpus = GpuWatch(wanted, self._progress.say)
+            await self._gpus.start()
 
     def _workers_needed(self) -> int:
         """Return how many workers the highest level needs, by what the probe has shown."""
@@ -372,6 +381,7 @@ class Climb:
                 grader=self._grader,
                 failures=self._failures,
                 folder=run.folder,
+                gpus=self._gpus,
             )
             e2e_seconds = self._found.e2e_seconds
             if self._crew is None:
@@ -405,46 +415,3 @@ class Climb:
                 self._progress.say(f"no higher: {run.error}")
             if gone or fault is not None or lost or self._interrupts:
                 return
-
-
-async def climb(
-    target: Target | str,
-    *,
-    concurrency: Sequence[int] = (),
-    rate: Sequence[float] = (),
-    workload: Workload | None = None,
-    output: str | Path | None = None,
-    name: str = "climb",
-    tokenizer: str | Path | None = None,
-    sinks: Sequence[str] = (),
-    progress: Progress | None = None,
-    **settings: Any,
-) -> ClimbRun:
-    """Climb levels on a target and return what was measured.
-
-    Args:
-        target: the server, or its address.
-        concurrency: users of each level of a closed loop.
-        rate: requests per second of each level of an open loop.
-        workload: what to ask; synthetic prompts when left out.
-        output: where to write a run folder while it runs; `None`: nowhere.
-        name: of the run.
-        tokenizer: a `tokenizer.json`, or its folder: counts prompts, and answers without usage.
-        sinks: names of optional sinks, such as `jsonl`; they write beside the run, into `output`.
-        progress: told how it goes.
-        settings: further fields of `ClimbConfig`, such as `duration_seconds=60`.
-
-    Raises:
-        BenchcoreError: see `benchcore.base.errors`; pydantic's ValidationError for a bad setting.
-    """
-    config = ClimbConfig(concurrency=tuple(concurrency), rate=tuple(rate), **settings)
-    workload = workload or Synthetic(seed=config.seed)
-    return await Climb(
-        Target(target) if isinstance(target, str) else target,
-        [Part(workload.name, workload, config)],
-        output=None if output is None else Path(output),
-        name=name,
-        tokenizer=None if tokenizer is None else str(tokenizer),
-        sinks=sinks,
-        progress=progress,
-    )()

@@ -70,7 +70,7 @@ class Rate:
     Args:
         key: in `run.json`.
         better: which direction is.
-        unit: per second, or a share from 0 to 1.
+        unit: per second, a share from 0 to 1, or of energy or money.
         help: Prometheus'; empty: it does not get it.
         exported: its name there, where that is another.
         compared: whether a comparison shows it.
@@ -83,7 +83,7 @@ class Rate:
 
     key: str
     better: Literal["higher", "lower"] = "higher"
-    unit: Literal["per second", "share"] = "per second"
+    unit: Literal["per second", "share", "per joule", "joules", "price"] = "per second"
     help: str = ""
     exported: str = ""
     compared: bool = False
@@ -242,6 +242,16 @@ _RATES: Final = (
         head="tok/s/user",
         broken="tok/s\nper user",
         columns=("wide", "page"),
+    ),
+    Rate("tokens_per_joule", unit="per joule", help="Output tokens per joule of the GPUs."),
+    Rate(
+        "joules_per_request", "lower", "joules", "Joules of the GPUs per request that ended well."
+    ),
+    Rate(
+        "cost_per_million_tokens",
+        "lower",
+        "price",
+        "Price of a million output tokens, in the currency of the GPUs' price.",
     ),
 )
 RATES: Final = {rate.key: rate for rate in _RATES}

@@ -162,6 +162,18 @@ class ClimbFields(BaseModel):
     source_ips: tuple[str, ...] = Field(
         (), description="addresses of this machine that connections come from, in turn"
     )
+    gpu: str = Field(
+        "auto",
+        description="which GPUs of this machine to read: auto (all, where the target is here), "
+        "all, none, or numbers or UUIDs, with their roles where they differ, as "
+        "prefill=0,1;decode=2,3",
+    )
+    gpu_price: Positive | None = Field(
+        None, description="the price of a GPU for an hour, for the cost of a million tokens"
+    )
+    gpu_count: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="how many GPUs are paid for; by default, those that are read"
+    )
     kernel_stamps: bool = Field(True, description="use the kernel's receive stamps")
     save_events: bool = Field(False, description="keep every arrival in events.jsonl")
     save_text: bool = Field(False, description="keep every text in texts.jsonl")

@@ -25,7 +25,7 @@ SHARES: Final = {
 }
 METRICS: Final = {
     **LATENCIES,
-    **{rate.series: rate.help for rate in _EXPORTED if rate.unit == "per second"},
+    **{rate.series: rate.help for rate in _EXPORTED if rate.unit != "share"},
     **SHARES,
     "functional_cases": "Functional checks that passed or failed.",
     "functional_cases_passed": "Functional checks that passed.",

@@ -238,3 +238,16 @@ def per_token(
             paid / output_tokens * 1e6 if paid is not None and output_tokens else None
         ),
     }
+
+
+def gpu_columns(found: Gpus) -> dict[str, float]:
+    """Return the columns of `summary.csv` that the GPUs fill: what is known of them, of all.
+
+    The memory is that of the device that has most in use, the utilization the mean over devices.
+    """
+    memory = [one.memory_bytes_max for one in found.devices if one.memory_bytes_max is not None]
+    used = [one.utilization_avg for one in found.devices if one.utilization_avg is not None]
+    return {
+        **({"gpu_memory_bytes_max": max(memory)} if memory else {}),
+        **({"gpu_utilization_avg": sum(used) / len(used)} if used else {}),
+    }

@@ -21,9 +21,9 @@ import orjson
 
 from benchcore.base.errors import ConfigError
 from benchcore.observe.gpus import Reading
+from benchcore.version import installing
 
 EVERY_SECONDS: Final = 0.1
-INSTALL: Final = 'pip install "benchcore[gpu]"'
 _MEGAHERTZ: Final = 1e6
 _MILLI: Final = 1e-3
 _SHOWN: Final = 200
@@ -70,7 +70,9 @@ class Nvml:
         try:
             self._nvml: ModuleType = importlib.import_module("pynvml")
         except ImportError:
-            raise ConfigError(f"NVIDIA's GPUs are read by nvidia-ml-py: {INSTALL}") from None
+            raise ConfigError(
+                f"NVIDIA's GPUs are read by nvidia-ml-py: {installing('gpu')}"
+            ) from None
         try:
             self._nvml.nvmlInit()
             self._handles = [

@@ -7,7 +7,9 @@ are therefore asked by a process of their own, `gpu_readers`.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +21,21 @@ from benchcore.base.errors import ConfigError
 AUTO: Final = "auto"
 ALL: Final = "all"
 NONE: Final = "none"
+_DRIVERS: Final = ("/dev/nvidiactl", "/dev/kfd")
+"""What NVIDIA's and AMD's drivers leave under /dev."""
+_LATE_SECONDS: Final = 1.0
+
+
+def is_watched(wanted: str, *, is_here: bool) -> bool:
+    """Return whether any GPU is to be read.
+
+    Args:
+        wanted: as `--gpu` says.
+        is_here: whether the target is on this machine.
+    """
+    if wanted == AUTO:
+        return is_here and any(map(os.path.exists, _DRIVERS))
+    return wanted != NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +112,7 @@ class GpuWatch:
             await self.close()
             if self._wanted != AUTO:
                 raise ConfigError(f"--gpu {self._wanted}: {said['none']}")
+            self._say(f"the GPUs of this machine are not read: {said['none']}")
             return
         try:
             self._roles = chosen(self._wanted, said["devices"])
@@ -117,6 +135,19 @@ class GpuWatch:
                 self.newest[reading.device] = reading
         for device in self._roles.keys() - self.lost.keys():
             self.lost[device] = "its reader has died"
+
+    async def reach(self, at: float) -> None:
+        """Wait until every device was read at a moment or after it, or is late.
+
+        Args:
+            at: in seconds of CLOCK_MONOTONIC.
+        """
+        deadline = time.perf_counter() + _LATE_SECONDS
+        while time.perf_counter() < deadline:
+            there = self._roles.keys() - self.lost.keys()
+            if all(name in self.newest and self.newest[name].at >= at for name in there):
+                return
+            await asyncio.sleep(_LATE_SECONDS / 50)
 
     def forget(self, before: float) -> None:
         """Forget readings that no window needs any more.

@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr
 from benchcore.base.stored import Count, Facts, Flag, Number, Stored
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.metrics.accuracy import Status
+from benchcore.metrics.energy import Gpus
 from benchcore.metrics.fidelity import Fidelity, PrefixCache
 from benchcore.metrics.groups import Group, Judged, SessionFigures
 from benchcore.metrics.level import TokenSums
@@ -93,7 +94,8 @@ class Level(Stored):
         {
             *("max_inflight", "interrupted", "rate_intervals", "tpot_estimated", "tpot_excluded"),
             *("timestamps", "accuracy", "definitions", "origin_file", "sessions", "groups"),
-            *("prefix_cache", "fidelity", "answers", "workers"),
+            *("prefix_cache", "fidelity", "answers", "workers", "gpus"),
+            *("tokens_per_joule", "joules_per_request", "cost_per_million_tokens"),
         }
     )
 
@@ -148,6 +150,10 @@ class Level(Stored):
     fidelity: Fidelity | None = None
     answers: Judged | None = None
     workers: list[WorkerFacts] | None = None
+    gpus: Gpus | None = None
+    tokens_per_joule: Number | None = None
+    joules_per_request: Number | None = None
+    cost_per_million_tokens: Number | None = None
     definitions: dict[str, str] | None = None
     origin_file: str | None = None
     _records: Sequence[Record] = PrivateAttr(())

@@ -18,7 +18,7 @@ from benchcore.client.connection import SPARE_DESCRIPTORS
 from benchcore.client.native.library import chosen, wanted
 from benchcore.client.stamps import Stamper
 from benchcore.climbs.ceiling import COMFORT, Ceiling, most_workers, save_ceiling
-from benchcore.climbs.climb import climb
+from benchcore.climbs.library import climb
 from benchcore.config.target import Target
 from benchcore.metrics.percentiles import nearest_rank
 from benchcore.metrics.validity import Thresholds

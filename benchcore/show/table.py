@@ -189,6 +189,7 @@ def remarks(run: Run) -> list[str]:
         lines.append("SIMULATOR: these are the figures of the built-in simulated server")
     lines += _repeated(run)
     lines += session_lines(levels)
+    lines += gpu_lines(levels)
     low = False
     for level in levels:
         name = level.name
@@ -343,6 +344,44 @@ def session_lines(levels: Iterable[Level]) -> list[str]:
             parts.append(f"{sessions.left_open} had not ended when the level was over")
         lines.append(f"{level.name}: sessions: {'; '.join(parts)}")
     return lines
+
+
+def gpu_lines(levels: Iterable[Level]) -> list[str]:
+    """Return what must be said of GPUs, energy and cost, a line for each level that has them."""
+    lines = []
+    for level in levels:
+        parts = list(_gpus_and_cost(level))
+        if parts:
+            lines.append(f"{level.name}: {'; '.join(parts)}")
+    return lines
+
+
+def _gpus_and_cost(level: Level) -> Iterator[str]:
+    found = level.gpus
+    if found is not None:
+        devices = found.devices
+        watts = [one.power_watts_avg for one in devices if one.power_watts_avg is not None]
+        busy = [one.utilization_avg for one in devices if one.utilization_avg is not None]
+        parts = [f"{len(devices)} GPU(s)"]
+        parts += [f"{number(sum(watts))} W"] if len(watts) == len(devices) else []
+        parts += [f"{percent(sum(busy) / len(busy))} busy"] if busy else []
+        parts += [
+            f"{one.memory_bytes_max / 1e9:.1f} of {one.memory_total_bytes / 1e9:.0f} GB at most"
+            for one in sorted(devices, key=lambda one: -(one.memory_bytes_max or 0.0))[:1]
+            if one.memory_bytes_max is not None and one.memory_total_bytes
+        ]
+        held = sorted({reason for one in devices for reason in one.throttled or ()})
+        parts += [f"clocks held down by {', '.join(held)}"] if held else []
+        yield ", ".join(parts)
+    if level.tokens_per_joule is not None and level.joules_per_request is not None:
+        yield (
+            f"{number(level.tokens_per_joule)} tokens/J, {number(level.joules_per_request)} J "
+            "per request"
+        )
+    elif found is not None and found.energy_reasons:
+        yield f"energy unknown: {printable(found.energy_reasons[0])}"
+    if level.cost_per_million_tokens is not None:
+        yield f"a million output tokens cost {number(level.cost_per_million_tokens)}"
 
 
 def _cache_and_replay(level: Level) -> Iterator[str]:

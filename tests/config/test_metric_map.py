@@ -216,7 +216,8 @@ def test_a_number_that_stands_for_not_known_does_so_however_it_is_written(number
 
 def test_the_names_and_helps_are_those_of_a_run():
     (level,) = RUN["levels"]
-    level = {**level, "goodput": 3.0}
+    costs = ("tokens_per_joule", "joules_per_request", "cost_per_million_tokens")
+    level = {**level, "goodput": 3.0, **dict.fromkeys(costs, 1.5)}
     level["metrics"] = dict.fromkeys(("ttft", "ttft_from_schedule", "itl", "tpot", "e2e"), SUMMARY)
     score = Eval.model_validate({**SCORE, "stderr": 0.1})
     run, checks = run_of({**RUN, "levels": [level]}), Checks.model_validate(CHECKS)

@@ -96,12 +96,14 @@ def test_repeats_judge_by_what_differs_from_run_to_run(make_run):
 
 
 @pytest.mark.parametrize("figure", [one.key for one in RATES.values() if one.key != "failure_rate"])
-def test_less_of_every_rate_is_worse_and_more_is_not(make_run, figure):
-    base = make_run("base", count=20, level={figure: 100.0})
+def test_of_every_rate_the_worse_direction_fails_and_the_other_does_not(make_run, figure):
+    more = make_run("more", count=20, level={figure: 100.0})
     less = make_run("less", count=20, level={figure: 80.0})
+    costs = figure in ("joules_per_request", "cost_per_million_tokens")
+    worse, better = (more, less) if costs else (less, more)
     rule = rules({"metric": figure, "worse_by": "10%"})
-    assert failures(judged(less, base, rule)) == [("c8", figure)]
-    assert judged(base, less, rule).passed
+    assert failures(judged(worse, better, rule)) == [("c8", figure)]
+    assert judged(better, worse, rule).passed
 
 
 def test_an_invalid_run_fails(make_run):

@@ -2,19 +2,17 @@
 
 import asyncio
 import os
-import shutil
-import subprocess
-import time
-from pathlib import Path
 
 import pytest
 
 from benchcore.base.errors import ConfigError
 from benchcore.metrics.energy import gpus
-from benchcore.observe.gpus import GpuWatch, chosen
+from benchcore.observe.gpus import GpuWatch, chosen, is_watched
+from tests.observe.scripted_nvml import STEPS, library, nvml
+
+__all__ = ["library", "nvml"]  # fixtures
 
 pytest.importorskip("pynvml")
-STEPS = ((0.3, 100.0), (0.2, 400.0))
 
 
 def joules(begin, end):
@@ -30,38 +28,6 @@ def joules(begin, end):
                 break
             into -= seconds
     return total * (end - begin) / points
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("nvml")
-    compiler = shutil.which("cc")
-    assert compiler, "a C compiler is needed (apt install gcc libc6-dev)"
-    subprocess.run(
-        [
-            *(compiler, "-shared", "-fPIC", "-O1", "-o", folder / "libnvidia-ml.so.1"),
-            *(Path(__file__).with_name("nvml.c"), "-lm"),
-        ],
-        check=True,
-    )
-    return folder
-
-
-@pytest.fixture
-def nvml(library, monkeypatch):
-    """Sets up the script; returns when the counters began."""
-
-    def script(**more):
-        began = time.perf_counter()
-        monkeypatch.setenv("LD_LIBRARY_PATH", str(library))
-        monkeypatch.setenv("NVML_T0", repr(began))
-        steps = ",".join(f"{seconds}:{watts}" for seconds, watts in STEPS)
-        monkeypatch.setenv("NVML_STEPS", steps)
-        for name, value in more.items():
-            monkeypatch.setenv(f"NVML_{name}", str(value))
-        return began
-
-    return script
 
 
 async def watched(wanted, enough, say=lambda _text: None):
@@ -140,12 +106,68 @@ async def test_a_device_that_is_lost_is_told_and_makes_energy_unknown(nvml, tmp_
     assert found.energy_reasons == ["GPU-1: GPU is lost"]
 
 
-async def test_without_a_driver_auto_is_silent_and_what_is_asked_for_is_refused(monkeypatch):
+async def test_without_a_library_auto_says_so_and_what_is_asked_for_is_refused(monkeypatch):
     monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
-    watch = await watched("auto", lambda _watch: True)
+    said = []
+    watch = await watched("auto", lambda _watch: True, said.append)
     assert watch.devices == ()
+    (line,) = said
+    assert "the GPUs of this machine are not read: NVML: NVML Shared Library Not Found" in line
     with pytest.raises(ConfigError, match="--gpu all: NVML: NVML Shared Library Not Found"):
         await watched("all", lambda _watch: True)
+
+
+AMDSMI = """
+import os
+from enum import Enum
+
+class AmdSmiException(Exception): pass
+class AmdSmiClkType(Enum):
+    GFX = 0
+    MEM = 1
+
+def gone(): return os.path.exists(os.environ["AMD_GONE"])
+def amdsmi_init(): pass
+def amdsmi_get_processor_handles(): return ["only"]
+def amdsmi_get_gpu_device_uuid(handle): return "amd-0"
+def amdsmi_get_gpu_asic_info(handle): return {"market_name": "Instinct"}
+def amdsmi_get_gpu_activity(handle):
+    if gone(): raise AmdSmiException()
+    return {"gfx_activity": 40, "umc_activity": 5, "mm_activity": "N/A"}
+def amdsmi_get_gpu_vram_usage(handle):
+    if gone(): raise AmdSmiException()
+    return {"vram_total": 196592, "vram_used": 1024}
+def amdsmi_get_power_info(handle):
+    if gone(): raise AmdSmiException()
+    return {"current_socket_power": "N/A", "average_socket_power": 250}
+def amdsmi_get_energy_count(handle):
+    if gone(): raise AmdSmiException()
+    return {"energy_accumulator": 2_000_000, "counter_resolution": 15.3, "timestamp": 1}
+def amdsmi_get_clock_info(handle, kind):
+    return {"clk": 1700 if kind is AmdSmiClkType.GFX else 900}
+"""
+"""As AMD's documentation of AMD SMI's Python interface has it."""
+
+
+async def test_amd_s_devices_are_read_by_amd_smi(tmp_path, monkeypatch):
+    (tmp_path / "amdsmi.py").write_text(AMDSMI)
+    gone = tmp_path / "gone"
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("AMD_GONE", str(gone))
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
+
+    def lost(watch):
+        if watch.readings:
+            gone.touch()
+        return bool(watch.lost)
+
+    watch = await watched("all", lost)
+    first = watch.readings[0]
+    assert (first.device, first.name, first.utilization) == ("amd-0", "Instinct", 0.4)
+    assert (first.memory_bytes, first.memory_total_bytes) == (2**30, 196592 * 2**20)
+    assert (first.power_watts, first.energy_joules) == (250, pytest.approx(30.6))
+    assert (first.sm_hertz, first.memory_hertz) == (1.7e9, 0.9e9)
+    assert watch.lost == {"amd-0": "says nothing any more"}
 
 
 async def test_a_reader_that_dies_leaves_its_devices_lost(nvml):
@@ -182,3 +204,20 @@ def test_devices_that_are_not_there_are_refused(wanted, said):
     with pytest.raises(ConfigError) as refused:
         chosen(wanted, ["GPU-a", "GPU-b"])
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "is_here", "driver", "watched"),
+    [
+        ("auto", True, True, True),
+        ("auto", True, False, False),
+        ("auto", False, True, False),
+        ("all", False, False, True),
+        ("none", True, True, False),
+    ],
+)
+def test_auto_reads_gpus_where_the_target_is_here_and_a_driver_is(
+    monkeypatch, wanted, is_here, driver, watched
+):
+    monkeypatch.setattr(os.path, "exists", lambda _path: driver)
+    assert is_watched(wanted, is_here=is_here) is watched
