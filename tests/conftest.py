@@ -94,8 +94,8 @@ def simulator_with():
     started = []
 
     def start(**options):
-        profile = SimProfile.named("fast")
-        started.append(SimulatorProcess(SimOptions(profile=profile, **options)).start())
+        options = {"profile": SimProfile.named("fast"), **options}
+        started.append(SimulatorProcess(SimOptions(**options)).start())
         return started[-1]
 
     yield start

@@ -55,6 +55,8 @@ class ChatReader(StreamReader):
                         self._other_output(lane, delta)
                 if choice.get("finish_reason"):
                     self._finish(lane, choice["finish_reason"])
+                    self._note_in_band(message)
+                    self._note_in_band(choice)
             if message.get("usage") or kind == b"error" or "error" in message:
                 self._beside(message, kind)
         except (KeyError, TypeError, AttributeError):
@@ -112,6 +114,8 @@ class CompletionsReader(StreamReader):
                         self._keep(lane, (("content", text),))
                 if choice.get("finish_reason"):
                     self._finish(lane, choice["finish_reason"])
+                    self._note_in_band(message)
+                    self._note_in_band(choice)
             if message.get("usage") or kind == b"error" or "error" in message:
                 self._beside(message, kind)
         except (KeyError, TypeError, AttributeError):
@@ -156,6 +160,7 @@ class ResponsesReader(StreamReader):
             if not isinstance(response, dict):
                 response = {}
             self._said_usage(response.get("usage"))
+            self._note_in_band(response)
             self._finish(0, response.get("status") or name.removeprefix("response."))
         elif name in ("error", "response.failed") or kind == b"error":
             self.fail(Outcome.STREAM_ERROR, error_text(message.get("response") or message))

@@ -11,6 +11,7 @@ import orjson
 
 from benchcore.base.text import AMPLE
 from benchcore.client.events import READERS
+from benchcore.client.in_band import IN_BAND_HEADERS, objects_of, read_bodies, with_headers
 from benchcore.client.openai import BROKEN_ENDS, TOO_DEEP, error_text, read_answer, read_usage
 from benchcore.client.records import Outcome, Record, Reply
 from benchcore.client.refusals import blame, refusal
@@ -104,6 +105,7 @@ class Exchange:
         "_delimited",
         "_encodings",
         "_head_complete",
+        "_in_band_headers",
         "_limits",
         "_parser",
         "_server",
@@ -172,6 +174,7 @@ class Exchange:
         self._content_type = b""
         self._encodings: list[str] = []
         self._server = ""
+        self._in_band_headers: list[tuple[bytes, bytes]] = []
 
     def _feed_head(self, data: bytes) -> None:
         """Feed until the head is complete; then llhttp is fed directly."""
@@ -226,6 +229,8 @@ class Exchange:
             self._server = value.decode("latin-1").partition("/")[0].strip()
         elif name == b"retry-after":
             self.record.retry_after = value.decode("latin-1").strip()
+        elif name in IN_BAND_HEADERS:
+            self._in_band_headers.append((name, value))
         reply = self.record.reply
         if reply is not None:
             lines = reply.trailers if self._head_complete else reply.headers
@@ -307,6 +312,8 @@ class Exchange:
         """
         record = self.record
         self.reader.close()
+        if self._in_band_headers:
+            record.in_band = with_headers(record.in_band, self._in_band_headers)
         if self._streaming and self.reader.ended_ns:
             record.tail_ns = max(record.done_ns - self.reader.ended_ns, 0)
             if lost == NO_END:
@@ -391,6 +398,7 @@ class Exchange:
             record.outcome, record.error = Outcome.PROTOCOL_ERROR, str(error)
             return
         record.usage = read_usage(answer.get("usage"))
+        record.in_band = with_headers(read_bodies(objects_of(answer)), self._in_band_headers)
         record.finish_reason = said.finish_reason
         if self.keep:
             record.text, record.refused = said.text, said.refused

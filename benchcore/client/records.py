@@ -59,6 +59,35 @@ class Usage:
 
 
 @dataclass(slots=True)
+class InBand:
+    """What the server says of one request in its own answer; `None`: it does not say.
+
+    Args:
+        source: who says it, such as `vllm` or `server-timing`; several joined by `+`.
+        queue_seconds: from its arrival until it was scheduled.
+        prefill_seconds: from scheduling, or the begin of the prompt's work, to the first token.
+        ttft_seconds: from its arrival to the first token, where that is said as such.
+        decode_seconds: from the first token to the last.
+        e2e_seconds: from its arrival to its end.
+        upstream_seconds: what a proxy waited for the head of the answer.
+        cached_tokens: of the prompt, taken from the cache.
+        draft_tokens: proposed by speculative decoding.
+        accepted_tokens: of these, accepted.
+    """
+
+    source: str = ""
+    queue_seconds: float | None = None
+    prefill_seconds: float | None = None
+    ttft_seconds: float | None = None
+    decode_seconds: float | None = None
+    e2e_seconds: float | None = None
+    upstream_seconds: float | None = None
+    cached_tokens: int | None = None
+    draft_tokens: int | None = None
+    accepted_tokens: int | None = None
+
+
+@dataclass(slots=True)
 class Record:
     """One request: its instants, its tokens and how it ended.
 
@@ -124,6 +153,8 @@ class Record:
     asked_input_tokens: int | None = None
     asked_output_tokens: int | None = None
     usage: Usage | None = None
+    in_band: InBand | None = None
+    """What the server says of it in its answer, beside the usage; `None`: nothing."""
     streamed: bool = True
     session: int = 0
     """Its session's number within the level, from 0."""

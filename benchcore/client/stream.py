@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import orjson
 
 from benchcore.base.text import AMPLE
+from benchcore.client.in_band import IN_BAND_KEYS, read_bodies
 from benchcore.client.openai import (
     BROKEN_ENDS,
     MOST_TOKENS,
@@ -44,6 +45,7 @@ class StreamReader:
     """What holds the content of a token event; empty where no two events are alike beside it."""
 
     __slots__ = (
+        "_in_band",
         "_keep_text",
         "_kept",
         "_lane",
@@ -81,6 +83,7 @@ class StreamReader:
         self._tokens_known = True  # every arrival so far came with a running usage
         self._said_tokens = 0
         self._usage: Any = None
+        self._in_band: dict[str, Any] = {}
         self._usage_is_new = False
         self.merged_reads = 0
         self.reasoning_events = 0
@@ -190,8 +193,15 @@ class StreamReader:
         """Take what stands beside the choices: a usage, an error."""
         if message.get("usage"):
             self._said_usage(message["usage"])
+            self._note_in_band(message)
         if kind == b"error" or "error" in message:
             self._unshaped(message, kind)
+
+    def _note_in_band(self, holder: Mapping[str, Any]) -> None:
+        """Keep what the server says of the request, in an event that is no plain token's."""
+        for key in IN_BAND_KEYS:
+            if key in holder:
+                self._in_band[key] = holder[key]
 
     def _said_usage(self, usage: Any) -> None:
         self._usage = usage
@@ -344,6 +354,8 @@ class StreamReader:
         record = self._record
         record.finish_reason = self.finish_reason
         record.usage = read_usage(self._usage)
+        if self._in_band:
+            record.in_band = read_bodies(self._in_band)
         if record.stamps:
             record.first_token_ns = record.stamps[0]
             record.last_token_ns = record.stamps[-1]

@@ -18,7 +18,7 @@ from typing import Any, Final, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from benchcore.client.records import Outcome, Phase, Record, Usage
+from benchcore.client.records import InBand, Outcome, Phase, Record, Usage
 
 MOST_BYTES: Final = 8 << 20
 """What the requests in memory may weigh; older ones are in the file."""
@@ -36,11 +36,12 @@ _ARRAYS = ("stamps", "events", "tokens", "lanes")
 _PLAIN = tuple(
     one.name
     for one in fields(Record)
-    if one.name not in (*_ARRAYS, "outcome", "phase", "usage", "reply")
+    if one.name not in (*_ARRAYS, "outcome", "phase", "usage", "in_band", "reply")
 )
 _plain = attrgetter(*_PLAIN)
 _arrays = attrgetter(*_ARRAYS)
 _usage = attrgetter(*(one.name for one in fields(Usage)))
+_in_band = attrgetter(*(one.name for one in fields(InBand)))
 
 
 def packed(record: Record) -> bytes:
@@ -52,13 +53,14 @@ def packed(record: Record) -> bytes:
             None if record.outcome is None else record.outcome.value,
             None if record.phase is None else record.phase.value,
             None if record.usage is None else _usage(record.usage),
+            None if record.in_band is None else _in_band(record.in_band),
         )
     )
 
 
 def unpacked(data: bytes) -> Record:
     """Return the request that `packed` made bytes of."""
-    plain, arrays, outcome, phase, usage = marshal.loads(data)  # noqa: S302 - our own file, without a name
+    plain, arrays, outcome, phase, usage, in_band = marshal.loads(data)  # noqa: S302 - our own file, without a name
     record = Record.__new__(Record)
     for name, value in zip(_PLAIN, plain, strict=True):
         setattr(record, name, value)
@@ -67,6 +69,7 @@ def unpacked(data: bytes) -> Record:
     record.outcome = None if outcome is None else Outcome(outcome)
     record.phase = None if phase is None else Phase(phase)
     record.usage = None if usage is None else Usage(*usage)
+    record.in_band = None if in_band is None else InBand(*in_band)
     record.reply = None
     return record
 

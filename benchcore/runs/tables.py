@@ -18,7 +18,7 @@ from benchcore.base.clock import NS
 from benchcore.base.errors import ConfigError
 from benchcore.base.files import GrowingFile, each_file, replace_file
 from benchcore.base.text import FORMULA, cell
-from benchcore.client.records import Record, Usage
+from benchcore.client.records import InBand, Record, Usage
 from benchcore.config.catalogue import LATENCIES
 from benchcore.metrics.figures import (
     METRICS,
@@ -199,7 +199,21 @@ def _used(name: str) -> Column[RequestRow]:
     return Column(name, WHOLE, lambda row: getattr(row.record.usage or _SILENT, name))
 
 
+def _in_band(name: str, form: Form) -> Column[RequestRow]:
+    """Return the column of what the server says of the request in its answer."""
+    return Column(
+        f"server_{name}",
+        form,
+        lambda row: None if row.record.in_band is None else getattr(row.record.in_band, name),
+    )
+
+
 _SILENT: Final = Usage()
+_IN_BAND_FORMS: Final = {"source": TEXT} | {
+    field.name: SECONDS if field.name.endswith("_seconds") else WHOLE
+    for field in fields(InBand)
+    if field.name != "source"
+}
 REQUESTS: Final = Table[RequestRow](
     (
         Column("level", TEXT, lambda row: row.head.level),
@@ -271,6 +285,7 @@ REQUESTS: Final = Table[RequestRow](
         Column("rtt_seconds", SECONDS, lambda row: row.record.rtt_ns / NS or None),
         Column("retransmits", WHOLE, lambda row: row.record.retransmits),
         Column("out_of_order", WHOLE, lambda row: row.record.out_of_order),
+        *(_in_band(name, form) for name, form in _IN_BAND_FORMS.items()),
     )
 )
 """`requests.csv` and `requests.jsonl`; instants are offsets from the start of the level."""

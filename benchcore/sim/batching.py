@@ -364,7 +364,8 @@ class Batch:
             sequence.committed = len(cached)
             sequence.prefill_until = sequence.tokens
             if sequence.preemptions == 0:
-                sequence.scheduled_ns = now_ns
+                # A step is taken to begin where the one before it ended, which is by a little past.
+                sequence.scheduled_ns = max(now_ns, sequence.arrived_ns)
                 sequence.cached_tokens = cached_tokens
                 if self._prefix_cache:
                     self.prefix_queries += sequence.prompt_tokens

@@ -24,12 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, frozen=True)
 class Usage:
-    """Tokens as they are billed."""
+    """Tokens as they are billed, and in the final count how long they took, where that is said."""
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int
     reasoning_tokens: int
+    metrics: dict[str, float | None] | None = None
+
+    def written(self) -> dict[str, Any]:
+        """The fields of an answer of chat and completions that it fills."""
+        beside = {} if self.metrics is None else {"metrics": self.metrics}
+        return {"usage": self.chat(), **beside}
 
     def chat(self) -> dict[str, Any]:
         """The ``usage`` object of chat and completions."""
@@ -178,7 +184,7 @@ class Chat:
         tail = b""
         if usage is not None:
             head = self._head("chat.completion.chunk")
-            tail = event({**head, "choices": [], "usage": usage.chat()})
+            tail = event({**head, "choices": [], **usage.written()})
         return tail + error + (DONE if done else b"")
 
     def error(self, message: str, *, last: bool = False) -> bytes:
@@ -211,7 +217,7 @@ class Chat:
             )
         payload = {**self._head("chat.completion"), "choices": choices}
         if usage is not None:
-            payload["usage"] = usage.chat()
+            payload |= usage.written()
         return orjson.dumps(payload)
 
     def _call(self, choice: int, number: int, name: str, arguments: str) -> dict[str, Any]:
@@ -246,7 +252,7 @@ class Chat:
             "choices": [piece],
         }
         if usage is not None:
-            payload["usage"] = usage.chat()
+            payload |= usage.written()
         return event(payload)
 
 
@@ -339,7 +345,7 @@ class Completions:
             "choices": choices,
         }
         if usage is not None:
-            payload["usage"] = usage.chat()
+            payload |= usage.written()
         return payload
 
 

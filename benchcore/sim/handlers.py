@@ -23,7 +23,7 @@ from benchcore.sim.requests import (
 )
 from benchcore.sim.responses import Responses
 from benchcore.sim.streaming import Pause, Stream, Wire
-from benchcore.sim.telemetry import Account, TruthLog
+from benchcore.sim.telemetry import Account, TruthLog, request_metrics
 from benchcore.sim.validation import ApiError, unknown_model
 
 if TYPE_CHECKING:
@@ -225,6 +225,12 @@ class Handlers:
             sequence.paused = self._stalled
             self._engine.submit(sequence)
 
+    def _metrics_of(self, sequences: list[Sequence]) -> dict[str, float | None] | None:
+        """What is said of a request; nothing where the figures of several would be meant."""
+        if not self._profile.request_metrics or len(sequences) > 1:
+            return None
+        return request_metrics(sequences[0])
+
     def _stall(self, spoil: Spoil | None, *, stalled: bool) -> None:
         """Let everybody wait for one slow client, where that is the fault asked for."""
         if spoil is not None and spoil.flag("stall_together"):
@@ -266,6 +272,7 @@ class Handlers:
             self._engine,
             include_usage=ask.include_usage,
             continuous_usage=ask.continuous_usage,
+            metrics_of=self._metrics_of,
             finish_with_last_token=(
                 self._profile.finish_with_last_token and not isinstance(dialect, Responses)
             ),
@@ -337,6 +344,7 @@ class Handlers:
             completion_tokens=sum(len(answer.tokens) for answer in answers),
             cached_tokens=account.cached_tokens,
             reasoning_tokens=sum(answer.reasoning_tokens for answer in answers),
+            metrics=self._metrics_of(sequences),
         )
         body = dialect.body(answers, None if "no_usage" in faults else usage)
         if "bad_utf8" in faults:

@@ -58,6 +58,12 @@ class SimProfile(BaseModel):
         description="put finish_reason in the last token's chunk, as vLLM does, not in its own",
     )
 
+    request_metrics: bool = Field(
+        default=False,
+        description="say in each answer how long it took, as vLLM does with "
+        "--enable-per-request-metrics",
+    )
+
     ability: float | None = Field(
         None, ge=0, le=1, description="fraction of known questions answered right; left out: 0.7"
     )

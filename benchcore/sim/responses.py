@@ -172,6 +172,7 @@ class Responses:
             "output": output,
             "max_output_tokens": self._ask.max_tokens,
             "usage": None if usage is None else usage.response(),
+            **({} if usage is None or usage.metrics is None else {"metrics": usage.metrics}),
         }
 
     def _event(self, name: str, **fields: Any) -> bytes:

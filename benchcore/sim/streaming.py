@@ -7,12 +7,14 @@ import os
 import socket
 import struct
 import time
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from benchcore.sim.formats import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Sequence as Many
 
     from aiohttp import web
@@ -117,6 +119,7 @@ class Stream:
         "_group",
         "_held",
         "_include_usage",
+        "_metrics_of",
         "_multi",
         "_strikes",
         "_unfinished",
@@ -132,13 +135,14 @@ class Stream:
         wire: Wire,
         dialect: Dialect,
         answers: Many[Answer],
-        sequences: Many[Sequence],
+        sequences: list[Sequence],
         faults: Faults,
         account: Account,
         engine: Engine,
         *,
         include_usage: bool,
         continuous_usage: bool,
+        metrics_of: Callable[[list[Sequence]], dict[str, float | None] | None],
         finish_with_last_token: bool,
     ) -> None:
         self._wire = wire
@@ -146,6 +150,7 @@ class Stream:
         self._answers = answers
         self.sequences = sequences
         self._faults = faults
+        self._metrics_of = metrics_of
         self._account = account
         self._engine = engine
         self._include_usage = include_usage and "no_usage" not in faults
@@ -282,7 +287,9 @@ class Stream:
         return written
 
     def _closing(self) -> bytes:
-        usage = self.usage() if self._include_usage else None
+        usage = None
+        if self._include_usage:
+            usage = replace(self.usage(), metrics=self._metrics_of(self.sequences))
         error = b""
         if "error_after_finish" in self._faults:
             error = self._dialect.error("simulated fault after the finish")

@@ -249,6 +249,21 @@ class Account:
         )
 
 
+def request_metrics(sequence: Sequence) -> dict[str, float | None]:
+    """What vLLM says of one request in its answer, in milliseconds."""
+    decode_ns = sequence.finished_ns - sequence.first_token_ns
+    inference_ns = sequence.finished_ns - sequence.scheduled_ns
+    return {
+        "time_to_first_token_ms": (sequence.first_token_ns - sequence.scheduled_ns) / 1e6,
+        "generation_time_ms": decode_ns / 1e6,
+        "queue_time_ms": (sequence.scheduled_ns - sequence.arrived_ns) / 1e6,
+        "mean_itl_ms": decode_ns / 1e6 / (sequence.generated - 1)
+        if sequence.generated > 1
+        else None,
+        "tokens_per_second": sequence.generated / (inference_ns / 1e9) if inference_ns else None,
+    }
+
+
 class TruthLog:
     """Appends accounts to a file, each as one whole line as soon as its request ends.
 

@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from benchcore.sim import SimProfile
+
 pytestmark = [pytest.mark.integration, pytest.mark.perf]
 
 SHORT = ("--input-tokens", "16", "--output-tokens", "4", "--idle", "0s")
@@ -15,7 +17,8 @@ def only_run(results):
     return json.loads((folder / "run.json").read_bytes()), folder
 
 
-def test_one_folder_one_table_one_verdict(benchcore, simulator, tmp_path):
+def test_one_folder_one_table_one_verdict(benchcore, simulator_with, tmp_path):
+    simulator = simulator_with(profile=SimProfile.named("fast", request_metrics=True))
     done = benchcore.measure(
         *("climb", "--base-url", simulator.base_url, "--workers", "2", "--concurrency", "2,4"),
         *("--requests", "30", *SHORT),
@@ -30,8 +33,20 @@ def test_one_folder_one_table_one_verdict(benchcore, simulator, tmp_path):
         assert [one["worker"] for one in level["workers"]] == [1, 2]
     with (folder / "requests.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0])[-1] == "worker"
     assert {row["worker"] for row in rows} == {"1", "2"}
+    # What the server says of each request comes from the workers with the rest of it.
+    ended = [row for row in rows if row["outcome"] == "ok"]
+    assert {row["server_source"] for row in ended} == {"vllm"}
+    for row in ended:
+        queue, prefill, decode = (
+            float(row[f"server_{part}_seconds"]) for part in ("queue", "prefill", "decode")
+        )
+        sent, first, last = (
+            float(row[f"{at}_seconds"]) for at in ("sent", "first_token", "last_token")
+        )
+        assert queue >= 0
+        assert 0 < queue + prefill < first - sent
+        assert 0 < decode < last - sent
 
 
 @pytest.mark.parametrize(

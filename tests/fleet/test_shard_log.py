@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchcore.client.records import Outcome, Record, Usage
+from benchcore.client.records import InBand, Outcome, Record, Usage
 from benchcore.fleet import shard_log
 from benchcore.fleet.shard_log import Begun, Closed, Ended, LogReader, ShardLog, open_log
 from benchcore.load.level_plan import Stage
@@ -27,6 +27,7 @@ def no_spill(data):
 def record(index, stamps):
     one = Record(f"r{index}", 5 + index, index, Outcome.OK, stamps=array("q", stamps))
     one.usage = Usage(prompt_tokens=7, completion_tokens=len(stamps))
+    one.in_band = InBand("vllm", queue_seconds=0.25, cached_tokens=3) if index % 2 else None
     one.text, one.worker, one.session, one.kind = "你好", 2, index // 3, "chat"
     return one
 

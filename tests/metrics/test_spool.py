@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchcore.client.records import FAILED, Outcome, Phase, Record, Usage
+from benchcore.client.records import FAILED, InBand, Outcome, Phase, Record, Usage
 from benchcore.climbs import findings
 from benchcore.config.limits import Slo
 from benchcore.load.level_plan import LevelRecords
@@ -65,6 +65,9 @@ def requests(draw, index=0):
     one.asked_input_tokens, one.asked_output_tokens = draw(COUNTS), draw(COUNTS)
     if draw(st.booleans()):
         one.usage = Usage(draw(COUNTS), draw(COUNTS), draw(COUNTS), draw(COUNTS))
+    if draw(st.booleans()):
+        one.in_band = InBand("vllm", queue_seconds=draw(st.none() | st.floats(0, 9)))
+        one.in_band.cached_tokens = draw(COUNTS)
     steps = draw(st.lists(st.integers(0, NS // 2), max_size=12))
     if one.streamed and steps:
         at = one.sent_ns

@@ -7,7 +7,7 @@ from array import array
 import pytest
 
 import benchcore
-from benchcore.client.records import Outcome, Phase, Record, Usage
+from benchcore.client.records import InBand, Outcome, Phase, Record, Usage
 from benchcore.runs.run import Run
 from benchcore.runs.sinks import LevelHead, RequestRow, SinkOptions
 from benchcore.runs.tables import REQUESTS, JsonLinesSink
@@ -40,6 +40,7 @@ def ok():
         asked_input_tokens=12,
         asked_output_tokens=5,
         usage=Usage(prompt_tokens=11, completion_tokens=5, cached_tokens=8),
+        in_band=InBand("vllm", queue_seconds=0.0125, draft_tokens=6),
     )
 
 
@@ -93,6 +94,16 @@ def test_every_key_of_a_request_that_went_well():
         "rtt_seconds": None,
         "retransmits": None,
         "out_of_order": None,
+        "server_source": "vllm",
+        "server_queue_seconds": 0.0125,
+        "server_prefill_seconds": None,
+        "server_ttft_seconds": None,
+        "server_decode_seconds": None,
+        "server_e2e_seconds": None,
+        "server_upstream_seconds": None,
+        "server_cached_tokens": None,
+        "server_draft_tokens": 6,
+        "server_accepted_tokens": None,
     }
 
 

@@ -47,6 +47,33 @@ async def test_a_plain_chat_answer_is_the_same_as_the_streamed_one(server):
     assert plain["usage"]["completion_tokens"] == len(stream.deltas())
 
 
+TIMES = {"time_to_first_token_ms", "generation_time_ms", "queue_time_ms", "mean_itl_ms"}
+
+
+async def test_the_times_of_a_request_are_said_where_that_is_asked_for(make_server):
+    server = await make_server({"request_metrics": True})
+    asked = {"max_tokens": 5, "ignore_eos": True}
+    final = (await server.stream(stream_options={"include_usage": True}, **asked)).chunks[-1]
+    whole = (await server.chat(**asked)).json()
+    completion = (await server.post("/v1/completions", {"prompt": "say", **asked})).json()
+    response = await server.post("/v1/responses", {"input": "say", "max_output_tokens": 5})
+    for answer in (final, whole, completion, response.json()):
+        said = answer["metrics"]
+        assert set(said) == {*TIMES, "tokens_per_second"}
+        assert said["time_to_first_token_ms"] > 0
+        assert said["queue_time_ms"] >= 0
+    assert final["metrics"]["mean_itl_ms"] == pytest.approx(
+        final["metrics"]["generation_time_ms"] / 4
+    )
+    # Those of several choices would be nobody's.
+    assert "metrics" not in (await server.chat(n=2, **asked)).json()
+
+
+async def test_nobody_is_told_times_unasked(server):
+    stream = await server.stream(stream_options={"include_usage": True})
+    assert not any("metrics" in chunk for chunk in stream.chunks)
+
+
 async def test_usage_is_sent_only_when_asked_for(server):
     assert not any("usage" in chunk for chunk in (await server.stream()).chunks)
 
