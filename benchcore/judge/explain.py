@@ -319,6 +319,8 @@ def _known_of(requests: Requests, spent: Parts) -> Iterator[tuple[str, Floats, b
     sent = requests.second("sent_seconds")
     prompt, cached = number("prompt_tokens"), number("cached_tokens")
     if np.isnan(cached).all():
+        cached = number("server_cached_tokens")
+    if np.isnan(cached).all():
         yield "prompt tokens", prompt, False
     else:
         yield "cached prompt tokens", cached, False
@@ -331,20 +333,16 @@ def _known_of(requests: Requests, spent: Parts) -> Iterator[tuple[str, Floats, b
     yield "seconds since the last departure", np.nan_to_num(since, nan=float(left[0])), False
     yield "retransmitted segments", number("retransmits"), False
     yield "segments out of order", number("out_of_order"), False
-    yield "preemptions", number("preemptions"), False
     yield "number of the turn", number("turn"), False
     yield "on a new connection", 1 - number("reused"), True
     yield "sent again", number("retried"), True
     workers = number("worker")
     for worker in np.unique(workers[~np.isnan(workers)]):
         yield f"by worker {worker:g}", (workers == worker).astype(np.float64), True
-    for name in ("class", "replica"):
-        texts = requests.texts.get(name)
-        if texts is None:
-            continue
-        for text in sorted(set(texts) - {""}):
-            values = np.array([texts[row] == text for row in rows], dtype=np.float64)
-            yield f"{name} {text}", values, True
+    classes = requests.texts.get("class", [])
+    for text in sorted(set(classes) - {""}):
+        values = np.array([classes[row] == text for row in rows], dtype=np.float64)
+        yield f"class {text}", values, True
 
 
 def _in_flight(requests: Requests) -> Floats:

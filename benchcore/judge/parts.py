@@ -126,7 +126,9 @@ def parts(requests: Requests, until: Until = Until.END) -> Parts:
     waited = np.where(is_plain, end, first) - begun - known(network)
     told = known(queue) + known(prefill) + np.where(is_plain, known(decode), 0.0)
     whole = ~np.isnan(queue) & ~np.isnan(prefill) & ~(is_plain & np.isnan(decode))
-    wait = np.where(whole, np.nan, waited - told)
+    # Where only the sum of queue and prefill is said, what is left of the waiting is unexplained.
+    both = np.where(is_plain, np.nan, column("server_ttft"))
+    wait = np.where(whole, np.nan, np.where(np.isnan(both), waited, both) - told)
     by_server = ~np.isnan(decode)
     if until is Until.END:
         decode = np.where(by_server | is_plain, decode, end - first)
