@@ -32,7 +32,8 @@ FLOORS = {
     "checks": 9,
     "evals": 9,
     "scenario": 10,
-    "cli": 11,
+    "serve": 11,
+    "cli": 12,
 }
 WING = "sim"  # the simulator: only scenarios and the command line may know it
 TOP = {"__init__", "__main__"}

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
     from benchcore.climbs.plan import Part
     from benchcore.config.target import Target
+    from benchcore.publish.live import LiveFigures
     from benchcore.publish.pushgateway import Pushgateway
     from benchcore.runs.run import Run
     from benchcore.scenario.perf_stage import PerfStage
+    from benchcore.scenario.run import OneStageRun
     from benchcore.sim.options import SimOptions
 
 
@@ -48,6 +50,13 @@ def climb(**given: Any) -> int:
     if len(loads) > 1:
         raise click.UsageError(f"{loads[0]} and {loads[1]} are two kinds of load: give one of them")
     progress = start_progress(given)
+    figures = None
+    if given["metrics_port"] is not None:
+        from benchcore.publish.live import LiveFigures
+        from benchcore.show.feed import Feed
+
+        figures = LiveFigures()
+        progress = Feed(figures.take, progress)
     if given["eval_task"] is not None and given["workload"] is not None:
         raise click.UsageError("--eval brings its own questions: leave out --workload")
     if given["eval_settings"] and given["eval_task"] is None:
@@ -75,7 +84,7 @@ def climb(**given: Any) -> int:
     if given["print_request"]:
         return asyncio.run(_print_request(machine.target, parts[0]))
     gateway = _gateway(given, machine.context.kind) if given["push"] else None
-    drive(machine.interrupt, machine)
+    drive(machine.interrupt, lambda: _measure(machine, given["metrics_port"], figures))
     progress.clear()
     run = stage.result
     if run is not None:
@@ -89,6 +98,17 @@ def climb(**given: Any) -> int:
     if run is not None and not code:
         _judge(run)
     return code
+
+
+async def _measure(machine: OneStageRun, port: int | None, figures: LiveFigures | None) -> None:
+    """Run the climb, and show how it stands where that is asked for."""
+    if port is None or figures is None:
+        await machine()
+        return
+    from benchcore.publish.live import metrics_on
+
+    async with metrics_on(port, figures):
+        await machine()
 
 
 def _judge(run: Run) -> None:

@@ -389,6 +389,13 @@ OUTPUT = group(
             default=True,
             help="Let the kernel stamp what arrives, where it can do so.",
         ),
+        click.option(
+            "--metrics-port",
+            type=click.IntRange(1, 65_535),
+            metavar="PORT",
+            default=None,
+            help="Show how the load stands as /metrics for Prometheus, on this port of 127.0.0.1.",
+        ),
         click.option("--no-progress", is_flag=True, help="Do not draw a live progress line."),
         click.option(
             "--progress-interval",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from benchcore.base.errors import ConfigError
 from benchcore.cli import terminal
 from benchcore.cli.target import group, masked, read_asking, usage_error, warnings
 from benchcore.cli.values import pairs
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from benchcore.config.target import Target
     from benchcore.scenario.run import OneStageRun
     from benchcore.scenario.stage import ServerStage
+    from benchcore.show.feed import Feed
     from benchcore.show.progress import TerminalProgress
     from benchcore.sim.options import SimOptions
 
@@ -82,7 +84,7 @@ def import_numpy() -> None:
         del os.environ[_BLAS_THREADS]  # a server that is started has as many as it likes
 
 
-def start_progress(given: Mapping[str, Any]) -> TerminalProgress:
+def start_progress(given: Mapping[str, Any]) -> TerminalProgress | Feed:
     """Return what draws the live line, where there is to be one, and send messages around it."""
     import_numpy()
     from benchcore.show.progress import TerminalProgress
@@ -94,7 +96,24 @@ def start_progress(given: Mapping[str, Any]) -> TerminalProgress:
         interval_seconds=given.get("progress_interval", 10.0),
     )
     start_logs(given, progress.clear)
-    return progress
+    return _fed(progress)
+
+
+def _fed(progress: TerminalProgress) -> TerminalProgress | Feed:
+    """Return what draws, and tells another process that wants to know.
+
+    Raises:
+        ConfigError: the variable that names its descriptor is wrong.
+    """
+    from benchcore.show.feed import DESCRIPTOR, Feed, FeedWriter
+
+    descriptor = os.environ.pop(DESCRIPTOR, "")
+    if not descriptor:
+        return progress
+    try:
+        return Feed(FeedWriter(int(descriptor)), progress)
+    except (ValueError, OSError):
+        raise ConfigError(f"{DESCRIPTOR}: {descriptor!r} is no descriptor to write to") from None
 
 
 def refuse_two_servers(given: Mapping[str, Any]) -> None:
@@ -138,7 +157,7 @@ def one_stage(
     simulator: SimOptions | None = None,
     folder: Path | None = None,
     labels: Mapping[str, str] | None = None,
-    progress: TerminalProgress | None = None,
+    progress: TerminalProgress | Feed | None = None,
 ) -> OneStageRun:
     """Return the run of the one stage that a command is.
 
@@ -232,11 +251,12 @@ def run_loop(work: Coroutine[Any, Any, T]) -> T:
     return done
 
 
-def catch_signals(interrupt: Callable[[], None]) -> list[int]:
+def catch_signals(interrupt: Callable[[], None], *, quiet: bool = False) -> list[int]:
     """Let SIGINT, SIGTERM and SIGHUP interrupt, on the running loop.
 
     Args:
         interrupt: called at each of them.
+        quiet: say nothing of it: there are no requests in flight.
 
     Returns:
         What has come so far.
@@ -250,7 +270,7 @@ def catch_signals(interrupt: Callable[[], None]) -> list[int]:
     def on_signal(number: int) -> None:
         caught.append(number)
         _leave(terminals)
-        if len(caught) == 1:
+        if len(caught) == 1 and not quiet:
             LOGGER.warning("stopping: requests in flight may end; interrupt again to stop at once")
         interrupt()
 

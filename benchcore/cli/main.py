@@ -62,6 +62,7 @@ COMMANDS = {
     "import": ("benchcore.cli.push:import_results", "Read another load generator's results."),
     "workload": ("benchcore.cli.workload:workload", "Look at what a load would ask, beforehand."),
     "record": ("benchcore.cli.record:record", "Record real requests as a trace to replay."),
+    "serve": ("benchcore.cli.serve:serve", "Start and follow runs over HTTP, with their pages."),
     "doctor": ("benchcore.cli.upkeep:doctor", "Say what this machine can drive and measure."),
     "completion": ("benchcore.cli.main:completion", "Print a shell's completion script."),
     "sim": ("benchcore.cli.sim:sim", "Run the built-in simulated server."),

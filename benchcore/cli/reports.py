@@ -264,7 +264,8 @@ def report(
     return 0
 
 
-def _page(folder: RunFolder, path: Path, gpus: int | None) -> None:
+def page_of(folder: RunFolder, gpus: int | None = None) -> str:
+    """Return the page of a run, whatever it is of."""
     page = _eval_page(folder)
     if page is None:
         from benchcore.show.drawing import can_draw
@@ -272,8 +273,12 @@ def _page(folder: RunFolder, path: Path, gpus: int | None) -> None:
         from benchcore.show.plots import plots
 
         page = render_page(folder, plots(folder, gpus) if can_draw() else None)
+    return page
+
+
+def _page(folder: RunFolder, path: Path, gpus: int | None) -> None:
     try:
-        replace_file(path, page.encode())
+        replace_file(path, page_of(folder, gpus).encode())
     except OSError as error:
         raise ConfigError(f"--output {path}: cannot be written ({error.strerror})") from None
     click.echo(str(path))

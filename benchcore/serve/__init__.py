@@ -1,0 +1,1 @@
+"""Serve: runs started, followed and fetched over HTTP."""
