@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchcore.runs.checks import Checks
-from benchcore.runs.run import TargetFacts
+from benchcore.runs.facts import TargetFacts
 from benchcore.sim import SimProfile
 from benchcore.sim.batching import Batch, Sequence, State
 

@@ -16,7 +16,7 @@ from benchcore.client.client import Client
 from benchcore.client.request import Prompt
 from benchcore.climbs.probe import RefusedError, find_model, try_prompt
 from benchcore.runs.checks import Capability, CheckResult, Checks, Verdict
-from benchcore.runs.run import TargetFacts
+from benchcore.runs.facts import TargetFacts
 from benchcore.runs.run_json import target_facts
 
 if TYPE_CHECKING:

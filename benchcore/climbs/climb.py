@@ -28,7 +28,7 @@ from benchcore.config.target import Target
 from benchcore.observe.gpus import GpuWatch, is_watched
 from benchcore.observe.machine import host_facts
 from benchcore.observe.scraper import ServerMetrics
-from benchcore.runs.run import LoadFacts, TargetFacts, WorkloadFacts
+from benchcore.runs.facts import LoadFacts, TargetFacts, WorkloadFacts
 from benchcore.runs.run_json import as_asked, target_facts, versions
 from benchcore.runs.sinks import ClimbRun, FanOut, SinkOptions, installed_sinks, raise_problems
 from benchcore.show.progress import Progress, Silent

@@ -17,7 +17,7 @@ from benchcore.base.files import read_json
 from benchcore.config.target import PATHS
 from benchcore.metrics.accuracy import Sample, SampleOutcome
 from benchcore.metrics.scores import CONFIDENCE, Estimate, estimate, student_t
-from benchcore.runs.run import TargetFacts
+from benchcore.runs.facts import TargetFacts
 from benchcore.runs.samples import Eval, EvalOrigin
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from benchcore.foreign.figures import load_of, number_repeats, reject, utc
 from benchcore.foreign.guidellm import is_guidellm, read_guidellm
 from benchcore.foreign.sglang import is_sglang, read_sglang
 from benchcore.foreign.vllm import is_vllm, read_vllm
-from benchcore.runs.run import Origin, Run
+from benchcore.runs.facts import Origin
+from benchcore.runs.run import Run
 
 _AIPERF = "profile_export_aiperf.json"
 

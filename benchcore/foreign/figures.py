@@ -15,16 +15,8 @@ from benchcore.config.catalogue import RATES
 from benchcore.metrics.level import TokenSums
 from benchcore.metrics.percentiles import QUANTILES, low_confidence, rank
 from benchcore.metrics.summary import Summary
-from benchcore.runs.run import (
-    SCHEMA_VERSION,
-    HostFacts,
-    Level,
-    LoadFacts,
-    Origin,
-    Run,
-    TargetFacts,
-    WorkloadFacts,
-)
+from benchcore.runs.facts import HostFacts, LoadFacts, Origin, TargetFacts, WorkloadFacts
+from benchcore.runs.run import SCHEMA_VERSION, Level, Run
 
 _ERRORS_TOLD = 3
 STATISTICS = ("count", "avg", "min", "max", "std", *QUANTILES)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from benchcore.base.errors import ConfigError
+from benchcore.runs.facts import Part, PartName
 from benchcore.runs.reading import RunFolder
-from benchcore.runs.run import Part, PartName, Run
+from benchcore.runs.run import Run
 
 FOLDER: Final = "baselines"
 NIGHTLY: Final = "daily"

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 from benchcore.base.errors import ConfigError
 from benchcore.client.records import FAILED, Outcome, Record, Usage
 from benchcore.metrics.spool import Spool
-from benchcore.runs.run import Level, Run, TargetFacts
+from benchcore.runs.facts import TargetFacts
+from benchcore.runs.run import Level, Run
 from benchcore.runs.sinks import LevelHead, QuietSink, RequestRow, SinkOptions
 from benchcore.version import __version__, installing
 

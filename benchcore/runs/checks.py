@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue
 from benchcore.base.stored import Count, Facts, Flag, Number, Stored
 from benchcore.base.text import visible_json
 from benchcore.metrics.accuracy import Status
-from benchcore.runs.run import TargetFacts
+from benchcore.runs.facts import TargetFacts
 
 SCHEMA_VERSION = 1
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Self
 
@@ -12,6 +11,7 @@ from pydantic import Field, PrivateAttr
 from benchcore.base.stored import Count, Facts, Flag, Number, Stored
 from benchcore.client.records import FAILED, Outcome, Record
 from benchcore.metrics.accuracy import Status
+from benchcore.metrics.alerts import Alert
 from benchcore.metrics.energy import Gpus
 from benchcore.metrics.fidelity import Fidelity, PrefixCache
 from benchcore.metrics.groups import Group, Judged, SessionFigures
@@ -20,6 +20,15 @@ from benchcore.metrics.scores import PairedDifference
 from benchcore.metrics.summary import Summary
 from benchcore.metrics.throughput import RateIntervals, Row
 from benchcore.metrics.validity import Evidence, Validity
+from benchcore.runs.facts import (
+    HostFacts,
+    LoadFacts,
+    Origin,
+    Part,
+    PartName,
+    TargetFacts,
+    WorkloadFacts,
+)
 
 SCHEMA_VERSION = 1
 
@@ -95,6 +104,7 @@ class Level(Stored):
             *("max_inflight", "interrupted", "rate_intervals", "tpot_estimated", "tpot_excluded"),
             *("timestamps", "accuracy", "definitions", "origin_file", "sessions", "groups"),
             *("prefix_cache", "fidelity", "answers", "workers", "gpus"),
+            "alerts",
             *("tokens_per_joule", "joules_per_request", "cost_per_million_tokens"),
         }
     )
@@ -151,6 +161,7 @@ class Level(Stored):
     answers: Judged | None = None
     workers: list[WorkerFacts] | None = None
     gpus: Gpus | None = None
+    alerts: list[Alert] | None = None
     tokens_per_joule: Number | None = None
     joules_per_request: Number | None = None
     cost_per_million_tokens: Number | None = None
@@ -285,71 +296,6 @@ class Level(Stored):
             return None if summary is None else summary.value(statistic)
         value: float | None = getattr(self, name)
         return value
-
-
-class TargetFacts(Stored):
-    """Whom a run asked."""
-
-    kind: str | None = None
-    base_url: str | None = None
-    model: str | None = None
-    endpoint: str | None = None
-    stream: Flag | None = None
-    path: str | None = None
-    extra_body: Facts | None = None
-    omit: list[str] | None = None
-    rename: dict[str, str] | None = None
-    probe: Facts | None = None
-
-
-class WorkloadFacts(Stored):
-    """What a run asked; of several workloads each is one of `parts`."""
-
-    name: str | None = None
-    kind: str | None = None
-    distinct: Count | None = None
-    asked: Count | None = None
-    parts: list[WorkloadFacts] | None = None
-
-
-class LoadFacts(Stored):
-    """How a run asked; of several loads each is one of `parts`."""
-
-    arrival: str | None = None
-    max_inflight: Count | None = None
-    parts: list[LoadFacts] | None = None
-
-
-class HostFacts(Stored):
-    """Where the load generator ran."""
-
-    hostname: str | None = None
-
-
-class Origin(Stored):
-    """The file of another tool that a run was imported from."""
-
-    tool: str | None = None
-    version: str | None = None
-    file: str | None = None
-    sha256: str | None = None
-    files: list[Origin] | None = None
-
-
-PartName = Literal["target", "workload", "load", "versions", "host"]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What a run says of its target, workload, load, versions or host.
-
-    Args:
-        said: by key.
-        parts: of several workloads or loads what is said of each.
-    """
-
-    said: Mapping[str, object]
-    parts: tuple[Part, ...] = ()
 
 
 class Run(Stored):

@@ -18,7 +18,8 @@ from benchcore.client.openai import TOKEN_LIMITS, asked_tokens
 from benchcore.config.target import Target
 from benchcore.metrics.accuracy import Status
 from benchcore.observe.machine import host_facts
-from benchcore.runs.run import Level, Run, TargetFacts
+from benchcore.runs.facts import TargetFacts
+from benchcore.runs.run import Level, Run
 from benchcore.runs.sinks import QuietSink, SinkOptions
 from benchcore.version import __version__
 

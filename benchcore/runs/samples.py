@@ -24,7 +24,8 @@ from benchcore.metrics.accuracy import (
     tally,
 )
 from benchcore.metrics.scores import Estimate
-from benchcore.runs.run import LevelScore, TargetFacts
+from benchcore.runs.facts import TargetFacts
+from benchcore.runs.run import LevelScore
 
 SCHEMA_VERSION = 1
 _ROOM = re.compile(r"context|max_(?:completion_|output_)?tokens|too (?:long|large)", re.IGNORECASE)

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from benchcore.base.clock import utc_now
 from benchcore.base.stored import Count, Facts, Flag, Number, Stored
 from benchcore.metrics.accuracy import Status
-from benchcore.runs.run import TargetFacts
+from benchcore.runs.facts import TargetFacts
 
 SCHEMA_VERSION: Final = 1
 Verdict = Literal["passed", "warned", "failed", "interrupted", "planned"]

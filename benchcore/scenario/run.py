@@ -17,8 +17,8 @@ from benchcore.base.files import GrowingFile, make_folder, replace_file
 from benchcore.base.secrets import hide, masked, masked_text
 from benchcore.config.scenario import RunType, StageSettings
 from benchcore.metrics.accuracy import Status
+from benchcore.runs.facts import TargetFacts
 from benchcore.runs.reading import RESULT_FILE, RunFolder, read_scenario
-from benchcore.runs.run import TargetFacts
 from benchcore.runs.run_json import dump, target_facts
 from benchcore.runs.scenarios import ScenarioResult, StageResult, StageStatus
 from benchcore.scenario.simulator import SimulatorStage

@@ -23,7 +23,7 @@ from benchcore.config.scenario import (
     StageSettings,
 )
 from benchcore.config.servers import Asking
-from benchcore.runs.run import TargetFacts
+from benchcore.runs.facts import TargetFacts
 from benchcore.runs.run_json import write_head
 from benchcore.runs.scenarios import StageResult
 from benchcore.show.progress import Progress, Silent

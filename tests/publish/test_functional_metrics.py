@@ -2,7 +2,7 @@ from prometheus_client import generate_latest
 
 from benchcore.publish.prometheus import functional_metrics
 from benchcore.runs.checks import CheckResult, Verdict
-from benchcore.runs.run import TargetFacts
+from benchcore.runs.facts import TargetFacts
 from tests.run_folders import ended_checks
 
 

@@ -17,7 +17,8 @@ from benchcore.observe.machine import host_facts
 from benchcore.publish.prometheus import run_labels, run_metrics
 from benchcore.publish.pushgateway import Pushgateway, shown
 from benchcore.runs.checks import Checks
-from benchcore.runs.run import Run, TargetFacts
+from benchcore.runs.facts import TargetFacts
+from benchcore.runs.run import Run
 from benchcore.runs.run_json import write_head
 from benchcore.runs.samples import Eval
 

@@ -10,7 +10,7 @@ from benchcore.base.errors import ConfigError, ResultsError, TargetError, Verdic
 from benchcore.cli.target import usage_error
 from benchcore.config.scenario import Scenario, StageSettings
 from benchcore.config.servers import Asking
-from benchcore.runs.run import TargetFacts
+from benchcore.runs.facts import TargetFacts
 from benchcore.scenario.run import ONE_STAGE, OneStageRun
 from benchcore.scenario.simulator import SimulatorServer
 from benchcore.scenario.stage import (

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.base.errors import ConfigError
+from benchcore.runs.facts import TargetFacts
 from benchcore.runs.reading import earlier, read_scenario, whole
-from benchcore.runs.run import TargetFacts
 from benchcore.runs.scenarios import (
     MatrixEntry,
     MatrixResult,

@@ -1,5 +1,5 @@
 from benchcore.metrics.accuracy import Sample, SampleOutcome
-from benchcore.runs.run import TargetFacts
+from benchcore.runs.facts import TargetFacts
 from benchcore.runs.samples import Eval
 from benchcore.show.pages import accuracy_page
 from tests.show.test_page import Read
