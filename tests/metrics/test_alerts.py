@@ -1,5 +1,7 @@
 """A watched figure is told once when it passes its limit, and once when it has recovered."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,6 +87,6 @@ def test_episodes_are_as_a_slow_count_finds_them(figure, sign, values):
     lines = [line for at, one in enumerate(values) for line in alerts.look(at, {figure: one})]
     beyond = [rule.holds(value) for value in values if value is not None]
     begun = sum(now and not before for before, now in zip([False, *beyond], beyond, strict=False))
-    ended = sum(before and not now for before, now in zip(beyond, beyond[1:], strict=False))
+    ended = sum(before and not now for before, now in pairwise(beyond))
     assert len(alerts.episodes) == begun
     assert len(lines) == begun + ended
