@@ -23,18 +23,34 @@ WIDTH: Final = 100
 """Columns of what is printed where no terminal says how many it has, and at most anywhere."""
 
 
-def columns(stream: TextIO) -> int:
-    """Return how many columns a report on a stream may have, at most 100.
+WIDEST: Final = 120
+"""Columns of what is drawn over again, at most."""
+
+
+def columns(stream: TextIO, most: int = WIDTH) -> int:
+    """Return how many columns a report on a stream may have.
 
     `COLUMNS` wins; else a terminal is asked; a file or a pipe has 100.
+
+    Args:
+        stream: that it goes to.
+        most: columns.
     """
     said = os.environ.get("COLUMNS", "")
     if said.isdigit() and int(said) > 0:
-        return min(int(said), WIDTH)
+        return min(int(said), most)
     try:
-        return min(os.get_terminal_size(stream.fileno()).columns, WIDTH) or WIDTH
+        return min(os.get_terminal_size(stream.fileno()).columns, most) or WIDTH
     except (OSError, ValueError):  # no terminal; no file at all, as in a test
         return WIDTH
+
+
+def rows(stream: TextIO) -> int:
+    """Return how many lines a terminal has; 0: it is none, or does not say."""
+    try:
+        return os.get_terminal_size(stream.fileno()).lines
+    except (OSError, ValueError):
+        return 0
 
 
 def printable(text: str) -> str:

@@ -88,7 +88,7 @@ def climb(**given: Any) -> int:
     progress.clear()
     run = stage.result
     if run is not None:
-        _print_result(run, as_json=given["as_json"])
+        _print_result(run, as_json=given["as_json"], plain=given["plain"])
     if machine.error is None and machine.folder is not None:
         _write_reports(machine.folder)
         tell_where(machine.folder)
@@ -178,7 +178,7 @@ def _write_reports(folder: Path) -> None:
         ) from None
 
 
-def _print_result(run: Run, *, as_json: bool) -> None:
+def _print_result(run: Run, *, as_json: bool, plain: bool) -> None:
     if not run.levels and run.status not in ("complete", "interrupted"):
         return  # it never came to measuring: the error says why
     if as_json:
@@ -189,7 +189,20 @@ def _print_result(run: Run, *, as_json: bool) -> None:
         from benchcore.show.table import render
 
         sys.stdout.write(render(run, color=colored()))
+        if sys.stdout.isatty() and not plain:
+            _print_chart(run)
     sys.stdout.flush()
+
+
+def _print_chart(run: Run) -> None:
+    from benchcore.base.text import columns
+    from benchcore.show.panel import chart
+
+    lines = chart(run.levels, columns(sys.stdout))
+    if lines:
+        click.echo()
+    for line in lines:
+        click.echo(line)
 
 
 _RENAMED = {

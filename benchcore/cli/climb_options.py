@@ -396,7 +396,10 @@ OUTPUT = group(
             default=None,
             help="Show how the load stands as /metrics for Prometheus, on this port of 127.0.0.1.",
         ),
-        click.option("--no-progress", is_flag=True, help="Do not draw a live progress line."),
+        click.option("--no-progress", is_flag=True, help="Do not draw how the run goes."),
+        click.option(
+            "--plain", is_flag=True, help="Draw one line instead of a panel, and no chart."
+        ),
         click.option(
             "--progress-interval",
             type=values.DURATION,

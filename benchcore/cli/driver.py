@@ -87,6 +87,7 @@ def import_numpy() -> None:
 def start_progress(given: Mapping[str, Any]) -> TerminalProgress | Feed:
     """Return what draws the live line, where there is to be one, and send messages around it."""
     import_numpy()
+    from benchcore.show.panel import Panel
     from benchcore.show.progress import TerminalProgress
 
     live = sys.stderr.isatty() and not given["no_progress"] and given["log_format"] == "text"
@@ -94,6 +95,7 @@ def start_progress(given: Mapping[str, Any]) -> TerminalProgress | Feed:
         sys.stderr,
         live=live and not given["quiet"],
         interval_seconds=given.get("progress_interval", 10.0),
+        drawing=None if given.get("plain") else Panel,
     )
     start_logs(given, progress.clear)
     return _fed(progress)

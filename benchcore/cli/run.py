@@ -237,7 +237,8 @@ def _before(folder: Path, loaded: LoadedMatrix, given: dict[str, Any]) -> list[M
 )
 @click.option("--json", "as_json", is_flag=True, help="Print result.json instead of a table.")
 @LOGS
-@click.option("--no-progress", is_flag=True, help="Do not draw a live progress line.")
+@click.option("--no-progress", is_flag=True, help="Do not draw how the run goes.")
+@click.option("--plain", is_flag=True, help="Draw one line instead of a panel.")
 @click.option(
     "--folder", type=click.Path(path_type=Path, exists=True, file_okay=False), hidden=True
 )

@@ -294,7 +294,7 @@ def test_a_terminal_gets_one_line_that_is_rewritten_and_cleared():
     progress.clear()
     progress.clear()
     line = live_line(LIVE)
-    assert stream.getvalue() == f"\r\x1b[K{line}\r\x1b[K{line}\r\x1b[K"
+    assert stream.getvalue() == f"\r{line}\x1b[K\x1b[J" * 2 + "\r\x1b[J"
 
 
 def test_a_log_gets_a_line_at_intervals(caplog):
