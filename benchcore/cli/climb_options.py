@@ -37,6 +37,14 @@ REQUEST = group(
         click.option(
             "--allow-empty", is_flag=True, help="Count an answer without output as a success."
         ),
+        click.option(
+            "--metrics-url",
+            "metrics_urls",
+            metavar="URL",
+            multiple=True,
+            help="Read the metrics at this address too, of a replica, a router or an exporter; "
+            "repeatable. The server's own /metrics is always read where there is one.",
+        ),
         section="Advanced",
     ),
 )

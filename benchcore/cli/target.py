@@ -186,6 +186,7 @@ _OPTIONS = {
     "warmup_seconds": "warmup",
     "warmup_requests": "warmup",
     "headers": "header",
+    "metrics_urls": "metrics_url",
     "timeouts": "timeout",
     "verify": "insecure",
     "api_key": "api_key_env",
@@ -234,6 +235,7 @@ def read_asking(given: Mapping[str, Any]) -> Asking:
         rename=values.pairs(given["rename"]),
         insecure=given["insecure"],
         ca_file=given["ca_file"],
+        metrics_urls=tuple(given.get("metrics_urls", ())),
     )
 
 

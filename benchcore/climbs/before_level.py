@@ -11,8 +11,8 @@ from collections.abc import Callable
 from benchcore.base.errors import ConfigError, TargetError
 from benchcore.client.client import Client
 from benchcore.climbs.plan import Step
-from benchcore.observe.scraper import ServerMetrics
 from benchcore.observe.server import busy, parse
+from benchcore.observe.sources import MetricsSources
 
 IDLE_POLL_SECONDS = 0.2
 PAUSE_SECONDS = 0.5
@@ -24,13 +24,13 @@ class BeforeLevel:
 
     Args:
         client: asks the target.
-        server: its `/metrics`.
+        sources: pages of metrics, the target's own among them.
         say: is told what is worth a line.
     """
 
-    def __init__(self, client: Client, server: ServerMetrics, say: Callable[[str], None]) -> None:
+    def __init__(self, client: Client, sources: MetricsSources, say: Callable[[str], None]) -> None:
         self._client = client
-        self._server = server
+        self._sources = sources
         self._say = say
 
     async def level(self, step: Step, *, again: bool) -> None:
@@ -57,12 +57,14 @@ class BeforeLevel:
                     "the server cannot reset its cache: leave out --reset-prefix-cache"
                 )
         await self._until_idle(config.idle_seconds, step.name, again=again)
+        # What counters stand at as the level begins: it may have no time for that itself.
+        await asyncio.gather(*(source.read() for source in self._sources.others))
 
     async def _until_idle(self, limit: float, level: str, *, again: bool) -> None:
         """Wait until the server has nothing left of the level before."""
         deadline = time.monotonic() + limit
         while True:
-            text = await self._server.read()
+            text = await self._sources.target.read()
             left = None if text is None else busy(parse(text))
             if left is None:
                 if again:

@@ -30,7 +30,8 @@ from benchcore.metrics.spool import Spool, chosen, is_ok, joined
 from benchcore.metrics.throughput import Row, overlap_ns
 from benchcore.metrics.validity import Evidence, Validity, judge, judge_together
 from benchcore.observe.gpus import GpuWatch
-from benchcore.observe.scraper import Scraper, ServerMetrics
+from benchcore.observe.scraper import Scraper
+from benchcore.observe.sources import MetricsSources
 from benchcore.runs.run import LevelResult, LevelScore, WorkerFacts
 from benchcore.runs.sinks import FanOut, RequestRow
 from benchcore.show.progress import Progress
@@ -46,7 +47,7 @@ class Books:
         sinks: take rows and seconds.
         tally: takes requests as they end.
         progress: told how it stands.
-        server: the target's `/metrics`.
+        sources: pages of metrics, the target's own among them.
         stream: whether streams are asked for.
         grader: says what the answers were worth, where that is wanted.
         failures: tells of them.
@@ -63,7 +64,7 @@ class Books:
         sinks: FanOut,
         tally: Tally,
         progress: Progress,
-        server: ServerMetrics,
+        sources: MetricsSources,
         stream: bool,
         grader: Grader | None,
         failures: findings.Failures,
@@ -76,8 +77,9 @@ class Books:
         self.tally = tally
         self.progress = progress
         self.so_far = SoFar(step.name, plan, failures)
-        self.scraper = Scraper(server)
-        self.block_tokens = server.block_tokens
+        self._sources = sources
+        self.scraper = Scraper(sources.target, sources.all)
+        self.block_tokens = sources.target.block_tokens
         """Of the server's prefix cache; `None`: unknown."""
         self._slos = slos
         self._stream = stream
@@ -98,8 +100,10 @@ class Books:
     def stage(self, stage: Stage, at_ns: int) -> None:
         """Take note of where the level has come to."""
         self._stage_ns[stage] = at_ns
-        if stage is not Stage.OVER:
-            self.scraper.at_once()
+        if stage is Stage.WINDOW:
+            self.scraper.opened(at_ns)
+        elif stage is Stage.DRAIN:
+            self.scraper.closed(at_ns)
 
     def live(self, stands: findings.Standing, now_ns: int, rows: Sequence[Row]) -> None:
         """Let people know how it stands."""
@@ -198,9 +202,8 @@ class Books:
             self._slos,
         )
         seconds = (result.window_end_ns - result.window_start_ns) / NS
-        server = self.scraper.columns(
-            self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
-        )
+        window = self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
+        server = self.scraper.columns(*window)
         energy = self._energy(result, per_second, seconds)
         if energy.get("gpus") is not None:
             server |= gpu_columns(energy["gpus"])
@@ -236,6 +239,8 @@ class Books:
             ),
             server=server,
             **energy,
+            start_unix_seconds=self._sources.unix_seconds(result.start_ns),
+            **({"server_metrics": told} if (told := self.scraper.figures(*window)) else {}),
             interrupted=result.interrupted,
             start_ns=result.start_ns,
             records=self._measured.held(),

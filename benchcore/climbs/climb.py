@@ -27,7 +27,7 @@ from benchcore.config.limits import Slo
 from benchcore.config.target import Target
 from benchcore.observe.gpus import GpuWatch, is_watched
 from benchcore.observe.machine import host_facts
-from benchcore.observe.scraper import ServerMetrics
+from benchcore.observe.sources import MetricsSources
 from benchcore.runs.facts import LoadFacts, TargetFacts, WorkloadFacts
 from benchcore.runs.run_json import as_asked, target_facts, versions
 from benchcore.runs.sinks import ClimbRun, FanOut, SinkOptions, installed_sinks, raise_problems
@@ -187,11 +187,10 @@ class Climb:
                     self._order(self._crew, client, keep=keep)
                 if not self._interrupts:
                     await self._watch_gpus(config.gpu)
-                    server = ServerMetrics(client.target)
-                    try:
-                        await self._climb(client, server)
-                    finally:
-                        await server.close()
+                    scraped = self._sinks.server_metrics
+                    async with MetricsSources(client.target, scraped) as sources:
+                        await self._until_interrupted(sources.read_others())
+                        await self._climb(client, sources)
         except BaseException as error:
             run.error = str(error) or type(error).__name__
             self._close("failed")
@@ -341,7 +340,7 @@ class Climb:
 
     # The levels.
 
-    async def _climb(self, client: Client, server: ServerMetrics) -> None:
+    async def _climb(self, client: Client, sources: MetricsSources) -> None:
         run = self.run
         config = self._parts[0].config
         slos = [Slo.parse(text) for text in config.slos]
@@ -352,7 +351,7 @@ class Climb:
             gain=config.flat_gain,
             patience=config.flat_patience,
         )
-        before = BeforeLevel(client, server, self._progress.say)
+        before = BeforeLevel(client, sources, self._progress.say)
         figures: list[LevelFigures] = []
         climbing: tuple[Part, int] | None = None
         for step in self._steps:
@@ -376,7 +375,7 @@ class Climb:
                 sinks=self._sinks,
                 tally=self._tally,
                 progress=self._progress,
-                server=server,
+                sources=sources,
                 stream=client.target.stream,
                 grader=self._grader,
                 failures=self._failures,

@@ -202,6 +202,11 @@ class Asking(BaseModel):
     )
     insecure: bool = Field(default=False, description="do not check the server's certificate")
     ca_file: str | None = Field(None, min_length=1, description="a file of certificates to trust")
+    metrics_urls: tuple[str, ...] = Field(
+        (),
+        description="pages of metrics that a climb reads besides the server's own: of replicas, of "
+        "a router, of an exporter such as dcgm-exporter",
+    )
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
@@ -247,6 +252,7 @@ class Asking(BaseModel):
             path=self.path,
             verify=not self.insecure,
             ca_file=ca_file,
+            metrics_urls=self.metrics_urls,
             **fields,
         )
         hide(target.credentials)

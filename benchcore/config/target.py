@@ -76,6 +76,8 @@ class Target(BaseModel):
         verify: check the server's certificate.
         ca_file: certificates to trust instead of the system's.
         allow_empty: an answer without output counts as `ok`.
+        metrics_urls: pages of metrics to read besides the target's own: of replicas, of a router,
+            of an exporter. Without a path it is `/metrics`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -94,6 +96,7 @@ class Target(BaseModel):
     verify: bool = True
     ca_file: str | None = None
     allow_empty: bool = False
+    metrics_urls: tuple[str, ...] = ()
 
     def __init__(self, base_url: str, **fields: Any) -> None:
         super().__init__(base_url=base_url, **fields)
@@ -187,6 +190,25 @@ class Target(BaseModel):
         if _ROOTED.search(root) is not None:  # without its end it would be taken for another
             root = path.rstrip("/")
         return f"{parts.scheme}://{parts.netloc}{root}"
+
+    @field_validator("metrics_urls")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            if any(not character.isprintable() or character.isspace() for character in address):
+                raise ValueError(f"{address!r} is not an address: it contains white space")
+            try:
+                parts = urlsplit(address)
+                is_address = (
+                    parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+                )
+            except ValueError as error:
+                raise ValueError(f"{address!r} is not an address: {error}") from None
+            if not is_address or "@" in parts.netloc or parts.fragment:
+                raise ValueError(
+                    f"{address!r} is not http://HOST[:PORT][/PATH] or https://…, without a user"
+                )
+        return value
 
     @field_validator("api_key")
     @classmethod
@@ -332,10 +354,11 @@ class Target(BaseModel):
     def credentials(self) -> set[str]:
         """What nothing may show: the key, and the parts of what is secret by its name."""
         secrets = header_secrets(self.headers) | field_secrets(self.extra_body)
-        query = (self.path or self.base_url).partition("?")[2]
+        addresses = (self.path or self.base_url, *self.metrics_urls)
         secrets |= {
             value
-            for name, value in parse_qsl(query)
+            for address in addresses
+            for name, value in parse_qsl(address.partition("?")[2])
             if len(value) >= _SHORTEST_SECRET and name.lower() not in _OPEN_PARAMETERS
         }
         if self.api_key is not None:

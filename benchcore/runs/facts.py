@@ -21,6 +21,7 @@ class TargetFacts(Stored):
     extra_body: Facts | None = None
     omit: list[str] | None = None
     rename: dict[str, str] | None = None
+    metrics_urls: list[str] | None = None
     probe: Facts | None = None
 
 

@@ -107,6 +107,7 @@ def target_facts(target: Target, kind: str) -> TargetFacts:
         "path": None if target.path is None else shown(target.path),
         "omit": list(target.omit),
         "rename": dict(target.rename),
+        "metrics_urls": [shown(address) for address in target.metrics_urls],
     }
     facts = {
         "kind": kind,

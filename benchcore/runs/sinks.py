@@ -16,6 +16,7 @@ from benchcore.base.files import FilesError, GrowingFile, each_file, make_folder
 from benchcore.base.plugins import Group, nearest
 from benchcore.client.records import Record
 from benchcore.metrics.throughput import Row
+from benchcore.observe.scraper import Page
 from benchcore.runs.run import Level, Run
 
 
@@ -103,6 +104,9 @@ class QuietSink:
 
     def second(self, head: LevelHead, row: Row) -> None:
         """Ignore it."""
+
+    def server_metrics(self, page: Page, unix_seconds: float) -> None:
+        """Ignore what is new on a page of metrics."""
 
     def flush(self) -> None:
         """Hold nothing back."""
@@ -196,6 +200,15 @@ class FanOut:
     def second(self, head: LevelHead, row: Row) -> None:
         """Pass on a second that is over."""
         self._each(lambda sink: sink.second(head, row))
+
+    def server_metrics(self, page: Page, unix_seconds: float) -> None:
+        """Pass on what is new on a page of metrics, to the sinks that may care for it."""
+
+        def pass_on(sink: Sink) -> None:
+            if isinstance(sink, QuietSink):
+                sink.server_metrics(page, unix_seconds)
+
+        self._each(pass_on)
 
     def flush(self) -> None:
         """Give everything to the operating system."""

@@ -92,7 +92,11 @@ class _EngineCollector(Collector):
             ("prefix_cache_queries", "Prefix cache queries, tokens.", batch.prefix_queries),
             ("prefix_cache_hits", "Prefix cache hits, tokens.", batch.prefix_hits),
             ("num_preemptions", "Preemptions so far.", batch.preemptions),
-            ("prompt_tokens", "Prompt tokens read.", metrics.prompt_tokens),
+            (
+                "prompt_tokens",
+                "Prompt tokens of requests that have begun to answer.",
+                metrics.prompt_tokens,
+            ),
             ("generation_tokens", "Tokens generated.", metrics.generation_tokens),
         )
         for name, documentation, value in counters:
@@ -153,13 +157,14 @@ class Metrics:
 
     def step(self, step: Step, emitted: Many[Sequence], now_ns: int) -> None:
         """Counts one step of the engine."""
-        self.prompt_tokens += step.prefill_tokens
         self.generation_tokens += len(emitted)
         self.step_tokens.add(step.prefill_tokens + len(emitted))
         add = self.gaps.add
         for sequence in emitted:
             if sequence.generated > 1:
                 add((now_ns - sequence.last_token_ns) / 1e9)
+            else:  # whole prompts, those from the cache too, as vLLM counts them
+                self.prompt_tokens += sequence.prompt_tokens
             sequence.last_token_ns = now_ns
 
     def finished(self, sequence: Sequence, reason: str) -> None:

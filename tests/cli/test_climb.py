@@ -1,6 +1,7 @@
 """`benchcore climb` as a user types it."""
 
 import csv
+import gzip
 import json
 import os
 import re
@@ -16,6 +17,10 @@ from benchcore.sim.vocabulary import pieces
 pytestmark = [pytest.mark.integration, pytest.mark.perf]
 
 SHORT = ("--input-tokens", "16", "--output-tokens", "4", "--idle", "0s")
+
+
+def text_of(path):
+    return gzip.decompress(path.read_bytes()).decode() if path.suffix == ".gz" else path.read_text()
 
 
 def only_folder(results):
@@ -46,6 +51,7 @@ def test_a_climb_prints_one_table_and_writes_the_whole_run_folder(benchcore, sim
         "report.md",
         "requests.csv",
         "run.json",
+        "server_metrics.csv.gz",
         "summary.csv",
         "timeline.csv",
     ]
@@ -231,7 +237,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(benchcore, tmp_path):
     assert done.returncode == 0, done.stderr
     everything = done.stdout + done.stderr
     for path in only_folder(tmp_path / "results").iterdir():
-        everything += path.read_text()
+        everything += text_of(path)
     assert "secret" not in everything
     shown = benchcore.measure("climb", "--sim", "--print-request", "--api-key-env", "MY_KEY")
     assert "authorization: Bearer ***" in shown.stdout
@@ -492,7 +498,7 @@ def test_a_header_is_kept_out_of_the_files(benchcore, simulator, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     folder = only_folder(tmp_path / "results")
-    assert all("sk-secret" not in path.read_text() for path in folder.iterdir())
+    assert all("sk-secret" not in text_of(path) for path in folder.iterdir())
     command = json.loads((folder / "run.json").read_bytes())["command"]
     assert "X-Key=***" in command
     assert "--header=Cookie=***" in command

@@ -131,7 +131,7 @@ async def test_a_reading_keeps_the_lines_that_matter(pages, metrics):
     "answer",
     [
         (404, b"no"),
-        (200, b"go_goroutines 1\n"),
+        (200, b"<html><body>metrics are 1</body></html>\n"),
         (200, page_of() * 60_000),
         (500, page_of()),
         (None, page_of()[:50]),
@@ -145,6 +145,17 @@ async def test_a_server_without_such_a_page_is_asked_once(pages, metrics, answer
     assert server.available is False
     assert await server.read() is None
     assert len(asked) == 1
+
+
+async def test_a_server_that_is_not_known_is_read_again(pages, metrics):
+    target, answers, asked = pages
+    answers += [(200, b"go_goroutines 1\n"), (200, b"go_goroutines 2\n")]
+    server = metrics(target)
+    for value in (1, 2):
+        assert await server.read() is None
+        assert server.available is True
+        assert server.reader.values == [value]
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("answer", [(503, b"busy"), (None, b"vllm"), (200, b"")])

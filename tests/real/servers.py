@@ -263,6 +263,7 @@ SERVERS = {
                 "--enforce-eager",
                 *("--max-model-len", "4096"),
                 *("--max-num-seqs", "64"),
+                "--enable-per-request-metrics",
                 "--enable-auto-tool-choice",
                 *("--tool-call-parser", "hermes"),
                 # A random model would go on with white space for ever.

@@ -48,7 +48,7 @@ def run(simulator):
 
 
 def test_the_built_in_sinks_are_found_by_their_entry_points():
-    assert list(installed_sinks()) == ["csv", "events", "hlog", "json"]
+    assert list(installed_sinks()) == ["csv", "events", "hlog", "json", "server-metrics"]
 
 
 def test_a_run_is_saved_after_the_fact(run, tmp_path):
