@@ -79,6 +79,7 @@ test-real: $(VENV)/.dev
 	$(BIN)/python tests/real/run.py
 	$(BIN)/python tests/real/bench_datasets.py
 	$(BIN)/python tests/real/prefix_cache.py
+	$(BIN)/python tests/real/server_metrics.py
 
 test-k8s: $(VENV)/.dev
 	$(BIN)/python tests/k8s/run.py

@@ -195,19 +195,17 @@ class Target(BaseModel):
     @classmethod
     def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for address in value:
+            if "@" in address.partition("?")[0]:
+                raise ValueError("an address must not contain a user or password")
             if any(not character.isprintable() or character.isspace() for character in address):
                 raise ValueError(f"{address!r} is not an address: it contains white space")
             try:
                 parts = urlsplit(address)
-                is_address = (
-                    parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-                )
+                is_known = parts.scheme in ("http", "https") and parts.port != 0
             except ValueError as error:
                 raise ValueError(f"{address!r} is not an address: {error}") from None
-            if not is_address or "@" in parts.netloc or parts.fragment:
-                raise ValueError(
-                    f"{address!r} is not http://HOST[:PORT][/PATH] or https://…, without a user"
-                )
+            if not is_known or not parts.hostname or parts.fragment:
+                raise ValueError(f"{address!r} is not http://HOST[:PORT][/PATH] or https://…")
         return value
 
     @field_validator("api_key")

@@ -34,12 +34,15 @@ class MetricsSources:
         self._epoch_ns = unix_ns() - monotonic_ns()
         self.target = ServerMetrics(target, on_page=self._told)
         """The target's own page; every target has this one, whether it is there or not."""
-        # A user may name the target's own page, too.
-        self.others = [
-            source
-            for source in (ServerMetrics(*place, self._told) for place in _places(target))
-            if source.source != self.target.source
-        ]
+        self.others: list[ServerMetrics] = []
+        """Those that were named, without the target's own."""
+        for place in _places(target):
+            source = ServerMetrics(*place, self._told)
+            alike = [other.source.partition(" #")[0] for other in self.others].count(source.source)
+            if alike:
+                source.source += f" #{alike + 1}"
+            if source.source != self.target.source:
+                self.others.append(source)
 
     async def __aenter__(self) -> Self:
         return self
