@@ -299,6 +299,14 @@ RULES = group(
     ),
     group(
         click.option(
+            "--watch",
+            multiple=True,
+            metavar="THRESHOLD",
+            help="Tell when this is passed while a level runs, and when it has recovered, such as "
+            "'gpu_memory > 95 %', 'queue > 20' or 'cache_hit_rate < 30 %'; also gpu_utilization, "
+            "gpu_power, running and kv_cache. Repeatable.",
+        ),
+        click.option(
             "--flat-gain",
             type=values.SHARE,
             default=0.05,

@@ -18,8 +18,10 @@ from benchcore.climbs.load_run import Measured
 from benchcore.climbs.plan import Step
 from benchcore.climbs.requests import Grader, Tally
 from benchcore.climbs.watch import SoFar
+from benchcore.config.alerts import Rule
 from benchcore.config.limits import Slo
 from benchcore.load.level_plan import LevelPlan, LevelRecords, Stage
+from benchcore.metrics.alerts import Alerts
 from benchcore.metrics.energy import gpu_columns, gpus, per_token
 from benchcore.metrics.fidelity import fidelity
 from benchcore.metrics.figures import dispatch_lag_ns
@@ -85,6 +87,7 @@ class Books:
         self._stream = stream
         self._grader = grader
         self._failures = failures
+        self._alerts = Alerts(map(Rule.parse, step.part.config.watch))
         self._gpus = gpus
         if gpus is not None:
             gpus.forget(time.perf_counter())
@@ -108,7 +111,20 @@ class Books:
     def live(self, stands: findings.Standing, now_ns: int, rows: Sequence[Row]) -> None:
         """Let people know how it stands."""
         per_second = rows[-1].tokens if rows else None
-        self.progress.live(self.so_far.live(stands, now_ns, per_second))
+        values = self.scraper.now()
+        if self._gpus is not None:
+            values |= self._gpus.now()
+        for line in self._alerts.look((now_ns - stands.start_ns) / NS, values):
+            self.progress.say(f"{self.step.name}: {line}")
+        live = self.so_far.live(stands, now_ns, per_second)
+        self.progress.live(
+            replace(
+                live,
+                gpu_utilization=values.get("gpu_utilization"),
+                gpu_watts=values.get("gpu_power"),
+                server_waiting=values.get("queue"),
+            )
+        )
 
     async def close(
         self,
@@ -239,6 +255,7 @@ class Books:
             ),
             server=server,
             **energy,
+            **({"alerts": alerts} if (alerts := self._alerts.episodes) else {}),
             start_unix_seconds=self._sources.unix_seconds(result.start_ns),
             **({"server_metrics": told} if (told := self.scraper.figures(*window)) else {}),
             interrupted=result.interrupted,

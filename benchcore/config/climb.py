@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from benchcore.base.errors import ConfigError
+from benchcore.config.alerts import Rule
 from benchcore.config.limits import check_levels, check_slos
 from benchcore.config.shapes import Shape
 
@@ -162,6 +163,9 @@ class ClimbFields(BaseModel):
     source_ips: tuple[str, ...] = Field(
         (), description="addresses of this machine that connections come from, in turn"
     )
+    watch: tuple[str, ...] = Field(
+        (), description="thresholds that are told of while a level runs, such as gpu_memory > 95 %"
+    )
     gpu: str = Field(
         "auto",
         description="which GPUs of this machine to read: auto (all, where the target is here), "
@@ -193,6 +197,16 @@ class ClimbFields(BaseModel):
         if value is not None:
             try:
                 Shape.parse(value)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("watch")
+    @classmethod
+    def _watch_is_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                Rule.parse(text)
             except ConfigError as error:
                 raise ValueError(str(error)) from None
         return value

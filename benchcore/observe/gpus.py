@@ -136,6 +136,22 @@ class GpuWatch:
         for device in self._roles.keys() - self.lost.keys():
             self.lost[device] = "its reader has died"
 
+    def now(self) -> dict[str, float | None]:
+        """Return how the devices stand, by the names of `config.alerts`; `None`: not known."""
+        newest = [self.newest[name] for name in self._roles if name in self.newest]
+        memory = [
+            one.memory_bytes / one.memory_total_bytes
+            for one in newest
+            if one.memory_bytes is not None and one.memory_total_bytes
+        ]
+        used = [one.utilization for one in newest if one.utilization is not None]
+        watts = [one.power_watts for one in newest if one.power_watts is not None]
+        return {
+            "gpu_memory": max(memory, default=None),
+            "gpu_utilization": sum(used) / len(used) if used else None,
+            "gpu_power": sum(watts) if watts and len(watts) == len(self._roles) else None,
+        }
+
     async def reach(self, at: float) -> None:
         """Wait until every device was read at a moment or after it, or is late.
 

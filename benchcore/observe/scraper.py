@@ -15,7 +15,7 @@ from benchcore.client.exchange import Limits
 from benchcore.client.records import Outcome, Reply
 from benchcore.config.target import Target, Timeouts
 from benchcore.observe.families import Change, PageReader, Series
-from benchcore.observe.server import Sample, block_tokens, columns, parse, picked
+from benchcore.observe.server import Sample, block_tokens, columns, now, parse, picked
 from benchcore.observe.windows import SourceFigures, SourceWindow
 
 SCRAPE_EVERY_SECONDS: Final = 0.5
@@ -251,6 +251,10 @@ class Scraper:
         else:
             window.missed += 1
         return text
+
+    def now(self) -> dict[str, float | None]:
+        """Return how the server stands by its last page; empty: there was none."""
+        return now([sample for _, sample in self._samples[-2:]])
 
     def figures(self, opened_ns: int, closed_ns: int) -> list[SourceFigures]:
         """Return what each source says of a window; those without a page are not there."""

@@ -165,3 +165,22 @@ def columns(inside: list[Sample], across: list[Sample] | None = None) -> dict[st
             _growth(samples, (f"{name}_sum",)), _growth(samples, (f"{name}_count",))
         )
     return found
+
+
+def now(samples: list[Sample]) -> dict[str, float | None]:
+    """Return how the server stands, by the names of `config.alerts`; `None`: it does not say.
+
+    Args:
+        samples: the last two, or the only one there is.
+    """
+    if not samples:
+        return {}
+    newest = samples[-1]
+    usage = _first(newest, _KV_USAGE)
+    hits, queries = _growth(samples, _CACHE_HITS), _growth(samples, _CACHE_QUERIES)
+    return {
+        "running": _total(newest, RUNNING),
+        "queue": _total(newest, WAITING),
+        "kv_cache": max(usage) if usage else None,
+        "cache_hit_rate": hits / queries if hits is not None and queries else None,
+    }

@@ -382,6 +382,9 @@ def _gpus_and_cost(level: Level) -> Iterator[str]:
         yield f"energy unknown: {printable(found.energy_reasons[0])}"
     if level.cost_per_million_tokens is not None:
         yield f"a million output tokens cost {number(level.cost_per_million_tokens)}"
+    for rule in dict.fromkeys(alert.rule for alert in level.alerts or ()):
+        times = [alert for alert in level.alerts or () if alert.rule == rule]
+        yield f"{printable(rule)} from {times[0].begun_seconds:.1f} s on, {len(times)} time(s)"
 
 
 def _cache_and_replay(level: Level) -> Iterator[str]:

@@ -68,3 +68,31 @@ def test_gpus_that_are_asked_for_and_not_there_are_one_line(benchcore, simulator
     assert done.returncode == 2
     assert "benchcore: --gpu all: NVML: NVML Shared Library Not Found" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_thresholds_are_told_once_and_kept(benchcore, simulator, tmp_path, nvml):
+    nvml()
+    for name in ("LD_LIBRARY_PATH", "NVML_T0", "NVML_STEPS"):
+        benchcore.environment[name] = os.environ[name]
+    done, level = climb(
+        *(benchcore, simulator, tmp_path, "--gpu", "all"),
+        *("--watch", "gpu_memory > 20 %", "--watch", "running >= 1", "--watch", "queue > 1e6"),
+    )
+    (memory,) = [alert for alert in level["alerts"] if alert["figure"] == "gpu_memory"]
+    assert memory == {
+        **{"rule": "gpu_memory > 20 %", "figure": "gpu_memory", "limit": 0.2},
+        **{"begun_seconds": memory["begun_seconds"], "ended_seconds": None, "worst": 0.25},
+    }
+    assert {alert["figure"] for alert in level["alerts"]} == {"gpu_memory", "running"}
+    text = "c2: gpu_memory > 20 %: memory in use of the fullest GPU: 25.0 %"
+    assert done.stderr.count(text) == 1
+    assert "gpu_memory > 20 % from" in done.stdout
+
+
+def test_a_threshold_that_is_none_is_one_line(benchcore, simulator):
+    done = benchcore.run(
+        *("climb", "--base-url", simulator.base_url, "--watch", "gpu_memory > 950 %"),
+    )
+    assert done.returncode == 2
+    assert "a share is at most 100 %, or 1" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
