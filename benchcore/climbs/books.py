@@ -32,6 +32,7 @@ from benchcore.metrics.spool import Spool, chosen, is_ok, joined
 from benchcore.metrics.throughput import Row, overlap_ns
 from benchcore.metrics.validity import Evidence, Validity, judge, judge_together
 from benchcore.observe.gpus import GpuWatch
+from benchcore.observe.processes import ProcessWatch
 from benchcore.observe.scraper import Scraper
 from benchcore.observe.sources import MetricsSources
 from benchcore.runs.run import LevelResult, LevelScore, WorkerFacts
@@ -55,6 +56,7 @@ class Books:
         failures: tells of them.
         folder: where requests wait in a file for the level's end; `None`: in memory.
         gpus: of this machine; `None`: they are not read.
+        processes: of a server that was launched on this machine; `None`: it was not.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Books:
         failures: findings.Failures,
         folder: Path | None,
         gpus: GpuWatch | None = None,
+        processes: ProcessWatch | None = None,
     ) -> None:
         self.step = step
         self.plan = plan
@@ -88,6 +91,7 @@ class Books:
         self._grader = grader
         self._failures = failures
         self._alerts = Alerts(map(Rule.parse, step.part.config.watch))
+        self._processes = processes
         self._gpus = gpus
         if gpus is not None:
             gpus.forget(time.perf_counter())
@@ -105,12 +109,18 @@ class Books:
         self._stage_ns[stage] = at_ns
         if stage is Stage.WINDOW:
             self.scraper.opened(at_ns)
+            if self._processes is not None:
+                self._processes.opened()
         elif stage is Stage.DRAIN:
             self.scraper.closed(at_ns)
+            if self._processes is not None:
+                self._processes.closed()
 
     def live(self, stands: findings.Standing, now_ns: int, rows: Sequence[Row]) -> None:
         """Let people know how it stands."""
         per_second = rows[-1].tokens if rows else None
+        if self._processes is not None:
+            self._processes.tick()
         values = self.scraper.now()
         if self._gpus is not None:
             values |= self._gpus.now()
@@ -255,6 +265,7 @@ class Books:
             ),
             server=server,
             **energy,
+            **self._of_processes(seconds),
             **({"alerts": alerts} if (alerts := self._alerts.episodes) else {}),
             start_unix_seconds=self._sources.unix_seconds(result.start_ns),
             **({"server_metrics": told} if (told := self.scraper.figures(*window)) else {}),
@@ -263,6 +274,11 @@ class Books:
             records=self._measured.held(),
             rows=rows,
         )
+
+    def _of_processes(self, seconds: float) -> dict[str, Any]:
+        """Return what the server's own processes took; empty: that is not known."""
+        found = None if self._processes is None else self._processes.figures(seconds)
+        return {} if found is None else {"server_processes": found}
 
     def _energy(
         self, result: LevelRecords, per_second: Mapping[str, Any], seconds: float

@@ -27,6 +27,7 @@ from benchcore.config.limits import Slo
 from benchcore.config.target import Target
 from benchcore.observe.gpus import GpuWatch, is_watched
 from benchcore.observe.machine import host_facts
+from benchcore.observe.processes import ProcessWatch
 from benchcore.observe.sources import MetricsSources
 from benchcore.runs.facts import LoadFacts, TargetFacts, WorkloadFacts
 from benchcore.runs.run_json import as_asked, target_facts, versions
@@ -66,6 +67,7 @@ class Climb:
         allow_simulator: let sinks carry a simulator's figures out of the folder.
         progress: told how it goes.
         ceiling: what one worker of this machine can drive; `None`: unknown.
+        server_pid: of a server that was launched on this machine; `None`: it was not.
     """
 
     def __init__(
@@ -85,7 +87,9 @@ class Climb:
         allow_simulator: bool = False,
         progress: Progress | None = None,
         ceiling: Ceiling | None = None,
+        server_pid: int | None = None,
     ) -> None:
+        self._processes = None if server_pid is None else ProcessWatch(server_pid)
         self._grader = grader
         self._ceiling = ceiling
         self._target = target
@@ -381,6 +385,7 @@ class Climb:
                 failures=self._failures,
                 folder=run.folder,
                 gpus=self._gpus,
+                processes=self._processes,
             )
             e2e_seconds = self._found.e2e_seconds
             if self._crew is None:

@@ -20,6 +20,7 @@ from benchcore.metrics.scores import PairedDifference
 from benchcore.metrics.summary import Summary
 from benchcore.metrics.throughput import RateIntervals, Row
 from benchcore.metrics.validity import Evidence, Validity
+from benchcore.observe.processes import ServerProcesses
 from benchcore.observe.windows import SourceFigures
 from benchcore.runs.facts import (
     HostFacts,
@@ -107,7 +108,7 @@ class Level(Stored):
             *("prefix_cache", "fidelity", "answers", "workers", "gpus"),
             "alerts",
             *("tokens_per_joule", "joules_per_request", "cost_per_million_tokens"),
-            *("start_unix_seconds", "server_metrics"),
+            *("start_unix_seconds", "server_metrics", "server_processes"),
         }
     )
 
@@ -169,6 +170,7 @@ class Level(Stored):
     cost_per_million_tokens: Number | None = None
     start_unix_seconds: Number | None = None  # on the clock of `server_metrics.csv.gz`
     server_metrics: list[SourceFigures] | None = None
+    server_processes: ServerProcesses | None = None
     definitions: dict[str, str] | None = None
     origin_file: str | None = None
     _records: Sequence[Record] = PrivateAttr(())

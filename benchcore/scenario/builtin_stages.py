@@ -116,6 +116,7 @@ class LaunchStage(BaseStage[StageSettings]):
             context.kind = "simulator"
             context.tell("SIMULATOR: these are the figures of the built-in simulated server")
         served = await launcher.start()
+        context.launched_pid = served.facts.get("pid")
         context.base_url = served.base_url
         self.facts = {"kind": kind, "base_url": served.base_url, **served.facts}
         self.notes = list(served.notes)

@@ -94,6 +94,7 @@ class PerfStage(ServerStage[PerfSettings]):
             allow_simulator=context.allow_simulator,
             progress=context.progress,
             ceiling=await _ceiling(parts, context.progress),
+            server_pid=context.launched_pid,
         )
         self._interrupt = climb.interrupt
         self.result = run = climb.run

@@ -109,4 +109,5 @@ class SimulatorStage(BaseStage[StageSettings]):
         key = self._options.api_key
         context.launched_key = None if key is None else key.get_secret_value()
         context.launcher = launcher = SimulatorServer(self._options)
-        context.base_url = (await launcher.start()).base_url
+        served = await launcher.start()
+        context.base_url, context.launched_pid = served.base_url, served.facts.get("pid")

@@ -117,6 +117,7 @@ class StageContext:
             is all that the folder holds, and the labels are the user's alone.
         option_fault: says what is wrong with such options; `None`: a file said them.
         launched_key: the key of a server that benchcore has started for itself.
+        launched_pid: of a server that was launched on this machine.
     """
 
     scenario: Scenario
@@ -140,6 +141,7 @@ class StageContext:
     alone: bool = False
     option_fault: Callable[[ValidationError], Exception] | None = None
     launched_key: str | None = None
+    launched_pid: int | None = None
 
     @property
     def labels(self) -> dict[str, str]:

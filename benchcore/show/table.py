@@ -189,7 +189,7 @@ def remarks(run: Run) -> list[str]:
         lines.append("SIMULATOR: these are the figures of the built-in simulated server")
     lines += _repeated(run)
     lines += session_lines(levels)
-    lines += gpu_lines(levels)
+    lines += cost_lines(levels)
     low = False
     for level in levels:
         name = level.name
@@ -346,17 +346,17 @@ def session_lines(levels: Iterable[Level]) -> list[str]:
     return lines
 
 
-def gpu_lines(levels: Iterable[Level]) -> list[str]:
-    """Return what must be said of GPUs, energy and cost, a line for each level that has them."""
+def cost_lines(levels: Iterable[Level]) -> list[str]:
+    """Return what must be said of GPUs, energy, cost and the server's processes, a line a level."""
     lines = []
     for level in levels:
-        parts = list(_gpus_and_cost(level))
+        parts = list(_costs(level))
         if parts:
             lines.append(f"{level.name}: {'; '.join(parts)}")
     return lines
 
 
-def _gpus_and_cost(level: Level) -> Iterator[str]:
+def _costs(level: Level) -> Iterator[str]:
     found = level.gpus
     if found is not None:
         devices = found.devices
@@ -382,6 +382,13 @@ def _gpus_and_cost(level: Level) -> Iterator[str]:
         yield f"energy unknown: {printable(found.energy_reasons[0])}"
     if level.cost_per_million_tokens is not None:
         yield f"a million output tokens cost {number(level.cost_per_million_tokens)}"
+    taken = level.server_processes
+    if taken is not None:
+        yield (
+            f"the server took {number(taken.cpu_cores)} cores and "
+            f"{taken.memory_bytes_max / 1e9:.2f} GB, {taken.memory_bytes_growth / 1e6:+,.1f} MB in "
+            "the window"
+        )
     for rule in dict.fromkeys(alert.rule for alert in level.alerts or ()):
         times = [alert for alert in level.alerts or () if alert.rule == rule]
         yield f"{printable(rule)} from {times[0].begun_seconds:.1f} s on, {len(times)} time(s)"

@@ -80,8 +80,12 @@ def test_thresholds_are_told_once_and_kept(benchcore, simulator, tmp_path, nvml)
     )
     (memory,) = [alert for alert in level["alerts"] if alert["figure"] == "gpu_memory"]
     assert memory == {
-        **{"rule": "gpu_memory > 20 %", "figure": "gpu_memory", "limit": 0.2},
-        **{"begun_seconds": memory["begun_seconds"], "ended_seconds": None, "worst": 0.25},
+        "rule": "gpu_memory > 20 %",
+        "figure": "gpu_memory",
+        "limit": 0.2,
+        "begun_seconds": memory["begun_seconds"],
+        "ended_seconds": None,
+        "worst": 0.25,
     }
     assert {alert["figure"] for alert in level["alerts"]} == {"gpu_memory", "running"}
     text = "c2: gpu_memory > 20 %: memory in use of the fullest GPU: 25.0 %"
