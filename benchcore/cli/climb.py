@@ -170,7 +170,7 @@ def _write_reports(folder: Path) -> None:
     from benchcore.show.page import write_reports
 
     try:
-        write_reports(folder, draw=False)
+        write_reports(folder)
     except OSError as error:
         raise ResultsError(
             f"{folder}: the reports cannot be written ({error.strerror}); what was measured is "

@@ -214,7 +214,7 @@ def history(results: Path, form: str, output: Path | None, *, as_json: bool) -> 
     "--plots",
     "plots_folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write each plot as SVG and PNG into this folder.",
+    help="Write each plot as SVG and PNG into this folder; needs the extra report.",
 )
 @click.option(
     "--gpus",
@@ -268,11 +268,9 @@ def page_of(folder: RunFolder, gpus: int | None = None) -> str:
     """Return the page of a run, whatever it is of."""
     page = _eval_page(folder)
     if page is None:
-        from benchcore.show.drawing import can_draw
         from benchcore.show.page import render_page
-        from benchcore.show.plots import plots
 
-        page = render_page(folder, plots(folder, gpus) if can_draw() else None)
+        page = render_page(folder, gpus)
     return page
 
 
@@ -304,13 +302,14 @@ def _accuracy(folder: RunFolder) -> Eval | None:
 
 
 def _plots(folder: RunFolder, into: Path, gpus: int | None) -> None:
+    from benchcore.show.drawing import draw
     from benchcore.show.plots import plots
 
     try:
         into.mkdir(parents=True, exist_ok=True)
         for plot in plots(folder, gpus):
-            for kind in ("svg", "png"):
-                replace_file(into / f"{plot.name}.{kind}", plot.data(kind))
+            for suffix, content in draw(plot).items():
+                replace_file(into / f"{plot.name}.{suffix}", content)
     except OSError as error:
         raise ConfigError(f"--plots {into}: cannot be written ({error.strerror})") from None
 

@@ -274,7 +274,7 @@ class ScenarioRun(StagesRun):
         if self.result.dry_run or not RunFolder(folder).levels:
             return
         try:
-            write_reports(folder, draw=True)
+            write_reports(folder)
         except OSError as error:
             raise ResultsError(
                 f"{folder}: the reports cannot be written ({error.strerror})"

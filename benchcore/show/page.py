@@ -6,59 +6,63 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import orjson
 
 from benchcore.base.files import replace_file
-from benchcore.base.text import number, percent, printable
+from benchcore.base.text import number, percent
 from benchcore.config.catalogue import DRAWN, columns_of
 from benchcore.judge.levels import by_level, knee, mean_level
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.reading import RunFolder
 from benchcore.runs.run import Level, Run
 from benchcore.runs.samples import Eval
-from benchcore.show.drawing import can_draw
+from benchcore.show.answer import Line, answers
+from benchcore.show.charts import Plot
+from benchcore.show.document import data_block, document, figures, table, text
 from benchcore.show.markdown import render_markdown
 from benchcore.show.plots import plots
+from benchcore.show.requests import Block, requests_block
 from benchcore.show.table import HEADS, figure_cell, remarks, rows, unjudged
-from benchcore.version import installing
-
-if TYPE_CHECKING:
-    from benchcore.show.drawing import Plot
-
 
 _KIND: Final = {"valid": "good", "suspect": "warn", "invalid": "bad"}
 
 
-def render_page(folder: RunFolder, plots: Sequence[Plot] | None) -> str:
+def render_page(folder: RunFolder, gpus: int | None = None) -> str:
     """Return a run as a page.
 
-    It asks in this order: is this valid, where is the knee, what did it cost in latency, what
-    failed.
+    It says what the run came to, and then asks in this order: is this valid, where is the knee,
+    what did it cost in latency, what failed.
 
     Args:
         folder: of the run, finished or not.
-        plots: of it; `None`: none are drawn, and the page says how to get them.
+        gpus: how many the server has; `None`: what the run's label `gpus` says, if anything.
+
+    Raises:
+        ConfigError: a file of the run cannot be read.
     """
     run = folder.run
     name = run.name or run.run_id
     levels = folder.levels
-    drawn = {plot.name: plot for plot in plots or ()}
+    shown = plots(folder, gpus) if levels else []
+    drawn = {plot.name: plot for plot in shown}
+    block = requests_block(folder) if levels else None
     parts = [
         f"<h1>{text(name)}: {text(run.target.model or 'unknown model')}</h1>",
         f'<p class="dim">{" · ".join(map(text, _origin(run)))}</p>',
         _banner(folder),
-        no_plots(plots) if levels else "",
     ]
     if levels:
         parts += [
+            _answer(answers(run)),
             _valid(levels),
             _knee(levels, drawn),
             _latency(levels, drawn),
             _groups(levels),
             _failed(levels),
-            _over_time(plots or (), drawn),
+            _over_time(shown),
+            _requests(drawn, block),
             _server(levels),
         ]
     parts += [
@@ -67,7 +71,16 @@ def render_page(folder: RunFolder, plots: Sequence[Plot] | None) -> str:
         _remarks(run) if levels else "",
         _facts(run),
     ]
-    return document(str(name), parts)
+    return document(str(name), parts, shown, block.element if block else "")
+
+
+def _answer(lines: Iterable[Line]) -> str:
+    cards = "".join(
+        f'<div class="card"><dt>{text(line.question)}</dt>'
+        f'<dd><b class="{line.kind}">{text(line.answer)}</b> {text(line.more)}</dd></div>'
+        for line in lines
+    )
+    return f'<section aria-label="In short"><dl class="cards">{cards}</dl></section>'
 
 
 def _origin(run: Run) -> list[str]:
@@ -96,27 +109,15 @@ def _valid(levels: Iterable[Level]) -> str:
                 f'<span class="left">{text(why)}</span>',
             ]
         )
-    return f"<h2>Is it valid?</h2>{table(['level', 'verdict', 'why'], rows, left=2)}"
-
-
-def no_plots(plots: Sequence[Plot] | None) -> str:
-    """Return what a page says where no plots were drawn."""
-    return "" if plots is not None else f'<p class="dim">{text(NO_PLOTS)}</p>'
-
-
-def figure(plot: Plot | None) -> str:
-    """Return a plot with what it shows said in words."""
-    if plot is None:
-        return ""
-    svg = plot.svg().replace("<svg ", f'<svg role="img" aria-label="{text(plot.text)}" ', 1)
-    return f"<figure>{svg}<figcaption>{text(plot.text)}</figcaption></figure>"
+    heads = ["level", "verdict", "why"]
+    return f"<h2>Is it valid?</h2>{table('Validity of each level', heads, rows, left=2)}"
 
 
 def _knee(levels: Sequence[Level], drawn: Mapping[str, Plot]) -> str:
     found = knee(levels)
     said = "" if found is None else f"<p>{text(found)}.</p>"
-    plots = figure(drawn.get("curve")) + figure(drawn.get("pareto"))
-    return f"<h2>Where is the knee?</h2>{said}{plots}"
+    shown = figures([drawn.get("curve"), drawn.get("pareto")])
+    return f"<h2>Where is the knee?</h2>{said}{shown}"
 
 
 def _latency(levels: Iterable[Level], drawn: Mapping[str, Plot]) -> str:
@@ -131,12 +132,21 @@ def _latency(levels: Iterable[Level], drawn: Mapping[str, Plot]) -> str:
                 f'<span class="{_KIND.get(verdict, "dim")}">{text(verdict)}</span>',
             ]
         )
-    plots = "".join(figure(drawn.get(f"percentiles-{name}")) for name in DRAWN)
     said = "Latencies in milliseconds; ~ rests on too few requests. Of repeats (×n) the means."
     note = f'<p class="dim">{said}</p>'
     heads = ["level", *(column.head for column in columns), "validity"]
-    plots += figure(drawn.get("goodput"))
-    return f"<h2>What did it cost in latency?</h2>{table(heads, rows)}{note}{plots}"
+    shown = figures(
+        [
+            *(
+                drawn.get(f"{kind}-{name}")
+                for name in DRAWN
+                for kind in ("percentiles", "distribution")
+            ),
+            drawn.get("goodput"),
+        ]
+    )
+    figured = table("Throughput and latency of each level", heads, rows)
+    return f"<h2>What did it cost in latency?</h2>{figured}{note}{shown}"
 
 
 def _groups(levels: Sequence[Level]) -> str:
@@ -144,7 +154,7 @@ def _groups(levels: Sequence[Level]) -> str:
     if not table_rows:
         return ""
     cells = ([text(cell) for cell in row] for row in table_rows)
-    return f"<h2>By turn and class</h2>{table(HEADS, cells)}"
+    return f"<h2>By turn and class</h2>{table('Figures by turn and class', HEADS, cells)}"
 
 
 def _failed(levels: Iterable[Level]) -> str:
@@ -162,16 +172,22 @@ def _failed(levels: Iterable[Level]) -> str:
             ]
         )
     heads = ["level", "failed", "how", "findings"]
-    return f"<h2>What failed?</h2>{table(heads, rows, left=2)}"
+    return f"<h2>What failed?</h2>{table('Failures of each level', heads, rows, left=2)}"
 
 
-def _over_time(plots: Sequence[Plot], drawn: Mapping[str, Plot]) -> str:
-    lines = [plot for plot in plots if plot.name.startswith("timeline-")]
-    shown = "".join(f"<h3>{text(plot.title)}</h3>{figure(plot)}" for plot in lines)
-    requests = figure(drawn.get("requests"))
-    if not shown and not requests:
+def _over_time(plots: Sequence[Plot]) -> str:
+    shown = figures(plot for plot in plots if plot.name.startswith("timeline-"))
+    return f"<h2>Over time</h2>{shown}" if shown else ""
+
+
+def _requests(drawn: Mapping[str, Plot], block: Block | None) -> str:
+    """Return the place of the table of requests, which a script fills."""
+    if block is None:
         return ""
-    return f"<h2>Over time</h2>{requests}{shown}"
+    return (
+        f"<h2>Request by request</h2>{figures([drawn.get('requests')])}"
+        f'<p class="dim">{text(block)}</p><div id="request-table"></div>'
+    )
 
 
 def _server(levels: Sequence[Level]) -> str:
@@ -191,7 +207,7 @@ def _server(levels: Sequence[Level]) -> str:
         for name in names
     ]
     heads = ["as the server says", *(level.name for level in levels)]
-    return f"<h2>Inside the server</h2>{table(heads, rows)}"
+    return f"<h2>Inside the server</h2>{table('Figures of the server by level', heads, rows)}"
 
 
 def _checks(checks: Checks | None) -> str:
@@ -209,7 +225,8 @@ def _checks(checks: Checks | None) -> str:
         f"{''.join(f'{said}, ' for said in unjudged(checks))}"
         f"{text(summary.mode)} mode, engine {text(summary.engine)}</p>"
     )
-    more = table(["check", "what it asks", "expected and got"], rows, left=2) if rows else ""
+    heads = ["check", "what it asks", "expected and got"]
+    more = table("Checks that failed", heads, rows, left=2) if rows else ""
     return f"<h2>Checks</h2>{said}{more}"
 
 
@@ -217,7 +234,8 @@ def _accuracy(evaluated: Eval | None, levels: Sequence[Level]) -> str:
     scores = list(_scores(levels))
     parts = []
     if scores:
-        parts.append(table(["level", "score", "95 % interval", "samples", "errors"], scores))
+        heads = ["level", "score", "95 % interval", "samples", "errors"]
+        parts.append(table("Scores of each level", heads, scores))
     if evaluated is not None and evaluated.mean is not None and evaluated.interval is not None:
         low, high = evaluated.interval
         parts.append(
@@ -260,22 +278,17 @@ def _facts(run: Run) -> str:
     whole = run.whole()
     facts = {name: whole[name] for name in names if whole[name]}
     shown = orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
-    data = orjson.dumps(whole).decode()
-    # `</script>` in a server's text would end the element; the JSON stays the same.
-    safe = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return (
         f"{again}<details><summary>Configuration and versions</summary>"
-        f"<pre>{escape(shown)}</pre></details>"
-        f'<script type="application/json" id="run">{safe}</script>'
+        f"<pre>{escape(shown)}</pre></details>{data_block('run', whole)}"
     )
 
 
-def write_reports(path: Path, *, draw: bool) -> None:
+def write_reports(path: Path) -> None:
     """Write `report.md` and `report.html`.
 
     Args:
         path: of a run's folder.
-        draw: draw plots, where matplotlib is installed; without them the page says how to get them.
 
     Raises:
         ConfigError: it holds no run that can be read.
@@ -284,83 +297,4 @@ def write_reports(path: Path, *, draw: bool) -> None:
     folder = RunFolder(path)
     markdown = render_markdown(folder.run, folder.checks(), folder.eval())
     replace_file(path / "report.md", markdown.encode())
-    page = path / "report.html"
-    replace_file(page, render_page(folder, plots(folder) if draw and can_draw() else None).encode())
-
-
-# What every page has, and the tables in it.
-
-STYLE: Final = """
-:root{color-scheme:light dark;--ink:#1a1a1a;--dim:#5c5c5c;--paper:#fff;--line:#d8d8d8;
---good:#0072b2;--warn:#a15c00;--bad:#b83c00}
-@media(prefers-color-scheme:dark){:root{--ink:#ececec;--dim:#a8a8a8;--paper:#151515;--line:#3c3c3c;
---good:#56b4e9;--warn:#e69f00;--bad:#ff8c4a}}
-*{box-sizing:border-box}
-body{margin:0 auto;max-width:64rem;padding:1rem;background:var(--paper);color:var(--ink);
-font:16px/1.45 system-ui,sans-serif}
-h1{font-size:1.45rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2rem 0 .4rem}h3{font-size:1rem}
-.dim{color:var(--dim)}.good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}
-.verdict{font-weight:600}.banner{border:2px solid var(--warn);padding:.4rem .8rem}
-.wide{overflow-x:auto}.score{font-size:2.2rem;font-weight:600}
-table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}
-th,td{padding:.25rem .4rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th{vertical-align:bottom}th:first-child,td:first-child,.left{text-align:left}.left{white-space:normal}
-figure{margin:1rem 0}figure svg{width:100%;height:auto;max-width:46rem;display:block}
-figcaption{color:var(--dim);font-size:.9rem}
-pre{white-space:pre-wrap;overflow-wrap:anywhere;border-left:3px solid var(--line);
-padding-left:.6rem;margin:.3rem 0}
-details{margin:.4rem 0}summary{cursor:pointer}
-@media print{body{max-width:none}figure{break-inside:avoid}}
-"""
-
-
-POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
-"""Nothing is fetched and no script runs, whatever a server wrote into its answers."""
-
-
-NO_PLOTS: Final = (
-    f"This page has no plots. They need matplotlib ({installing('report')}); "
-    "then benchcore report --format html draws them."
-)
-
-
-def text(value: object) -> str:
-    """Return anything as text that HTML takes as text, whatever a server put into it."""
-    return escape(printable(str(value)))
-
-
-def document(title: str, body: Iterable[str]) -> str:
-    """Return a page that opens offline.
-
-    Args:
-        title: as text.
-        body: parts that are HTML already; empty ones are left out.
-    """
-    head = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width,initial-scale=1">',
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
-        f"<title>{text(title)} — benchcore</title><style>{STYLE}</style></head><body>",
-    )
-    return "\n".join([*head, *(part for part in body if part), "</body></html>\n"])
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 0) -> str:
-    """Return a table of cells that are HTML already.
-
-    Args:
-        heads: of the columns, as text.
-        rows: of cells.
-        left: so many columns at the end are text, and stand at the left.
-    """
-
-    def row(cells: Sequence[str], tag: str) -> str:
-        first = len(cells) - left
-        marks = [' class="left"' if place >= first else "" for place in range(len(cells))]
-        return "".join(
-            f"<{tag}{mark}>{cell}</{tag}>" for cell, mark in zip(cells, marks, strict=True)
-        )
-
-    head = row([text(one) for one in heads], "th")
-    body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
-    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+    replace_file(path / "report.html", render_page(folder).encode())

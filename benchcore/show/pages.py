@@ -17,9 +17,9 @@ from benchcore.judge.history import History, Series, listed
 from benchcore.metrics.accuracy import Sample, tally
 from benchcore.runs.reading import RunFolder
 from benchcore.runs.samples import Eval
-from benchcore.show.drawing import Plot, can_draw
+from benchcore.show.charts import Plot
+from benchcore.show.document import document, figures, table, text
 from benchcore.show.lines import figure_text, pairs, relative, verdict
-from benchcore.show.page import document, figure, no_plots, table, text
 from benchcore.show.plots import overlay, trend
 
 if TYPE_CHECKING:
@@ -47,16 +47,15 @@ def comparison_page(first: RunFolder, others: Sequence[RunFolder], notes: Sequen
         shared, missing = pairs(first, other)
         rows = [_run_row(name, one) for name, changes in shared for one in changes]
         heads = ["level", "figure", first.name, other.name, "change", "more than chance"]
-        parts += [f"<h2>{text(other.name)}</h2>", table(heads, rows)]
+        caption = f"{other.name} against {first.name}, level by level"
+        parts += [f"<h2>{text(other.name)}</h2>", table(caption, heads, rows)]
         lines = [*(f"not in both: {name}" for name in missing)]
         lines += [str(one) for one in noted(first.run, other.run)]
         parts += [f'<p class="dim">{text(line)}</p>' for line in lines]
-    if not can_draw():
-        parts.append(no_plots(None))
-        return document(title, parts)
-    for metric in DRAWN:
-        parts += [figure(plot) for plot in overlay([first, *others], metric)]
-    return document(title, parts)
+    plots = [plot for metric in DRAWN for plot in overlay([first, *others], metric)]
+    if plots:
+        parts += ["<h2>Percentiles</h2>", figures(plots)]
+    return document(title, parts, plots)
 
 
 def _run_row(name: str, compared: Change) -> list[str]:
@@ -80,13 +79,12 @@ def history_page(history: History) -> str:
         *(f"<p>{text(line)}</p>" for line in history.broken),
         _changes(series),
     ]
-    if series and not can_draw():
-        parts.append(no_plots(None))
-        return document("Runs", parts)
+    plots = []
     for scenario in dict.fromkeys(one.scenario for one in series):
-        parts.append(f"<h2>{text(scenario)}</h2>")
-        parts += [_drawn(one) for one in series if one.scenario == scenario]
-    return document("Runs", parts)
+        trends = [_trend(one) for one in series if one.scenario == scenario]
+        parts += [f"<h2>{text(scenario)}</h2>", figures(trends)]
+        plots += trends
+    return document("Runs", parts, plots)
 
 
 def _runs(history: History) -> str:
@@ -108,7 +106,7 @@ def _runs(history: History) -> str:
             ]
         )
     heads = ["run", "scenario", "model", "status", "validity", "peak level", "peak tok/s"]
-    return table(heads, rows)
+    return table("The runs, newest first", heads, rows)
 
 
 def _title(series: Series) -> str:
@@ -128,16 +126,15 @@ def _changes(series: list[Series]) -> str:
     return f"<h2>Changes</h2><ul>{items}</ul>"
 
 
-def _drawn(series: Series) -> str:
+def _trend(series: Series) -> Plot:
     scale = 1e3 if "." in series.figure and not series.figure.startswith("functional") else 1.0
     unit = "ms" if scale > 1 else "per second" if "throughput" in series.figure else "share"
     values = [value * scale for value in series.values]
     changes = series.changes
     said = f"{len(changes)} change(s)" if changes else "no change"
     words = f"{_title(series)} of {len(values)} runs, oldest first: {said} by more than chance"
-    drawn = trend(values, changes, unit)
     name = f"trend-{series.scenario}-{_title(series)}".replace(" ", "-")
-    return f"<h3>{text(_title(series))}</h3>{figure(Plot(name, _title(series), words, drawn))}"
+    return trend(name, _title(series), words, values, changes, unit)
 
 
 def accuracy_page(report: Eval, *, show_text: bool) -> str:
@@ -200,8 +197,8 @@ def _scores(report: Eval) -> str:
     rows = [_row("all", report.score), _row("completed", report.score_completed)]
     rows += [_row(name, estimate) for name, estimate in report.groups.items()]
     head = ["", "score", "standard error", "95 % interval", "samples", "questions"]
-    figures = "".join(f"<p>{text(name)}: {value:.4f}</p>" for name, value in report.figures.items())
-    return f"<h2>Scores</h2>{table(head, rows)}{figures}"
+    more = "".join(f"<p>{text(name)}: {value:.4f}</p>" for name, value in report.figures.items())
+    return f"<h2>Scores</h2>{table('Scores', head, rows)}{more}"
 
 
 def _counts(report: Eval) -> str:
@@ -212,7 +209,7 @@ def _counts(report: Eval) -> str:
         f"{report.seconds:.1f}",
     ]
     head = ["status", *(name.replace("_", " ") for name in _COUNTED), "seconds"]
-    return f"<h2>What became of the samples</h2>{table(head, [row])}"
+    return f"<h2>What became of the samples</h2>{table('Counts of samples', head, [row])}"
 
 
 _COUNTED: Final = (
@@ -248,7 +245,7 @@ def _samples(report: Eval, *, show_text: bool) -> str:
         if show_text
         else '<p class="dim">Questions and answers are left out; --show-text shows them.</p>'
     )
-    return f"<h2>Samples</h2>{note}{table(head, rows)}"
+    return f"<h2>Samples</h2>{note}{table('Samples', head, rows)}"
 
 
 def _sample(sample: Sample, *, show_text: bool) -> list[str]:

@@ -1,30 +1,25 @@
-"""Plots: what a run measured, and what several did, drawn."""
+"""Plots: what a run measured, and what several did, as charts."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 import numpy as np
 
 from benchcore.config.catalogue import DRAWN, LATENCIES, title
-from benchcore.runs.reading import Floats, RunFolder
+from benchcore.judge.levels import knee
+from benchcore.runs.reading import Floats, RunFolder, Timeline
 from benchcore.runs.run import Level
-from benchcore.show.drawing import (
-    COLORS,
-    INK,
-    MARKS,
-    Plot,
-    by_nines,
-    line_style,
-    log_axes,
-    new_figure,
-    styled,
-)
+from benchcore.show.charts import Axis, Band, Panel, Plot, Series, floats, points
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+_POINTS: Final = 6000
+"""Requests that are drawn one by one: a page of 100,000 must stay small."""
+_BINS: Final = 20
+"""Of a distribution, in each power of ten."""
+_BY_NINES: Final = Axis("percentile", "nines")
+_MILLISECONDS: Final = Axis("milliseconds", "log")
 
 
 def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
@@ -33,23 +28,18 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
     Args:
         folder: of a climb.
         gpus: how many the server has; `None`: what the run's label `gpus` says, if anything.
-
-    Raises:
-        ConfigError: matplotlib is not installed.
     """
-    with styled():
-        found = [
-            _curve(folder),
-            *(_percentiles(folder, metric) for metric in DRAWN),
-            *(_timeline(folder, level) for level in folder.levels),
-            _scatter(folder),
-            _goodput(folder),
-            _pareto(folder, gpus or _gpus(folder)),
-        ]
-    return [plot for plot in found if plot is not None]
-
-
-_POINTS: Final = 1500
+    by_tag = histograms(folder)
+    drawn = [
+        _curve(folder),
+        _pareto(folder, gpus or _gpus(folder)),
+        *(_percentiles(folder, by_tag, metric) for metric in DRAWN),
+        *(_distribution(folder, by_tag, metric) for metric in DRAWN),
+        _goodput(folder),
+        *(_timeline(folder, level) for level in folder.levels),
+        _scatter(folder),
+    ]
+    return [plot for plot in drawn if plot is not None]
 
 
 def _curve(folder: RunFolder) -> Plot | None:
@@ -59,63 +49,94 @@ def _curve(folder: RunFolder) -> Plot | None:
     levels = [(one, rate) for one in folder.levels if (rate := one.figure(name))]
     if not levels:
         return None
-    figure, axes = new_figure()
-    for place, (metric, statistic) in enumerate((("ttft", "p50"), ("ttft", "p99"), ("e2e", "p99"))):
-        points = [
-            (rate, value * 1e3)
-            for one, rate in levels
-            if (value := one.figure(f"{metric}.{statistic}")) is not None
-        ]
-        if points:
-            label = title(f"{metric}.{statistic}")
-            axes.plot(
-                *zip(*points, strict=True), marker=MARKS[place], label=label, **line_style(place)
-            )
-    for one, rate in levels:
-        top = one.figure("e2e.p99")
-        if top is not None:
-            axes.annotate(
-                one.name, (rate, top * 1e3), xytext=(0, 6), textcoords="offset points", ha="center"
-            )
-    axes.set(xlabel=unit, ylabel="milliseconds")
-    log_axes(axes, "y")
-    axes.legend()
-    text = f"Latency against throughput, a point for each of {len(levels)} levels"
-    return Plot("curve", "Throughput and latency", text, figure)
-
-
-def _percentiles(folder: RunFolder, metric: str) -> Plot | None:
-    found = histograms(folder)
-    figure, axes = new_figure()
-    drawn = 0
-    for place, level in enumerate(folder.levels):
-        name = level.level if level.repeat == 1 else f"{level.level}.{level.repeat}"
-        hdr = found.get(f"{name}/{metric}")
-        if hdr is None or not hdr.total_count:
-            continue
-        axes.plot(*_tail(hdr), label=level.name, **line_style(place))
-        drawn += 1
-    if not drawn:
+    series = []
+    for place, figure in enumerate(("ttft.p50", "ttft.p99", "e2e.p99")):
+        x, y = points(
+            (rate, value * 1e3) for one, rate in levels if (value := one.figure(figure)) is not None
+        )
+        if len(x):
+            series.append(Series(title(figure), x, y, place=place, marks=True))
+    if not series:
         return None
-    by_nines(axes)
-    found_title = LATENCIES[metric]
-    words = f"Percentiles of the {found_title.long} by level"
-    return Plot(f"percentiles-{metric}", found_title.full, words, figure)
+    turn = knee(folder.levels)
+    at_knee = turn.level if turn is not None and turn.beyond else None
+    labels = tuple(
+        (rate, top * 1e3, f"{one.name} (knee)" if one.name == at_knee else one.name)
+        for one, rate in levels
+        if (top := one.figure("e2e.p99")) is not None
+    )
+    text = f"Latency against throughput, a point for each of {len(levels)} levels"
+    panel = Panel(Axis(unit, from_zero=True), _MILLISECONDS, tuple(series), labels=labels)
+    return Plot("curve", "Throughput and latency", text, (panel,))
 
 
-def _tail(hdr: Any) -> tuple[np.ndarray, list[float]]:
+def _tag(level: Level, metric: str) -> str:
+    name = level.level if level.repeat == 1 else f"{level.level}.{level.repeat}"
+    return f"{name}/{metric}"
+
+
+def _percentiles(folder: RunFolder, by_tag: dict[str, Any], metric: str) -> Plot | None:
+    series = [
+        Series(level.name, *_tail(hdr), place=place)
+        for place, level in enumerate(folder.levels)
+        if (hdr := by_tag.get(_tag(level, metric))) is not None
+    ]
+    if not series:
+        return None
+    latency = LATENCIES[metric]
+    words = f"Percentiles of the {latency.long} by level"
+    panel = Panel(_BY_NINES, _MILLISECONDS, tuple(series))
+    return Plot(f"percentiles-{metric}", latency.full, words, (panel,), group="nines")
+
+
+def _tail(hdr: Any) -> tuple[Floats, Floats]:
     """Return the percentiles of a histogram by nines, and their milliseconds.
 
     The nines are 0, 1, 2 for 0, 90, 99 %, up to where one sample is left.
     """
-    nines = np.linspace(0, max(1.0, math.log10(hdr.total_count)), 120)
+    last = max(1.0, math.log10(hdr.total_count))
+    # One grid for every level, so that a cursor meets all of them.
+    nines = np.append(np.arange(0, last, 0.025), last)
     percentiles = (100 * (1 - 10**-nines)).tolist()
     values = hdr.get_percentile_to_value_dict(percentiles)
-    return nines, [values[one] / 1e6 for one in percentiles]
+    return nines, np.array([values[one] / 1e6 for one in percentiles])
+
+
+def _distribution(folder: RunFolder, by_tag: dict[str, Any], metric: str) -> Plot | None:
+    series = []
+    for place, level in enumerate(folder.levels):
+        hdr = by_tag.get(_tag(level, metric))
+        if hdr is not None:
+            series.append(Series(level.name, *_shares(hdr), form="step", place=place))
+    if not series:
+        return None
+    latency = LATENCIES[metric]
+    what = "tokens" if latency.pooled else "requests"
+    panel = Panel(
+        Axis("milliseconds", "log"), Axis(f"share of {what}, %", from_zero=True), tuple(series)
+    )
+    words = (
+        f"How the {latency.long} is spread by level: the share of {what} in each of {_BINS} "
+        "bins to a power of ten"
+    )
+    heading = f"Distribution of {latency.short}"
+    return Plot(f"distribution-{metric}", heading, words, (panel,))
+
+
+def _shares(hdr: Any) -> tuple[Floats, Floats]:
+    """Return where each bin of a histogram begins, in ms, and its per cent of all."""
+    counts = np.ctypeslib.as_array(hdr.counts)
+    slots = np.flatnonzero(counts)
+    values = np.array([hdr.get_value_from_index(slot) for slot in slots.tolist()], float)
+    places = np.floor(_BINS * np.log10(np.maximum(values, 1))).astype(int)
+    # With an empty bin at either end, so that the line comes up from 0 and returns to it.
+    first, last = int(places.min()) - 1, int(places.max()) + 1
+    heights = np.bincount(places - first, counts[slots], last - first + 1)
+    return 10 ** (np.arange(first, last + 1) / _BINS) / 1e6, 100 * heights / hdr.total_count
 
 
 def histograms(folder: RunFolder) -> dict[str, Any]:
-    """Return the histograms of a run by `level/metric`, values in ns; none where it left none."""
+    """Return the histograms of a run that hold something by `level/metric`, values in ns."""
     path = folder.path / "histograms.hlog"
     if not path.is_file():
         return {}
@@ -123,55 +144,71 @@ def histograms(folder: RunFolder) -> dict[str, Any]:
     from hdrh.log import HistogramLogReader
 
     reader = HistogramLogReader(str(path), HdrHistogram(1, 3600 * 10**9, 3))
-    found = {}
-    while (one := reader.get_next_interval_histogram()) is not None:
-        found[one.get_tag()] = one
-    return found
+    by_tag = {}
+    while (hdr := reader.get_next_interval_histogram()) is not None:
+        if hdr.total_count:
+            by_tag[hdr.get_tag()] = hdr
+    return by_tag
 
 
 def _timeline(folder: RunFolder, level: Level) -> Plot | None:
     rows = folder.timeline(level)
     if rows is None or len(rows) < 2:
         return None
-    seconds = rows.column("second") + 0.5
-
-    def column(name: str, scale: float = 1.0) -> Floats:
-        return rows.column(name) * scale
-
-    figure, (load, tokens, first) = new_figure(3, 1, height=1.4, sharex=True)
-    load.plot(seconds, column("in_flight"), label="in flight", **line_style(0))
-    failed = column("failed")
-    if failed.any():
-        load.bar(seconds, failed, color=COLORS[1], alpha=0.7, label="failed")
-    tokens.plot(seconds, column("tokens"), label="tokens/s", **line_style(2))
-    first.plot(seconds, column("ttft_p50_seconds", 1e3), label="TTFT p50", **line_style(0))
-    first.plot(seconds, column("ttft_p99_seconds", 1e3), label="TTFT p99", **line_style(1))
     warmup, window = level.warmup_seconds or 0.0, level.window_seconds or 0.0
-    for axes, name in ((load, "requests"), (tokens, "tokens/s"), (first, "ms")):
-        if warmup:
-            axes.axvspan(0, warmup, color=COLORS[6], alpha=0.25, linewidth=0)
-        _steady(axes, level)
-        axes.axvline(warmup + window, color=INK, linewidth=0.8, linestyle=":")
-        axes.set_ylabel(name)
-        axes.set_ylim(bottom=0)
-        axes.legend(loc="upper left", ncols=2)
-    first.set_xlabel("seconds; grey: warm-up, green: steady state, dotted: the window's end")
+    bands = tuple(_bands(level, warmup))
+    panels = [
+        Panel(
+            Axis("seconds", from_zero=True),
+            Axis(label, from_zero=True),
+            tuple(series),
+            bands=bands,
+            rules=(warmup + window,),
+            height=0.47,
+        )
+        for label, series in _over_time(rows)
+    ]
     name = level.name
+    what = "In flight, tokens per second and time to first token"
+    text = (
+        f"{what} of level {name} over time, in seconds from its start; grey: warm-up, green: "
+        "steady state, dotted: the end of the window"
+    )
     return Plot(
-        f"timeline-{name.replace(' #', '-')}",
-        f"{name} second by second",
-        f"In flight, tokens per second and time to first token of level {name} over time",
-        figure,
+        f"timeline-{name.replace(' #', '-')}", f"{name} second by second", text, tuple(panels)
     )
 
 
-def _steady(axes: Axes, level: Level) -> None:
+def _over_time(rows: Timeline) -> Iterator[tuple[str, list[Series]]]:
+    """Yield what each panel of a timeline shows, with the label of its axis."""
+    seconds = rows.column("second") + 0.5
+
+    def line(label: str, name: str, place: int, scale: float = 1.0) -> Series:
+        return Series(label, seconds, rows.column(name) * scale, place=place)
+
+    load = [line("in flight", "in_flight", 0)]
+    failed = rows.column("failed")
+    if failed.any():
+        load.append(Series("failed", seconds, failed, form="bars", place=1))
+    yield "requests", load
+    yield "tokens/s", [line("tokens/s", "tokens", 2)]
+    yield (
+        "milliseconds",
+        [
+            line("TTFT p50", "ttft_p50_seconds", 0, 1e3),
+            line("TTFT p99", "ttft_p99_seconds", 1, 1e3),
+        ],
+    )
+
+
+def _bands(level: Level, warmup: float) -> Iterator[Band]:
+    if warmup:
+        yield Band("warmup", 0.0, warmup)
     steady = level.steady_state
     if steady is None or not steady.found:
         return
     if steady.start_seconds is not None and steady.end_seconds is not None:
-        begin, end = steady.start_seconds, steady.end_seconds
-        axes.axvspan(begin, end, color=COLORS[2], alpha=0.12, linewidth=0)
+        yield Band("steady", steady.start_seconds, steady.end_seconds)
 
 
 def thinned(x: np.ndarray, y: np.ndarray, most: int = _POINTS) -> tuple[np.ndarray, np.ndarray]:
@@ -194,7 +231,7 @@ def thinned(x: np.ndarray, y: np.ndarray, most: int = _POINTS) -> tuple[np.ndarr
 
 
 def _scatter(folder: RunFolder) -> Plot | None:
-    figure, axes = new_figure()
+    series = []
     total = shown = 0
     for place, level in enumerate(folder.levels):
         requests = folder.requests(level.level, level.repeat)
@@ -207,29 +244,21 @@ def _scatter(folder: RunFolder) -> Plot | None:
             continue
         x, y = thinned(sent[known], ttft[known], max(100, _POINTS // len(folder.levels)))
         total, shown = total + int(known.sum()), shown + len(x)
-        axes.scatter(
-            x,
-            y,
-            s=7,
-            marker=MARKS[place % len(MARKS)],
-            color=COLORS[place % len(COLORS)],
-            alpha=0.6,
-            linewidths=0,
-            label=level.name,
-        )
+        series.append(Series(level.name, x, y, form="points", place=place))
     if not shown:
         return None
-    axes.set(xlabel="sent, seconds of its level", ylabel="TTFT, milliseconds")
-    log_axes(axes, "y")
-    axes.legend(markerscale=2)
     thin = f"{shown:,} of {total:,} requests, the slowest of each moment kept"
     text = thin if shown < total else f"{total:,} requests"
-    return Plot("requests", "Each request", f"Time to first token of {text}", figure)
+    panel = Panel(
+        Axis("sent, seconds of its level", from_zero=True),
+        Axis("TTFT, milliseconds", "log"),
+        tuple(series),
+    )
+    return Plot("requests", "Each request", f"Time to first token of {text}", (panel,))
 
 
 def _goodput(folder: RunFolder) -> Plot | None:
-    figure, axes = new_figure()
-    drawn = 0
+    series = []
     for place, level in enumerate(folder.levels):
         requests = folder.requests(level.level, level.repeat)
         rate = level.request_throughput
@@ -240,19 +269,16 @@ def _goodput(folder: RunFolder) -> Plot | None:
             continue
         shares = np.arange(1, len(ttft) + 1) / len(ttft)
         keep = np.unique(np.linspace(0, len(ttft) - 1, 150).astype(int))
-        axes.step(
-            ttft[keep], shares[keep] * rate, where="post", label=level.name, **line_style(place)
-        )
-        drawn += 1
-    if not drawn:
+        series.append(Series(level.name, ttft[keep], shares[keep] * rate, form="step", place=place))
+    if not series:
         return None
-    axes.set(xlabel="limit of the TTFT, milliseconds", ylabel="requests/s within it")
-    log_axes(axes, "x")
-    axes.set_ylim(bottom=0)
-    axes.legend()
-    return Plot(
-        "goodput", "Goodput by limit", "Requests per second that meet a limit of the TTFT", figure
+    panel = Panel(
+        Axis("limit of the TTFT, milliseconds", "log"),
+        Axis("requests/s within it", from_zero=True),
+        tuple(series),
     )
+    text = "Requests per second that meet a limit of the TTFT"
+    return Plot("goodput", "Goodput by limit", text, (panel,))
 
 
 def _gpus(folder: RunFolder) -> int | None:
@@ -262,48 +288,46 @@ def _gpus(folder: RunFolder) -> int | None:
 
 def _pareto(folder: RunFolder, gpus: int | None) -> Plot | None:
     count = gpus or 1
-    points = [
+    levels = [
         (level.tokens_per_second_per_user, level.output_token_throughput / count, level.name)
         for level in folder.levels
         if level.tokens_per_second_per_user and level.output_token_throughput
     ]
-    if len(points) < 2:
+    if len(levels) < 2:
         return None
-    figure, axes = new_figure()
-    axes.plot([x for x, _, _ in points], [y for _, y, _ in points], marker="o", **line_style(0))
-    for x, y, name in points:
-        axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points")
-    of_what = f"per GPU ({gpus})" if gpus else "of the server: --gpus N says how many GPUs it has"
-    axes.set(xlabel="tokens per second per user", ylabel="tokens/s")
-    axes.set_ylim(bottom=0)
-    return Plot(
-        "pareto",
-        "Per user and per GPU",
-        f"Tokens per second per user against tokens per second {of_what}",
-        figure,
+    x, y = points((x, y) for x, y, _ in levels)
+    panel = Panel(
+        Axis("tokens per second per user"),
+        Axis("tokens/s", from_zero=True),
+        (Series("tokens/s", x, y, marks=True),),
+        labels=tuple(levels),
     )
+    of_what = f"per GPU ({gpus})" if gpus else "of the server: --gpus N says how many GPUs it has"
+    text = f"Tokens per second per user against tokens per second {of_what}"
+    return Plot("pareto", "Per user and per GPU", text, (panel,))
 
 
-def trend(values: list[float], changes: list[int], unit: str) -> Figure:
+def trend(
+    name: str, heading: str, text: str, values: Sequence[float], changes: Sequence[int], unit: str
+) -> Plot:
     """Return a series of figures, with the places marked at which it changes its level.
 
     Args:
+        name: of the plot.
+        heading: above it.
+        text: what it shows.
         values: oldest first.
         changes: places.
         unit: of the values.
-
-    Raises:
-        ConfigError: matplotlib is not installed.
     """
-    with styled():
-        figure, axes = new_figure(height=0.6)
-        axes.plot(range(1, len(values) + 1), values, marker="o", markersize=3, **line_style(0))
-        for at in changes:
-            axes.axvline(at + 0.5, color=COLORS[1], linestyle="--", linewidth=1.2)
-        axes.set(xlabel="run", ylabel=unit)
-        axes.set_ylim(0, max(values) * 1.1 or 1)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    return figure
+    panel = Panel(
+        Axis("run", "whole"),
+        Axis(unit, from_zero=True),
+        (Series(unit, np.arange(1.0, len(values) + 1), floats(values), marks=True),),
+        rules=tuple(at + 0.5 for at in changes),
+        height=0.6,
+    )
+    return Plot(name, heading, text, (panel,), group="runs")
 
 
 def overlay(folders: list[RunFolder], metric: str) -> list[Plot]:
@@ -312,23 +336,18 @@ def overlay(folders: list[RunFolder], metric: str) -> list[Plot]:
     Args:
         folders: of climbs.
         metric: such as `ttft`.
-
-    Raises:
-        ConfigError: matplotlib is not installed.
     """
-    found = [histograms(folder) for folder in folders]
-    tags = dict.fromkeys(tag for one in found for tag in one if tag.endswith(f"/{metric}"))
+    of_each = [histograms(folder) for folder in folders]
+    tags = dict.fromkeys(tag for one in of_each for tag in one if tag.endswith(f"/{metric}"))
     drawn = []
-    with styled():
-        for tag in tags:
-            figure, axes = new_figure()
-            for place, (folder, one) in enumerate(zip(folders, found, strict=True)):
-                hdr = one.get(tag)
-                if hdr is None or not hdr.total_count:
-                    continue
-                axes.plot(*_tail(hdr), label=folder.name, **line_style(place))
-            by_nines(axes)
-            level = tag.partition("/")[0]
-            words = f"Percentiles of {title(metric)} at {level}"
-            drawn.append(Plot(f"overlay-{metric}-{level}", words, words, figure))
+    for tag in tags:
+        series = tuple(
+            Series(folder.name, *_tail(by_tag[tag]), place=place)
+            for place, (folder, by_tag) in enumerate(zip(folders, of_each, strict=True))
+            if tag in by_tag
+        )
+        level = tag.partition("/")[0]
+        words = f"Percentiles of {title(metric)} at {level}"
+        panel = Panel(_BY_NINES, _MILLISECONDS, series)
+        drawn.append(Plot(f"overlay-{metric}-{level}", words, words, (panel,), group="nines"))
     return drawn

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchcore.base.text import columns, number, percent, printable
-from benchcore.show.drawing import Plot, can_draw, line_style, log_axes, new_figure, styled
-from benchcore.show.page import document, figure, no_plots, table, text
+from benchcore.show.charts import Axis, Panel, Plot, Series
+from benchcore.show.document import document, figures, table, text
 from benchcore.show.table import report_console
 from benchcore.workload.layouts import Validation
 from benchcore.workload.profile import Arrivals, Profile, Spread
@@ -204,50 +204,50 @@ def workload_page(title: str, profiles: Sequence[Profile]) -> str:
         profiles: of each of them.
     """
     parts = [f"<h1>{text(title)}</h1>"]
-    drawing = can_draw()
-    if not drawing:
-        parts.append(no_plots(None))
+    shown: list[Plot] = []
     for one in profiles:
         parts.append(f"<h2>{text(one.name)}</h2>")
         parts.append(f"<p>{text(f'{one.kind}: {_counts(one)}')}</p>")
-        parts.append(table(_HEADS, _escaped(_spread_rows(one))))
+        parts.append(table(f"Lengths of {one.name}", _HEADS, _escaped(_spread_rows(one))))
         if one.classes:
-            parts += ["<h3>Classes</h3>", table(_CLASS_HEADS, _escaped(_class_rows(one)))]
+            classes = table(f"Classes of {one.name}", _CLASS_HEADS, _escaped(_class_rows(one)))
+            parts += ["<h3>Classes</h3>", classes]
         arrivals = one.arrivals
         if arrivals is not None:
             parts.append(f"<h3>Arrivals</h3><p>{text('; '.join(_arrival_lines(arrivals)))}</p>")
         parts += [f'<p class="dim">{text(line)}</p>' for line in _notes(one)]
-        if drawing:
-            parts += map(figure, _plots(one))
-    return document(title, parts)
+        plots = list(_plots(one))
+        parts.append(figures(plots))
+        shown += plots
+    return document(title, parts, shown)
 
 
 def _escaped(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     return [list(map(text, row)) for row in rows]
 
 
-def _plots(one: Profile) -> list[Plot]:
-    with styled():
-        drawn = [_lengths_plot(one), _turns_plot(one), _arrivals_plot(one)]
-    return [plot for plot in drawn if plot is not None]
+def _plots(one: Profile) -> Iterator[Plot]:
+    for plot in (_lengths_plot(one), _turns_plot(one), _arrivals_plot(one)):
+        if plot is not None:
+            yield plot
 
 
 def _lengths_plot(one: Profile) -> Plot | None:
-    drawn, axes = new_figure()
     kinds = {
         "input": one.input_tokens,
         "input with history": one.prompt_tokens,
         "output": one.output_tokens,
     }
-    for place, (name, values) in enumerate(kinds.items()):
-        if values:
-            axes.step(*_shares(values), where="post", label=name, **line_style(place))
-    axes.set(xlabel="tokens", ylabel="share of requests, %", ylim=(0, 102))
-    log_axes(axes, "x")
-    axes.legend()
-    return Plot(
-        f"lengths-{one.name}", "Lengths", "How many requests have at most so many tokens", drawn
+    series = tuple(
+        Series(name, *_shares(values), form="step", place=place)
+        for place, (name, values) in enumerate(kinds.items())
+        if values
     )
+    if not series:
+        return None
+    panel = Panel(Axis("tokens", "log"), Axis("share of requests, %", from_zero=True), series)
+    text = "How many requests have at most so many tokens"
+    return Plot(f"lengths-{one.name}", "Lengths", text, (panel,))
 
 
 def _shares(values: array[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -261,20 +261,22 @@ def _shares(values: array[int]) -> tuple[np.ndarray, np.ndarray]:
 def _turns_plot(one: Profile) -> Plot | None:
     if max(one.turns, default=1) == 1:
         return None
-    drawn, axes = new_figure(height=0.7)
-    found, counts = np.unique(np.asarray(one.turns), return_counts=True)
-    axes.bar(found, counts, color=line_style(0)["color"])
-    axes.set(xlabel="turns", ylabel="sessions")
-    return Plot(f"turns-{one.name}", "Turns", "How many sessions have so many turns", drawn)
+    turns, counts = np.unique(np.asarray(one.turns), return_counts=True)
+    series = Series("sessions", turns.astype(float), counts.astype(float), "bars", width=0.8)
+    panel = Panel(Axis("turns", "whole"), Axis("sessions", from_zero=True), (series,), height=0.7)
+    return Plot(f"turns-{one.name}", "Turns", "How many sessions have so many turns", (panel,))
 
 
 def _arrivals_plot(one: Profile) -> Plot | None:
     arrivals = one.arrivals
     if arrivals is None or arrivals.per_second is None:
         return None
-    drawn, axes = new_figure(height=0.7)
-    edges = np.arange(len(arrivals.counts) + 1) * arrivals.width
-    axes.stairs(np.array(arrivals.counts) / arrivals.width, edges, fill=True, alpha=0.7)
-    axes.set(xlabel="seconds", ylabel="sessions per second")
-    axes.set_ylim(bottom=0)
-    return Plot(f"arrivals-{one.name}", "Arrivals", "Sessions per second over time", drawn)
+    width = arrivals.width
+    middles = (np.arange(len(arrivals.counts)) + 0.5) * width
+    rates = np.array(arrivals.counts, float) / width
+    series = Series("sessions per second", middles, rates, "bars", width=width)
+    panel = Panel(
+        Axis("seconds"), Axis("sessions per second", from_zero=True), (series,), height=0.7
+    )
+    text = "Sessions per second over time"
+    return Plot(f"arrivals-{one.name}", "Arrivals", text, (panel,))
