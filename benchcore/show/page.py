@@ -77,7 +77,7 @@ def render_page(folder: RunFolder, gpus: int | None = None) -> str:
 def _answer(lines: Iterable[Line]) -> str:
     cards = "".join(
         f'<div class="card"><dt>{text(line.question)}</dt>'
-        f'<dd><b class="{line.kind}">{text(line.answer)}</b> {text(line.more)}</dd></div>'
+        f'<dd><strong class="{line.kind}">{text(line.answer)}</strong> {text(line.more)}</dd></div>'
         for line in lines
     )
     return f'<section aria-label="In short"><dl class="cards">{cards}</dl></section>'

@@ -26,7 +26,7 @@ MOST: Final = 100_000
 FINE: Final = 20_000
 """Up to so many are told to the microsecond, more to ten of them."""
 LARGEST: Final = 1_900_000
-"""Bytes of their columns, packed; base64 makes a third more of them, and 3 MB is the page's limit."""
+"""Bytes of the packed columns: base64 makes them a third more, and a page has 3 MB."""
 _STEPS: Final = (1e-6, 1e-5, 1e-4, 1e-3)
 _WIDTHS: Final = (1, 2, 4)
 _NEEDED: Final = ("level", "repeat", "stage", "outcome", "scheduled_seconds", "sent_seconds")
@@ -256,7 +256,7 @@ def _text_column(
     name: str, codes: np.ndarray, words: Sequence[str]
 ) -> tuple[dict[str, Any], bytes]:
     used, codes = np.unique(codes, return_inverse=True)
-    spoken = [printable(words[code]) for code in used.tolist()]
+    spoken = [word if (word := words[code]).isprintable() else printable(word) for code in used]
     if len(spoken) * 2 < len(codes) or len(codes) < 256:
         width, data = _packed_whole(codes)
         return {"name": name, "kind": "words", "words": spoken, "width": width}, data

@@ -272,7 +272,7 @@ def _arrivals_plot(one: Profile) -> Plot | None:
     if arrivals is None or arrivals.per_second is None:
         return None
     width = arrivals.width
-    middles = (np.arange(len(arrivals.counts)) + 0.5) * width
+    middles = (np.arange(float(len(arrivals.counts))) + 0.5) * width
     rates = np.array(arrivals.counts, float) / width
     series = Series("sessions per second", middles, rates, "bars", width=width)
     panel = Panel(

@@ -59,7 +59,7 @@ def test_the_page_links_reports_and_marks_the_changes(nights):
     links = [attrs["href"] for tag, attrs in read.tags if tag == "a"]
     assert links == ["20260102T000000Z-nightly/report.html"]
     assert "c8 e2e p99 of 20 runs, oldest first: 1 change(s) by more than chance" in read.text
-    assert sum(1 for tag, _ in read.tags if tag == "svg") == 5
+    assert sum(1 for tag, _ in read.tags if tag == "figure") == 5
     assert len(page) < 1_000_000
 
 

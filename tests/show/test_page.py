@@ -1,30 +1,30 @@
-"""The page: what it says, and what a browser makes of it."""
+"""The page: what it says. What a browser makes of it: `test_browser.py`."""
 
-import importlib.util
+import base64
+import hashlib
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
-from html import escape
 from html.parser import HTMLParser
-from urllib.parse import urlsplit
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchcore.judge.history import read_history
+import benchcore
 from benchcore.runs.checks import CheckResult
 from benchcore.runs.reading import RunFolder
+from benchcore.show.charts import Band
+from benchcore.show.document import document
+from benchcore.show.drawing import draw, figure_of
 from benchcore.show.markdown import render_markdown
-from benchcore.show.page import NO_PLOTS, render_page, write_reports
-from benchcore.show.pages import comparison_page, history_page
+from benchcore.show.page import render_page
 from benchcore.show.plots import plots, thinned
 from tests.run_folders import ended_checks
 
-MAKERS = (".google.com", ".googleapis.com", ".gvt1.com", ".gstatic.com")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ROOT = Path(__file__).parents[2]
+ASSETS = Path(benchcore.__file__).parent / "show" / "assets"
 
 
 class Read(HTMLParser):
@@ -54,7 +54,7 @@ class Read(HTMLParser):
 
 @pytest.fixture
 def page_of():
-    return lambda path, **given: render_page(RunFolder(path), plots(RunFolder(path), **given))
+    return lambda path, **given: render_page(RunFolder(path), **given)
 
 
 def timeline(path, level="c8", seconds=6):
@@ -107,16 +107,41 @@ def test_what_a_hostile_server_wrote_stands_as_text(make_run, page_of):
 def test_every_plot_has_words_for_those_who_cannot_see_it(make_run, page_of):
     path = make_run("a", levels=(1, 8))
     timeline(path)
-    read = Read(page_of(path, gpus=2))
-    drawn = [attrs["aria-label"] for tag, attrs in read.tags if tag == "svg"]
-    assert drawn == [
-        "Latency against throughput, a point for each of 2 levels",
-        "Tokens per second per user against tokens per second per GPU (2)",
-        "Requests per second that meet a limit of the TTFT",
-        "Time to first token of 1,000 requests",
-        "In flight, tokens per second and time to first token of level c8 over time",
+    page = page_of(path, gpus=2)
+    over_time = "In flight, tokens per second and time to first token of level c8 over time"
+    shades = "grey: warm-up, green: steady state, dotted: the end of the window"
+    captions = re.findall(r'<figure class="plot" data-plot="(.*?)">.*?<figcaption>(.*?)<', page)
+    assert captions == [
+        ("curve", "Latency against throughput, a point for each of 2 levels."),
+        ("pareto", "Tokens per second per user against tokens per second per GPU (2)."),
+        ("goodput", "Requests per second that meet a limit of the TTFT."),
+        ("timeline-c8", f"{over_time}, in seconds from its start; {shades}."),
+        ("requests", "Time to first token of 1,000 requests."),
     ]
-    assert "c8" in read.texts
+    data = json.loads(re.search(r'id="plots">(.*?)</script>', page)[1])
+    assert [(plot["name"], plot["text"] + ".") for plot in data] == captions
+    assert [series["label"] for series in data[2]["panels"][0]["series"]] == ["c1", "c8"]
+
+
+def test_tables_have_captions_and_heads_of_columns_and_rows(make_run, page_of):
+    page = page_of(make_run("a", levels=(1, 8)))
+    tables = re.findall(r"<table>.*?</table>", page, re.DOTALL)
+    assert len(tables) == 3
+    for table in tables:
+        assert re.match(r'<table><caption class="hidden">[^<]+</caption><thead><tr><th ', table)
+        head, _, body = table.partition("</thead>")
+        assert "<td" not in head
+        assert body.count('<th scope="row"') == body.count("<tr>") == 2
+
+
+def test_the_knee_is_marked_in_the_curve(make_run):
+    path = make_run("a", levels=(1, 8))
+    run = json.loads((path / "run.json").read_text())
+    for level, rate in zip(run["levels"], (500.0, 510.0), strict=True):
+        level["output_token_throughput"] = rate
+    (path / "run.json").write_text(json.dumps(run))
+    (curve,) = [plot for plot in plots(RunFolder(path)) if plot.name == "curve"]
+    assert [text for _, _, text in curve.panels[0].labels] == ["c1 (knee)", "c8"]
 
 
 def test_the_timeline_shades_warm_up_and_steady_state(make_run):
@@ -124,12 +149,15 @@ def test_the_timeline_shades_warm_up_and_steady_state(make_run):
     path = make_run("a", level={"steady_state": steady, "warmup_seconds": 1.0})
     timeline(path)
     (plot,) = [one for one in plots(RunFolder(path)) if one.name == "timeline-c8"]
-    for axes in plot.figure.axes:
+    assert len(plot.panels) == 3
+    for panel in plot.panels:
+        assert panel.bands == (Band("warmup", 0.0, 1.0), Band("steady", 2.0, 5.0))
+    for axes in figure_of(plot).axes:
         spans = [
             patch.get_extents().transformed(axes.transData.inverted()) for patch in axes.patches
         ]
-        found = {(round(span.x0, 6), round(span.x1, 6)) for span in spans}
-        assert {(0.0, 1.0), (2.0, 5.0)} <= found
+        drawn = {(round(span.x0, 6), round(span.x1, 6)) for span in spans}
+        assert {(0.0, 1.0), (2.0, 5.0)} <= drawn
 
 
 def test_checks_and_scores_have_sections_of_their_own(make_run, page_of):
@@ -203,24 +231,6 @@ def test_an_unfinished_run_and_a_simulators_say_so(make_run, page_of):
     assert "is interrupted: it holds what was measured until then" in text
 
 
-def test_a_hundred_thousand_requests_stay_below_three_megabytes(make_run, page_of):
-    path = make_run("a", levels=(64,), count=1_000)
-    head, *rows = (path / "requests.csv").read_text().splitlines()
-    known = [row.split(",") for row in rows]
-    where, times = [row[:5] for row in known], np.array([row[5:] for row in known], float)
-    # The same thousand requests a hundred times, one after the other.
-    later = [times + place * times.max() for place in range(100)]
-    lines = (
-        ",".join((*words, *map(repr, moments)))
-        for block in later
-        for words, moments in zip(where, block.tolist(), strict=True)
-    )
-    (path / "requests.csv").write_text("\n".join((head, *lines)) + "\n")
-    page = page_of(path)
-    assert len(page.encode()) < 3_000_000
-    assert "of 100,000 requests, the slowest of each moment kept" in page
-
-
 def test_thinning_keeps_what_is_highest():
     draw = np.random.default_rng(0)
     x, y = np.arange(20_000.0), draw.random(20_000)
@@ -233,115 +243,75 @@ def test_thinning_keeps_what_is_highest():
     assert (few[0] == x[:10]).all()
 
 
-@pytest.fixture
-def no_matplotlib(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)  # importing it fails
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "matplotlib" else found(name)
-    )
-
-
-def test_every_page_comes_without_matplotlib_and_says_how_to_get_plots(make_run, no_matplotlib):
-    first, second = (RunFolder(make_run(f"2026010{n}T000000Z-a", seed=n)) for n in (1, 2))
-    write_reports(first.path, draw=True)
-    made = {
-        "run": (first.path / "report.html").read_text(),
-        "comparison": comparison_page(first, [second], []),
-        "history": history_page(read_history(first.path.parent)),
-    }
-    for name, page in made.items():
-        assert "<svg" not in page, name
-        assert page.count(escape(NO_PLOTS)) == 1, name
-        assert page.endswith("</body></html>\n"), name
-    assert "pip install 'benchcore-llm[report]'" in NO_PLOTS
-    assert ".venv/bin/pip install -e '.[report]'" in NO_PLOTS
-
-
-def test_the_page_of_a_climb_is_written_without_importing_matplotlib(make_run):
+def test_pages_are_whole_without_matplotlib_and_files_say_what_to_install(make_run):
     path = make_run("a")
     code = (
-        "import pathlib, sys; from benchcore.show.page import write_reports; "
-        f"write_reports(pathlib.Path({str(path)!r}), draw=False); "
-        "print([name for name in sys.modules if 'matplotlib' in name])"
+        "import pathlib, sys; sys.modules['matplotlib'] = None\n"
+        "from benchcore.show.page import write_reports; path = pathlib.Path(sys.argv[1])\n"
+        "write_reports(path)\n"
+        "from benchcore.runs.reading import RunFolder; from benchcore.show.plots import plots\n"
+        "from benchcore.show.drawing import draw\n"
+        "try: draw(plots(RunFolder(path))[0])\n"
+        "except Exception as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
-    assert escape(NO_PLOTS) in (path / "report.html").read_text()
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "pip install 'benchcore-llm[report]'" in done.stdout
+    assert ".venv/bin/pip install -e '.[report]'" in done.stdout
+    page = (path / "report.html").read_text()
+    assert page.count('<figure class="plot"') == 3
+    assert page == render_page(RunFolder(path))
 
 
-def test_without_matplotlib_plots_as_files_say_what_to_install(make_run, no_matplotlib):
-    with pytest.raises(Exception, match=r"pip install 'benchcore-llm\[report\]'"):
-        plots(RunFolder(make_run("a")))
+def test_a_plot_is_drawn_as_files(make_run):
+    path = make_run("a", levels=(1, 8))
+    timeline(path)
+    drawn = {plot.name: draw(plot) for plot in plots(RunFolder(path))}
+    for files in drawn.values():
+        assert files["png"].startswith(b"\x89PNG")
+        assert files["svg"].startswith(b"<?xml")
+    assert b">TTFT p99</text>" in drawn["curve"]["svg"]
+    again = {plot.name: draw(plot) for plot in plots(RunFolder(path))}
+    assert again == drawn
 
 
-def pages(kind, make_run, page_of):
-    """Write a page of a kind into the folder of results, a hostile name in it; return its path."""
-    target = {"model": "<script>alert(1)</script>", "kind": "server"}
-    paths = [
-        make_run(f"2026010{night}T000000Z-a", seed=night, levels=(1, 8), target=target)
-        for night in (1, 2)
-    ]
-    for path in paths:
-        timeline(path)
-    page = paths[0].parent / "page.html"
-    folders = [RunFolder(path) for path in paths]
-    if kind == "report":
-        page.write_text(page_of(paths[0]))
-    elif kind == "comparison":
-        page.write_text(comparison_page(folders[0], folders[1:], ["<b>a note</b>"]))
-    else:
-        page.write_text(history_page(read_history(paths[0].parent)))
-    return page
+def scripts_and_policy(page):
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="(.*?)"', page)
+    return scripts, dict(part.split(" ", 1) for part in policy.split("; "))
 
 
-@pytest.mark.integration
-@pytest.mark.parametrize("width", [400, 1280])
-@pytest.mark.parametrize(
-    ("kind", "says", "drawn"),
-    [
-        ("report", "Where is the knee?", 5),
-        ("comparison", "20260102T000000Z-a against 20260101T000000Z-a", 0),
-        ("history", "No figure changed its level by more than chance.", 10),
-    ],
-)
-def test_a_browser_shows_it_without_an_error_and_fetches_nothing(
-    make_run, page_of, tmp_path, width, kind, says, drawn
+def test_only_our_own_scripts_and_styles_may_run_and_nothing_may_be_fetched(make_run, page_of):
+    labels = {"x": "</title><script>alert(1)</script>"}
+    page = page_of(make_run("a", labels=labels, error=labels["x"], status="failed"))
+    scripts, policy = scripts_and_policy(page)
+    assert policy.pop("default-src") == "'none'"
+    assert (policy.pop("base-uri"), policy.pop("form-action")) == ("'none'", "'none'")
+    styles = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    for kind, contents in (("script-src", scripts), ("style-src", styles)):
+        assert policy.pop(kind).split() == [
+            f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+            for text in contents
+        ]
+    assert policy == {}
+    assert len(scripts) == 3
+    assert not any("alert(1)" in script for script in scripts)
+    assert not re.search(r"<[^>]* (?:on\w+|style)=", page.partition("</main>")[0])
+
+
+def test_a_page_without_plots_has_no_script_at_all():
+    scripts, policy = scripts_and_policy(document("t", ["<h1>t</h1>"]))
+    assert (scripts, policy["script-src"]) == ([], "'none'")
+
+
+def test_what_is_not_ours_is_what_it_was_published_as_and_its_licence_is_in_each_page(
+    make_run, page_of
 ):
-    if CHROMIUM is None:
-        # CI installs one; a machine without it is not to be told that the page is broken.
-        assert not os.environ.get("CI"), "CI has no chromium"
-        pytest.skip("no chromium")
-    page = pages(kind, make_run, page_of)
-    log = tmp_path / "net.json"
-    done = subprocess.run(
-        [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-quic"),
-            *("--disable-background-networking", "--disable-component-update"),
-            *("--enable-logging=stderr", f"--log-net-log={log}", f"--window-size={width},900"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"file://{page}"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0
-    assert "CONSOLE" not in done.stderr
-    read = Read(done.stdout)
-    assert says in read.text
-    assert sum(1 for tag, _ in read.tags if tag == "svg") == drawn
-    addresses = [
-        value
-        for _, attrs in read.tags
-        for name, value in attrs.items()
-        if name in ("src", "href", "xlink:href", "data", "action") and not value.startswith("#")
-    ]
-    assert addresses == []
-    asked = {
-        urlsplit(event["params"]["url"]).hostname
-        for event in json.loads(log.read_text())["events"]
-        if str(event.get("params", {}).get("url", "")).startswith("http")
-    }
-    # The browser asks its maker for the time and the like, page or no page.
-    assert {host for host in asked if not host.endswith(MAKERS)} == set()
+    vendored = json.loads((ASSETS / "vendored.json").read_text())
+    assert (vendored["package"], vendored["license"]) == ("uplot", "MIT")
+    for name, digest in vendored["sha256"].items():
+        assert hashlib.sha256((ASSETS / name).read_bytes()).hexdigest() == digest, name
+    assert set(vendored["sha256"]) == {path.name for path in ASSETS.glob("uPlot.*")}
+    assert f"(v{vendored['version']})" in (ASSETS / "uPlot.iife.min.js").read_text()
+    page = page_of(make_run("a"))
+    assert (ASSETS / "uPlot.LICENSE").read_text().strip() in page

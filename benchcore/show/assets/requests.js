@@ -138,6 +138,7 @@
   const view = make("div", { class: "rows", role: "group", "aria-label": "Requests" });
   view.append(table);
   view.addEventListener("scroll", () => requestAnimationFrame(render));
+  new ResizeObserver(render).observe(view);
   const detail = make("section", { class: "detail", "aria-label": "Parts of a request" });
   detail.hidden = true;
   place.append(filters, count, make("div", { class: "split" }, view, detail));
@@ -148,7 +149,7 @@
   let sorted = null;
   let chosen = -1;
 
-  const LIMIT = /^([\p{L}_]+)(<=|>=|<|>|=)(-?[\d.]+)$/u;
+  const LIMIT = /^([\p{L}\p{N}_]+)(<=|>=|<|>|=)(-?[\d.]+)$/u;
   const HOLDS = {
     "<": (one, other) => one < other,
     ">": (one, other) => one > other,

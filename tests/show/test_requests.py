@@ -1,0 +1,241 @@
+"""The requests of a page: what its columns hold, and what they leave out."""
+
+import base64
+import csv
+import json
+import math
+import re
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchcore.runs.reading import RunFolder
+from benchcore.show import requests
+from benchcore.show.page import render_page
+from benchcore.show.requests import PARTS, parts_of, requests_block
+
+
+def unpacked(element):
+    """Return the columns of a block as a browser reads them, and what else it says."""
+    said = json.loads(re.fullmatch(r"<script [^>]*>(.*)</script>", element)[1])
+    data = zlib.decompress(base64.b64decode(said["packed"]), -zlib.MAX_WBITS)
+    columns, rows = {}, said["rows"]
+    for column in said["columns"]:
+        size = column["bytes"] if column["kind"] == "lines" else column["width"] * rows
+        held, data = data[:size], data[size:]
+        if column["kind"] == "lines":
+            columns[column["name"]] = held.decode().split("\n")
+            continue
+        planes = [held[plane * rows :][:rows] for plane in range(column["width"])]
+        codes = [int.from_bytes(digits, "little") for digits in zip(*planes, strict=True)]
+        if column["kind"] == "words":
+            columns[column["name"]] = [column["words"][code] for code in codes]
+            continue
+        columns[column["name"]] = [
+            column["low"] + (code - 1) * column["step"] if code else None for code in codes
+        ]
+    assert data == b""
+    return columns, said
+
+
+def write_rows(path, rows):
+    """Replace the requests of a run by others, which have no more columns than these."""
+    names = ["level", "repeat", "stage", "outcome", "scheduled_seconds", "sent_seconds"]
+    names += sorted({name for row in rows for name in row} - set(names))
+    usual = {"level": "c8", "repeat": 1, "stage": "window", "outcome": "ok"}
+    usual |= {"scheduled_seconds": "0.0", "sent_seconds": "0.0"}
+    with (path / "requests.csv").open("w", newline="") as file:
+        out = csv.DictWriter(file, names)
+        out.writeheader()
+        out.writerows(usual | row for row in rows)
+
+
+def test_the_block_holds_what_the_file_does_to_the_microsecond(make_run):
+    path = make_run("a", levels=(1, 8), count=300)
+    columns, said = unpacked(requests_block(RunFolder(path)).element)
+    with (path / "requests.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert said["rows"] == len(rows) == 600
+    assert columns["level"] == [row["level"] for row in rows]
+    assert columns["index"] == [int(row["index"]) for row in rows]
+    for name, begin, end in (("ttft", "sent", "first_token"), ("e2e", "sent", "last_token")):
+        took = [float(row[f"{end}_seconds"]) - float(row[f"{begin}_seconds"]) for row in rows]
+        assert columns[name] == pytest.approx(took, abs=0.5e-6 + 1e-12)
+    assert "error" not in columns
+    assert set(said["parts"]) == set(PARTS)
+
+
+@given(
+    st.lists(
+        st.one_of(st.none(), st.floats(0, 1e5), st.integers(0, 2**40).map(lambda n: n / 1e6)),
+        min_size=1,
+        max_size=50,
+    ).filter(lambda values: any(value is not None for value in values)),
+    st.sampled_from([1e-6, 1e-5, 1.0]),
+)
+def test_a_number_comes_back_within_half_a_step_and_an_unknown_one_as_unknown(values, step):
+    array = np.array([np.nan if value is None else value for value in values])
+    said, data = requests._number_column("x", array, step)
+    count, width = len(values), said["width"]
+    codes = [
+        sum(data[plane * count + place] << 8 * plane for plane in range(width))
+        for place in range(count)
+    ]
+    for value, code in zip(values, codes, strict=True):
+        assert (code == 0) == (value is None)
+        if value is not None:
+            back = said["low"] + (code - 1) * said["step"]
+            assert abs(back - value) <= said["step"] * 0.5000001 + 1e-9
+    assert said["step"] <= max(step, 10 * (array[~np.isnan(array)].max() / 2**32))
+
+
+@given(st.lists(st.text(), min_size=1, max_size=300))
+def test_texts_come_back_as_they_were_where_they_can_be_printed(texts):
+    words = list(dict.fromkeys(texts))
+    codes = np.array([words.index(text) for text in texts])
+    said, data = requests._text_column("x", codes, words)
+    shown = [
+        "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in t) for t in texts
+    ]
+    if said["kind"] == "lines":
+        assert data.decode().split("\n") == shown
+    else:
+        planes = [data[n * len(texts) :][: len(texts)] for n in range(said["width"])]
+        back = [int.from_bytes(digits, "little") for digits in zip(*planes, strict=True)]
+        assert [said["words"][code] for code in back] == shown
+
+
+INSTANTS = {
+    "scheduled_seconds": "1.0",
+    "sent_seconds": "1.25",
+    "connect_seconds": "0.05",
+    "send_seconds": "0.01",
+    "first_byte_seconds": "1.5",
+    "first_token_seconds": "1.75",
+    "last_token_seconds": "2.75",
+    "done_seconds": "2.8",
+}
+WHOLE = {
+    "late departure": 0.2,
+    "connect": 0.05,
+    "send": 0.01,
+    "wait for the first byte": 0.24,
+    "wait for the first token": 0.25,
+    "decode": 1.0,
+    "end of the answer": 0.05,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "parts"),
+    [
+        ({}, {}),
+        ({"connect_seconds": ""}, {"late departure": 0.25, "connect": None}),
+        # The kernel stamped the answer before the send had returned.
+        ({"send_seconds": "0.9"}, {"send": 0.25, "wait for the first byte": 0.0}),
+        ({"send_seconds": ""}, {"send": None, "wait for the first byte": 0.25}),
+        (
+            {"first_token_seconds": "", "last_token_seconds": ""},
+            {
+                "wait for the first token": None,
+                "decode": None,
+                "end of the answer": 1.3,
+            },
+        ),
+        ({"sent_seconds": ""}, dict.fromkeys(WHOLE)),
+    ],
+)
+def test_the_parts_of_a_request_follow_one_another_and_make_up_all_of_it(changed, parts):
+    row = INSTANTS | changed
+    wanted = {name: took for name, took in (WHOLE | parts).items() if took is not None}
+    found = parts_of(row)
+    assert found == pytest.approx(wanted)
+    assert list(found) == list(wanted)
+    if found:
+        assert math.fsum(found.values()) == pytest.approx(1.8)
+
+
+def test_of_a_request_that_failed_its_parts_end_with_what_is_known():
+    row = {"scheduled_seconds": "1", "sent_seconds": "1.5", "first_byte_seconds": "2"}
+    assert parts_of(row) == {"late departure": 0.5, "wait for the first byte": 0.5}
+
+
+def many(path, count):
+    """Give a run so many requests, each with ids, errors and tokens of its own."""
+    draw = np.random.default_rng(1)
+    scheduled = np.cumsum(draw.exponential(0.01, count))
+    parts = draw.lognormal(-4, 0.7, (5, count))
+    sent, byte, token, last, done = scheduled + np.cumsum(parts, axis=0)
+    tokens = draw.integers(1, 2000, (2, count))
+    ids = draw.bytes(16 * count).hex()
+    write_rows(
+        path,
+        [
+            {
+                "index": n,
+                "request_id": ids[32 * n : 32 * n + 32],
+                "outcome": "timeout" if n % 50 == 7 else "ok",
+                "scheduled_seconds": f"{scheduled[n]:.9f}",
+                "sent_seconds": f"{sent[n]:.9f}",
+                "first_byte_seconds": f"{byte[n]:.9f}",
+                "first_token_seconds": f"{token[n]:.9f}",
+                "last_token_seconds": f"{last[n]:.9f}",
+                "done_seconds": f"{done[n]:.9f}",
+                "send_seconds": f"{parts[1, n] / 9:.9f}",
+                "prompt_tokens": tokens[0, n],
+                "output_tokens": tokens[1, n],
+            }
+            for n in range(count)
+        ],
+    )
+
+
+def test_a_hundred_thousand_requests_stay_below_three_megabytes(make_run):
+    path = make_run("a", count=100)
+    many(path, 100_000)
+    page = render_page(RunFolder(path))
+    assert len(page.encode()) < 3_000_000
+    told = "100,000 requests, unmeasured ones of warm-up and drain included; times to 0.01 ms; "
+    assert f"{told}without request id. requests.csv has everything." in page
+    assert "of 100,000 requests, the slowest of each moment kept" in page
+
+
+def test_what_is_too_large_even_so_has_coarser_times(make_run, monkeypatch):
+    path = make_run("a", count=100)
+    many(path, 3000)
+    fine = requests_block(RunFolder(path))
+    assert (fine.step, fine.without) == (1e-6, ())
+    monkeypatch.setattr(requests, "LARGEST", 55_000)
+    coarse = requests_block(RunFolder(path))
+    assert (coarse.step, coarse.without) == (1e-4, ("request_id",))
+    assert "times to 0.1 ms; without request id" in str(coarse)
+    columns, said = unpacked(coarse.element)
+    assert "request_id" not in columns
+    assert len(base64.b64decode(said["packed"])) <= 55_000
+
+
+def test_of_too_many_those_that_failed_and_the_slowest_are_kept(make_run, monkeypatch):
+    monkeypatch.setattr(requests, "MOST", 200)
+    path = make_run("a", count=100)
+    many(path, 2000)
+    block = requests_block(RunFolder(path))
+    assert (block.kept, block.total) == (200, 2000)
+    columns, _ = unpacked(block.element)
+    assert columns["outcome"].count("timeout") == 2000 // 50
+    assert columns["index"] == sorted(columns["index"])
+    monkeypatch.setattr(requests, "MOST", 2000)
+    whole, _ = unpacked(requests_block(RunFolder(path)).element)
+    slowest = sorted(range(2000), key=lambda n: -whole["e2e"][n])[:20]
+    assert set(slowest) <= set(columns["index"])
+    assert str(block).startswith("200 of 2,000 requests")
+    assert "all that failed, the slowest, and every so many of the others" in str(block)
+
+
+def test_a_run_without_rows_has_no_table(make_run):
+    path = make_run("a")
+    (path / "requests.csv").unlink()
+    assert requests_block(RunFolder(path)) is None
+    assert "Request by request" not in render_page(RunFolder(path))
