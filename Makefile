@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The pip that installs; left out, the one that comes with Python. 22.3 is the oldest that is tried.
 WITH_PIP ?=
 
-.PHONY: help climb test test-full test-native check bench bench-fleet bench-peers test-real test-k8s format schema examples docs lock release clean
+.PHONY: help climb test test-full test-native test-page check bench bench-fleet bench-peers test-real test-k8s format schema examples docs lock release clean
 
 help:
 	@echo "make climb      measure the built-in simulator: the main job, end to end"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-fleet  how much each further worker adds, on a machine of 8 cores or more"
 	@echo "make bench-peers  fetch vLLM's Rust client (360 MB), so that make bench measures it too"
 	@echo "make test-native  run the native reader under sanitizers, ten minutes of random bytes"
+	@echo "make test-page  look for what shuts people out of the pages, with axe-core; needs npm, chromium"
 	@echo "make test-real  install real servers and measure them; half an hour and 4 GB"
 	@echo "make test-k8s   build a Kubernetes API server once, and launch on it; needs Go, etcd and rsync"
 	@echo "make format     put the code into its form"
@@ -74,6 +75,13 @@ bench-peers: $(VENV)/.dev
 
 test-native: $(VENV)/.dev
 	$(BIN)/python -m tests.native.run
+
+AXE := 4.14.1
+
+test-page: $(VENV)/.dev
+	mkdir -p build/axe
+	cd build/axe && npm pack --silent axe-core@$(AXE) && tar -xzf axe-core-$(AXE).tgz
+	$(BIN)/python -m tests.show.axe build/axe/package/axe.min.js
 
 test-real: $(VENV)/.dev
 	$(BIN)/python tests/real/run.py

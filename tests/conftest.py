@@ -140,18 +140,6 @@ def bare_environment(**more):
     return {k: text for k, text in os.environ.items() if not k.startswith(ours)} | more
 
 
-@pytest.fixture
-def without_plots(tmp_path_factory, monkeypatch):
-    """Hides matplotlib here, and from processes that have the `PYTHONPATH` that this returns.
-
-    Drawing the plots of a page costs more than all else that a short run does.
-    """
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    folder = tmp_path_factory.mktemp("without-matplotlib")
-    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['matplotlib'] = None\n")
-    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
-
-
 class Benchcore:
     """Runs the command line as a process."""
 

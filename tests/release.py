@@ -25,10 +25,13 @@ def check_wheel(path):
             assert packed in names, f"{path.name} lacks {packed}"
     for file in (ROOT / "benchcore" / "templates").iterdir():
         assert f"benchcore/templates/{file.name}" in names, f"{path.name} lacks {file.name}"
+    for file in (ROOT / "benchcore" / "show" / "assets").iterdir():
+        assert f"benchcore/show/assets/{file.name}" in names, f"{path.name} lacks {file.name}"
     assert "benchcore/py.typed" in names, f"{path.name} says nothing of its types"
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"benchcore"}, tops
-    assert any(name.endswith("licenses/LICENSE") for name in names)
+    for license_file in ("LICENSE", "benchcore/show/assets/uPlot.LICENSE"):
+        assert any(name.endswith(f"licenses/{license_file}") for name in names)
 
 
 def check_sdist(path):

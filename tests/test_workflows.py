@@ -133,14 +133,14 @@ def program(folder, name, text):
 
 
 @pytest.fixture
-def runner(tmp_path, without_plots):
+def runner(tmp_path):
     """Runs a script as a runner does, with benchcore and a gh that finds nothing."""
     program(tmp_path / "bin", "benchcore", f'exec {sys.executable} -m benchcore "$@"')
     program(tmp_path / "bin", "gh", "echo 'could not find any workflows' >&2; exit 1")
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     environment = bare_environment(
         PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}",
-        PYTHONPATH=f"{without_plots}:{ROOT}",
+        PYTHONPATH=str(ROOT),
         GITHUB_STEP_SUMMARY=str(tmp_path / "summary"),
         BRANCH="main",
         NIGHT="daily-3.11",
@@ -306,11 +306,11 @@ def test_the_role_of_the_guide_covers_the_manifests_that_ship():
 
 
 @pytest.mark.integration
-def test_the_stage_of_the_extension_guide_runs(extended, without_plots):
+def test_the_stage_of_the_extension_guide_runs(extended):
     ended = subprocess.run(
         [sys.executable, "-m", "benchcore", "run", "--scenario", "cost.yaml"],
         cwd=extended,
-        env=bare_environment(PYTHONPATH=f"{without_plots}:{extended}:{ROOT}"),
+        env=bare_environment(PYTHONPATH=f"{extended}:{ROOT}"),
         capture_output=True,
         text=True,
         timeout=600,

@@ -59,9 +59,8 @@ MATRIX = "name: m\ninclude: ['s-*.yaml']\n"
 
 
 @pytest.fixture
-def scenarios(benchcore, tmp_path, without_plots):
+def scenarios(benchcore, tmp_path):
     """Writes scenarios and a matrix of them; commands find `benchcore` itself."""
-    benchcore.environment["PYTHONPATH"] = without_plots
     bin_folder = os.path.dirname(shutil.which("benchcore") or sys.executable)
     benchcore.environment["PATH"] = f"{bin_folder}:{benchcore.environment['PATH']}"
 

@@ -63,7 +63,19 @@
         if (value >= low && value <= high) splits.push(value);
       }
     }
-    return splits.length > 1 ? splits : [low, high].map((end) => Number(end.toPrecision(3)));
+    return splits.length > 2 ? splits : evenSplits(low, high);
+  }
+
+  // Where a logarithmic axis spans so little that it is nearly even.
+  function evenSplits(low, high) {
+    const rough = (high - low) / 4;
+    const power = 10 ** Math.floor(Math.log10(rough));
+    const by = [1, 2, 5, 10].find((step) => step * power >= rough) * power;
+    const splits = [];
+    for (let at = Math.ceil(low / by); at * by <= high; at += 1) {
+      splits.push(Number((at * by).toPrecision(6)));
+    }
+    return splits;
   }
 
   function ninesSplits(low, high) {
@@ -71,6 +83,21 @@
     const splits = [];
     for (let at = Math.ceil(low / step); at * step <= high + 1e-9; at += 1) splits.push(at * step);
     return splits;
+  }
+
+  // The x of all panels of a plot, so that they stand below one another.
+  function wholeOf(plot) {
+    let [low, high] = [Infinity, -Infinity];
+    for (const panel of plot.panels) {
+      for (const { x, form, width } of panel.series) {
+        const half = form === "bars" ? width / 2 : 0;
+        for (const value of x.filter((one) => usable(panel.x, one))) {
+          low = Math.min(low, value - half);
+          high = Math.max(high, value + half);
+        }
+      }
+    }
+    return padded(plot.panels[0].x, ...(low <= high ? [low, high] : [null, null]));
   }
 
   // The range of an axis around what there is, with room at both ends.
@@ -459,7 +486,7 @@
     block.append(legend, host);
     drawn.host.append(block);
     const data = joined(panel);
-    const whole = padded(panel.x, data[0][0], data[0].at(-1));
+    const whole = wholeOf(drawn.plot);
     const last = number === drawn.plot.panels.length - 1;
     const options = {
       width,

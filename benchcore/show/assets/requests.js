@@ -70,7 +70,7 @@
     { key: "level", head: "level" },
     { key: "stage", head: "stage" },
     { key: "outcome", head: "outcome" },
-    { key: "scheduled", head: "planned s", show: (value) => value.toFixed(3) },
+    { key: "scheduled", head: "planned s", name: "planned", show: (value) => value.toFixed(3) },
     { key: "late departure", head: "late ms", name: "late", show: milliseconds, scale: 1e3 },
     { key: "ttft", head: "TTFT ms", show: milliseconds, scale: 1e3 },
     { key: "decode", head: "decode ms", show: milliseconds, scale: 1e3 },
