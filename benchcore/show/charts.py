@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchcore.runs.reading import Floats
 
@@ -160,6 +161,18 @@ def _rounded(values: Floats) -> list[float | None]:
 def floats(values: Sequence[float | None]) -> Floats:
     """Return values as an array; NaN for those that are not known."""
     return np.array([np.nan if value is None else value for value in values], float)
+
+
+def spaced(count: int, most: int) -> NDArray[np.int64]:
+    """Return places among `count`, evenly spaced, the first and the last included.
+
+    Args:
+        count: of what there is.
+        most: places; where there are fewer, all of them.
+    """
+    # np.unique of rounded places would load numpy.ma, which nothing else of a climb needs.
+    kept = min(count, most)
+    return np.arange(kept) * (count - 1) // max(kept - 1, 1)
 
 
 def points(pairs: Iterator[tuple[float, float]]) -> tuple[Floats, Floats]:

@@ -12,7 +12,7 @@ from benchcore.config.catalogue import DRAWN, LATENCIES, title
 from benchcore.judge.levels import knee
 from benchcore.runs.reading import Floats, RunFolder, Timeline
 from benchcore.runs.run import Level
-from benchcore.show.charts import Axis, Band, Panel, Plot, Series, floats, points
+from benchcore.show.charts import Axis, Band, Panel, Plot, Series, floats, points, spaced
 
 _POINTS: Final = 6000
 """Requests that are drawn one by one: a page of 100,000 must stay small."""
@@ -224,7 +224,9 @@ def thinned(x: np.ndarray, y: np.ndarray, most: int = _POINTS) -> tuple[np.ndarr
     order = np.argsort(x, kind="stable")
     stretches = np.array_split(order, most // 2)
     highest = np.array([part[np.argmax(y[part])] for part in stretches])
-    others = np.setdiff1d(order, highest)
+    left = np.ones(len(x), bool)
+    left[highest] = False
+    others = np.flatnonzero(left)
     drawn = np.random.default_rng(0).choice(others, most - len(highest), replace=False)
     kept = np.sort(np.concatenate([highest, drawn]))
     return x[kept], y[kept]
@@ -268,7 +270,7 @@ def _goodput(folder: RunFolder) -> Plot | None:
         if not len(ttft):
             continue
         shares = np.arange(1, len(ttft) + 1) / len(ttft)
-        keep = np.unique(np.linspace(0, len(ttft) - 1, 150).astype(int))
+        keep = spaced(len(ttft), 150)
         series.append(Series(level.name, ttft[keep], shares[keep] * rate, form="step", place=place))
     if not series:
         return None

@@ -19,6 +19,7 @@ import numpy as np
 from benchcore.base.text import printable
 from benchcore.runs.reading import Floats, RunFolder
 from benchcore.runs.tables import REQUESTS
+from benchcore.show.charts import spaced
 from benchcore.show.document import data_block
 
 MOST: Final = 100_000
@@ -212,8 +213,8 @@ class _Columns:
         first[np.argsort(-e2e, kind="stable")[: MOST // 10]] = True
         certain = np.flatnonzero(first)[:MOST]
         others = np.flatnonzero(~first)
-        spaced = np.linspace(0, len(others) - 1, MOST - len(certain)).astype(int)
-        return np.sort(np.concatenate([certain, others[np.unique(spaced)]]))
+        chosen = others[spaced(len(others), MOST - len(certain))]
+        return np.sort(np.concatenate([certain, chosen]))
 
     def packed(
         self, kept: np.ndarray, step: float, without: Sequence[str] = ()

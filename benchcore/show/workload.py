@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchcore.base.text import columns, number, percent, printable
-from benchcore.show.charts import Axis, Panel, Plot, Series
+from benchcore.show.charts import Axis, Panel, Plot, Series, spaced
 from benchcore.show.document import document, figures, table, text
 from benchcore.show.table import report_console
 from benchcore.workload.layouts import Validation
@@ -253,7 +253,7 @@ def _lengths_plot(one: Profile) -> Plot | None:
 def _shares(values: array[int]) -> tuple[np.ndarray, np.ndarray]:
     """Return distinct values, and how many per cent are at most so long; begins at 0 %."""
     found, counts = np.unique(np.asarray(values), return_counts=True)
-    kept = np.unique(np.linspace(0, len(found) - 1, _POINTS).astype(np.int64))
+    kept = spaced(len(found), _POINTS)
     shares = 100 * np.cumsum(counts) / counts.sum()
     return np.maximum(found[[0, *kept]], 1), np.concatenate(([0.0], shares[kept]))
 

@@ -1,4 +1,4 @@
-"""Look for what shuts people out of the pages, with axe-core in a real browser: `make test-page`."""
+"""Look with axe-core for what shuts people out of the pages: `make test-page`."""
 
 import argparse
 import json

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import benchcore
 from benchcore.runs.checks import CheckResult
 from benchcore.runs.reading import RunFolder
-from benchcore.show.charts import Band
+from benchcore.show.charts import Band, spaced
 from benchcore.show.document import document
 from benchcore.show.drawing import draw, figure_of
 from benchcore.show.markdown import render_markdown
@@ -241,6 +243,17 @@ def test_thinning_keeps_what_is_highest():
     assert kept_x[kept_y == 50.0] == [12_345.0]
     few = thinned(x[:10], y[:10], 1000)
     assert (few[0] == x[:10]).all()
+
+
+@given(st.integers(0, 10_000), st.integers(1, 500))
+def test_places_are_spaced_evenly_and_each_is_another(count, most):
+    places = spaced(count, most).tolist()
+    assert len(places) == min(count, most)
+    assert sorted(set(places)) == places
+    if most > 1 and count:
+        assert (places[0], places[-1]) == (0, count - 1)
+        gaps = np.diff(places)
+        assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1
 
 
 def test_pages_are_whole_without_matplotlib_and_files_say_what_to_install(make_run):
