@@ -119,10 +119,10 @@ class Browser:
             f"({condition}) ? done() : setTimeout(look, 5); look(); }})"
         )
 
-    def prefer(self, scheme):
-        """Let the user's system be `light` or `dark`."""
+    def prefer(self, scheme, media=""):
+        """Let the user's system be `light` or `dark`, and show the page on `print` or a screen."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.call("Emulation.setEmulatedMedia", features=features)
+        self.call("Emulation.setEmulatedMedia", media=media, features=features)
 
     def open(self, path, width=1280, height=900):
         """Open a page in light colours, and draw all its plots."""

@@ -206,6 +206,18 @@ def test_the_switch_changes_the_colours_of_the_page_and_of_its_plots(browser, pa
     assert picture(browser, "curve") == before
 
 
+def test_paper_is_light_whatever_the_screen_is(browser, page):
+    browser.open(page)
+    light = picture(browser, "curve")
+    drawn = """document.querySelector('figure[data-plot="curve"] canvas').toDataURL()"""
+    browser.prefer("dark")
+    browser.until(f"{drawn} !== {light!r}")
+    browser.prefer("dark", "print")
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    browser.until(f"{drawn} === {light!r}")
+    assert browser.run("getComputedStyle(document.querySelector('.rows')).display") == "none"
+
+
 BODY = "document.querySelector('#request-table tbody')"
 
 

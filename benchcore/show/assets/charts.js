@@ -32,7 +32,10 @@
     }
   }
 
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolor);
+  // Paper is always light.
+  for (const query of ["(prefers-color-scheme: dark)", "print"]) {
+    matchMedia(query).addEventListener("change", recolor);
+  }
   document.querySelector(".theme").addEventListener("change", recolor);
 
   // Numbers and axes.
