@@ -1,4 +1,4 @@
-"""Requests: every request of a run as columns that a page can hold, and the parts of each.
+"""Requests: every request of a run, with its parts, as columns that a page can hold.
 
 A page of 100,000 requests must stay small. Numbers are whole multiples of a step, each as many
 bytes as the largest needs; the bytes of a column lie by significance, which packs best; and all of
@@ -10,15 +10,16 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchcore.base.text import printable
-from benchcore.runs.reading import Floats, RunFolder
-from benchcore.runs.tables import REQUESTS
+from benchcore.judge.parts import PARTS, Part, parts
+from benchcore.runs.reading import Floats, Requests, RunFolder
+from benchcore.runs.run import Level
 from benchcore.show.charts import spaced
 from benchcore.show.document import data_block
 
@@ -30,75 +31,33 @@ LARGEST: Final = 1_900_000
 """Bytes of the packed columns: base64 makes them a third more, and a page has 3 MB."""
 _STEPS: Final = (1e-6, 1e-5, 1e-4, 1e-3)
 _WIDTHS: Final = (1, 2, 4)
-_NEEDED: Final = ("level", "repeat", "stage", "outcome", "scheduled_seconds", "sent_seconds")
-_TEXTS: Final = (
-    *("level", "stage", "outcome", "phase", "status", "request_id"),
-    *("finish_reason", "error", "class", "worker"),
-)
+_TEXTS: Final = ("stage", "outcome", "phase", "request_id", "finish_reason", "error", "class")
 _COUNTS: Final = (
-    *("index", "prompt_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
-    *("session", "turn"),
+    *("index", "status", "prompt_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
+    *("session", "turn", "worker", "retried"),
 )
 _SPANS: Final = {
     "ttft": ("sent_seconds", "first_token_seconds"),
     "e2e": ("sent_seconds", "end_seconds"),
 }
-_LATE: Final = "late departure"
-_CONNECT: Final = "connect"
-_INSTANTS: Final = (
-    ("send_end", "send"),
-    ("first_byte", "wait for the first byte"),
-    ("first_token", "wait for the first token"),
-    ("last_token", "decode"),
-    ("done", "end of the answer"),
-)
-PARTS: Final = {
-    _LATE: "from the planned instant until the request left, without connecting",
-    _CONNECT: "name look-up, TCP and TLS, where the request waited for them",
-    "send": "until the socket had taken the last byte, or the first byte of the answer came",
-    "wait for the first byte": "until the first byte of the answer: network, queue, and prefill "
-    "where the server sends its headers late",
-    "wait for the first token": "from the first byte to the first token: queue and prefill where "
-    "the server sends its headers at once",
-    "decode": "from the first token to the last",
-    "end of the answer": "until the body was whole; of an answer without a stream, all of its body",
-}
-"""The parts of a request in the order in which they come, and what each is."""
 
 
-def parts_of(row: Mapping[str, str]) -> dict[str, float]:
-    """Return how long each part of a request took, in seconds, as its instants tell.
+def parts_of(requests: Requests) -> tuple[Mapping[Part, Floats], Mapping[Part, str]]:
+    """Return the parts of every request of a level, and how each part is known.
 
-    Together they are the time from the planned instant to the last one that is known.
+    Those of warm-up and drain are taken apart like measured ones, and those that failed up to
+    where they ended.
 
-    Args:
-        row: of `requests.csv`, a text for each column; an empty one: not known.
+    Returns:
+        By part, shape (n,), in seconds; NaN: not known.
     """
-
-    def seconds(name: str) -> float | None:
-        cell = row.get(f"{name}_seconds", "")
-        return float(cell) if cell else None
-
-    scheduled, sent, send = seconds("scheduled"), seconds("sent"), seconds("send")
-    if scheduled is None or sent is None:
-        return {}
-    parts = {}
-    connect = min(seconds("connect") or 0.0, max(sent - scheduled, 0.0))
-    parts[_LATE] = sent - scheduled - connect
-    if connect:
-        parts[_CONNECT] = connect
-    instants = {name: seconds(name) for name, _ in _INSTANTS}
-    if send is not None:
-        # The kernel may have stamped the answer before the send had returned.
-        first_byte = instants["first_byte"]
-        send_end = sent + send
-        instants["send_end"] = send_end if first_byte is None else min(send_end, first_byte)
-    known = [("", sent)] + [
-        (part, at) for name, part in _INSTANTS if (at := instants[name]) is not None
-    ]
-    for (_, begin), (part, end) in pairwise(known):
-        parts[part] = end - begin
-    return parts
+    every = np.ones(len(requests), bool)
+    found = parts(replace(requests, measured=every, ok=every))
+    spread = {}
+    for part, values in found.of.items():
+        spread[part] = np.full(len(requests), np.nan)
+        spread[part][found.rows] = values
+    return spread, found.how
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +103,11 @@ def requests_block(folder: RunFolder) -> Block | None:
     Raises:
         ConfigError: `requests.csv` cannot be read.
     """
-    path = folder.path / "requests.csv"
-    if not path.is_file():
-        return None
     table = _Columns()
-    for row in REQUESTS.cells(path, _NEEDED):
-        table.add(row)
+    for level in folder.levels:
+        requests = folder.requests(level.level, level.repeat)
+        if requests is not None:
+            table.add(level, requests)
     total = len(table)
     if not total:
         return None
@@ -166,58 +124,64 @@ def requests_block(folder: RunFolder) -> Block | None:
     data = {
         "rows": len(kept),
         "columns": said,
-        "parts": PARTS,
+        "parts": table.parts,
         "packed": base64.b64encode(packed).decode(),
     }
     return Block(data_block("requests", data), len(kept), total, steps[0], without)
 
 
 class _Columns:
-    """Columns that grow row by row, each as small as it can be while it does."""
+    """Columns that grow level by level."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, list[int]] = {name: [] for name in _TEXTS}
-        self._words: dict[str, dict[str, int]] = {name: {"": 0} for name in _TEXTS}
-        self._numbers: dict[str, list[float]] = {
-            name: [] for name in (*_COUNTS, "scheduled", *_SPANS, *PARTS)
+        self._texts: dict[str, list[str]] = {name: [] for name in ("level", *_TEXTS)}
+        self._numbers: dict[str, list[Floats]] = {
+            name: [] for name in (*_COUNTS, "scheduled", *_SPANS, *(part.key for part in PARTS))
         }
+        self._how: dict[Part, str] = {}
 
     def __len__(self) -> int:
         return len(self._texts["level"])
 
-    def add(self, row: Mapping[str, str]) -> None:
-        """Take a row of `requests.csv`."""
-        for name, codes in self._texts.items():
-            cell = row.get(name) or ""
-            if name == "level" and row["repeat"] != "1":
-                cell = f"{cell} #{row['repeat']}"
-            words = self._words[name]
-            codes.append(words.setdefault(cell, len(words)))
-        for name in _COUNTS:
-            self._numbers[name].append(_float(row.get(name)))
-        self._numbers["scheduled"].append(_float(row["scheduled_seconds"]))
-        for name, (begin, end) in _SPANS.items():
-            self._numbers[name].append(_float(_at(row, end)) - _float(row.get(begin)))
-        parts = parts_of(row)
-        for name in PARTS:
-            self._numbers[name].append(parts.get(name, np.nan))
+    @property
+    def parts(self) -> list[dict[str, str]]:
+        """The parts that are known of any request: key, title, how they are known."""
+        return [
+            {"key": part.key, "title": part.title, "how": self._how[part]}
+            for part in PARTS
+            if part in self._how
+        ]
 
-    def kept(self) -> np.ndarray:
+    def add(self, level: Level, requests: Requests) -> None:
+        """Take the requests of a level."""
+        count = len(requests)
+        self._texts["level"] += [level.name] * count
+        for name in _TEXTS:
+            self._texts[name] += requests.texts.get(name) or [""] * count
+        for name in _COUNTS:
+            self._numbers[name].append(requests.number(name))
+        self._numbers["scheduled"].append(requests.second("scheduled_seconds"))
+        for name, (begin, end) in _SPANS.items():
+            self._numbers[name].append(requests.second(end) - requests.second(begin))
+        of, how = parts_of(requests)
+        self._how = {**how, **self._how}
+        for part in PARTS:
+            self._numbers[part.key].append(of.get(part, np.full(count, np.nan)))
+
+    def kept(self) -> NDArray[np.int64]:
         """Return the places of the rows that a page holds, in their order."""
         total = len(self)
         if total <= MOST:
             return np.arange(total)
-        ok = self._words["outcome"].get("ok", -1)
-        first = np.array(self._texts["outcome"]) != ok
-        e2e = np.nan_to_num(np.array(self._numbers["e2e"]), nan=-1.0)
-        first[np.argsort(-e2e, kind="stable")[: MOST // 10]] = True
-        certain = np.flatnonzero(first)[:MOST]
-        others = np.flatnonzero(~first)
-        chosen = others[spaced(len(others), MOST - len(certain))]
-        return np.sort(np.concatenate([certain, chosen]))
+        certain = np.array([outcome != "ok" for outcome in self._texts["outcome"]])
+        e2e = np.nan_to_num(np.concatenate(self._numbers["e2e"]), nan=-1.0)
+        certain[np.argsort(-e2e, kind="stable")[: MOST // 10]] = True
+        first = np.flatnonzero(certain)[:MOST]
+        others = np.flatnonzero(~certain)
+        return np.sort(np.concatenate([first, others[spaced(len(others), MOST - len(first))]]))
 
     def packed(
-        self, kept: np.ndarray, step: float, without: Sequence[str] = ()
+        self, kept: NDArray[np.int64], step: float, without: Sequence[str] = ()
     ) -> tuple[list[dict[str, Any]], bytes]:
         """Return what is said of each column that holds anything, and all of them packed.
 
@@ -231,38 +195,27 @@ class _Columns:
         content = b"".join(data for _, data in columns)
         return [said for said, _ in columns], packer.compress(content) + packer.flush()
 
-    def _columns(self, kept: np.ndarray, step: float) -> Iterator[tuple[dict[str, Any], bytes]]:
-        for name, codes in self._texts.items():
-            words = list(self._words[name])
-            if len(words) > 1:
-                yield _text_column(name, np.array(codes)[kept], words)
+    def _columns(
+        self, kept: NDArray[np.int64], step: float
+    ) -> Iterator[tuple[dict[str, Any], bytes]]:
+        for name, texts in self._texts.items():
+            if any(texts):
+                yield _text_column(name, [texts[place] for place in kept])
         for name, values in self._numbers.items():
-            numbers = np.array(values)[kept]
+            numbers = np.concatenate(values)[kept]
             if not np.isnan(numbers).all():
                 yield _number_column(name, numbers, 1.0 if name in _COUNTS else step)
 
 
-def _float(cell: str | None) -> float:
-    return float(cell) if cell else np.nan
-
-
-def _at(row: Mapping[str, str], name: str) -> str | None:
-    # A plain answer has no last token: it ends with its body.
-    if name == "end_seconds":
-        return row.get("last_token_seconds") or row.get("done_seconds")
-    return row.get(name)
-
-
-def _text_column(
-    name: str, codes: np.ndarray, words: Sequence[str]
-) -> tuple[dict[str, Any], bytes]:
-    used, codes = np.unique(codes, return_inverse=True)
-    spoken = [word if (word := words[code]).isprintable() else printable(word) for code in used]
-    if len(spoken) * 2 < len(codes) or len(codes) < 256:
-        width, data = _packed_whole(codes)
-        return {"name": name, "kind": "words", "words": spoken, "width": width}, data
+def _text_column(name: str, texts: Sequence[str]) -> tuple[dict[str, Any], bytes]:
+    codes: dict[str, int] = {}
+    coded = np.array([codes.setdefault(text, len(codes)) for text in texts])
+    words = [text if text.isprintable() else printable(text) for text in codes]
+    if len(words) * 2 < len(texts) or len(texts) < 256:
+        width, data = _packed_whole(coded)
+        return {"name": name, "kind": "words", "words": words, "width": width}, data
     # Nearly every row has its own, such as an id.
-    data = "\n".join(spoken[code] for code in codes.tolist()).encode()
+    data = "\n".join(words[code] for code in coded.tolist()).encode()
     return {"name": name, "kind": "lines", "bytes": len(data)}, data
 
 

@@ -15,6 +15,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--no-first-run"),
     "--remote-debugging-port=0",
 )
+PATIENCE = 600.0  # seconds
 
 
 def need_chromium():
@@ -65,7 +66,7 @@ class Browser:
 
     async def _connect(self):
         told = self._folder / "DevToolsActivePort"
-        deadline = time.monotonic() + 600
+        deadline = time.monotonic() + PATIENCE
         while not told.is_file() or told.read_text().count("\n") < 1:
             assert self._process.poll() is None, "chromium has ended"
             assert time.monotonic() < deadline, "chromium did not start"
@@ -114,10 +115,10 @@ class Browser:
 
     def until(self, condition):
         """Wait until an expression of the page holds."""
-        self.run(
-            "new Promise((done) => { const look = () => "
-            f"({condition}) ? done() : setTimeout(look, 5); look(); }})"
-        )
+        deadline = time.monotonic() + PATIENCE
+        while not self.run(f"Boolean({condition})"):
+            assert time.monotonic() < deadline, f"it did not happen: {condition[:200]}"
+            time.sleep(0.005)
 
     def prefer(self, scheme, media=""):
         """Let the user's system be `light` or `dark`, and show the page on `print` or a screen."""

@@ -3,7 +3,6 @@
 import base64
 import csv
 import json
-import math
 import re
 import zlib
 
@@ -15,7 +14,8 @@ from hypothesis import strategies as st
 from benchcore.runs.reading import RunFolder
 from benchcore.show import requests
 from benchcore.show.page import render_page
-from benchcore.show.requests import PARTS, parts_of, requests_block
+from benchcore.show.requests import requests_block
+from tests.run_folders import COLUMNS
 
 
 def unpacked(element):
@@ -45,8 +45,8 @@ def write_rows(path, rows):
     """Replace the requests of a run by others, which have no more columns than these."""
     names = ["level", "repeat", "stage", "outcome", "scheduled_seconds", "sent_seconds"]
     names += sorted({name for row in rows for name in row} - set(names))
+    names += [name for name in COLUMNS if name not in names]
     usual = {"level": "c8", "repeat": 1, "stage": "window", "outcome": "ok"}
-    usual |= {"scheduled_seconds": "0.0", "sent_seconds": "0.0"}
     with (path / "requests.csv").open("w", newline="") as file:
         out = csv.DictWriter(file, names)
         out.writeheader()
@@ -65,7 +65,12 @@ def test_the_block_holds_what_the_file_does_to_the_microsecond(make_run):
         took = [float(row[f"{end}_seconds"]) - float(row[f"{begin}_seconds"]) for row in rows]
         assert columns[name] == pytest.approx(took, abs=0.5e-6 + 1e-12)
     assert "error" not in columns
-    assert set(said["parts"]) == set(PARTS)
+    assert [part["title"] for part in said["parts"]] == [
+        "late departure",
+        "queue or prefill",
+        "decode",
+        "unexplained",
+    ]
 
 
 @given(
@@ -94,11 +99,10 @@ def test_a_number_comes_back_within_half_a_step_and_an_unknown_one_as_unknown(va
 
 @given(st.lists(st.text(), min_size=1, max_size=300))
 def test_texts_come_back_as_they_were_where_they_can_be_printed(texts):
-    words = list(dict.fromkeys(texts))
-    codes = np.array([words.index(text) for text in texts])
-    said, data = requests._text_column("x", codes, words)
+    said, data = requests._text_column("x", texts)
     shown = [
-        "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in t) for t in texts
+        "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        for text in texts
     ]
     if said["kind"] == "lines":
         assert data.decode().split("\n") == shown
@@ -108,59 +112,39 @@ def test_texts_come_back_as_they_were_where_they_can_be_printed(texts):
         assert [said["words"][code] for code in back] == shown
 
 
-INSTANTS = {
-    "scheduled_seconds": "1.0",
-    "sent_seconds": "1.25",
-    "connect_seconds": "0.05",
-    "send_seconds": "0.01",
-    "first_byte_seconds": "1.5",
-    "first_token_seconds": "1.75",
-    "last_token_seconds": "2.75",
-    "done_seconds": "2.8",
-}
-WHOLE = {
-    "late departure": 0.2,
-    "connect": 0.05,
-    "send": 0.01,
-    "wait for the first byte": 0.24,
-    "wait for the first token": 0.25,
-    "decode": 1.0,
-    "end of the answer": 0.05,
-}
-
-
-@pytest.mark.parametrize(
-    ("changed", "parts"),
-    [
-        ({}, {}),
-        ({"connect_seconds": ""}, {"late departure": 0.25, "connect": None}),
-        # The kernel stamped the answer before the send had returned.
-        ({"send_seconds": "0.9"}, {"send": 0.25, "wait for the first byte": 0.0}),
-        ({"send_seconds": ""}, {"send": None, "wait for the first byte": 0.25}),
-        (
-            {"first_token_seconds": "", "last_token_seconds": ""},
-            {
-                "wait for the first token": None,
-                "decode": None,
-                "end of the answer": 1.3,
-            },
-        ),
-        ({"sent_seconds": ""}, dict.fromkeys(WHOLE)),
-    ],
-)
-def test_the_parts_of_a_request_follow_one_another_and_make_up_all_of_it(changed, parts):
-    row = INSTANTS | changed
-    wanted = {name: took for name, took in (WHOLE | parts).items() if took is not None}
-    found = parts_of(row)
-    assert found == pytest.approx(wanted)
-    assert list(found) == list(wanted)
-    if found:
-        assert math.fsum(found.values()) == pytest.approx(1.8)
-
-
-def test_of_a_request_that_failed_its_parts_end_with_what_is_known():
-    row = {"scheduled_seconds": "1", "sent_seconds": "1.5", "first_byte_seconds": "2"}
-    assert parts_of(row) == {"late departure": 0.5, "wait for the first byte": 0.5}
+def test_each_request_has_its_parts_and_those_that_failed_too(make_run):
+    path = make_run("a")
+    whole = {
+        "scheduled_seconds": "1.0",
+        "sent_seconds": "1.25",
+        "connect_seconds": "0.05",
+        "send_seconds": "0.01",
+        "first_byte_seconds": "1.5",
+        "first_token_seconds": "1.75",
+        "last_token_seconds": "2.75",
+        "done_seconds": "2.8",
+    }
+    failed = whole | {"outcome": "http_error", "first_token_seconds": "", "last_token_seconds": ""}
+    warmup = whole | {"stage": "warmup", "scheduled_seconds": "1.2", "connect_seconds": ""}
+    lost = whole | {"outcome": "timeout", "done_seconds": "", "last_token_seconds": ""}
+    write_rows(path, [whole, warmup, failed, lost])
+    columns, said = unpacked(requests_block(RunFolder(path)).element)
+    # Rows stand in the order in which they were due.
+    order = [("window", "ok"), ("window", "http_error"), ("window", "timeout"), ("warmup", "ok")]
+    assert list(zip(columns["stage"], columns["outcome"], strict=True)) == order
+    keys = [part["key"] for part in said["parts"]]
+    assert keys == ["late", "connect", "send", "wait", "server", "decode", "residual"]
+    shown = [
+        {key: columns[key][place] for key in keys if columns[key][place] is not None}
+        for place in range(4)
+    ]
+    stamped = {"late": 0.2, "connect": 0.05, "send": 0.01, "residual": 0.0}
+    assert shown[0] == pytest.approx(stamped | {"wait": 0.49, "decode": 1.0}, abs=1e-6)
+    assert shown[1] == pytest.approx(stamped | {"server": 1.54}, abs=1e-6)
+    assert shown[2] == {}
+    assert shown[3]["late"] == pytest.approx(0.05, abs=1e-6)
+    assert "connect" not in shown[3]
+    assert all(part["title"] and part["how"] for part in said["parts"])
 
 
 def many(path, count):
@@ -208,13 +192,13 @@ def test_what_is_too_large_even_so_has_coarser_times(make_run, monkeypatch):
     many(path, 3000)
     fine = requests_block(RunFolder(path))
     assert (fine.step, fine.without) == (1e-6, ())
-    monkeypatch.setattr(requests, "LARGEST", 55_000)
+    monkeypatch.setattr(requests, "LARGEST", 45_000)
     coarse = requests_block(RunFolder(path))
     assert (coarse.step, coarse.without) == (1e-4, ("request_id",))
     assert "times to 0.1 ms; without request id" in str(coarse)
     columns, said = unpacked(coarse.element)
     assert "request_id" not in columns
-    assert len(base64.b64decode(said["packed"])) <= 55_000
+    assert len(base64.b64decode(said["packed"])) <= 45_000
 
 
 def test_of_too_many_those_that_failed_and_the_slowest_are_kept(make_run, monkeypatch):

@@ -56,7 +56,7 @@
     return;
   }
   const columns = columnsOf(await unpack(said.packed));
-  const parts = Object.keys(said.parts);
+  const parts = new Map(said.parts.map((part) => [part.key, part]));
 
   // What is shown of them; spans are in milliseconds.
 
@@ -71,7 +71,7 @@
     { key: "stage", head: "stage" },
     { key: "outcome", head: "outcome" },
     { key: "scheduled", head: "planned s", name: "planned", show: (value) => value.toFixed(3) },
-    { key: "late departure", head: "late ms", name: "late", show: milliseconds, scale: 1e3 },
+    { key: "late", head: "late ms", show: milliseconds, scale: 1e3 },
     { key: "ttft", head: "TTFT ms", show: milliseconds, scale: 1e3 },
     { key: "decode", head: "decode ms", show: milliseconds, scale: 1e3 },
     { key: "e2e", head: "e2e ms", show: milliseconds, scale: 1e3 },
@@ -293,11 +293,11 @@
 
   // The parts of one request.
 
-  const TOGETHER = "from the planned instant to the last that is known";
+  const TOGETHER = "from when it was due until its end had been read";
 
   function show(row) {
-    const known = parts
-      .map((name, i) => ({ name, i, value: columns.get(name)?.number[row] ?? NaN }))
+    const known = said.parts
+      .map(({ key, title, how }) => ({ title, how, value: columns.get(key)?.number[row] ?? NaN }))
       .filter(({ value }) => !Number.isNaN(value));
     const total = known.reduce((sum, { value }) => sum + value, 0);
     const index = columns.get("index")?.number[row];
@@ -310,15 +310,15 @@
     });
     const bar = make("div", { class: "bar", "aria-hidden": "true" });
     const lines = make("tbody");
-    for (const { name, i, value } of known) {
-      const piece = make("i", { class: `s${i % 7}`, title: name });
+    for (const [i, { title, how, value }] of known.entries()) {
+      const piece = make("i", { class: `s${i % 7}`, title });
       piece.style.flexGrow = String(Math.max(value, 0) / (total || 1));
       bar.append(piece);
       const mark = make("span", { class: `s${i % 7}`, "aria-hidden": "true" }, "■ ");
       const share = total ? `${((100 * value) / total).toFixed(1)} %` : "–";
       lines.append(make(
         "tr", {},
-        make("th", { scope: "row" }, mark, name, make("small", {}, said.parts[name])),
+        make("th", { scope: "row" }, mark, title, make("small", {}, how)),
         make("td", {}, milliseconds(value)),
         make("td", {}, share),
       ));
@@ -334,13 +334,13 @@
     const wide = make("div", { class: "wide", role: "group", tabindex: "0", "aria-label": "Parts" }, told);
     const facts = make("dl", { class: "facts" });
     for (const [name, column] of columns) {
-      if (parts.includes(name)) continue;
+      if (parts.has(name)) continue;
       const shown = SHOWN.find(({ key }) => key === name);
       const text = cell(shown ?? column, row);
       if (text === "–") continue;
       facts.append(make("div", {}, make("dt", {}, shown?.head ?? name.replaceAll("_", " ")), make("dd", {}, text)));
     }
-    const content = known.length ? [bar, wide] : [make("p", {}, "No instant of it is known.")];
+    const content = known.length ? [bar, wide] : [make("p", {}, "It is not known when it ended, and so not how long its parts took.")];
     detail.replaceChildren(make("div", { class: "plot-head" }, heading, close), ...content, facts);
     detail.hidden = false;
   }
