@@ -191,7 +191,7 @@ class _Columns:
             without: columns that are left out.
         """
         columns = [one for one in self._columns(kept, step) if one[0]["name"] not in without]
-        packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+        packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
         content = b"".join(data for _, data in columns)
         return [said for said, _ in columns], packer.compress(content) + packer.flush()
 
