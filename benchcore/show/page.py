@@ -13,7 +13,9 @@ import orjson
 from benchcore.base.files import replace_file
 from benchcore.base.text import number, percent
 from benchcore.config.catalogue import DRAWN, columns_of
+from benchcore.judge.explain import Explanation, explain
 from benchcore.judge.levels import by_level, knee, mean_level
+from benchcore.judge.parts import Until
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.reading import RunFolder
 from benchcore.runs.run import Level, Run
@@ -21,6 +23,7 @@ from benchcore.runs.samples import Eval
 from benchcore.show.answer import Line, answers
 from benchcore.show.charts import Plot
 from benchcore.show.document import data_block, document, figures, table, text
+from benchcore.show.explanation import sentences, server_says
 from benchcore.show.markdown import render_markdown
 from benchcore.show.plots import plots
 from benchcore.show.requests import Block, requests_block
@@ -61,6 +64,7 @@ def render_page(folder: RunFolder, gpus: int | None = None) -> str:
             _latency(levels, drawn),
             _groups(levels),
             _failed(levels),
+            _explained(folder),
             _over_time(shown),
             _requests(drawn, block),
             _server(levels),
@@ -173,6 +177,43 @@ def _failed(levels: Iterable[Level]) -> str:
         )
     heads = ["level", "failed", "how", "findings"]
     return f"<h2>What failed?</h2>{table('Failures of each level', heads, rows, left=2)}"
+
+
+def _explained(folder: RunFolder) -> str:
+    """Return why the slow requests of each level are slow, as `benchcore explain` says it."""
+    parts = []
+    for level in folder.levels:
+        requests = folder.requests(level.level, level.repeat)
+        if requests is None:
+            continue
+        explanations = [explain(requests, until) for until in Until]
+        spoken = [line for found in explanations for line in sentences(found)]
+        # Of a level with too few requests both say the same.
+        items = "".join(f"<li>{text(line)}</li>" for line in dict.fromkeys(spoken))
+        whole = explanations[-1]
+        told = "" if whole is None else _parts(level.name, whole)
+        said = server_says(level)
+        parts.append(
+            f'<section class="plot"><h3>{text(level.name)}</h3><ul>{items}</ul>{told}'
+            f"{f'<p>{text(said)}</p>' if said else ''}</section>"
+        )
+    if not parts:
+        return ""
+    return f'<h2>Why are slow requests slow?</h2><div class="plots">{"".join(parts)}</div>'
+
+
+def _parts(name: str, explanation: Explanation) -> str:
+    rows = [
+        [
+            f"{text(stands.part.title)}<small>{text(stands.how)}</small>",
+            number(stands.middle * 1e3) if stands.middle >= 0 else f"{stands.middle * 1e3:.2f}",
+            percent(max(stands.middle / explanation.middle_seconds, 0.0)),
+            f"{stands.slowest * 1e3:+,.2f}",
+        ]
+        for stands in explanation.parts
+    ]
+    heads = ["part", "typical ms", "share", "slowest, more ms"]
+    return table(f"Parts of the time of requests of {name}", heads, rows)
 
 
 def _over_time(plots: Sequence[Plot]) -> str:

@@ -15,11 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import benchcore
+from benchcore.judge.explain import explain
+from benchcore.judge.parts import Until
 from benchcore.runs.checks import CheckResult
 from benchcore.runs.reading import RunFolder
 from benchcore.show.charts import Band, spaced
 from benchcore.show.document import document
 from benchcore.show.drawing import draw, figure_of
+from benchcore.show.explanation import sentences
 from benchcore.show.markdown import render_markdown
 from benchcore.show.page import render_page
 from benchcore.show.plots import plots, thinned
@@ -128,12 +131,24 @@ def test_every_plot_has_words_for_those_who_cannot_see_it(make_run, page_of):
 def test_tables_have_captions_and_heads_of_columns_and_rows(make_run, page_of):
     page = page_of(make_run("a", levels=(1, 8)))
     tables = re.findall(r"<table>.*?</table>", page, re.DOTALL)
-    assert len(tables) == 3
+    assert len(tables) == 5
     for table in tables:
         assert re.match(r'<table><caption class="hidden">[^<]+</caption><thead><tr><th ', table)
         head, _, body = table.partition("</thead>")
         assert "<td" not in head
-        assert body.count('<th scope="row"') == body.count("<tr>") == 2
+        assert body.count('<th scope="row"') == body.count("<tr>") >= 2
+
+
+def test_the_page_says_why_slow_requests_are_slow(make_run, page_of):
+    path = make_run("a", levels=(1, 8), count=400)
+    read = Read(page_of(path))
+    run = RunFolder(path)
+    for level in run.levels:
+        for until in Until:
+            for sentence in sentences(explain(run.requests(level.level, 1), until)):
+                assert sentence in read.text
+    assert read.text.count("late departure by benchcore's stamps") == 2
+    assert "Why are slow requests slow?" in read.text
 
 
 def test_the_knee_is_marked_in_the_curve(make_run):
