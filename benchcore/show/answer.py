@@ -65,13 +65,15 @@ def _load(level: Level) -> float:
     return float(level.concurrency or level.rate or 0)
 
 
-def _rates(level: Level) -> str:
+def _rates(level: Level) -> list[str]:
     parts = [f"{number(level.request_throughput)} requests/s"]
     if level.output_token_throughput:
         parts.append(f"{number(level.output_token_throughput)} tokens/s")
-    if level.failure_rate:
-        parts.append(f"{percent(level.failure_rate)} failed")
-    return ", ".join(parts)
+    return parts
+
+
+def _failing(level: Level) -> list[str]:
+    return [f"{percent(level.failure_rate)} failed"] if level.failure_rate else []
 
 
 def _served(levels: Sequence[Level], slos: Sequence[Slo]) -> Line:
@@ -81,20 +83,23 @@ def _served(levels: Sequence[Level], slos: Sequence[Slo]) -> Line:
         if not rates:
             return Line("Highest throughput", "unknown", "no level tells one")
         best = max(rates, key=lambda level: level.request_throughput or 0.0)
-        more = f"{best.name}; the run has no --slo to hold it to"
-        return Line("Highest throughput", _rates(best), more)
+        *_, answer = _rates(best)
+        more = ", ".join([f"{best.name}: {', '.join(_rates(best))}", *_failing(best)])
+        return Line("Highest throughput", answer, f"{more}; no --slo says what it should hold")
     judged = [(level, broken(level, slos)) for level in levels if level.verdict != "invalid"]
     holds = [level for level, faults in judged if faults == []]
     if holds:
         best = max(holds, key=_load)
         beyond = [level for level, faults in judged if faults and _load(level) > _load(best)]
-        more = _rates(best)
+        more = ", ".join([*_rates(best), *_failing(best)])
         if beyond:
             first = min(beyond, key=_load)
             more += f"; {first.name} breaks {_named(broken(first, slos))}"
         elif best is max(levels, key=_load):
             more += "; no higher level was measured"
-        return Line(question, best.name, more, "good")
+        if best.verdict == "valid":
+            return Line(question, best.name, more, "good")
+        return Line(question, best.name, f"{more}; {best.verdict or 'not judged'}", "warn")
     if not any(faults for _, faults in judged):
         return Line(question, "unknown", "no valid level tells the p99 of these figures")
     lowest = min((level for level, faults in judged if faults), key=_load)
@@ -110,7 +115,7 @@ def _knee(levels: Sequence[Level]) -> Line:
     found = knee(levels)
     if found is None:
         return Line("The knee", "unknown", "it takes two levels that tell a throughput")
-    sentence = str(found).removeprefix(f"{found.level} ")
+    sentence = str(found).removeprefix(f"{found.level} ").partition(": the knee lies")[0]
     return Line("The knee", found.level if found.beyond else f"beyond {found.level}", sentence)
 
 
@@ -126,6 +131,8 @@ def _validity(levels: Sequence[Level]) -> Line:
 
 
 def _failures(levels: Sequence[Level]) -> Line:
+    if any(level.failed is None or level.ok is None for level in levels):
+        return Line("Failures", "unknown", "not every level tells how many requests failed")
     outcomes: Counter[str] = Counter()
     for level in levels:
         outcomes.update(level.outcomes)

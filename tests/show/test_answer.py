@@ -63,8 +63,8 @@ def test_an_invalid_level_serves_nothing(lines_of):
 def test_without_slos_it_tells_the_highest_throughput(lines_of):
     _, lines = lines_of()
     line = lines["Highest throughput"]
-    assert line.answer == "61.0 requests/s, 610 tokens/s"
-    assert line.more == "c64; the run has no --slo to hold it to"
+    assert line.answer == "610 tokens/s"
+    assert line.more == "c64: 61.0 requests/s, 610 tokens/s; no --slo says what it should hold"
 
 
 def test_it_tells_the_knee_validity_and_failures(lines_of):
@@ -85,6 +85,21 @@ def test_it_tells_the_knee_validity_and_failures(lines_of):
     page = render_page(RunFolder(path))
     assert page.index("What holds ttft:100ms?") < page.index("Is it valid?")
     assert page.count('<div class="card">') == 4
+
+
+def test_what_a_suspect_level_serves_is_suspect_and_failures_that_nobody_counted_unknown(lines_of):
+    _, lines = lines_of(["ttft:1s"], {64: {"validity": "suspect", "failed": None}})
+    served = lines["What holds ttft:1000ms?"]
+    assert (served.answer, served.kind) == ("c64", "warn")
+    assert served.more.endswith("; no higher level was measured; suspect")
+    assert lines["Failures"].answer == "unknown"
+
+
+def test_a_knee_that_was_not_reached_is_beyond(lines_of):
+    _, lines = lines_of(changed={64: {"output_token_throughput": 900.0}})
+    knee = lines["The knee"]
+    assert knee.answer == "beyond c64"
+    assert knee.more == "reaches 900 tokens/s, and throughput still grew"
 
 
 def test_a_level_that_was_not_judged_is_not_valid(lines_of):

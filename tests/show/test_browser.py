@@ -16,6 +16,7 @@ from tests.show.test_eval_page import report
 from tests.show.test_page import timeline
 
 EXAMPLE = Path(__file__).parents[2] / "results" / "examples" / "simulator"
+GOLDEN = Path(__file__).parents[1] / "golden" / "runs"
 HOSTILE = "</script><script>console.log(1)</script><img src=http://127.0.0.1:9/x>"
 
 pytestmark = pytest.mark.integration
@@ -80,6 +81,26 @@ def test_at_every_width_and_in_both_schemes_it_is_drawn_and_fetches_nothing(
             assert browser.run("getComputedStyle(document.body).backgroundColor") == color
         assert browser.asked == [page.as_uri()]
         assert browser.faults == []
+
+
+def test_runs_of_old_and_of_other_tools_have_pages_too(browser, tmp_path):
+    page = tmp_path / "page.html"
+    folders = [RunFolder(path.parent) for path in sorted(GOLDEN.rglob("run.json"))]
+    climbs = [folder for folder in folders if folder.levels]
+    assert len(climbs) > 10
+    for folder in climbs:
+        page.write_text(render_page(folder))
+        browser.open(page)
+        assert browser.faults == [], folder.path
+        figures = browser.run("document.querySelectorAll('figure').length")
+        assert browser.run("document.querySelectorAll('figure:has(canvas)').length") == figures > 0
+        rows = sum(
+            len(requests)
+            for level in folder.levels
+            if (requests := folder.requests(level.level, level.repeat)) is not None
+        )
+        count = browser.run("document.querySelector('.count')?.textContent ?? ''")
+        assert count == (f"{rows} of {rows} requests" if rows else "")
 
 
 def test_even_a_script_that_got_in_could_send_nothing(browser, page):
