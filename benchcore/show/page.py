@@ -16,6 +16,7 @@ from benchcore.config.catalogue import DRAWN, columns_of
 from benchcore.judge.explain import Explanation, explain
 from benchcore.judge.levels import by_level, knee, mean_level
 from benchcore.judge.parts import Until
+from benchcore.metrics.energy import Device
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.reading import RunFolder
 from benchcore.runs.run import Level, Run
@@ -68,6 +69,7 @@ def render_page(folder: RunFolder, gpus: int | None = None) -> str:
             _over_time(shown),
             _requests(drawn, block),
             _server(levels),
+            _energy(levels),
         ]
     parts += [
         _checks(folder.checks()),
@@ -249,6 +251,51 @@ def _server(levels: Sequence[Level]) -> str:
     ]
     heads = ["as the server says", *(level.name for level in levels)]
     return f"<h2>Inside the server</h2>{table('Figures of the server by level', heads, rows)}"
+
+
+def _energy(levels: Sequence[Level]) -> str:
+    """Return what the GPUs of the server did at each level, and what its tokens cost."""
+    costs = [
+        [
+            text(level.name),
+            number(level.gpus.energy_joules if level.gpus else None),
+            number(level.tokens_per_joule),
+            number(level.joules_per_request),
+            number(level.cost_per_million_tokens),
+            text("; ".join(level.gpus.energy_reasons) if level.gpus else "") or "–",
+        ]
+        for level in levels
+        if level.gpus is not None or level.cost_per_million_tokens is not None
+    ]
+    if not costs:
+        return ""
+    devices = [
+        _device(level, device) for level in levels if level.gpus for device in level.gpus.devices
+    ]
+    heads = ["level", "energy J", "tokens/J", "J/request", "cost of 10⁶ tokens", "energy doubted"]
+    told = table("Energy and cost of each level", heads, costs, left=1)
+    if devices:
+        heads = ["level", "GPU", "busy", "power W", "most W", "memory GB", "of GB", "clock MHz"]
+        told += table("GPUs at each level", [*heads, "held down by"], devices, left=1)
+    return f"<h2>GPUs, energy and cost</h2>{told}"
+
+
+def _device(level: Level, device: Device) -> list[str]:
+    def scaled(value: float | None, scale: float) -> str:
+        return number(None if value is None else value / scale)
+
+    name = " ".join(filter(None, (device.device, device.name, device.role)))
+    return [
+        text(level.name),
+        text(name),
+        percent(device.utilization_avg),
+        number(device.power_watts_avg),
+        number(device.power_watts_max),
+        scaled(device.memory_bytes_max, 1e9),
+        scaled(device.memory_total_bytes, 1e9),
+        scaled(device.sm_hertz_avg, 1e6),
+        text(", ".join(device.throttled or ()) or "–"),
+    ]
 
 
 def _checks(checks: Checks | None) -> str:

@@ -177,6 +177,27 @@ def test_the_timeline_shades_warm_up_and_steady_state(make_run):
         assert {(0.0, 1.0), (2.0, 5.0)} <= drawn
 
 
+def test_gpus_and_what_tokens_cost_have_tables(make_run, page_of):
+    device = {
+        "device": "gpu0",
+        "name": "H<b>100",
+        "utilization_avg": 0.5,
+        "power_watts_avg": 300.0,
+        "memory_bytes_max": 7e10,
+        "memory_total_bytes": 8e10,
+        "sm_hertz_avg": 1.98e9,
+        "throttled": {"power cap": 0.25},
+        "readings": 9,
+    }
+    gpus = {"devices": [device], "energy_joules": 1234.0, "energy_reasons": ["a gap of 4 s"]}
+    level = {"gpus": gpus, "tokens_per_joule": 2.5, "cost_per_million_tokens": 0.75}
+    page = page_of(make_run("a", level=level))
+    text = Read(page).text
+    assert "c8 1,234 2.50 – 0.75 a gap of 4 s" in text
+    assert "c8 gpu0 H<b>100 50.0 % 300 – 70.0 80.0 1,980 power cap" in text
+    assert "GPUs, energy and cost" not in page_of(make_run("b"))
+
+
 def test_checks_and_scores_have_sections_of_their_own(make_run, page_of):
     path = make_run(
         "a", level={"accuracy": {"score": 0.5, "interval": [0.4, 0.6], "n": 9, "errors": 1}}
