@@ -189,7 +189,8 @@ def _over_time(rows: Timeline) -> Iterator[tuple[str, list[Series]]]:
     load = [line("in flight", "in_flight", 0)]
     failed = rows.column("failed")
     if failed.any():
-        load.append(Series("failed", seconds, failed, form="bars", place=1))
+        # First, so that they stand behind the line.
+        load.insert(0, Series("failed", seconds, failed, form="bars", place=1, width=0.7))
     yield "requests", load
     yield "tokens/s", [line("tokens/s", "tokens", 2)]
     yield (
