@@ -170,7 +170,6 @@ def spaced(count: int, most: int) -> NDArray[np.int64]:
         count: of what there is.
         most: places; where there are fewer, all of them.
     """
-    # np.unique of rounded places would load numpy.ma, which nothing else of a climb needs.
     kept = min(count, most)
     return np.arange(kept) * (count - 1) // max(kept - 1, 1)
 
