@@ -55,8 +55,8 @@ def explain(
         return _request(folder, levels, request)
     explained = [(level, _explanations(folder, level)) for level in levels]
     if as_json:
-        from benchcore.judge.explain import to_json
         from benchcore.runs.run_json import dump
+        from benchcore.show.explanation import to_json
 
         entries: list[dict[str, Any]] = [
             {
@@ -117,10 +117,11 @@ def _rows(folder: RunFolder, level: Level) -> Requests:
 
 def _explanations(folder: RunFolder, level: Level) -> list[tuple[Any, Any]]:
     from benchcore.judge.explain import explain as explained
-    from benchcore.judge.parts import Until
+    from benchcore.judge.parts import Until, server_at_departure
 
     requests = _rows(folder, level)
-    return [(until, explained(requests, until)) for until in Until]
+    server = server_at_departure(folder, level, requests)
+    return [(until, explained(requests, until, server)) for until in Until]
 
 
 def _request(folder: RunFolder, levels: list[Level], wanted: str) -> int:

@@ -155,12 +155,17 @@ class Explanation:
         return tuple(sorted(reasons, key=lambda part: -part.size))
 
 
-def explain(requests: Requests, until: Until = Until.END) -> Explanation | None:
+def explain(
+    requests: Requests,
+    until: Until = Until.END,
+    server: Mapping[str, Floats] | None = None,
+) -> Explanation | None:
     """Return why the slow requests of a level are slow.
 
     Args:
         requests: of the level.
         until: up to where their time is looked at.
+        server: how the server stood when each left; see `server_at_departure`.
 
     Returns:
         `None` where fewer than `FEWEST` requests have this latency.
@@ -195,7 +200,7 @@ def explain(requests: Requests, until: Until = Until.END) -> Explanation | None:
         slowest_seconds=float(np.median(total[slowest])),
         residual=float(np.median(np.abs(spent.of[RESIDUAL]) / total)),
         parts=tuple(found),
-        companions=_companions(requests, spent, slow, middle) if is_slow else (),
+        companions=_companions(requests, spent, slow, middle, server or {}) if is_slow else (),
         gathered=_gathered(requests.second("scheduled_seconds")[spent.rows], slow)
         if is_slow
         else None,
@@ -285,11 +290,15 @@ def _interval(excess: Floats, cluster: NDArray[np.int64]) -> tuple[float, float]
 
 
 def _companions(
-    requests: Requests, spent: Parts, slow: Marks, middle: Marks
+    requests: Requests,
+    spent: Parts,
+    slow: Marks,
+    middle: Marks,
+    server: Mapping[str, Floats],
 ) -> tuple[Companion, ...]:
     known = [
         (name, values, is_share)
-        for name, values, is_share in _known_of(requests, spent)
+        for name, values, is_share in _known_of(requests, spent, server)
         if not np.isnan(values).any() and float(values.max()) > float(values.min())
     ]
     z = NormalDist().inv_cdf(1 - _LEVEL / 2 / max(len(known), 1))
@@ -309,7 +318,9 @@ def _companions(
     return tuple(sorted(found, key=lambda one: -abs(one.probability - 0.5)))
 
 
-def _known_of(requests: Requests, spent: Parts) -> Iterator[tuple[str, Floats, bool]]:
+def _known_of(
+    requests: Requests, spent: Parts, server: Mapping[str, Floats]
+) -> Iterator[tuple[str, Floats, bool]]:
     """Yield what was known of each request: its name, the values, whether it is had or not."""
     rows = spent.rows
 
@@ -327,6 +338,8 @@ def _known_of(requests: Requests, spent: Parts) -> Iterator[tuple[str, Floats, b
         yield "prompt tokens that were not cached", prompt - cached, False
     yield "output tokens", number("output_tokens"), False
     yield "requests in flight at departure", _in_flight(requests)[rows], False
+    for name, values in server.items():
+        yield name, values[rows], False
     left = np.sort(sent[~np.isnan(sent)])
     before = np.searchsorted(left, sent[rows]) - 1
     since = np.where(before >= 0, sent[rows] - left[np.maximum(before, 0)], np.nan)
@@ -404,42 +417,3 @@ def _gathered(due: Floats, slow: Marks) -> tuple[float, float] | None:
     if 2 * together <= len(when):
         return None
     return float(when[most]), float(when[most + together - 1])
-
-
-def to_json(explanation: Explanation) -> Mapping[str, object]:
-    """Return an explanation as JSON has it; seconds throughout."""
-    return {
-        "until": explanation.until.value,
-        "requests": explanation.requests,
-        "slowest": explanation.slowest,
-        "middle_seconds": explanation.middle_seconds,
-        "slowest_seconds": explanation.slowest_seconds,
-        "residual_ratio": explanation.residual,
-        "parts": [
-            {
-                "part": stands.part.key,
-                "how": stands.how,
-                "middle_seconds": stands.middle,
-                "slowest_more_seconds": stands.slowest,
-                "named": stands.is_named,
-                "always": stands.always,
-                "concerned": stands.concerned,
-                "concerned_among_slowest": stands.among_slowest,
-                "excess_seconds": stands.excess if stands.concerned else None,
-                "excess_95_seconds": list(stands.interval) if stands.concerned else None,
-            }
-            for stands in explanation.parts
-        ],
-        "companions": [
-            {
-                "name": companion.name,
-                "slow": companion.slow,
-                "middle": companion.middle,
-                "is_share": companion.is_share,
-                "probability_more": companion.probability,
-                "interval": list(companion.interval),
-            }
-            for companion in explanation.companions
-        ],
-        "gathered_seconds": list(explanation.gathered) if explanation.gathered else None,
-    }

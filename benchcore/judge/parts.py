@@ -17,9 +17,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchcore.runs.reading import Requests
+from benchcore.observe.known import KNOWN
+from benchcore.runs.reading import Requests, RunFolder
+from benchcore.runs.run import Level
+from benchcore.runs.server_metrics import SERVER_METRICS, sums_at
 
 Floats = NDArray[np.float64]
+
+_STATES: Final = {
+    "waiting": "requests waiting at the server at departure",
+    "running": "requests running at the server at departure",
+}
+"""What the server's metrics say, by the key of `observe.known`."""
 
 
 class Until(StrEnum):
@@ -168,3 +177,29 @@ def parts(requests: Requests, until: Until = Until.END) -> Parts:
         of=of,
         how={part: said for part, said in how.items() if not np.isnan(of[part]).all()},
     )
+
+
+def server_at_departure(folder: RunFolder, level: Level, requests: Requests) -> dict[str, Floats]:
+    """Return how the server stood when each request left, by the last page of its metrics.
+
+    Args:
+        folder: of the run.
+        level: which.
+        requests: of it.
+
+    Returns:
+        By what is known, such as `requests waiting at the server`, shape (n,) of all requests; NaN:
+        not known. Empty where the run kept no metrics.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
+    path = folder.path / SERVER_METRICS
+    if level.start_unix_seconds is None or not path.is_file():
+        return {}
+    wanted = {
+        title: [name for name, place in KNOWN.items() if place.meaning.key == key]
+        for key, title in _STATES.items()
+    }
+    sent = requests.second("sent_seconds")
+    return sums_at(path, wanted, level.start_unix_seconds + sent)

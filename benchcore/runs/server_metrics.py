@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.files import GrowingFile
@@ -139,3 +142,41 @@ def _lines(path: Path) -> Iterator[str]:
             *lines, left = (left + unpacker.decompress(data)).split(b"\n")
             for line in lines:
                 yield f"{line.decode()}\n"
+
+
+def sums_at(
+    path: Path, wanted: Mapping[str, Collection[str]], times: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """Return what sums over series were at some moments, by the last page before each.
+
+    Args:
+        path: of the file.
+        wanted: by the name of a sum, the names of its series; of several names that there are, the
+            first counts.
+        times: shape (n,), in seconds of Unix time.
+
+    Returns:
+        By sum, shape (n,); NaN before the first page. A sum whose series are not there is missing.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    names = {name: key for key, theirs in wanted.items() for name in theirs}
+    now: dict[tuple[str, str, str], float] = {}
+    steps: dict[str, list[tuple[float, float]]] = {}
+    for reading in read_server_metrics(path, names.__contains__):
+        series = (reading.name, reading.source, reading.labels)
+        if reading.value is None:
+            now.pop(series, None)
+        else:
+            now[series] = reading.value
+        total = sum(value for (name, *_), value in now.items() if name == reading.name)
+        steps.setdefault(reading.name, []).append((reading.time, total))
+    found = {}
+    for key, theirs in wanted.items():
+        name = next((name for name in theirs if name in steps), None)
+        if name is not None:
+            at = np.array([time for time, _ in steps[name]])
+            values = np.array([np.nan, *(value for _, value in steps[name])])
+            found[key] = values[np.searchsorted(at, times, side="right")]
+    return found

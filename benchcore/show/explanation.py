@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -169,3 +169,42 @@ def render_request(name: str, spent: Parts, place: int) -> str:
     console.print(Text(printable(name)))
     console.print(table)
     return out.getvalue()
+
+
+def to_json(explanation: Explanation) -> Mapping[str, object]:
+    """Return an explanation as JSON has it; seconds throughout."""
+    return {
+        "until": explanation.until.value,
+        "requests": explanation.requests,
+        "slowest": explanation.slowest,
+        "middle_seconds": explanation.middle_seconds,
+        "slowest_seconds": explanation.slowest_seconds,
+        "residual_ratio": explanation.residual,
+        "parts": [
+            {
+                "part": stands.part.key,
+                "how": stands.how,
+                "middle_seconds": stands.middle,
+                "slowest_more_seconds": stands.slowest,
+                "named": stands.is_named,
+                "always": stands.always,
+                "concerned": stands.concerned,
+                "concerned_among_slowest": stands.among_slowest,
+                "excess_seconds": stands.excess if stands.concerned else None,
+                "excess_95_seconds": list(stands.interval) if stands.concerned else None,
+            }
+            for stands in explanation.parts
+        ],
+        "companions": [
+            {
+                "name": companion.name,
+                "slow": companion.slow,
+                "middle": companion.middle,
+                "is_share": companion.is_share,
+                "probability_more": companion.probability,
+                "interval": list(companion.interval),
+            }
+            for companion in explanation.companions
+        ],
+        "gathered_seconds": list(explanation.gathered) if explanation.gathered else None,
+    }

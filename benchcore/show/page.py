@@ -15,7 +15,7 @@ from benchcore.base.text import number, percent
 from benchcore.config.catalogue import DRAWN, columns_of
 from benchcore.judge.explain import Explanation, explain
 from benchcore.judge.levels import by_level, knee, mean_level
-from benchcore.judge.parts import Until
+from benchcore.judge.parts import Until, server_at_departure
 from benchcore.metrics.energy import Device
 from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.reading import RunFolder
@@ -188,7 +188,8 @@ def _explained(folder: RunFolder) -> str:
         requests = folder.requests(level.level, level.repeat)
         if requests is None:
             continue
-        explanations = [explain(requests, until) for until in Until]
+        server = server_at_departure(folder, level, requests)
+        explanations = [explain(requests, until, server) for until in Until]
         spoken = [line for found in explanations for line in sentences(found)]
         # Of a level with too few requests both say the same.
         items = "".join(f"<li>{text(line)}</li>" for line in dict.fromkeys(spoken))

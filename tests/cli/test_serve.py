@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -15,6 +17,7 @@ from tests.conftest import Benchcore, is_there, until
 
 pytestmark = pytest.mark.integration
 TOKEN = "a-token-of-ours"
+GOLDEN = Path(__file__).parents[1] / "golden" / "runs"
 SMALL = {"requests": 30, "output-tokens": 4, "input-tokens": "16", "idle": "0s"}
 
 
@@ -203,7 +206,8 @@ def test_what_is_not_there_is_not_found(served, tmp_path):
     assert api("getJob", id="x")[0] == 404
     assert api("getRun", id="..")[0] == 404
     (folder / "secret").write_text("secret")
-    run = next((folder / "results").glob("*/run.json")).parent.name
+    run = "20261128T000000Z-ours"
+    shutil.copytree(GOLDEN / "closed", folder / "results" / run, dirs_exist_ok=True)
     assert api("getFile", id=run, name="../../secret")[0] == 404
     (folder / "results" / run / "link").symlink_to(folder / "secret")
     assert api("getFile", id=run, name="link")[0] == 404

@@ -1,16 +1,26 @@
 """What makes slow requests slow is named, with its size, and nothing else is."""
 
+import gzip
 import math
 from itertools import combinations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchcore.judge.explain import _score_interval, _superiority, explain, to_json
-from benchcore.judge.parts import DECODE, RESIDUAL, SERVER, WAIT, Until, parts
-from benchcore.show.explanation import sentences
+from benchcore.judge.explain import _score_interval, _superiority, explain
+from benchcore.judge.parts import (
+    DECODE,
+    RESIDUAL,
+    SERVER,
+    WAIT,
+    Until,
+    parts,
+    server_at_departure,
+)
+from benchcore.show.explanation import sentences, to_json
 from tests.judge.spent import NATURAL, PARTS, requests, some
 
 INJECTED = 0.08
@@ -151,6 +161,41 @@ def test_what_the_slow_ones_have_in_common_is_told_with_its_interval():
     assert companion.probability == 1.0
     assert 0.8 < companion.interval[0] < companion.interval[1] == 1.0
     assert names(explanation) == {"prefill"}
+
+
+METRICS = '''time,source,name,labels,value
+999.0,http://a,vllm:num_requests_waiting,"engine=""0""",0
+1009.5,http://a,vllm:num_requests_waiting,"engine=""0""",30
+1009.5,http://b,vllm:num_requests_waiting,"engine=""0""",10
+1009.5,http://b,vllm:num_requests_running,"engine=""0""",7
+1011.2,http://a,vllm:num_requests_waiting,"engine=""0""",0
+1011.2,http://b,vllm:num_requests_waiting,"engine=""0""",
+'''
+
+
+def test_how_the_server_stood_when_slow_requests_left_is_told(tmp_path):
+    with gzip.open(tmp_path / "server_metrics.csv.gz", "wt") as file:
+        file.write(METRICS)
+    rows, _ = requests(6)
+    due = rows.seconds["scheduled_seconds"]
+    mask = (due > 10) & (due < 11)
+    rows, _ = requests(6, injected={"queue": (mask, INJECTED)})
+    folder, level = SimpleNamespace(path=tmp_path), SimpleNamespace(start_unix_seconds=1000.0)
+    server = server_at_departure(folder, level, rows)
+    waiting = server["requests waiting at the server at departure"]
+    sent = rows.seconds["sent_seconds"]
+    assert set(waiting[mask]) == {40.0}
+    assert set(waiting[sent < 9.5]) == set(waiting[sent > 11.2]) == {0.0}
+    running = server["requests running at the server at departure"]
+    assert np.isnan(running[sent < 9.5]).all()
+    companions = {one.name: one for one in explain(rows, Until.END, server).companions}
+    told = companions["requests waiting at the server at departure"]
+    assert (told.slow, told.middle) == (40.0, 0.0)
+
+
+def test_without_metrics_nothing_is_known_of_the_server(tmp_path):
+    folder, level = SimpleNamespace(path=tmp_path), SimpleNamespace(start_unix_seconds=1000.0)
+    assert server_at_departure(folder, level, requests(1)[0]) == {}
 
 
 def test_slow_requests_that_come_together_are_told_when():
