@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +25,11 @@ from benchcore.climbs.probe import ProbeResult, find_model, fit, settle
 from benchcore.climbs.requests import Grader, Tally
 from benchcore.config.limits import Slo
 from benchcore.config.target import Target
-from benchcore.observe.gpus import GpuWatch, is_watched
+from benchcore.observe.dcgm import DcgmPages
+from benchcore.observe.gpus import NONE, THROTTLES, GpuWatch, is_watched
 from benchcore.observe.machine import host_facts
 from benchcore.observe.processes import ProcessWatch
+from benchcore.observe.scraper import Page
 from benchcore.observe.sources import MetricsSources
 from benchcore.runs.facts import LoadFacts, TargetFacts, WorkloadFacts
 from benchcore.runs.run_json import as_asked, target_facts, versions
@@ -190,9 +192,8 @@ class Climb:
                 if self._crew is not None and not self._interrupts:
                     self._order(self._crew, client, keep=keep)
                 if not self._interrupts:
-                    await self._watch_gpus(config.gpu)
-                    scraped = self._sinks.server_metrics
-                    async with MetricsSources(client.target, scraped) as sources:
+                    pages = await self._watch_gpus(config.gpu)
+                    async with MetricsSources(client.target, pages) as sources:
                         await self._until_interrupted(sources.read_others())
                         await self._climb(client, sources)
         except BaseException as error:
@@ -279,12 +280,28 @@ class Climb:
         if self._crew is not None:
             await self._crew.start(self.run.folder)
 
-    async def _watch_gpus(self, wanted: str) -> None:
-        """Read the GPUs of this machine from now on, where the target is here and has some."""
+    async def _watch_gpus(self, wanted: str) -> Callable[[Page, float], None]:
+        """Read GPUs from now on: of this machine where the target is here, and of others' pages.
+
+        Returns:
+            What takes each page of metrics.
+        """
         is_here = self._target.is_loopback and self._kind != "simulator"
-        if is_watched(wanted, is_here=is_here):
-            self._gpus = GpuWatch(wanted, self._progress.say)
-            await self._gpus.start()
+        is_read = is_watched(wanted, is_here=is_here)
+        scraped = self._sinks.server_metrics
+        others = bool(self._target.metrics_urls) and wanted != NONE
+        if not is_read and not others:
+            return scraped
+        self._gpus = gpus = GpuWatch(wanted, self._progress.say, others=others)
+        if is_read:
+            await gpus.start()
+        exporters = DcgmPages(gpus.take, THROTTLES)
+
+        def taken(page: Page, unix_seconds: float) -> None:
+            scraped(page, unix_seconds)
+            exporters.take(page)
+
+        return taken
 
     def _workers_needed(self) -> int:
         """Return how many workers the highest level needs, by what the probe has shown."""

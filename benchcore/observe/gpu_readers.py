@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from benchcore.base.errors import ConfigError
-from benchcore.observe.gpus import Reading
+from benchcore.observe.gpus import THROTTLES, Reading
 from benchcore.version import installing
 
 EVERY_SECONDS: Final = 0.1
@@ -54,17 +54,6 @@ class Nvml:
     Raises:
         ConfigError: the library is not installed, or finds no driver.
     """
-
-    # Of `nvmlClocksEventReasons` (nvml.h); idle, and clocks that the user has set, hold nothing.
-    REASONS: Final = {
-        0x4: "power cap",
-        0x8: "hardware slowdown",
-        0x10: "sync boost",
-        0x20: "software thermal slowdown",
-        0x40: "hardware thermal slowdown",
-        0x80: "hardware power brake",
-        0x100: "display clocks",
-    }
 
     def __init__(self) -> None:
         try:
@@ -140,7 +129,7 @@ class Nvml:
             memory_hertz=_scaled(
                 self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_MEM), _MEGAHERTZ
             ),
-            throttled=tuple(name for bit, name in self.REASONS.items() if (reasons or 0) & bit),
+            throttled=tuple(name for bit, name in THROTTLES.items() if (reasons or 0) & bit),
         )
 
 

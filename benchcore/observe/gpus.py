@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -24,6 +24,17 @@ NONE: Final = "none"
 _DRIVERS: Final = ("/dev/nvidiactl", "/dev/kfd")
 """What NVIDIA's and AMD's drivers leave under /dev."""
 _LATE_SECONDS: Final = 1.0
+# Of `nvmlClocksEventReasons` (nvml.h); idle, and clocks that the user has set, hold nothing.
+THROTTLES: Final[dict[int, str]] = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "hardware power brake",
+    0x100: "display clocks",
+}
+"""Why clocks are held down, by NVIDIA's bits."""
 
 
 def is_watched(wanted: str, *, is_here: bool) -> bool:
@@ -72,16 +83,20 @@ class Reading:
 
 
 class GpuWatch:
-    """The GPUs of this machine while a climb goes on.
+    """GPUs while a climb goes on: those of this machine, and those that others tell of.
 
     Args:
         wanted: which, as `--gpu` says; see `chosen`.
         say: told what cannot be read.
+        others: whether other machines tell of theirs, too: devices are then named by their UUIDs,
+            wherever they are.
     """
 
-    def __init__(self, wanted: str, say: Callable[[str], None]) -> None:
+    def __init__(self, wanted: str, say: Callable[[str], None], *, others: bool = False) -> None:
         self._wanted = wanted
         self._say = say
+        self._others = others
+        self._here: frozenset[str] = frozenset()
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._roles: dict[str, str] = {}
@@ -91,8 +106,8 @@ class GpuWatch:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Those that are watched."""
-        return tuple(self._roles)
+        """Those that are watched, and those that are wanted and were not there yet."""
+        return tuple(self._roles | (named(self._wanted) if self._others else {}))
 
     async def start(self) -> None:
         """Begin to read; returns once it is known which devices there are.
@@ -110,15 +125,22 @@ class GpuWatch:
         said: dict[str, Any] = orjson.loads(first) if first else {"none": "its reader has died"}
         if "none" in said:
             await self.close()
+            if self._others:
+                return
             if self._wanted != AUTO:
                 raise ConfigError(f"--gpu {self._wanted}: {said['none']}")
             self._say(f"the GPUs of this machine are not read: {said['none']}")
             return
         try:
-            self._roles = chosen(self._wanted, said["devices"])
+            devices = said["devices"]
+            if self._others and (names := named(self._wanted)):
+                self._roles = {name: names[name] for name in devices if name in names}
+            else:
+                self._roles = chosen(self._wanted, devices)
         except ConfigError:
             await self.close()
             raise
+        self._here = frozenset(self._roles)
         self._task = asyncio.create_task(self._listen(self._process.stdout))
 
     async def _listen(self, stream: asyncio.StreamReader) -> None:
@@ -130,11 +152,26 @@ class GpuWatch:
             elif "reading" in said and said["reading"]["device"] in self._roles:
                 fields = said["reading"]
                 fields["throttled"] = tuple(fields["throttled"])
-                reading = Reading(**{**fields, "role": self._roles[fields["device"]]})
-                self.readings.append(reading)
-                self.newest[reading.device] = reading
-        for device in self._roles.keys() - self.lost.keys():
+                self._keep(Reading(**fields))
+        for device in self._here - self.lost.keys():
             self.lost[device] = "its reader has died"
+
+    def _keep(self, reading: Reading) -> None:
+        reading = replace(reading, role=self._roles[reading.device])
+        self.readings.append(reading)
+        self.newest[reading.device] = reading
+
+    def take(self, reading: Reading) -> None:
+        """Take what another machine tells of a device; one that is read here is left alone."""
+        device = reading.device
+        if device in self._here:
+            return
+        if device not in self._roles:
+            names = named(self._wanted)
+            if names and device not in names:
+                return
+            self._roles[device] = names.get(device, "")
+        self._keep(reading)
 
     def now(self) -> dict[str, float | None]:
         """Return how the devices stand, by the names of `config.alerts`; `None`: not known."""
@@ -160,7 +197,7 @@ class GpuWatch:
         """
         deadline = time.perf_counter() + _LATE_SECONDS
         while time.perf_counter() < deadline:
-            there = self._roles.keys() - self.lost.keys()
+            there = self._here - self.lost.keys()
             if all(name in self.newest and self.newest[name].at >= at for name in there):
                 return
             await asyncio.sleep(_LATE_SECONDS / 50)
@@ -192,6 +229,18 @@ class GpuWatch:
         except TimeoutError:  # a driver that hangs
             process.kill()
             await process.wait()
+
+
+def named(wanted: str) -> dict[str, str]:
+    """Return the devices that are named, each with its role; none where all are wanted."""
+    if wanted in (AUTO, ALL):
+        return {}
+    return {
+        name.strip(): part.rpartition("=")[0].strip()
+        for part in wanted.split(";")
+        for name in part.rpartition("=")[2].split(",")
+        if name.strip()
+    }
 
 
 def chosen(wanted: str, devices: Iterable[str]) -> dict[str, str]:

@@ -2,6 +2,10 @@
 
 import json
 import os
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -100,3 +104,83 @@ def test_a_threshold_that_is_none_is_one_line(benchcore, simulator):
     assert done.returncode == 2
     assert "a share is at most 100 %, or 1" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+PAGE = """\
+# TYPE DCGM_FI_DEV_POWER_USAGE gauge
+DCGM_FI_DEV_POWER_USAGE{{gpu="0",UUID="GPU-a",modelName="H100"}} 300
+DCGM_FI_DEV_POWER_USAGE{{gpu="1",UUID="GPU-b",modelName="H100"}} 200
+# TYPE DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION counter
+DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{{gpu="0",UUID="GPU-a",modelName="H100"}} {first}
+DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{{gpu="1",UUID="GPU-b",modelName="H100"}} {second}
+DCGM_FI_DEV_GPU_UTIL{{gpu="0",UUID="GPU-a",modelName="H100"}} 90
+DCGM_FI_DEV_FB_USED{{gpu="0",UUID="GPU-a",modelName="H100"}} 60000
+DCGM_FI_DEV_FB_FREE{{gpu="0",UUID="GPU-a",modelName="H100"}} 20000
+DCGM_FI_DEV_SM_CLOCK{{gpu="0",UUID="GPU-a",modelName="H100"}} 1755
+DCGM_FI_DEV_CLOCKS_EVENT_REASONS{{gpu="0",UUID="GPU-a",modelName="H100"}} 4
+"""
+
+
+@pytest.fixture
+def exporter():
+    """Serves the page of a dcgm-exporter whose devices take 300 and 200 W, or stand still."""
+
+    class Handler(BaseHTTPRequestHandler):
+        still: ClassVar[bool] = False
+
+        def do_GET(self):
+            now = 0.0 if self.still else time.perf_counter()
+            page = PAGE.format(first=int(now * 300e3), second=int(now * 200e3)).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_):
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    server.handler = Handler
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_gpus_of_other_machines_are_read_from_a_dcgm_exporter(
+    benchcore, simulator, tmp_path, exporter
+):
+    url = f"http://127.0.0.1:{exporter.server_port}/metrics"
+    _, level = climb(
+        *(benchcore, simulator, tmp_path, "--metrics-url", url),
+        *("--gpu", "prefill=GPU-a;decode=GPU-b", "--gpu-price", "2"),
+    )
+    found, seconds = level["gpus"], level["window_seconds"]
+    assert found["energy_valid"], found["energy_reasons"]
+    assert found["energy_joules"] == pytest.approx(500 * seconds, rel=0.01)
+    assert found["energy_joules_by_role"] == {
+        "prefill": pytest.approx(300 * seconds, rel=0.01),
+        "decode": pytest.approx(200 * seconds, rel=0.01),
+    }
+    first, second = found["devices"]
+    assert (first["device"], first["name"], first["utilization_avg"]) == ("GPU-a", "H100", 0.9)
+    assert first["memory_bytes_max"] == 60000 * 2**20
+    assert first["memory_total_bytes"] == 80000 * 2**20
+    assert first["throttled"] == {"power cap": 1.0}
+    assert second["utilization_avg"] is None
+    tokens = level["output_token_throughput"] * seconds
+    assert level["cost_per_million_tokens"] == pytest.approx(2 * 2 * seconds / 3600 / tokens * 1e6)
+
+
+def test_a_page_that_stands_still_is_no_reading(benchcore, simulator, tmp_path, exporter):
+    exporter.handler.still = True
+    url = f"http://127.0.0.1:{exporter.server_port}/metrics"
+    _, level = climb(benchcore, simulator, tmp_path, "--metrics-url", url)
+    assert level["gpus"]["energy_joules"] is None
+    assert level["gpus"]["energy_reasons"] == [
+        "GPU-a: fewer than two readings",
+        "GPU-b: fewer than two readings",
+    ]
+    assert "tokens_per_joule" not in level
