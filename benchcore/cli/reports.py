@@ -222,6 +222,18 @@ def history(results: Path, form: str, output: Path | None, *, as_json: bool) -> 
     default=None,
     help="Compute throughput per GPU for this many GPUs.",
 )
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Show the page on a port of 127.0.0.1 until interrupted; of a run that goes on it is kept "
+    "up to date.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=0,
+    help="Let --serve listen on this port [default: a free one].",
+)
 @json_option("the same as --format json")
 @RESULTS
 def report(
@@ -231,13 +243,21 @@ def report(
     plots_folder: Path | None,
     gpus: int | None,
     results: Path,
+    port: int,
     *,
+    serve: bool,
     as_json: bool,
 ) -> int:
     """Show runs that are over; by default, the newest one."""
     from benchcore.runs.reading import newest
     from benchcore.runs.run_json import dump
 
+    if serve:
+        from benchcore.cli.serve import show_run
+
+        if len(runs) > 1:
+            raise click.UsageError("--serve is for a single run")
+        return show_run(read_folder(runs[0] if runs else newest(results)).path, port)
     folders = [read_folder(path) for path in runs or (newest(results),)]
     if (output is not None or plots_folder is not None) and len(folders) > 1:
         raise click.UsageError("--output and --plots are for a single run")

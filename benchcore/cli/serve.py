@@ -48,7 +48,24 @@ def serve(host: str, port: int, output: Path) -> int:
     if given and len(given) < _LEAST_TOKEN:
         raise ConfigError(f"{TOKEN}: is shorter than {_LEAST_TOKEN} characters")
     token = given or secrets.token_urlsafe(24)
-    return run_loop(_serve(host, port, output, token, told=not given))
+    return run_loop(
+        _serve(host, port, output, token, KINDS, f"?token={token}" if not given else "")
+    )
+
+
+def show_run(folder: Path, port: int) -> int:
+    """Show the page of a run, and of those beside it, until interrupted; nothing can be started.
+
+    Args:
+        folder: of the run, finished or not.
+        port: to listen on, on the loopback address; 0 takes a free one.
+
+    Raises:
+        ConfigError: the port cannot be listened on.
+    """
+    token = secrets.token_urlsafe(24)
+    where = f"runs/{folder.resolve().name}?token={token}"
+    return run_loop(_serve("127.0.0.1", port, folder.resolve().parent, token, (), where))
 
 
 def _page(folder: RunFolder) -> str:
@@ -57,14 +74,16 @@ def _page(folder: RunFolder) -> str:
     return page_of(folder)
 
 
-async def _serve(host: str, port: int, output: Path, token: str, *, told: bool) -> int:
+async def _serve(
+    host: str, port: int, output: Path, token: str, kinds: tuple[str, ...], where: str
+) -> int:
     from aiohttp import web
 
     from benchcore.cli.main import cli
     from benchcore.serve.app import Service
 
     context = click.Context(cli)
-    commands = {name: command for name in KINDS if (command := cli.get_command(context, name))}
+    commands = {name: command for name in kinds if (command := cli.get_command(context, name))}
     service: Service = Service(commands, output, token, _page)
     runner = web.AppRunner(service.app(), access_log=None, shutdown_timeout=2.0)
     await runner.setup()
@@ -81,8 +100,7 @@ async def _serve(host: str, port: int, output: Path, token: str, *, told: bool) 
             ) from None
         address: Any = runner.addresses[0]
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-        query = f"?token={token}" if told else ""
-        click.echo(f"http://{shown}:{address[1]}/{query}")
+        click.echo(f"http://{shown}:{address[1]}/{where}")
         await stop.wait()
     finally:
         await runner.cleanup()

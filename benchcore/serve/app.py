@@ -23,6 +23,8 @@ from benchcore.serve.openapi import document
 COOKIE: Final = "benchcore_token"
 _MOST_BODY: Final = 4 * 1024 * 1024
 _PING_SECONDS: Final = 15.0
+_REFRESH_SECONDS: Final = 5
+"""After so long a browser asks anew for the page of a run that goes on."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -203,9 +205,15 @@ class Service:
     async def page(self, request: web.Request) -> web.Response:
         """Return the page of a run, as it stands."""
         folder = self._folder(request)
+
+        def made() -> tuple[str, bool]:
+            run = RunFolder(folder)
+            return self._page(run), run.run.status == "running"
+
         # Many requests take a while to read: meanwhile others are answered.
-        page = await asyncio.to_thread(lambda: self._page(RunFolder(folder)))
-        return web.Response(text=page, content_type="text/html")
+        page, goes_on = await asyncio.to_thread(made)
+        headers = {"Refresh": str(_REFRESH_SECONDS)} if goes_on else {}
+        return web.Response(text=page, content_type="text/html", headers=headers)
 
     async def index(self, _request: web.Request) -> web.Response:
         """Return a page with links to all runs."""

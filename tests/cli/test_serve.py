@@ -279,3 +279,35 @@ def test_a_climb_alone_shows_its_figures(benchcore, simulator):
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
         process.communicate()
+
+
+def test_the_page_of_a_run_that_goes_on_is_shown_and_kept_up_to_date(
+    benchcore, simulator, tmp_path
+):
+    climb = benchcore.start(
+        *("climb", "--base-url", simulator.base_url, "--concurrency", "1,2", "--duration", "600s"),
+        *("--output-tokens", "8"),
+    )
+    process = None
+    try:
+        until(lambda: list((tmp_path / "results").glob("*/run.json")))
+        process = benchcore.start("report", "--serve")
+        url = process.stdout.readline().strip()
+        run = next((tmp_path / "results").iterdir()).name
+        found = re.fullmatch(rf"(http://127\.0\.0\.1:\d+)/runs/{run}\?token=(\S+)", url)
+        with urllib.request.urlopen(url) as answer:
+            assert answer.headers["Refresh"] == "5"
+            assert b"is running: it holds what was measured until then" in answer.read()
+        api = Api.__new__(Api)
+        api.url, api.token = found.groups()
+        status, refused, _ = api.fetch("/api/jobs", "POST", b'{"command": "climb"}')
+        assert status == 400
+        assert b"command: 'climb' is none of " in refused
+        climb.send_signal(signal.SIGINT)
+        climb.wait()
+        with urllib.request.urlopen(url) as answer:
+            assert answer.headers["Refresh"] is None
+    finally:
+        for started in filter(None, (climb, process)):
+            started.send_signal(signal.SIGINT)
+            started.communicate()
