@@ -13,7 +13,7 @@ def derive(seed: int, *path: str | int) -> int:
 
     SHA-256 rather than `hash()`, which differs from process to process.
     """
-    text = "/".join(str(part) for part in (seed, *path))
+    text = "/".join(map(str, (seed, *path)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 

@@ -8,7 +8,7 @@ knew less. Keys that are not known are kept and written again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -43,6 +43,10 @@ Facts = Annotated[
     WithJsonSchema({"type": "object"}),
 ]
 """What nothing is reckoned with: it is shown and compared, and taken as it is."""
+
+
+Status = Literal["running", "complete", "interrupted", "failed"]
+"""How far what a file holds has come."""
 
 
 class Stored(BaseModel):

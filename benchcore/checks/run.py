@@ -22,11 +22,11 @@ from benchcore.runs.run_json import target_facts
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from benchcore.base.stored import Status
     from benchcore.checks.check import Check
     from benchcore.checks.subject import Dialect
     from benchcore.config.checks import FunctionalConfig
     from benchcore.config.target import Target
-    from benchcore.metrics.accuracy import Status
 
 
 _STOPPED: Final = "not made: stopped before"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from benchcore.config.checks import FunctionalConfig
     from benchcore.runs.checks import Checks
     from benchcore.scenario.run import OneStageRun
-    from benchcore.sim.options import SimOptions
+    from benchcore.sim.process import SimulatorProcess
 
 _SIM_KEY = "key-of-the-simulator"
 _SIM_EXPIRED = "expired-key-of-the-simulator"
@@ -213,15 +213,17 @@ def _list(checks: list[Check]) -> int:
     return 0
 
 
-def _simulator() -> SimOptions:
+def _simulator() -> SimulatorProcess:
     from benchcore.sim.options import SimOptions, SimProfile
+    from benchcore.sim.process import SimulatorProcess
 
-    return SimOptions(
+    options = SimOptions(
         profile=SimProfile.named("fast", max_running=16),
         api_key=SecretStr(_SIM_KEY),
         expired_key=SecretStr(_SIM_EXPIRED),
         max_waiting=24,
     )
+    return SimulatorProcess(options)
 
 
 def _expired_key_variable(given: dict[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from benchcore.cli.driver import drive, is_simulated, one_stage, start_progress,
 from benchcore.cli.eval_options import SIM_ABILITY, read_evaluation
 from benchcore.cli.target import SERVER, Sectioned, validated
 from benchcore.cli.terminal import colored, show_json
-from benchcore.config.climb import LEVELS
+from benchcore.sim.process import SimulatorProcess
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +46,10 @@ def climb(**given: Any) -> int:
     second. Every level is measured by itself, and each has more load than the one before. Without
     --base-url, the built-in simulated server is measured.
     """
+    # Before all imports that take a while: its own take as long.
+    simulator = None if given["base_url"] or _only_shows(given) else _begun_simulator()
+    from benchcore.config.climb import LEVELS
+
     loads = [f"--{name.replace('_', '-')}" for name in LEVELS if given[name] is not None]
     if len(loads) > 1:
         raise click.UsageError(f"{loads[0]} and {loads[1]} are two kinds of load: give one of them")
@@ -63,9 +67,9 @@ def climb(**given: Any) -> int:
         raise click.UsageError("--eval-set needs --eval")
     if given["seed"] is None:
         given["seed"] = secrets.randbelow(2**31)
-    simulator = None
     if is_simulated(given, "these are the figures of"):
-        simulator = _simulator(given)
+        simulator = simulator or SimulatorProcess()
+        simulator.options = _sim_options(given)
     stage = _stage(given)
     parts: list[Part] = []
     machine = one_stage(
@@ -124,7 +128,18 @@ def _judge(run: Run) -> None:
         raise InvalidRunError("the run is invalid: it measured the load generator; see above")
 
 
-def _simulator(given: dict[str, Any]) -> SimOptions:
+def _only_shows(given: dict[str, Any]) -> bool:
+    return bool(given["dry_run"] or given["print_request"])
+
+
+def _begun_simulator() -> SimulatorProcess:
+    """Begin a simulator that is stopped with the command, wherever that ends."""
+    simulator = SimulatorProcess().begin()
+    click.get_current_context().call_on_close(simulator.stop)
+    return simulator
+
+
+def _sim_options(given: dict[str, Any]) -> SimOptions:
     """Return how the simulator is started, and let what is asked be of its size."""
     from benchcore.sim.options import SimOptions, SimProfile
 

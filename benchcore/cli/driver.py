@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from benchcore.scenario.stage import ServerStage
     from benchcore.show.feed import Feed
     from benchcore.show.progress import TerminalProgress
-    from benchcore.sim.options import SimOptions
+    from benchcore.sim.process import SimulatorProcess
 
 
 T = TypeVar("T")
@@ -156,7 +156,7 @@ def one_stage(
     name: str,
     base_url: str | None = None,
     kind: str | None = None,
-    simulator: SimOptions | None = None,
+    simulator: SimulatorProcess | None = None,
     folder: Path | None = None,
     labels: Mapping[str, str] | None = None,
     progress: TerminalProgress | Feed | None = None,
@@ -170,7 +170,7 @@ def one_stage(
         name: of the run.
         base_url: of the server, instead of that in the options.
         kind: `server` or `simulator`; as it is started when left out.
-        simulator: how the simulator is started; `None`: it is not.
+        simulator: is started; `None`: there is a server.
         folder: of the run that is gone on with.
         labels: that it has, besides those of the options.
         progress: draws the live line.

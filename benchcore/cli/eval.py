@@ -304,6 +304,7 @@ def _ask(plan: EvalPlan, given: dict[str, Any], *, simulated: bool) -> int:
     from benchcore.scenario.quality_stages import AccuracyStage
     from benchcore.show.text import render_accuracy
     from benchcore.sim.options import SimOptions, SimProfile
+    from benchcore.sim.process import SimulatorProcess
     from benchcore.version import __version__
 
     said = {
@@ -331,7 +332,7 @@ def _ask(plan: EvalPlan, given: dict[str, Any], *, simulated: bool) -> int:
         name=name,
         base_url=given["base_url"] or plan.base_url,
         kind=plan.kind,
-        simulator=SimOptions(profile=profile) if simulated else None,
+        simulator=SimulatorProcess(SimOptions(profile=profile)) if simulated else None,
         folder=plan.folder,
         labels=labels,
     )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from benchcore.base.errors import ConfigError
-from benchcore.config.limits import check_climbs, parse_duration_ns
 
 if TYPE_CHECKING:
     from benchcore.runs.reading import RunFolder
@@ -41,6 +40,12 @@ class Value(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+def _seconds(text: str) -> float:
+    from benchcore.config.limits import parse_duration_ns  # with pydantic: not before it is needed
+
+    return parse_duration_ns(text) * 1e-9
+
+
 def _levels(text: str, read: Callable[[str], float]) -> tuple[Any, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not any(parts):
@@ -51,6 +56,8 @@ def _levels(text: str, read: Callable[[str], float]) -> tuple[Any, ...]:
         raise ConfigError(f"{text!r} is not a list of numbers such as 1,8,64") from None
     if any(not 0 < level < float("inf") for level in levels):
         raise ConfigError(f"{text!r}: every level must be above 0")
+    from benchcore.config.limits import check_climbs
+
     check_climbs(levels)
     return levels
 
@@ -65,7 +72,7 @@ def _timeouts(text: str) -> dict[str, float]:
             name, value = "total", part
         if name.strip() not in names:
             raise ConfigError(f"{name!r} is not a phase; the phases are {', '.join(names)}")
-        seconds = parse_duration_ns(value) * 1e-9
+        seconds = _seconds(value)
         if seconds <= 0:
             raise ConfigError(f"{part!r}: a limit must be above 0")
         limits[name.strip()] = seconds
@@ -115,7 +122,7 @@ def _warmup(text: str) -> dict[str, Any]:
     """Read a number of requests, or a time with its unit."""
     if text.strip().isdigit():
         return {"warmup_requests": int(text)}
-    return {"warmup_seconds": parse_duration_ns(text) * 1e-9}
+    return {"warmup_seconds": _seconds(text)}
 
 
 def _workers(text: str) -> int | str:
@@ -128,7 +135,7 @@ def _workers(text: str) -> int | str:
 
 CONCURRENCY = Value("LIST", lambda text: _levels(text, int))
 RATE = Value("LIST", lambda text: _levels(text, float))
-DURATION = Value("DURATION", lambda text: parse_duration_ns(text) * 1e-9)
+DURATION = Value("DURATION", _seconds)
 TIMEOUTS = Value("SECONDS|PHASE=SECONDS,…", _timeouts)
 JSON_OBJECT = Value("JSON", _object)
 PAIR = Value("K=V", _pair)

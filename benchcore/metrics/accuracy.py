@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from benchcore.metrics.scores import Estimate, estimate
-
-Status = Literal["running", "complete", "interrupted", "failed"]
 
 
 class SampleOutcome(StrEnum):
@@ -102,7 +101,7 @@ class Sample:
             ValueError: it is none.
         """
         try:
-            sample = _LINE.validate_json(line, strict=True)
+            sample = _line_reader().validate_json(line, strict=True)
         except ValidationError as error:
             fault = error.errors(include_url=False, include_input=False)[0]
             where = "".join(f"{step}: " for step in fault["loc"])
@@ -112,7 +111,11 @@ class Sample:
         return sample
 
 
-_LINE: Final = TypeAdapter(Sample)
+@functools.cache
+def _line_reader() -> TypeAdapter[Sample]:
+    return TypeAdapter(Sample)  # it takes a while, and few commands read any
+
+
 _PLAIN: Final = tuple(
     name for name in Sample.__slots__ if name not in ("outcome", "prompt", "answer")
 )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from benchcore.client.records import Record
 
@@ -99,8 +100,14 @@ def buffering(records: Iterable[Record], lag_ns: float | None) -> Buffering | No
             means_ns.append(found[2])
     if not numbers or 2 * len(numbers) < requests:
         return None
-    pieces, events, mean_ns = (float(np.median(column)) for column in (numbers, counts, means_ns))
-    lumps = float(np.median(np.asarray(counts) / np.asarray(numbers)))
+    pieces, events, mean_ns = (_median(column) for column in (numbers, counts, means_ns))
+    lumps = _median(np.asarray(counts) / np.asarray(numbers))
     if lumps < LUMP or (lag_ns is not None and lag_ns > MOST_LAG * mean_ns):
         return None
     return Buffering(pieces, events, len(numbers))
+
+
+def _median(values: ArrayLike) -> float:
+    """Return the median; NumPy's own imports masked arrays at its first call."""
+    ordered = np.sort(values)
+    return float((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)

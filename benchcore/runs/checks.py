@@ -8,9 +8,8 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, JsonValue
 
-from benchcore.base.stored import Count, Facts, Flag, Number, Stored
+from benchcore.base.stored import Count, Facts, Flag, Number, Status, Stored
 from benchcore.base.text import visible_json
-from benchcore.metrics.accuracy import Status
 from benchcore.runs.facts import TargetFacts
 
 SCHEMA_VERSION = 1

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +16,24 @@ from benchcore.base.errors import ConfigError
 from benchcore.base.files import read_json
 from benchcore.base.stored import Stored
 from benchcore.config.catalogue import SPANS
-from benchcore.runs.checks import Checks
 from benchcore.runs.run import SCHEMA_VERSION, Level, Run
-from benchcore.runs.samples import Eval
 from benchcore.runs.scenarios import MatrixResult, ScenarioResult, StageStatus
 from benchcore.runs.tables import FLAG, REQUESTS, SECONDS, TEXT, TIMELINE, WHOLE, Form
 
+if TYPE_CHECKING:
+    from benchcore.runs.checks import Checks
+    from benchcore.runs.samples import Eval
+
+
 Kind = TypeVar("Kind", bound=Stored)
-_KINDS: Final[dict[type[Stored], str]] = {
-    Run: "a run",
-    Checks: "checks",
-    Eval: "an eval",
-    ScenarioResult: "a scenario",
-    MatrixResult: "a matrix",
+_KINDS: Final = {
+    "Run": "a run",
+    "Checks": "checks",
+    "Eval": "an eval",
+    "ScenarioResult": "a scenario",
+    "MatrixResult": "a matrix",
 }
+"""By the names of their classes: those of checks and evals are imported where there are any."""
 
 
 def read_result(path: Path, kind: type[Kind]) -> Kind:
@@ -56,7 +60,9 @@ def _as(path: Path, content: object, kind: type[Kind]) -> Kind:
     # Of what is no object, pydantic says the name of the class.
     told = fault["msg"] if fault["type"] != "model_type" else "Input should be a valid dictionary"
     said = f"{where}: {told.lower()}" if where else told.lower()
-    raise ConfigError(f"{path}: is not of {_KINDS[kind]} ({said}); it is damaged: name another run")
+    raise ConfigError(
+        f"{path}: is not of {_KINDS[kind.__name__]} ({said}); it is damaged: name another run"
+    )
 
 
 Floats = NDArray[np.float64]
@@ -155,6 +161,8 @@ class RunFolder:
         Raises:
             ConfigError: `functional.json` is damaged.
         """
+        from benchcore.runs.checks import Checks
+
         return self._read("functional.json", Checks)
 
     def eval(self) -> Eval | None:
@@ -165,6 +173,8 @@ class RunFolder:
         Raises:
             ConfigError: `accuracy.json` is damaged.
         """
+        from benchcore.runs.samples import Eval
+
         return self._read("accuracy.json", Eval)
 
     def _read(self, name: str, kind: type[Kind]) -> Kind | None:

@@ -8,9 +8,8 @@ from typing import Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, PrivateAttr
 
-from benchcore.base.stored import Count, Facts, Flag, Number, Stored
+from benchcore.base.stored import Count, Facts, Flag, Number, Status, Stored
 from benchcore.client.records import FAILED, Outcome, Record
-from benchcore.metrics.accuracy import Status
 from benchcore.metrics.alerts import Alert
 from benchcore.metrics.energy import Gpus
 from benchcore.metrics.fidelity import Fidelity, PrefixCache

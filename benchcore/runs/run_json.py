@@ -14,9 +14,9 @@ import orjson
 from benchcore.base.clock import utc_now
 from benchcore.base.files import replace_file
 from benchcore.base.secrets import masked_fields
+from benchcore.base.stored import Status
 from benchcore.client.openai import TOKEN_LIMITS, asked_tokens
 from benchcore.config.target import Target
-from benchcore.metrics.accuracy import Status
 from benchcore.observe.machine import host_facts
 from benchcore.runs.facts import TargetFacts
 from benchcore.runs.run import Level, Run

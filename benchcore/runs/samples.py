@@ -14,10 +14,9 @@ from pydantic_core import PydanticCustomError
 
 from benchcore.base.errors import ConfigError
 from benchcore.base.files import GrowingFile, replace_file
-from benchcore.base.stored import Count, Facts, Flag, Number, Stored
+from benchcore.base.stored import Count, Facts, Flag, Number, Status, Stored
 from benchcore.metrics.accuracy import (
     Sample,
-    Status,
     Tally,
     over_all,
     over_completed,

@@ -10,8 +10,7 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from benchcore.base.clock import utc_now
-from benchcore.base.stored import Count, Facts, Flag, Number, Stored
-from benchcore.metrics.accuracy import Status
+from benchcore.base.stored import Count, Facts, Flag, Number, Status, Stored
 from benchcore.runs.facts import TargetFacts
 
 SCHEMA_VERSION: Final = 1

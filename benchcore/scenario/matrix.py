@@ -16,9 +16,9 @@ from benchcore.base.errors import BenchcoreError, ConfigError, ResultsError
 from benchcore.base.files import make_folder, replace_file
 from benchcore.base.plugins import nearest
 from benchcore.base.secrets import is_secret
+from benchcore.base.stored import Status
 from benchcore.config.scenario import Choice, Matrix
 from benchcore.config.tree import Tree
-from benchcore.metrics.accuracy import Status
 from benchcore.runs.reading import MATRIX_FILE, read_scenario, whole
 from benchcore.runs.run_json import dump
 from benchcore.runs.scenarios import MatrixEntry, MatrixResult, ScenarioResult

@@ -15,13 +15,12 @@ from benchcore.base.clock import stamp_of, utc_now
 from benchcore.base.errors import BenchcoreError, ConfigError, ResultsError
 from benchcore.base.files import GrowingFile, make_folder, replace_file
 from benchcore.base.secrets import hide, masked, masked_text
+from benchcore.base.stored import Status
 from benchcore.config.scenario import RunType, StageSettings
-from benchcore.metrics.accuracy import Status
 from benchcore.runs.facts import TargetFacts
 from benchcore.runs.reading import RESULT_FILE, RunFolder, read_scenario
 from benchcore.runs.run_json import dump, target_facts
 from benchcore.runs.scenarios import ScenarioResult, StageResult, StageStatus
-from benchcore.scenario.simulator import SimulatorStage
 from benchcore.scenario.stage import (
     NOWHERE,
     BaseStage,
@@ -36,7 +35,7 @@ from benchcore.show.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from benchcore.config.target import Target
-    from benchcore.sim.options import SimOptions
+    from benchcore.sim.process import SimulatorProcess
 
 
 @dataclass(slots=True)
@@ -321,7 +320,7 @@ class OneStageRun(StagesRun):
         stage: what is run.
         context: what there is to know of it; `alone` is set. Its scenario names the run, and its
             `results` is where the folder is made.
-        simulator: how the simulator is started, where there is no address.
+        simulator: is started, where there is no address.
         folder: that is gone on with, instead of a new one.
         begins: told of the server as the stage begins, before the folder is made.
     """
@@ -331,12 +330,15 @@ class OneStageRun(StagesRun):
         stage: ServerStage[Any],
         context: StageContext,
         *,
-        simulator: SimOptions | None = None,
+        simulator: SimulatorProcess | None = None,
         folder: Path | None = None,
         begins: Callable[[Target], None] = lambda _target: None,
     ) -> None:
-        launch = [] if simulator is None else [SimulatorStage(simulator)]
-        stages: list[BaseStage[Any]] = [*launch, stage, CleanUpStage(StageSettings())]
+        stages: list[BaseStage[Any]] = [stage, CleanUpStage(StageSettings())]
+        if simulator is not None:
+            from benchcore.scenario.simulator import SimulatorStage
+
+            stages.insert(0, SimulatorStage(simulator))
         loaded = LoadedScenario(
             context.scenario,
             context.base,

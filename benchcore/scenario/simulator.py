@@ -23,19 +23,20 @@ class SimulatorServer:
     """The built-in simulator, in a process of its own.
 
     Args:
-        config: what the scenario says of it, or all its options.
+        config: what the scenario says of it, or the process that is to be started.
 
     Raises:
         ConfigError: there is no such profile or setting.
     """
 
-    def __init__(self, config: SimulatorLaunch | SimOptions) -> None:
-        self._options = config if isinstance(config, SimOptions) else _options(config)
-        self._process: SimulatorProcess | None = None
+    def __init__(self, config: SimulatorLaunch | SimulatorProcess) -> None:
+        if isinstance(config, SimulatorLaunch):
+            config = SimulatorProcess(_options(config))
+        self._process = config
 
     def kept(self) -> Mapping[str, bytes]:
         """Return the profile with all its settings."""
-        profile = self._options.profile.model_dump(mode="json")
+        profile = self._process.options.profile.model_dump(mode="json")
         return {"launch.json": json.dumps({"simulator": profile}, indent=2).encode() + b"\n"}
 
     async def start(self) -> Served:
@@ -44,7 +45,6 @@ class SimulatorServer:
         Raises:
             TargetError: it did not come up.
         """
-        self._process = SimulatorProcess(self._options)
         await asyncio.to_thread(self._process.start)
         facts: dict[str, Any] = {"pid": self._process.pid}
         return Served(self._process.base_url, facts)
@@ -59,8 +59,7 @@ class SimulatorServer:
 
     async def stop(self) -> list[str]:
         """End it."""
-        if self._process is not None:
-            await asyncio.to_thread(self._process.stop)
+        await asyncio.to_thread(self._process.stop)
         return []
 
 
@@ -92,9 +91,9 @@ class SimulatorStage(BaseStage[StageSettings]):
     phase = StagePhase.LAUNCH
     essential = True
 
-    def __init__(self, options: SimOptions) -> None:
+    def __init__(self, process: SimulatorProcess) -> None:
         super().__init__(StageSettings())
-        self._options = options
+        self._process = process
 
     def plan(self, context: StageContext) -> StagePlan:  # noqa: ARG002
         """Return that it would be started."""
@@ -106,8 +105,8 @@ class SimulatorStage(BaseStage[StageSettings]):
         Raises:
             TargetError: it did not come up.
         """
-        key = self._options.api_key
+        key = self._process.options.api_key
         context.launched_key = None if key is None else key.get_secret_value()
-        context.launcher = launcher = SimulatorServer(self._options)
+        context.launcher = launcher = SimulatorServer(self._process)
         served = await launcher.start()
         context.base_url, context.launched_pid = served.base_url, served.facts.get("pid")

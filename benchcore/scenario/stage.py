@@ -29,8 +29,8 @@ from benchcore.runs.scenarios import StageResult
 from benchcore.show.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from benchcore.base.stored import Status
     from benchcore.config.target import Target
-    from benchcore.metrics.accuracy import Status
     from benchcore.servers.health import Launcher
 
 S = TypeVar("S", bound=StageSettings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, Literal, TextIO
+from typing import TYPE_CHECKING, Final, Literal, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -15,8 +15,10 @@ from benchcore.base.text import WIDTH, columns, number, percent, printable
 from benchcore.config.catalogue import GROUPED, Column, columns_of, title
 from benchcore.judge.levels import by_level, mean_level, spread
 from benchcore.metrics.groups import Group
-from benchcore.runs.checks import Checks, Verdict
 from benchcore.runs.run import Level, Run
+
+if TYPE_CHECKING:
+    from benchcore.runs.checks import Checks
 
 _STYLES = {"valid": "green", "suspect": "yellow", "invalid": "bold red"}
 
@@ -33,6 +35,8 @@ def milliseconds(level: Level, metric: str, name: str) -> str:
 
 def unjudged(checks: Checks) -> list[str]:
     """Return what must be said of checks that the server did not let be judged; empty: of none."""
+    from benchcore.runs.checks import Verdict
+
     said = {
         Verdict.UNSETTLED: "unsettled (429 each time)",
         Verdict.ERROR: "not judged (the server had gone)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import selectors
@@ -11,13 +12,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final, Self
 
-from pydantic import SecretStr
-
 from benchcore.base.errors import TargetError
-from benchcore.sim.options import SimOptions
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from benchcore.sim.options import SimOptions
 
 _START_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 3.0
@@ -30,26 +30,35 @@ class SimulatorProcess:
     the kernel closes then.
 
     Attributes:
-        options: what the process is started with.
         base_url: where it listens, once started.
         pid: its process id, once started.
     """
 
     def __init__(self, options: SimOptions | None = None) -> None:
-        self.options = SimOptions() if options is None else options
+        self._options = options
         self.base_url = ""
         self.pid = 0
+        self._begun = False
         self._process: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
         return f"SimulatorProcess(base_url={self.base_url!r}, pid={self.pid})"
 
-    def start(self) -> Self:
-        """Starts the process and returns when it takes requests.
+    @property
+    def options(self) -> SimOptions:
+        """What the process is started with; may be set until then."""
+        if self._options is None:
+            from benchcore.sim.options import SimOptions  # heavy, and `begin` does without
 
-        Raises:
-            TargetError: it did not come up; the message says why.
-        """
+            self._options = SimOptions()
+        return self._options
+
+    @options.setter
+    def options(self, options: SimOptions) -> None:
+        self._options = options
+
+    def begin(self) -> Self:
+        """Lets the process import what it needs, beside what is done before ``start``."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchcore.sim"],
             stdin=subprocess.PIPE,
@@ -59,10 +68,24 @@ class SimulatorProcess:
             # It trusts nobody, and aiohttp would read the system's certificates for 50 ms.
             env={**os.environ, "SSL_CERT_FILE": os.devnull},
         )
+        self._begun = True
+        return self
+
+    def start(self) -> Self:
+        """Starts the process and returns when it takes requests.
+
+        Raises:
+            TargetError: it did not come up; the message says why.
+        """
+        if not self._begun:
+            self.begin()
+        self._begun = False
+        assert self._process is not None
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(_options_line(self.options))
-            self._process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):  # it has ended: what it greets with says why
+                # Not through its buffer, which would be flushed into the broken pipe at the close.
+                os.write(self._process.stdin.fileno(), _options_line(self.options))
             greeting = self._greeting()
         except BaseException:
             self.stop()
@@ -134,6 +157,8 @@ class SimulatorProcess:
 
 
 def _options_line(options: SimOptions) -> bytes:
+    from pydantic import SecretStr
+
     payload = options.model_dump(mode="json")
     for name in ("api_key", "expired_key"):
         if isinstance(key := getattr(options, name), SecretStr):

@@ -64,6 +64,8 @@ class Synthetic:
                 f"input_tokens {self.input_tokens} may be as short as {least}"
             )
         self._texts = Texts(language, seed)
+        self._offset_of: tuple[str | int, ...] | None = None
+        self._level_offset = 0
         self._share()
 
     def with_ignore_eos(self, ignore_eos: bool) -> Self:
@@ -89,7 +91,7 @@ class Synthetic:
         output = self.output_tokens.draw(draws)
         spelled: tuple[int, ...] = ()
         if self.unique:
-            offset = derive(self.seed, "offset", *path)
+            offset = self._offset(path)
             spelled = (offset & 0x1FFFFF, offset >> 21 & 0x1FFFFF, offset >> 42, index)
         else:
             draws = stream(self.seed, "same")
@@ -132,6 +134,12 @@ class Synthetic:
             units = bank.nearest(round(self.shared_prefix_tokens / fit.slope))
             self._prefix = bank.body(units, stream(self.seed, "shared"))
             self._prefix_units = units
+
+    def _offset(self, path: tuple[str | int, ...]) -> int:
+        """Return the number that tells the prompts of a level from those of all others."""
+        if path != self._offset_of:
+            self._offset_of, self._level_offset = path, derive(self.seed, "offset", *path)
+        return self._level_offset
 
     def _units(self, asked: int) -> int:
         """Return the cost of the pieces after the shared prefix."""

@@ -12,6 +12,8 @@ import sys
 
 import pytest
 
+from benchcore.cli.main import run
+from benchcore.sim.process import SimulatorProcess
 from benchcore.sim.vocabulary import pieces
 
 pytestmark = [pytest.mark.integration, pytest.mark.perf]
@@ -224,7 +226,7 @@ def test_an_unwritable_results_folder_is_told_before_the_load(benchcore, simulat
 
 
 def test_the_key_goes_to_the_server_and_nowhere_else(benchcore, tmp_path):
-    from benchcore.sim import SimOptions, SimulatorProcess
+    from benchcore.sim import SimOptions
 
     benchcore.environment["MY_KEY"] = "sk-very-secret"
     benchcore.environment["OPENAI_API_KEY"] = "sk-not-to-be-read"
@@ -317,7 +319,7 @@ def test_a_full_disk_costs_the_files_and_not_the_figures(benchcore, simulator, t
 
 
 def test_a_failing_server_has_a_failure_rate_and_stops_the_climb(benchcore, tmp_path):
-    from benchcore.sim import SimOptions, SimProfile, SimulatorProcess
+    from benchcore.sim import SimOptions, SimProfile
 
     options = SimOptions(profile=SimProfile.named("fast"), faults=("error_event:2@0.5",), seed=3)
     with SimulatorProcess(options) as process:
@@ -439,6 +441,28 @@ def test_a_climb_imports_nothing_that_it_does_not_use(simulator, tmp_path):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--concurrency", "1", "--rate", "1"], 2),
+        (["--concurrency", "1", "--requests", "2", "--output", "/dev/null/results"], 2),
+    ],
+)
+def test_a_command_that_ends_before_its_load_leaves_no_simulator(monkeypatch, options, code):
+    begun = []
+    begin = SimulatorProcess.begin
+    monkeypatch.setattr(SimulatorProcess, "begin", lambda sim: begun.append(sim) or begin(sim))
+    assert run(["climb", "--sim", *options]) == code
+    (simulator,) = begun
+    assert simulator._process.poll() is not None
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--print-request"])
+def test_what_only_shows_something_begins_no_simulator(monkeypatch, option):
+    monkeypatch.setattr(SimulatorProcess, "begin", None)
+    assert run(["climb", "--sim", "--concurrency", "1", "--requests", "2", option]) == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells of threads")
 @pytest.mark.parametrize(("asked", "left"), [(None, None), ("3", "3")])
 def test_numpy_is_imported_without_threads_and_servers_have_what_they_like(asked, left):
@@ -477,7 +501,7 @@ def test_an_internal_fault_is_one_line_without_traceback(monkeypatch, capsys):
 
 @pytest.mark.skipif(os.name != "posix", reason="a unix socket")
 def test_a_unix_socket_is_measured_with_userspace_stamps(benchcore, tmp_path):
-    from benchcore.sim import SimOptions, SimProfile, SimulatorProcess
+    from benchcore.sim import SimOptions, SimProfile
 
     path = tmp_path / "s.sock"
     with SimulatorProcess(SimOptions(profile=SimProfile.named("fast"), uds=path)):
@@ -505,7 +529,7 @@ def test_a_header_is_kept_out_of_the_files(benchcore, simulator, tmp_path):
 
 
 def test_a_server_that_dies_is_not_the_fault_of_the_run(benchcore, tmp_path):
-    from benchcore.sim import SimOptions, SimProfile, SimulatorProcess
+    from benchcore.sim import SimOptions, SimProfile
 
     with SimulatorProcess(SimOptions(profile=SimProfile.named("fast"))) as process:
         done = benchcore.measure(

@@ -21,6 +21,7 @@ from benchcore.scenario.stage import (
     StagePlan,
 )
 from benchcore.sim.options import SimOptions
+from benchcore.sim.process import SimulatorProcess
 from tests.conftest import is_there
 
 
@@ -154,7 +155,7 @@ async def test_the_simulator_is_there_for_the_stage_and_gone_after_it(alone):
         seen.append((context.base_url, context.key(), context.launcher._process.pid))
 
     options = SimOptions(api_key="key-of-its-own")
-    machine = alone(looks, options, environ={"BENCHCORE_API_KEY": "another"})
+    machine = alone(looks, SimulatorProcess(options), environ={"BENCHCORE_API_KEY": "another"})
     await machine()
     ((url, key, pid),) = seen
     assert url.startswith("http://127.0.0.1:")
@@ -181,7 +182,7 @@ async def test_a_signal_while_the_simulator_starts_takes_it_down_and_the_stage_n
     async def begins(stage, _context):
         began.append(stage)
 
-    machine = alone(begins, SimOptions())
+    machine = alone(begins, SimulatorProcess())
     await machine()
     assert machine.end() == 130
     assert began == []

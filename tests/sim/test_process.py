@@ -181,6 +181,27 @@ async def test_it_is_an_async_context_too():
 
 
 @pytest.mark.integration
+def test_what_was_begun_takes_its_options_at_its_start():
+    sim = SimulatorProcess().begin()
+    begun = sim._process
+    sim.options = SimOptions(profile=SimProfile.named("fast", model="tiny"))
+    with sim:
+        assert sim.pid == begun.pid
+        with urllib.request.urlopen(f"{sim.base_url}/v1/models", timeout=600) as answer:
+            assert b'"tiny"' in answer.read()
+    assert gone(sim.pid, 0)
+
+
+@pytest.mark.integration
+def test_what_was_begun_and_ends_before_its_start_is_said():
+    sim = SimulatorProcess().begin()
+    sim._process.kill()
+    sim._process.wait()
+    with pytest.raises(TargetError, match=r"did not start: it ended with status -9$"):
+        sim.start()
+
+
+@pytest.mark.integration
 def test_stopping_what_was_never_started_does_nothing():
     assert SimulatorProcess().stop() is None
 
