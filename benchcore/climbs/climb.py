@@ -262,7 +262,10 @@ class Climb:
             "ignore_eos": found.ignore_eos,
             "e2e_seconds": found.e2e_seconds,
             "ttft_seconds": found.ttft_seconds,
-            "notes": [harmless(note, longest=_LONGEST_NOTE) for note in found.notes],
+            "notes": [
+                *([] if self._crew is None else self._crew.remarks),
+                *(harmless(note, longest=_LONGEST_NOTE) for note in found.notes),
+            ],
         }
         facts = target_facts(self._target, self._kind).to_json() | {"probe": probe}
         run.target = TargetFacts.model_validate(facts)
@@ -279,6 +282,8 @@ class Climb:
         self._crew = crew_of(self._parts, workers)
         if self._crew is not None:
             await self._crew.start(self.run.folder)
+            for remark in self._crew.remarks:
+                self._progress.say(remark)
 
     async def _watch_gpus(self, wanted: str) -> Callable[[Page, float], None]:
         """Read GPUs from now on: of this machine where the target is here, and of others' pages.

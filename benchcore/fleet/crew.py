@@ -94,6 +94,11 @@ class AnyCrew(Protocol):
         """Likewise those to open the window."""
         ...
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What a user should be told of them, once they are started."""
+        ...
+
     async def start(self, folder: Path | None) -> None:
         """Start them.
 
@@ -140,6 +145,7 @@ class Inbox(Generic[_Worker]):
 
     def __init__(self) -> None:
         self._waiting: asyncio.Queue[tuple[_Worker, Message | None]] = asyncio.Queue()
+        self.remarks: list[str] = []
 
     def _arrived(self, worker: _Worker, message: Message | None) -> None:
         self._waiting.put_nowait((worker, message))

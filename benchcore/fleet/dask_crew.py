@@ -14,9 +14,9 @@ from benchcore.base.clock import NS
 from benchcore.base.errors import ConfigError
 from benchcore.fleet.clocks import HostClock
 from benchcore.fleet.crew import OPEN_AHEAD_NS, START_AHEAD_NS, Inbox, give_orders
-from benchcore.fleet.hosts import digest, examiner, refuse_different
-from benchcore.fleet.relay import Relay
-from benchcore.fleet.remote import UNREACHABLE, LoopThread, RemoteWorker
+from benchcore.fleet.hosts import digest, examiner, exposed, host_of, refuse_different
+from benchcore.fleet.relay import BATCH_SECONDS, Relay
+from benchcore.fleet.remote import UNREACHABLE, WAIT_SECONDS, LoopThread, RemoteWorker
 from benchcore.version import installing
 
 try:
@@ -32,6 +32,8 @@ EXAMINE_SECONDS: Final = 600.0
 """Digests of large files take their time."""
 START_SECONDS: Final = 60.0
 LONGEST_AHEAD_NS: Final = 5 * NS
+QUESTIONS_A_SECOND: Final = 400
+"""So many the driver asks about logs in all; of each worker no fewer than one a `WAIT_SECONDS`."""
 _CONNECTIONS: Final = 1 << 16
 
 
@@ -97,13 +99,15 @@ class DaskCrew(Inbox[RemoteWorker]):
     async def _start(self, ours: Mapping[str, str], post: Callable[..., None]) -> None:
         await self._connect()
         cores = await self._cores()
+        if not self._address.startswith(LOCAL) and (remark := exposed(self._address, cores)):
+            self.remarks.append(remark)
         hostnames = await self._examine(cores, ours)
-        clocks = {_host_of(address): HostClock() for address in cores}
+        clocks = {host_of(address): HostClock() for address in cores}
         placed = placing(cores, self._count, self._address)
         self.workers = [
             RemoteWorker(
-                *(number, address, hostnames[address], clocks[_host_of(address)]),
-                *(self._loop, self._arrived),
+                *(number, address, hostnames[address], clocks[host_of(address)]),
+                *(self._loop, self._arrived, batch_seconds(len(placed))),
             )
             for number, address in enumerate(placed, 1)
         ]
@@ -206,8 +210,8 @@ class DaskCrew(Inbox[RemoteWorker]):
             ) from None
         for address, facts in found.items():
             if isinstance(facts, BaseException):
-                raise ConfigError(f"fleet host {_host_of(address)}: {facts}")
-            refuse_different(f"{facts['hostname']} ({_host_of(address)})", facts, ours)
+                raise ConfigError(f"fleet host {host_of(address)}: {facts}")
+            refuse_different(f"{facts['hostname']} ({host_of(address)})", facts, ours)
         return {address: facts["hostname"] for address, facts in found.items()}
 
     async def _stop(self) -> None:
@@ -237,15 +241,15 @@ def placing(cores: Mapping[str, int], count: int | None, address: str) -> list[s
         )
     by_host: dict[str, list[str]] = {}
     for one in sorted(cores):
-        by_host.setdefault(_host_of(one), []).extend([one] * cores[one])
+        by_host.setdefault(host_of(one), []).extend([one] * cores[one])
     # The first of each host, then the second of each, and so on.
     rounds = itertools.zip_longest(*by_host.values())
     return [one for turn in rounds for one in turn if one is not None][:count]
 
 
-def _host_of(address: str) -> str:
-    """Return the host of an address such as `tcp://10.0.0.3:40331`."""
-    return address.partition("://")[2].rpartition(":")[0] or address
+def batch_seconds(workers: int) -> float:
+    """Return how long the logs of so many workers grow before they are passed on."""
+    return min(max(BATCH_SECONDS, workers / QUESTIONS_A_SECOND), WAIT_SECONDS)
 
 
 def _digest_here(path: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from benchcore.base.errors import ConfigError
 from benchcore.version import DISTRIBUTION, __version__
 
 _CHUNK: Final = 1 << 20
+_ENCRYPTED: Final = ("tls://", "wss://")
 _SHOWN: Final = 12
 """Digits of a digest that are shown."""
 
@@ -31,6 +33,39 @@ def digest(path: str) -> str:
         while chunk := file.read(_CHUNK):
             found.update(chunk)
     return found.hexdigest()
+
+
+def host_of(address: str) -> str:
+    """Return the host of an address such as `tcp://10.0.0.3:40331`."""
+    return address.partition("://")[2].rpartition(":")[0] or address
+
+
+def exposed(scheduler: str, workers: Iterable[str]) -> str:
+    """Return what to say of a cluster that anyone can reach; empty: it is encrypted, or here.
+
+    A Dask cluster runs the code that it is sent, and only certificates keep strangers from sending.
+
+    Args:
+        scheduler: its address, as it was given; without a scheme, Dask takes it for `tcp`.
+        workers: the addresses of its Dask workers.
+    """
+    plain = [one for one in (scheduler, *workers) if not one.startswith(_ENCRYPTED)]
+    far = [one for one in plain if not _is_loopback(one if "://" in one else f"tcp://{one}")]
+    if not far:
+        return ""
+    return (
+        f"--fleet {scheduler}: {far[0]} is reached without TLS: whoever can reach the ports of "
+        "this cluster can run code on its hosts, and whoever is on the way reads the target's key; "
+        "use tls:// outside of a network of your own"
+    )
+
+
+def _is_loopback(address: str) -> bool:
+    host = host_of(address).strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def examiner() -> Callable[..., Any]:

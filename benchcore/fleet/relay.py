@@ -26,7 +26,7 @@ from benchcore.fleet.workers import Worker
 FOLDER: Final = "benchcore-fleet-"
 """How the name of a worker's folder begins, where its host has its temporary files."""
 BATCH_SECONDS: Final = 0.05
-"""So long the log grows before it is passed on."""
+"""So long the log grows before it is passed on, where there are few workers."""
 GONE_SECONDS: Final = 3.0
 """A driver that has asked nothing for so long is gone."""
 _LOOK_SECONDS: Final = 0.25
@@ -141,13 +141,16 @@ class Relay:
             await asyncio.sleep(early_ns / NS)
         self._worker.pass_on(told.message)
 
-    async def poll(self, place: int, first: int, wait_seconds: float) -> Report:
+    async def poll(
+        self, place: int, first: int, wait_seconds: float, batch_seconds: float = BATCH_SECONDS
+    ) -> Report:
         """Return what the worker has said and written, as soon as there is something.
 
         Args:
             place: up to where the driver has the log.
             first: the number of the first message that it does not have yet, from 0.
             wait_seconds: how long to wait at most.
+            batch_seconds: how long the log grows before it is passed on; messages do not wait.
         """
         received_ns = self._heard()
         if self._given_up:
@@ -162,7 +165,7 @@ class Relay:
                 break
             self._news.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(left, BATCH_SECONDS)):
+                async with asyncio.timeout(min(left, batch_seconds)):
                     await self._news.wait()
             if self._given_up or self._log.has_more(place):
                 break

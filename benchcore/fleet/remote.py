@@ -20,7 +20,7 @@ from typing import Any, Final
 from benchcore.base.clock import NS
 from benchcore.fleet.clocks import HostClock, Offset, RoundTrip, moved
 from benchcore.fleet.crew import Message
-from benchcore.fleet.relay import GONE_SECONDS, LAST, Place, Report, Told
+from benchcore.fleet.relay import BATCH_SECONDS, GONE_SECONDS, LAST, Place, Report, Told
 from benchcore.fleet.shard_log import Entry, entries_of
 
 WAIT_SECONDS: Final = 0.5
@@ -108,6 +108,7 @@ class RemoteWorker:
         clock: of its host.
         loop: where we ask its relay.
         arrived: takes what it says.
+        batch_seconds: how long its log grows before it is passed on.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class RemoteWorker:
         clock: HostClock,
         loop: LoopThread,
         arrived: Callable[[RemoteWorker, Message | None], None],
+        batch_seconds: float = BATCH_SECONDS,
     ) -> None:
         self.number = number
         self.address = address
@@ -131,6 +133,7 @@ class RemoteWorker:
         self._clock = clock
         self._loop = loop
         self._arrived = arrived
+        self._batch_seconds = batch_seconds
         self._offset: Offset | None = None
         self._sent = 0
         # Of the thread alone.
@@ -252,7 +255,9 @@ class RemoteWorker:
             try:
                 report = await self._ask(
                     GONE_SECONDS,
-                    lambda: self._relay.poll(place, first, wait),  # noqa: B023  asked at once
+                    lambda: self._relay.poll(
+                        *(place, first, wait, self._batch_seconds)  # noqa: B023
+                    ),
                     told=False,
                 )
             except UNREACHABLE as error:

@@ -72,7 +72,7 @@ def test_a_drifting_clock_is_followed():
 
 def test_each_time_of_a_record_is_an_instant_or_known_as_a_length():
     times = {one.name for one in fields(Record) if one.name.endswith("_ns")}
-    assert times - set(INSTANTS) == {"connect_ns", "tail_ns"}
+    assert times - set(INSTANTS) == {"connect_ns", "tail_ns", "read_lag_ns", "rtt_ns"}
 
 
 def test_a_record_is_moved_whole_and_its_latencies_stay():

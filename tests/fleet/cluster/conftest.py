@@ -74,13 +74,13 @@ class Cluster:
             return json.loads(self._file.read_text())["address"]
         return None
 
-    def _start(self, *command, ahead_ns=0):
+    def _start(self, *command, ahead_ns=0, env=()):
         wrap = [sys.executable, str(ELSEWHERE), str(ahead_ns)] if ahead_ns else []
         log = (self.folder / f"{command[0]}-{len(self._started)}.log").open("w")
         with log:
             process = subprocess.Popen(
                 [*wrap, *DASK, *command],
-                env=self.env,
+                env={**self.env, **dict(env)},
                 cwd=self.folder,
                 stdout=subprocess.PIPE if ahead_ns else log,
                 stderr=log,
@@ -89,19 +89,23 @@ class Cluster:
         self._started.append(process)
         return int(process.stdout.readline()) if ahead_ns else process.pid
 
-    def add(self, host, threads=1, ahead_ns=0):
-        """Start a Dask worker and return its process id.
+    def add(self, host, threads=1, ahead_ns=0, nanny_at=None, env=()):
+        """Start a Dask worker and return its process id, or that of its nanny.
 
         Args:
             host: the address that it binds.
             threads: its threads.
             ahead_ns: how much its clock is ahead of ours.
+            nanny_at: let a nanny start it anew, on this port, where it dies; `None`: there is none.
+            env: more variables of its own.
         """
+        kept = ["--no-nanny"] if nanny_at is None else ["--worker-port", str(nanny_at)]
         self.hosts[host] = self._start(
-            *("worker", "--scheduler-file", str(self._file), "--host", host, "--no-nanny"),
+            *("worker", "--scheduler-file", str(self._file), "--host", host, *kept),
             *("--nthreads", str(threads), "--no-dashboard", "--memory-limit", "0"),
             *("--local-directory", str(self.folder / host), *self._tls),
             ahead_ns=ahead_ns,
+            env=env,
         )
         return self.hosts[host]
 

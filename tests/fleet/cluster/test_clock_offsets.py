@@ -86,3 +86,39 @@ async def test_a_level_of_hosts_with_other_clocks_is_on_our_timeline(receiver, s
     seconds = [row.second for row in level.rows]
     assert seconds == list(range(len(seconds)))
     assert sum(row.sent for row in level.rows) >= 50
+
+
+async def test_the_shards_of_hosts_with_other_clocks_begin_when_the_schedule_says(
+    receiver, shifted
+):
+    run = await benchcore.climb(
+        receiver.base_url,
+        workload=benchcore.Synthetic(input_tokens=16, output_tokens=2, seed=4),
+        seed=4,
+        rate=(100,),
+        requests=60,
+        arrival="constant",
+        warmup_requests=0,
+        fleet=shifted.address,
+    )
+    level = run.levels[0]
+    doubt_ns = {one.worker: one.clock_uncertainty_seconds * 1e9 for one in level.workers}
+    by_shard = {worker: [] for worker in doubt_ns}
+    # By the schedule alone, on our clock: in turns, from the common start on.
+    for record in level.records:
+        planned_ns = level.start_ns + record.index * 10 * MS
+        assert record.worker == 1 + record.index % 2
+        late_ns = receiver.begun[record.request_id] - planned_ns
+        # How late it left, and at most how long it was on its way, each by its host's clock.
+        lag_ns = record.first_token_ns - record.scheduled_ns
+        by_shard[record.worker].append((late_ns, lag_ns))
+    assert by_shard.keys() == {1, 2}
+    firsts = []
+    for worker, arrivals in by_shard.items():
+        for late_ns, lag_ns in arrivals:
+            assert -doubt_ns[worker] <= late_ns <= lag_ns + doubt_ns[worker]
+        # Else 50 ms would be no test.
+        assert doubt_ns[worker] + min(lag for _, lag in arrivals) < 50 * MS
+        firsts.append(arrivals[0])
+    (one_late, one_lag), (two_late, two_lag) = firsts
+    assert abs(one_late - two_late) <= max(one_lag, two_lag) + sum(doubt_ns.values())
