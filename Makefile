@@ -68,7 +68,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.run
 
 bench-fleet: $(VENV)/.dev
-	$(BIN)/python -m tests.bench.workers
+	$(BIN)/python -m tests.bench.workers $(if $(CORES),--cores $(CORES))
 
 bench-peers: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.peers
