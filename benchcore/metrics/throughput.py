@@ -38,13 +38,15 @@ def tokens_inside(record: Record, start_ns: int, end_ns: int) -> float | None:
     """
     if not record.streamed:
         return None
+    first, last = _arrivals_inside(record, start_ns, end_ns)
     if _is_one_each(record):
-        # Stamps do not fall, so that two look-ups count them.
-        stamped = record.stamps
-        return float(bisect_right(stamped, end_ns) - bisect_right(stamped, start_ns))
-    stamps = np.frombuffer(record.stamps, dtype=np.int64)
-    inside = (stamps > start_ns) & (stamps <= end_ns)
-    return float(arrival_tokens(record)[inside].sum()) if inside.any() else 0.0
+        return float(last - first)
+    return float(arrival_tokens(record)[first:last].sum()) if first < last else 0.0
+
+
+def _arrivals_inside(record: Record, start_ns: int, end_ns: int) -> tuple[int, int]:
+    """Return from which arrival to before which one they are inside: stamps do not fall."""
+    return bisect_right(record.stamps, start_ns), bisect_right(record.stamps, end_ns)
 
 
 def _is_one_each(record: Record) -> bool:
@@ -180,11 +182,11 @@ def _tokens_by_batch(
         return counts
     counts = np.zeros(batches)
     for record in records:
-        stamps = np.frombuffer(record.stamps, dtype=np.int64)
-        inside = (stamps > start_ns) & (stamps <= end_ns)
-        if inside.any():
-            number = batch_of(stamps[inside], start_ns, end_ns, batches)
-            counts += np.bincount(number, arrival_tokens(record)[inside], minlength=batches)
+        first, last = _arrivals_inside(record, start_ns, end_ns)
+        if first < last:
+            stamps = np.frombuffer(record.stamps, dtype=np.int64)[first:last]
+            number = batch_of(stamps, start_ns, end_ns, batches)
+            counts += np.bincount(number, arrival_tokens(record)[first:last], minlength=batches)
     return counts
 
 
