@@ -30,7 +30,6 @@ from benchcore.scenario.stage import (
     StagePhase,
 )
 from benchcore.scenario.stages import CleanUpStage, LoadedScenario, StagesRun, plan_stage
-from benchcore.show.page import write_reports
 from benchcore.show.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -273,6 +272,8 @@ class ScenarioRun(StagesRun):
         if self.result.dry_run or not RunFolder(folder).levels:
             return
         try:
+            from benchcore.show.page import write_reports
+
             write_reports(folder)
         except OSError as error:
             raise ResultsError(
