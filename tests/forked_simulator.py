@@ -114,7 +114,7 @@ def stop_forking():
 
 def main():
     """Fork a simulator for each message: its environment, and its stdin, stdout and minder."""
-    from benchcore.sim.__main__ import main as simulate
+    from benchcore.sim.child import main as simulate
 
     origin = socket.socket(fileno=0)
     while True:
