@@ -26,7 +26,13 @@ from benchcore.metrics.energy import gpu_columns, gpus, per_token
 from benchcore.metrics.fidelity import fidelity
 from benchcore.metrics.figures import dispatch_lag_ns
 from benchcore.metrics.groups import judged_answers
-from benchcore.metrics.level import count_tokens, infinite_figures, latencies, rates
+from benchcore.metrics.level import (
+    count_tokens,
+    in_band_figures,
+    infinite_figures,
+    latencies,
+    rates,
+)
 from benchcore.metrics.percentiles import nearest_rank
 from benchcore.metrics.spool import Spool, chosen, is_ok, joined
 from benchcore.metrics.throughput import Row, overlap_ns
@@ -35,6 +41,7 @@ from benchcore.observe.gpus import GpuWatch
 from benchcore.observe.processes import ProcessWatch
 from benchcore.observe.scraper import Scraper
 from benchcore.observe.sources import MetricsSources
+from benchcore.observe.windows import remarks
 from benchcore.runs.run import LevelResult, LevelScore, WorkerFacts
 from benchcore.runs.sinks import FanOut, RequestRow
 from benchcore.show.progress import Progress
@@ -229,6 +236,8 @@ class Books:
         )
         seconds = (result.window_end_ns - result.window_start_ns) / NS
         window = self._stage_ns.get(Stage.WINDOW, 0), self._stage_ns.get(Stage.DRAIN, 0)
+        told = self.scraper.figures(*window)
+        in_band = in_band_figures(result.measured)
         server = self.scraper.columns(*window)
         energy = self._energy(result, per_second, seconds)
         if energy.get("gpus") is not None:
@@ -253,7 +262,10 @@ class Books:
             judged=judged,
             evidence=evidence,
             **({} if facts is None else {"workers": facts}),
-            findings=list(findings.findings(steady, result, buffered, gone=measured.gone)),
+            findings=[
+                *findings.findings(steady, result, buffered, gone=measured.gone),
+                *remarks(told),
+            ],
             notes=[*findings.notes(result, self._slos), *findings.again(measured.sent)],
             **findings.of_sessions(
                 result, step.part.workload, self._slos, open_loop=plan.mode == "open"
@@ -268,7 +280,8 @@ class Books:
             **self._of_processes(seconds),
             **({"alerts": alerts} if (alerts := self._alerts.episodes) else {}),
             start_unix_seconds=self._sources.unix_seconds(result.start_ns),
-            **({"server_metrics": told} if (told := self.scraper.figures(*window)) else {}),
+            **({"server_metrics": told} if told else {}),
+            **({"in_band": in_band} if in_band else {}),
             interrupted=result.interrupted,
             start_ns=result.start_ns,
             records=self._measured.held(),

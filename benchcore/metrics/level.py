@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 
@@ -254,4 +254,30 @@ def rates(
         "tpot_estimated": estimated,
         "tpot_excluded": excluded,
         "retried": retried,
+    }
+
+
+IN_BAND: Final = ("queue", "prefill", "ttft", "decode", "e2e", "upstream")
+"""The spans that servers say of a request in its answer; see `InBand`."""
+
+
+def in_band_figures(records: Iterable[Record]) -> dict[str, Summary]:
+    """Summarize what the server says of the `ok` requests in their answers, in seconds.
+
+    Args:
+        records: the measured ones.
+    """
+    spans = {name: (array("d"), array("q")) for name in IN_BAND}
+    for record in records:
+        if record.in_band is None or record.outcome is not Outcome.OK:
+            continue
+        for name, (values_ns, at_ns) in spans.items():
+            seconds = getattr(record.in_band, f"{name}_seconds")
+            if seconds is not None:
+                values_ns.append(seconds * NS)
+                at_ns.append(record.scheduled_ns)
+    return {
+        name: summary
+        for name, (values_ns, at_ns) in spans.items()
+        if (summary := summarize(values_ns, at_ns=at_ns)) is not None
     }

@@ -68,6 +68,19 @@ class SourceFigures(Stored):
     """Adapters in use and the most there can be, at the last page of the window."""
 
 
+def remarks(told: Iterable[SourceFigures]) -> Iterator[str]:
+    """Yield what is to be known before the figures of sources are read, a line each."""
+    for figures in told:
+        name = f"{figures.source} ({figures.replica})" if figures.replica else figures.source
+        if figures.restarted:
+            yield (
+                f"metrics_restarted: a counter of {name} fell, as it does when a server starts "
+                "anew: what its counters grew by is unknown"
+            )
+        if figures.missed:
+            yield f"metrics_missing: {name} gave no page {figures.missed} time(s)"
+
+
 class _Shelf:
     """The series of one meaning and one replica, all of one name.
 

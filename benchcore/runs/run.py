@@ -107,7 +107,7 @@ class Level(Stored):
             *("prefix_cache", "fidelity", "answers", "workers", "gpus"),
             "alerts",
             *("tokens_per_joule", "joules_per_request", "cost_per_million_tokens"),
-            *("start_unix_seconds", "server_metrics", "server_processes"),
+            *("start_unix_seconds", "server_metrics", "server_processes", "in_band"),
         }
     )
 
@@ -170,6 +170,8 @@ class Level(Stored):
     start_unix_seconds: Number | None = None  # on the clock of `server_metrics.csv.gz`
     server_metrics: list[SourceFigures] | None = None
     server_processes: ServerProcesses | None = None
+    in_band: dict[str, Summary] | None = None
+    """What the server says of its `ok` requests in their answers, by part of their time."""
     definitions: dict[str, str] | None = None
     origin_file: str | None = None
     _records: Sequence[Record] = PrivateAttr(())

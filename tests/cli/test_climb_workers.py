@@ -30,6 +30,9 @@ def test_one_folder_one_table_one_verdict(benchcore, simulator_with, tmp_path):
     assert run["load"]["workers"] == 2
     for level in run["levels"]:
         assert (level["scheduled"], level["ok"]) == (30, 30)
+        assert {name: one["count"] for name, one in level["in_band"].items()} == dict.fromkeys(
+            ("queue", "prefill", "decode"), 30
+        )
         assert [one["worker"] for one in level["workers"]] == [1, 2]
     with (folder / "requests.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

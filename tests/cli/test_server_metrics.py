@@ -61,13 +61,11 @@ def test_the_counters_of_the_server_are_the_sums_of_our_rows(
     # Of what was on its way at either end of the window, it is between two pages or it is not.
     assert 20 <= figures["counters"]["requests"] <= len(rows)
     assert figures["gauges"]["running"]["max"] >= 0
-    # Ours begin before the server's, and end after: the bounds enclose them but for that.
-    for percentile in ("p50", "p99"):
-        lower, upper = figures["histograms"]["ttft"][percentile]
-        assert lower <= level["metrics"]["ttft"][percentile]
-        assert upper is not None
+    # Ours begin before the server's and end after: the bounds enclose the median but for that. The
+    # slowest may be one that only one side counts to the window.
     lower, upper = figures["histograms"]["ttft"]["p50"]
-    assert level["metrics"]["ttft"]["p50"] <= upper + 0.01
+    assert lower <= level["metrics"]["ttft"]["p50"] <= upper + 0.01
+    assert figures["histograms"]["ttft"]["p99"][0] >= lower
     # A row of the file can be set beside a row of requests.csv.
     times = [
         one.time - level["start_unix_seconds"]

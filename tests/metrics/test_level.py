@@ -3,10 +3,17 @@ from dataclasses import fields
 
 import pytest
 
-from benchcore.client.records import FAILED, Outcome
+from benchcore.client.records import FAILED, InBand, Outcome, Record
 from benchcore.config.limits import Slo
 from benchcore.metrics.figures import METRICS
-from benchcore.metrics.level import TokenSums, count_tokens, infinite_figures, latencies, rates
+from benchcore.metrics.level import (
+    TokenSums,
+    count_tokens,
+    in_band_figures,
+    infinite_figures,
+    latencies,
+    rates,
+)
 from benchcore.metrics.throughput import RateIntervals
 from benchcore.metrics.validity import Evidence, Validity
 from benchcore.runs.run import SCHEMA_VERSION, Level, Run
@@ -319,3 +326,22 @@ def test_a_run_is_valid_where_no_level_is_invalid(verdicts, valid):
     for verdict in verdicts:
         run.add(result(judged=Validity(verdict)))
     assert run.valid == valid
+
+
+def test_what_the_server_says_of_its_requests_is_summed_up_as_far_as_it_says_it():
+    said = [
+        InBand("vllm", queue_seconds=0.001 * place, decode_seconds=0.5 if place == 3 else None)
+        for place in range(1, 5)
+    ]
+    records = [
+        Record(str(place), place * SECOND, place, Outcome.OK, in_band=one)
+        for place, one in enumerate([*said, None])
+    ]
+    records.append(
+        Record("f", 9 * SECOND, 9, Outcome.TIMEOUT, in_band=InBand("x", queue_seconds=9.0))
+    )
+    found = in_band_figures(records)
+    assert set(found) == {"queue", "decode"}
+    assert (found["queue"].count, found["queue"].p50, found["queue"].max) == (4, 0.002, 0.004)
+    assert (found["decode"].count, found["decode"].avg) == (1, 0.5)
+    assert in_band_figures(records[4:]) == {}

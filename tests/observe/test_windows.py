@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from benchcore.observe.families import PageReader
 from benchcore.observe.known import KNOWN, MEANINGS
-from benchcore.observe.windows import SourceWindow, histogram
+from benchcore.observe.windows import SourceWindow, histogram, remarks
 
 S = 1_000_000_000
 BOUNDS = (0.1, 0.5, 1.0, math.inf)
@@ -105,6 +105,18 @@ def test_a_restart_before_the_window_or_after_it_is_none_of_its():
     )
     assert found.restarted is False
     assert found.counters["requests"] == 3
+
+
+def test_restarts_and_pages_that_did_not_come_are_told():
+    restarted = followed((9, vllm(requests=5)), (12, vllm(requests=1)), missed=3)
+    assert list(remarks(restarted)) == [
+        (
+            "metrics_restarted: a counter of http://a fell, as it does when a server starts anew: "
+            "what its counters grew by is unknown"
+        ),
+        "metrics_missing: http://a gave no page 3 time(s)",
+    ]
+    assert list(remarks(followed((9, vllm(requests=5)), (21, vllm(requests=6))))) == []
 
 
 def test_without_a_page_before_the_window_nothing_has_grown_that_is_known():
