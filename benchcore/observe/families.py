@@ -7,6 +7,7 @@ bytes with those of the page before, and only those that are new are parsed. (Th
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,6 +22,7 @@ _ESCAPES: Final = re.compile(r"\\(.)")
 _PLAIN: Final = {"n": "\n"}
 _COUNTS: Final = ("_bucket", "_count")
 _SUFFIXES: Final = (*_COUNTS, "_sum", "_total")
+_STARTED: Final = "process_start_time_seconds"
 UNKNOWN: Final = float("nan")
 
 
@@ -61,7 +63,7 @@ class PageReader:
         self.values: list[float] = []
         """Of each series as it is now; NaN: gone, or no number."""
         self.restarts = 0
-        """How often something fell that only grows."""
+        """How often something fell that only grows, or another process had begun."""
         self._lines: list[bytes] = []
         self._places: dict[bytes, int] = {}
         self._types: dict[str, str] = {}
@@ -81,7 +83,7 @@ class PageReader:
             fresh = [(line, b"") for line in lines if line not in known]
         changes: list[Change] = []
         moved = len(lines) != len(before)
-        has_fallen = False
+        has_restarted = False
         for line, old in fresh:
             sample = _SAMPLE.match(line)
             if sample is None:
@@ -97,14 +99,17 @@ class PageReader:
             place = self._places.get(head)
             if place is None:
                 place = self._add(head, name, labels or b"")
-            has_fallen = has_fallen or (
-                value < self.values[place] and self.series[place].only_grows
+            earlier, series = self.values[place], self.series[place]
+            has_restarted = has_restarted or (
+                (series.only_grows and value < earlier)
+                # A busy server may have passed where its counters stood.
+                or (series.name == _STARTED and value != earlier and not math.isnan(earlier))
             )
             self.values[place] = value
             changes.append(Change(place, text.decode()))
         if moved and before:
             changes += self._gone(lines)
-        self.restarts += has_fallen
+        self.restarts += has_restarted
         return changes
 
     def _note_type(self, line: bytes) -> None:
@@ -135,7 +140,7 @@ class PageReader:
         heads = {sample[1] for line in lines if (sample := _SAMPLE.match(line)) is not None}
         changes = []
         for head, place in self._places.items():
-            if head not in heads and self.values[place] == self.values[place]:
+            if head not in heads and not math.isnan(self.values[place]):
                 self.values[place] = UNKNOWN
                 changes.append(Change(place, ""))
         return changes

@@ -74,8 +74,8 @@ def remarks(told: Iterable[SourceFigures]) -> Iterator[str]:
         name = f"{figures.source} ({figures.replica})" if figures.replica else figures.source
         if figures.restarted:
             yield (
-                f"metrics_restarted: a counter of {name} fell, as it does when a server starts "
-                "anew: what its counters grew by is unknown"
+                f"metrics_restarted: {name} was started anew, as its counters show: what they grew "
+                "by is unknown"
             )
         if figures.missed:
             yield f"metrics_missing: {name} gave no page {figures.missed} time(s)"

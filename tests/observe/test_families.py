@@ -122,6 +122,14 @@ def test_a_counter_that_fell_is_a_restart(values, restarts):
     assert reader.restarts == restarts
 
 
+def test_another_process_is_a_restart_whatever_its_counters_say():
+    page = b"# TYPE a_total counter\na_total %d\nprocess_start_time_seconds %d.5\n"
+    reader = PageReader()
+    for counter, started, restarts in ((5, 100, 0), (6, 100, 0), (9, 160, 1), (9, 160, 1)):
+        reader.read(page % (counter, started))
+        assert reader.restarts == restarts
+
+
 def test_an_openmetrics_page_with_times_and_exemplars_is_read_too():
     reader = PageReader()
     reader.read(

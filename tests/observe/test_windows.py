@@ -111,8 +111,8 @@ def test_restarts_and_pages_that_did_not_come_are_told():
     restarted = followed((9, vllm(requests=5)), (12, vllm(requests=1)), missed=3)
     assert list(remarks(restarted)) == [
         (
-            "metrics_restarted: a counter of http://a fell, as it does when a server starts anew: "
-            "what its counters grew by is unknown"
+            "metrics_restarted: http://a was started anew, as its counters show: what they grew by "
+            "is unknown"
         ),
         "metrics_missing: http://a gave no page 3 time(s)",
     ]
