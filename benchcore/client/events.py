@@ -56,7 +56,6 @@ class ChatReader(StreamReader):
                 if choice.get("finish_reason"):
                     self._finish(lane, choice["finish_reason"])
                     self._note_in_band(message)
-                    self._note_in_band(choice)
             if message.get("usage") or kind == b"error" or "error" in message:
                 self._beside(message, kind)
         except (KeyError, TypeError, AttributeError):
@@ -115,7 +114,6 @@ class CompletionsReader(StreamReader):
                 if choice.get("finish_reason"):
                     self._finish(lane, choice["finish_reason"])
                     self._note_in_band(message)
-                    self._note_in_band(choice)
             if message.get("usage") or kind == b"error" or "error" in message:
                 self._beside(message, kind)
         except (KeyError, TypeError, AttributeError):

@@ -149,12 +149,19 @@ def test_a_source_that_nothing_is_known_of_says_nothing():
     assert followed((9, b"go_goroutines 1\n"), (21, b"go_goroutines 2\n")) == []
 
 
-def test_where_a_page_has_two_names_of_one_meaning_the_first_in_the_table_counts():
-    page = (
-        b"# TYPE dynamo_frontend_requests_total counter\ndynamo_frontend_requests_total %d\n"
-        b"# TYPE vllm:request_success_total counter\nvllm:request_success_total %d\n"
-    )
-    (found,) = followed((9, page % (1, 1)), (21, page % (100, 3)))
+@pytest.mark.parametrize("order", [1, -1])
+def test_where_a_page_has_two_names_of_one_meaning_the_first_in_the_table_counts(order):
+    def page(of_dynamo, of_vllm):
+        parts = [
+            f"# TYPE {name} counter\n{name} {value}\n"
+            for name, value in (
+                ("dynamo_frontend_requests_total", of_dynamo),
+                ("vllm:request_success_total", of_vllm),
+            )
+        ]
+        return "".join(parts[::order]).encode()
+
+    (found,) = followed((9, page(1, 1)), (21, page(100, 3)))
     assert found.counters == {"requests": 2}
 
 
