@@ -284,32 +284,14 @@ def report(
     return 0
 
 
-def page_of(folder: RunFolder, gpus: int | None = None) -> str:
-    """Return the page of a run, whatever it is of."""
-    page = _eval_page(folder)
-    if page is None:
-        from benchcore.show.page import render_page
-
-        page = render_page(folder, gpus)
-    return page
-
-
 def _page(folder: RunFolder, path: Path, gpus: int | None) -> None:
     try:
-        replace_file(path, page_of(folder, gpus).encode())
+        from benchcore.show.pages import run_page
+
+        replace_file(path, run_page(folder, gpus).encode())
     except OSError as error:
         raise ConfigError(f"--output {path}: cannot be written ({error.strerror})") from None
     click.echo(str(path))
-
-
-def _eval_page(folder: RunFolder) -> str | None:
-    """Return the page of an eval with its samples; `None`: the folder is of something else."""
-    from benchcore.show.pages import accuracy_page
-
-    evaluated = _accuracy(folder)
-    if folder.levels or evaluated is None:
-        return None
-    return accuracy_page(evaluated, show_text=False)
 
 
 def _accuracy(folder: RunFolder) -> Eval | None:

@@ -69,9 +69,9 @@ def show_run(folder: Path, port: int) -> int:
 
 
 def _page(folder: RunFolder) -> str:
-    from benchcore.cli.reports import page_of
+    from benchcore.show.pages import run_page
 
-    return page_of(folder)
+    return run_page(folder)
 
 
 async def _serve(

@@ -16,10 +16,11 @@ from benchcore.judge.comparison import Change
 from benchcore.judge.history import History, Series, listed
 from benchcore.metrics.accuracy import Sample, tally
 from benchcore.runs.reading import RunFolder
-from benchcore.runs.samples import Eval
+from benchcore.runs.samples import Eval, read_samples
 from benchcore.show.charts import Plot
 from benchcore.show.document import document, figures, table, text
 from benchcore.show.lines import figure_text, pairs, relative, verdict
+from benchcore.show.page import render_page
 from benchcore.show.plots import overlay, trend
 
 if TYPE_CHECKING:
@@ -283,3 +284,19 @@ def _facts(report: Eval) -> str:
     }
     shown = orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
     return f"<h2>How it was asked</h2><pre>{escape(shown)}</pre>"
+
+
+def run_page(folder: RunFolder, gpus: int | None = None) -> str:
+    """Return the page of a run, whatever it is of.
+
+    Args:
+        folder: of it.
+        gpus: that it ran on; `None`: unknown.
+
+    Raises:
+        ConfigError: a file of it is damaged.
+    """
+    evaluated = folder.eval()
+    if folder.levels or evaluated is None or not evaluated.scored:
+        return render_page(folder, gpus)
+    return accuracy_page(evaluated.join(read_samples(folder.path)), show_text=False)
