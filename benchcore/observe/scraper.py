@@ -56,6 +56,7 @@ class ServerMetrics:
         target: whose page it is.
         path: of the page.
         on_page: told what is new on each.
+        picks: whether the lines that matter of the server under test are wanted.
     """
 
     def __init__(
@@ -63,11 +64,14 @@ class ServerMetrics:
         target: Target,
         path: str = PAGE,
         on_page: Callable[[Page], None] = lambda _page: None,
+        *,
+        picks: bool = True,
     ) -> None:
         limits = Timeouts(connect=SECONDS, total=SECONDS)
         self._target = target.model_copy(update={"timeouts": limits})
         self._path = path
         self._on_page = on_page
+        self._picks = picks
         self._client: Client | None = None
         self.source = source_name(target, path)
         """What it is called in results: its address, without what may be secret."""
@@ -97,7 +101,7 @@ class ServerMetrics:
             self.available = False if self.available is None else self.available
             return None
         page = reply.body if reply.status == 200 else b""
-        lines = picked(page)
+        lines = picked(page) if self._picks else b""
         changes = self.reader.read(page) if page else []
         if self.available is None:
             self.available = bool(self.reader.series)

@@ -37,7 +37,7 @@ class MetricsSources:
         self.others: list[ServerMetrics] = []
         """Those that were named, without the target's own."""
         for place in _places(target):
-            source = ServerMetrics(*place, self._told)
+            source = ServerMetrics(*place, self._told, picks=False)
             alike = [other.source.partition(" #")[0] for other in self.others].count(source.source)
             if alike:
                 source.source += f" #{alike + 1}"
