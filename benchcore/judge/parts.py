@@ -130,6 +130,11 @@ def parts(requests: Requests, until: Until = Until.END) -> Parts:
     send = send - np.where(again, known(connect), 0.0)
     queue, prefill = column("server_queue"), column("server_prefill")
     decode = column("server_decode")
+    # A process that waits for a processor comes back late from its own send: the server may have
+    # begun by then, and what it says of itself is not to be counted twice.
+    left = np.where(is_plain, end, first) - sent - known(network) - known(queue) - known(prefill)
+    late_return = ~np.isnan(queue) & ~np.isnan(prefill) & (send > left)
+    send = np.where(late_return, np.maximum(left, 0.0), send)
     begun = known(send) + known(np.where(again, connect, 0.0)) + sent
     # Where the answer is not streamed, waiting for the first token is waiting for all of it.
     waited = np.where(is_plain, end, first) - begun - known(network)

@@ -121,6 +121,17 @@ def test_one_that_was_sent_again_connected_behind_its_departure():
     assert told["residual"] < 0.001
 
 
+def test_a_send_that_comes_back_after_the_server_has_begun_is_not_counted_twice():
+    rows, spent = requests(1)
+    late = 23
+    before = spent["send"][late] + spent["residual"][late]
+    rows.seconds["send_seconds"][late] = before + 0.009
+    found = parts(rows)
+    told = {part.key: float(found.of[part][late]) for part in found.how}
+    assert told["send"] == pytest.approx(before)
+    assert told["residual"] == pytest.approx(0.0, abs=1e-12)
+
+
 def test_what_every_request_waits_for_is_told_though_none_stands_out():
     rows, _ = requests(5, injected={"network": (np.ones(1000, dtype=bool), INJECTED)})
     (stands,) = explain(rows).named
