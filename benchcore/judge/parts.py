@@ -133,6 +133,8 @@ def parts(requests: Requests, until: Until = Until.END) -> Parts:
     # A process that waits for a processor comes back late from its own send: the server may have
     # begun by then, and what it says of itself is not to be counted twice.
     left = np.where(is_plain, end, first) - sent - known(network) - known(queue) - known(prefill)
+    if until is Until.END:
+        left = np.minimum(left, end - sent - known(network) - known(queue + prefill + decode))
     late_return = ~np.isnan(queue) & ~np.isnan(prefill) & (send > left)
     send = np.where(late_return, np.maximum(left, 0.0), send)
     begun = known(send) + known(np.where(again, connect, 0.0)) + sent
