@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -18,7 +21,7 @@ from benchcore.base.stored import Stored
 from benchcore.config.catalogue import SPANS
 from benchcore.runs.run import SCHEMA_VERSION, Level, Run
 from benchcore.runs.scenarios import MatrixResult, ScenarioResult, StageStatus
-from benchcore.runs.tables import FLAG, REQUESTS, SECONDS, TEXT, TIMELINE, WHOLE, Form
+from benchcore.runs.tables import FLAG, REQUESTS, SECONDS, TEXT, TIMELINE, WHOLE
 
 if TYPE_CHECKING:
     from benchcore.runs.checks import Checks
@@ -66,6 +69,8 @@ def _as(path: Path, content: object, kind: type[Kind]) -> Kind:
 
 
 Floats = NDArray[np.float64]
+_OWN: Final = frozenset({"request_id", "error"})
+"""Columns of texts that are another one in each row."""
 _NEEDED: Final = ("level", "repeat", "stage", "outcome", "scheduled_seconds", "sent_seconds")
 
 
@@ -238,11 +243,17 @@ def _read_run(path: Path) -> Run:
 
 
 def _read_requests(path: Path) -> dict[tuple[str, int], Requests]:
-    rows_of: dict[tuple[str, int], list[dict[str, str]]] = {}
+    levels: dict[tuple[str, str], _Columns] = {}
     try:
-        for row in REQUESTS.cells(path, _NEEDED):
-            rows_of.setdefault((row["level"], int(row["repeat"])), []).append(row)
-        return {key: _requests(rows) for key, rows in rows_of.items()}
+        for names, rows in REQUESTS.chunks(path, _NEEDED):
+            places = [names.index(name) for name in ("level", "repeat")]
+            for key, of_level in groupby(rows, itemgetter(*places)):
+                if key not in levels:
+                    levels[key] = _Columns(names)
+                levels[key].add(list(of_level))
+        return {
+            (level, int(repeat)): columns.requests() for (level, repeat), columns in levels.items()
+        }
     except ValueError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
 
@@ -251,30 +262,60 @@ def _floats(rows: list[dict[str, str]], name: str) -> Floats:
     return np.array([float(row[name]) if row[name] else np.nan for row in rows])
 
 
-def _requests(rows: list[dict[str, str]]) -> Requests:
-    def columns(*forms: Form) -> list[str]:
-        return [
-            column.name
-            for column in REQUESTS.columns
-            if column.form in forms and column.name in rows[0]
-        ]
+class _Columns:
+    """The cells of one level, a column each; of texts that come again and again, one is kept.
 
-    seconds = {name: _floats(rows, name) for name in columns(SECONDS)}
-    order = np.argsort(seconds["scheduled_seconds"], kind="stable")
-    # A plain answer has no last token: it ends with its body.
-    seconds["end_seconds"] = np.where(
-        np.isnan(seconds["last_token_seconds"]),
-        seconds["done_seconds"],
-        seconds["last_token_seconds"],
-    )
-    return Requests(
-        measured=np.array([row["stage"] == "window" for row in rows])[order],
-        ok=np.array([row["outcome"] == "ok" for row in rows])[order],
-        outcome=[rows[place]["outcome"] for place in order],
-        seconds={name: values[order] for name, values in seconds.items()},
-        numbers={name: _floats(rows, name)[order] for name in columns(WHOLE, FLAG)},
-        texts={name: [rows[place][name] for place in order] for name in columns(TEXT)},
-    )
+    Args:
+        names: of the columns of the file.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        kinds = {column.name: column.form for column in REQUESTS.columns if column.csv}
+        self._numbers: dict[str, list[Floats]] = {
+            name: [] for name in names if kinds.get(name) in (SECONDS, WHOLE, FLAG)
+        }
+        self._texts: dict[str, list[str]] = {name: [] for name in names if kinds.get(name) is TEXT}
+        self._seconds = {name for name in self._numbers if kinds[name] is SECONDS}
+        self._places = {name: place for place, name in enumerate(names)}
+
+    def add(self, rows: list[list[str]]) -> None:
+        """Take some rows.
+
+        Raises:
+            ValueError: a cell is no number.
+        """
+        cells = list(zip(*rows, strict=False))
+        for name, parts in self._numbers.items():
+            column = cells[self._places[name]]
+            # One way for what is always there, which is most of it.
+            filled = column if all(column) else [cell or "nan" for cell in column]
+            parts.append(np.array(filled, dtype=np.float64))
+        for name, texts in self._texts.items():
+            column = cells[self._places[name]]
+            texts.extend(column if name in _OWN else map(sys.intern, column))
+
+    def requests(self) -> Requests:
+        """Return the requests in the order in which they were scheduled."""
+        columns = {name: np.concatenate(parts) for name, parts in self._numbers.items()}
+        seconds = {name: columns[name] for name in self._seconds}
+        order = np.argsort(seconds["scheduled_seconds"], kind="stable")
+        unknown = np.full(len(order), np.nan)
+        last = seconds.get("last_token_seconds", unknown)
+        # A plain answer has no last token: it ends with its body.
+        seconds["end_seconds"] = np.where(
+            np.isnan(last), seconds.get("done_seconds", unknown), last
+        )
+        texts = {name: [texts[place] for place in order] for name, texts in self._texts.items()}
+        return Requests(
+            measured=np.array([stage == "window" for stage in texts["stage"]]),
+            ok=np.array([outcome == "ok" for outcome in texts["outcome"]]),
+            outcome=texts["outcome"],
+            seconds={name: values[order] for name, values in seconds.items()},
+            numbers={
+                name: values[order] for name, values in columns.items() if name not in seconds
+            },
+            texts=texts,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
@@ -35,6 +36,9 @@ from benchcore.metrics.throughput import Row
 from benchcore.observe.server import COLUMNS as SERVER_COLUMNS
 from benchcore.runs.run import Level, Run
 from benchcore.runs.sinks import LevelHead, QuietSink, RequestRow, SinkOptions
+
+_ROWS: Final = 4096
+"""Of a file, that are in memory at a time."""
 
 RowT = TypeVar("RowT")
 Value = str | int | float | bool | None
@@ -153,15 +157,33 @@ class Table(Generic[RowT]):
         Raises:
             ConfigError: it cannot be read, or lacks a column.
         """
+        for names, rows in self.chunks(path, needed):
+            for row in rows:
+                yield dict(zip(names, row, strict=False))
+
+    def chunks(
+        self, path: Path, needed: Iterable[str] = ()
+    ) -> Iterator[tuple[list[str], list[list[str]]]]:
+        """Yield the names of the columns of a CSV file with some thousand rows at a time.
+
+        Likewise; a row has as many cells as there are names, or more.
+
+        Args:
+            path: of the file.
+            needed: columns without which it says nothing.
+
+        Raises:
+            ConfigError: it cannot be read, or lacks a column.
+        """
         try:
             with path.open(encoding="utf-8", newline="") as file:
-                reader = csv.DictReader(file)
-                missing = [name for name in needed if name not in (reader.fieldnames or ())]
+                reader = csv.reader(file)
+                names = next(reader, [])
+                missing = [name for name in needed if name not in names]
                 if missing:
                     raise ConfigError(f"{path}: has no column {missing[0]}")
-                for row in reader:
-                    if None not in row.values():
-                        yield row
+                while rows := list(islice(reader, _ROWS)):
+                    yield names, [row for row in rows if len(row) >= len(names)]
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}") from None
         except UnicodeDecodeError as error:

@@ -1,10 +1,14 @@
 import json
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchcore.base.errors import ConfigError
-from benchcore.runs.reading import RunFolder, newest
+from benchcore.runs.reading import RunFolder, _read_requests, newest
 
 
 def test_a_run_is_read_with_its_requests(make_run):
@@ -108,3 +112,50 @@ def test_an_older_run_that_knew_less_is_read(make_run):
     del run["host"], run["labels"]
     (path / "run.json").write_text(json.dumps(run))
     assert RunFolder(path).run.status == "complete"
+
+
+HEAD = "level,repeat,stage,request_id,outcome,scheduled_seconds,sent_seconds,output_tokens,reused"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["c1", "c8"]),
+            st.sampled_from([1, 2]),
+            st.sampled_from(["window", "drain"]),
+            st.floats(0, 1e4).map(lambda seconds: round(seconds, 9)),
+            st.none() | st.integers(0, 10**6),
+            st.booleans(),
+        ),
+        max_size=60,
+    ),
+    st.sampled_from([1, 3, 4096]),
+)
+def test_rows_are_read_in_chunks_as_a_slow_reader_reads_them(made, chunk):
+    lines = [
+        f"{level},{repeat},{stage},id-{place},ok,{seconds:.9f},,"
+        f"{'' if tokens is None else tokens},{int(reused)}"
+        for place, (level, repeat, stage, seconds, tokens, reused) in enumerate(made)
+    ]
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patched:
+        patched.setattr("benchcore.runs.tables._ROWS", chunk)
+        path = Path(name) / "requests.csv"
+        path.write_text("\n".join([HEAD, *lines, "c1,1,window,cut"]))
+        found = _read_requests(path)
+    for level in ("c1", "c8"):
+        for repeat in (1, 2):
+            rows = [(place, row) for place, row in enumerate(made) if row[:2] == (level, repeat)]
+            if not rows:
+                assert (level, repeat) not in found
+                continue
+            rows.sort(key=lambda one: one[1][3])
+            requests = found[level, repeat]
+            assert requests.texts["request_id"] == [f"id-{place}" for place, _ in rows]
+            assert list(requests.second("scheduled_seconds")) == [row[3] for _, row in rows]
+            assert np.isnan(requests.second("sent_seconds")).all()
+            assert np.isnan(requests.second("end_seconds")).all()
+            tokens = [np.nan if row[4] is None else row[4] for _, row in rows]
+            assert requests.number("output_tokens").tolist() == pytest.approx(tokens, nan_ok=True)
+            assert requests.number("reused").tolist() == [row[5] for _, row in rows]
+            assert requests.measured.tolist() == [row[2] == "window" for _, row in rows]
+            assert np.isnan(requests.number("turn")).all()
