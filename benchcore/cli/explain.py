@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--level", "name", help="Explain this level, such as c64 [default: each].")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    help="Say what has changed since this run, level by level.",
+)
 @click.option("--request", metavar="ID", help="Show the parts of this one request.")
 @click.option(
     "--perfetto",
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
 def explain(
     run: Path | None,
     name: str | None,
+    against: Path | None,
     request: str | None,
     perfetto: Path | None,
     results: Path,
@@ -53,6 +59,8 @@ def explain(
         return 0
     if request is not None:
         return _request(folder, levels, request)
+    if against is not None:
+        return _against(folder, read_folder(against), levels, as_json=as_json)
     explained = [(level, _explanations(folder, level)) for level in levels]
     if as_json:
         from benchcore.runs.run_json import dump
@@ -122,6 +130,44 @@ def _explanations(folder: RunFolder, level: Level) -> list[tuple[Any, Any]]:
     requests = _rows(folder, level)
     server = server_at_departure(folder, level, requests)
     return [(until, explained(requests, until, server)) for until in Until]
+
+
+def _against(folder: RunFolder, other: RunFolder, levels: list[Level], *, as_json: bool) -> int:
+    from benchcore.judge.against import differences
+    from benchcore.judge.parts import Until
+    from benchcore.runs.run_json import dump
+    from benchcore.show.explanation import differences_json, render_differences
+
+    both = [(level, other.requests(level.level, level.repeat)) for level in levels]
+    missing = [level.name for level, before in both if before is None]
+    if missing:
+        raise ConfigError(f"--against {other.path}: has no requests of {missing[0]}")
+    found = [
+        (
+            level,
+            [(until, differences(before, _rows(folder, level), until)) for until in Until],
+        )
+        for level, before in both
+        if before is not None
+    ]
+    if as_json:
+        entries = [
+            {
+                "level": level.level,
+                "repeat": level.repeat,
+                "differences": [differences_json(change) for _, change in changes],
+            }
+            for level, changes in found
+        ]
+        told = {"run": str(folder.path), "against": str(other.path), "levels": entries}
+        sys.stdout.write(dump(told).decode())
+        return 0
+    click.echo(f"{folder.path} against {other.path}")
+    for level, changes in found:
+        click.echo()
+        sys.stdout.write(render_differences(level.name, other.name, changes))
+    sys.stdout.flush()
+    return 0
 
 
 def _request(folder: RunFolder, levels: list[Level], wanted: str) -> int:

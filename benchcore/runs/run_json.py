@@ -1,4 +1,4 @@
-"""`run.json`: the whole run, replaced whole at every level."""
+"""JSON: `run.json`, replaced whole at every level, and `requests.jsonl`, which grows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
 from benchcore.base.clock import utc_now
-from benchcore.base.files import replace_file
+from benchcore.base.files import GrowingFile, replace_file
 from benchcore.base.secrets import masked_fields
 from benchcore.base.stored import Status
 from benchcore.client.openai import TOKEN_LIMITS, asked_tokens
@@ -20,7 +20,8 @@ from benchcore.config.target import Target
 from benchcore.observe.machine import host_facts
 from benchcore.runs.facts import TargetFacts
 from benchcore.runs.run import Level, Run
-from benchcore.runs.sinks import QuietSink, SinkOptions
+from benchcore.runs.sinks import QuietSink, RequestRow, SinkOptions
+from benchcore.runs.tables import REQUESTS
 from benchcore.version import __version__
 
 
@@ -162,3 +163,31 @@ def write_head(
     if status != "running":
         run.ended_at = utc_now()
     replace_file(folder / "run.json", dump(run.to_json()))
+
+
+class JsonLinesSink(QuietSink):
+    """Writes `requests.jsonl`, which grows by whole lines while the run goes on."""
+
+    optional: ClassVar[bool] = True
+    _file: GrowingFile
+    _run_id: str | None = None
+
+    def open(self, run: Run, folder: Path, options: SinkOptions) -> None:
+        """Begin the file."""
+        super().open(run, folder, options)
+        self._run_id = run.run_id
+        self._file = GrowingFile(folder / "requests.jsonl")
+
+    def requests(self, rows: list[RequestRow]) -> None:
+        """Keep their lines for the next flush."""
+        for row in rows:
+            found = {"run_id": self._run_id, **REQUESTS.values(row)}
+            self._file.write(orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE))
+
+    def flush(self) -> None:
+        """Write whole lines."""
+        self._file.flush()
+
+    def close(self, run: Run) -> None:  # noqa: ARG002
+        """Finish the file."""
+        self._file.close()

@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, TypeVar
-
-import orjson
+from typing import Any, Final, Generic, TypeVar
 
 from benchcore.base.clock import NS
 from benchcore.base.errors import ConfigError
@@ -429,31 +427,3 @@ class SummaryCsvSink(QuietSink):
     def _write_summary(self, run: Run) -> None:
         rows = [(level, run.target.kind) for level in run.levels]
         replace_file(self.folder / "summary.csv", SUMMARY.head() + SUMMARY.lines(rows))
-
-
-class JsonLinesSink(QuietSink):
-    """Writes `requests.jsonl`, which grows by whole lines while the run goes on."""
-
-    optional: ClassVar[bool] = True
-    _file: GrowingFile
-    _run_id: str | None = None
-
-    def open(self, run: Run, folder: Path, options: SinkOptions) -> None:
-        """Begin the file."""
-        super().open(run, folder, options)
-        self._run_id = run.run_id
-        self._file = GrowingFile(folder / "requests.jsonl")
-
-    def requests(self, rows: list[RequestRow]) -> None:
-        """Keep their lines for the next flush."""
-        for row in rows:
-            found = {"run_id": self._run_id, **REQUESTS.values(row)}
-            self._file.write(orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE))
-
-    def flush(self) -> None:
-        """Write whole lines."""
-        self._file.flush()
-
-    def close(self, run: Run) -> None:  # noqa: ARG002
-        """Finish the file."""
-        self._file.close()

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchcore.base.text import number, percent, printable
+from benchcore.judge.against import Difference
 from benchcore.judge.explain import FEWEST, Companion, Explanation, PartStands
 from benchcore.judge.parts import Parts, Until
 from benchcore.runs.run import Level
@@ -208,3 +209,73 @@ def to_json(explanation: Explanation) -> Mapping[str, object]:
         ],
         "gathered_seconds": list(explanation.gathered) if explanation.gathered else None,
     }
+
+
+def difference_sentences(found: Sequence[Difference] | None, other: str) -> list[str]:
+    """Return what has changed from another run, in whole sentences.
+
+    Args:
+        found: of a level; `None`: one of the runs has too few requests of it.
+        other: what the other run is called.
+    """
+    if found is None:
+        return [f"Fewer than {FEWEST} requests have this latency in one of the runs."]
+    return [_changed(difference, other) for difference in found]
+
+
+def _changed(difference: Difference, other: str) -> str:
+    where = "to the first token" if difference.until is Until.FIRST_TOKEN else "to the end"
+    who = "A typical request" if difference.of == "typical" else "The slowest hundredth"
+    takes = "takes" if difference.of == "typical" else "take"
+    before, now = number(difference.before * _MS), number(difference.now * _MS)
+    change = difference.now - difference.before
+    begin = f"{who} {takes} {now} ms {where}, {change * _MS:+,.1f} ms against {before} in {other}"
+    reasons = [
+        f"{part.part.title} {part.change * _MS:+,.1f} ms (95 %: {part.interval[0] * _MS:+,.1f} to "
+        f"{part.interval[1] * _MS:+,.1f})"
+        for part in difference.named
+    ]
+    return f"{begin}: {'; '.join(reasons) or 'no part has changed by more than chance'}."
+
+
+def render_differences(
+    name: str, other: str, differences: Sequence[tuple[Until, Sequence[Difference] | None]]
+) -> str:
+    """Return what has changed from another run as text of at most 100 columns.
+
+    Args:
+        name: of the level.
+        other: what the other run is called.
+        differences: up to the first token, and to the end.
+    """
+    console = report_console(out := io.StringIO(), color=False)
+    console.print(Text(printable(name)))
+    for _, found in differences:
+        for sentence in difference_sentences(found, printable(other)):
+            console.print(Text(sentence))
+    return out.getvalue()
+
+
+def differences_json(found: Sequence[Difference] | None) -> list[Mapping[str, object]] | None:
+    """Return what has changed as JSON has it; seconds throughout."""
+    if found is None:
+        return None
+    return [
+        {
+            "until": difference.until.value,
+            "of": difference.of,
+            "before_seconds": difference.before,
+            "now_seconds": difference.now,
+            "parts": [
+                {
+                    "part": part.part.key,
+                    "before_seconds": part.before,
+                    "now_seconds": part.now,
+                    "change_95_seconds": list(part.interval),
+                    "named": part.is_named,
+                }
+                for part in difference.parts
+            ],
+        }
+        for difference in found
+    ]

@@ -138,3 +138,18 @@ def test_a_run_without_requests_and_one_without_levels_are_refused(benchcore, ru
     done = benchcore.run("explain", GOLDEN / "checks")
     assert done.returncode == 2
     assert "holds no levels; explain takes the run of a climb" in done.stderr
+
+
+def test_two_runs_are_held_against_each_other(benchcore, run):
+    done = benchcore.run("explain", run, "--against", run, "--level", "c3")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert said.count("no part has changed by more than chance") == 4
+    told = json.loads(benchcore.run("explain", run, "--against", run, "--json").stdout)
+    assert [level["level"] for level in told["levels"]] == ["c1", "c3"]
+    _, end = told["levels"][1]["differences"]
+    assert [difference["of"] for difference in end] == ["typical", "slowest"]
+    assert end[0]["before_seconds"] == end[0]["now_seconds"]
+    done = benchcore.run("explain", run, "--against", GOLDEN / "open")
+    assert done.returncode == 2
+    assert f"--against {GOLDEN / 'open'}: has no requests of c1" in done.stderr

@@ -6,8 +6,8 @@ import pytest
 
 from benchcore.base import plugins
 from benchcore.base.errors import ConfigError
+from benchcore.runs.run_json import JsonLinesSink
 from benchcore.runs.sinks import FanOut, QuietSink, SinkOptions, installed_sinks
-from benchcore.runs.tables import JsonLinesSink
 
 HERE = "tests.publish.test_optional_sinks"
 
@@ -25,7 +25,7 @@ def installed(monkeypatch):
     """Some sinks of benchcore and of others, and what takes more of them."""
     points = {
         "csv": "benchcore.runs.tables:SummaryCsvSink",
-        "jsonl": "benchcore.runs.tables:JsonLinesSink",
+        "jsonl": "benchcore.runs.run_json:JsonLinesSink",
         "openmetrics": "benchcore.publish.prometheus:OpenMetricsSink",
         "otlp": "benchcore.publish.otlp:OtlpSink",
         "made": f"{HERE}:made",

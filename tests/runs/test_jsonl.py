@@ -9,8 +9,9 @@ import pytest
 import benchcore
 from benchcore.client.records import InBand, Outcome, Phase, Record, Usage
 from benchcore.runs.run import Run
+from benchcore.runs.run_json import JsonLinesSink
 from benchcore.runs.sinks import LevelHead, RequestRow, SinkOptions
-from benchcore.runs.tables import REQUESTS, JsonLinesSink
+from benchcore.runs.tables import REQUESTS
 
 HEAD = LevelHead("c8", 2, 1_000_000_000)
 RUN = Run.begun("r1", "2026-11-21T00:00:00Z")
