@@ -71,8 +71,10 @@ def explain(
                 "level": level.level,
                 "repeat": level.repeat,
                 "explanations": [
-                    {"until": until.value, "requests": None} if found is None else to_json(found)
-                    for until, found in explanations
+                    {"until": until.value, "requests": None}
+                    if explanation is None
+                    else to_json(explanation)
+                    for until, explanation in explanations
                 ],
             }
             for level, explanations in explained

@@ -190,11 +190,11 @@ def with_headers(in_band: InBand | None, headers: Iterable[tuple[bytes, bytes]])
         if name == _ENVOY_HEADER:
             _fill(in_band, ENVOY, (("upstream_seconds", _milliseconds(value.strip())),))
         else:
-            found = (
+            timings = (
                 (SERVER_TIMINGS.get(metric.lower().replace("-", "_")), seconds)
                 for metric, seconds in server_timings(value)
             )
-            values = ((field, seconds) for field, seconds in found if field is not None)
+            values = ((field, seconds) for field, seconds in timings if field is not None)
             _fill(in_band, SERVER_TIMING, values)
     return in_band if in_band.source else None
 

@@ -183,12 +183,12 @@ def explain(
     usual = float(np.median(total))
     cluster = np.floor(requests.second("scheduled_seconds")[spent.rows]).astype(np.int64)
     tokens = requests.number("output_tokens")[spent.rows]
-    found = []
+    standings = []
     slow = slowest.copy()
     for part in PARTS:
         if part in spent.how:
             stands, marks = _stands(part, spent, tokens, middle, slowest, usual, until, cluster)
-            found.append(stands)
+            standings.append(stands)
             if stands.concerned:
                 slow |= marks
     is_slow = float(np.median(total[slowest])) > (1 + _FELT) * usual
@@ -199,7 +199,7 @@ def explain(
         middle_seconds=float(np.median(total[middle])),
         slowest_seconds=float(np.median(total[slowest])),
         residual=float(np.median(np.abs(spent.of[RESIDUAL]) / total)),
-        parts=tuple(found),
+        parts=tuple(standings),
         companions=_companions(requests, spent, slow, middle, server or {}) if is_slow else (),
         gathered=_gathered(requests.second("scheduled_seconds")[spent.rows], slow)
         if is_slow
@@ -303,7 +303,7 @@ def _companions(
     ]
     z = NormalDist().inv_cdf(1 - _LEVEL / 2 / max(len(known), 1))
     others = middle & ~slow
-    found = []
+    companions = []
     for name, values, is_share in known:
         theirs, usual = values[slow], values[others]
         probability = _superiority(theirs, usual)
@@ -314,8 +314,10 @@ def _companions(
         more = probability >= _TELLING and low > 0.5
         less = probability <= 1 - _TELLING and high < 0.5
         if (more or less) and abs(theirs_is - usual_is) > apart:
-            found.append(Companion(name, theirs_is, usual_is, probability, (low, high), is_share))
-    return tuple(sorted(found, key=lambda one: -abs(one.probability - 0.5)))
+            companions.append(
+                Companion(name, theirs_is, usual_is, probability, (low, high), is_share)
+            )
+    return tuple(sorted(companions, key=lambda companion: -abs(companion.probability - 0.5)))
 
 
 def _known_of(

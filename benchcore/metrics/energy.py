@@ -86,7 +86,7 @@ def gpus(
     devices, reasons = [], []
     by_role: dict[str, float] = {}
     for name, theirs in of_each.items():
-        device, said = _device(name, sorted(theirs, key=lambda one: one.at), begin, end)
+        device, said = _device(name, sorted(theirs, key=lambda reading: reading.at), begin, end)
         if name in lost:
             said = [f"{name}: {lost[name]}"]
             device.energy_joules = device.energy_from = None
@@ -95,7 +95,7 @@ def gpus(
         role = device.role or ""
         if device.energy_joules is not None:
             by_role[role] = by_role.get(role, 0.0) + device.energy_joules
-    known = [one.energy_joules for one in devices if one.energy_joules is not None]
+    known = [device.energy_joules for device in devices if device.energy_joules is not None]
     whole = sum(known) if len(known) == len(devices) else None
     return Gpus.complete(
         devices=devices,
@@ -111,23 +111,23 @@ def _device(
     name: str, readings: Sequence[Reading], begin: float, end: float
 ) -> tuple[Device, list[str]]:
     """Return what one device did, and why its energy is not to be trusted."""
-    inside = [one for one in readings if begin <= one.at <= end]
+    inside = [reading for reading in readings if begin <= reading.at <= end]
     newest = readings[-1] if readings else Reading(0.0, name)
     energy, source, reasons = _energy(name, readings, begin, end)
 
     def values(field: str) -> Floats:
-        known = [value for one in inside if (value := getattr(one, field)) is not None]
+        known = [value for reading in inside if (value := getattr(reading, field)) is not None]
         return np.array(known, dtype=np.float64)
 
     def mean(field: str) -> float | None:
-        found = values(field)
-        return float(found.mean()) if len(found) else None
+        samples = values(field)
+        return float(samples.mean()) if len(samples) else None
 
     def most(field: str) -> float | None:
-        found = values(field)
-        return float(found.max()) if len(found) else None
+        samples = values(field)
+        return float(samples.max()) if len(samples) else None
 
-    why = [reason for one in inside for reason in one.throttled]
+    why = [reason for reading in inside for reason in reading.throttled]
     throttled = {reason: why.count(reason) / len(inside) for reason in sorted(set(why))}
     device = Device.complete(
         device=name,
@@ -153,10 +153,10 @@ def _energy(
     name: str, readings: Sequence[Reading], begin: float, end: float
 ) -> tuple[float | None, Literal["counter", "power"] | None, list[str]]:
     """Return the joules of a window, where they come from, and why they are not to be trusted."""
-    before = [one for one in readings if one.at <= begin][-1:]
-    after = [one for one in readings if one.at >= end][:1]
-    used = [*before, *(one for one in readings if begin < one.at < end), *after]
-    times = np.array([one.at for one in used])
+    before = [reading for reading in readings if reading.at <= begin][-1:]
+    after = [reading for reading in readings if reading.at >= end][:1]
+    used = [*before, *(reading for reading in readings if begin < reading.at < end), *after]
+    times = np.array([reading.at for reading in used])
     if len(used) < 2:
         return None, None, [f"{name}: fewer than two readings"]
     reasons = []
@@ -165,8 +165,12 @@ def _energy(
     gap = max(float(np.diff(times).max()), missing)
     if gap > MOST_GAP_SECONDS:
         reasons.append(f"{name}: no reading for {gap:.1f} s")
-    power = np.array([np.nan if one.power_watts is None else one.power_watts for one in used])
-    counter = np.array([np.nan if one.energy_joules is None else one.energy_joules for one in used])
+    power = np.array(
+        [np.nan if reading.power_watts is None else reading.power_watts for reading in used]
+    )
+    counter = np.array(
+        [np.nan if reading.energy_joules is None else reading.energy_joules for reading in used]
+    )
     growth = np.diff(counter)
     # Watts over each interval: by the counter, or by the mean of the power at its ends.
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -206,7 +210,7 @@ def _integral(
 
 
 def per_token(
-    found: Gpus | None,
+    usage: Gpus | None,
     *,
     output_tokens: float | None,
     requests: float | None,
@@ -217,7 +221,7 @@ def per_token(
     """Return what tokens and requests of a window cost.
 
     Args:
-        found: what the GPUs did; `None`: unknown.
+        usage: what the GPUs did; `None`: unknown.
         output_tokens: of the window.
         requests: that ended `ok` in it.
         seconds: its length.
@@ -227,9 +231,9 @@ def per_token(
     Returns:
         `tokens_per_joule`, `joules_per_request` and `cost_per_million_tokens`; `None`: unknown.
     """
-    joules = found.energy_joules if found is not None and found.energy_valid else None
-    if count is None and found is not None:
-        count = len(found.devices)
+    joules = usage.energy_joules if usage is not None and usage.energy_valid else None
+    if count is None and usage is not None:
+        count = len(usage.devices)
     paid = None if price is None or count is None else price * count * seconds / _HOUR
     return {
         "tokens_per_joule": output_tokens / joules if joules and output_tokens else None,
@@ -240,13 +244,17 @@ def per_token(
     }
 
 
-def gpu_columns(found: Gpus) -> dict[str, float]:
+def gpu_columns(usage: Gpus) -> dict[str, float]:
     """Return the columns of `summary.csv` that the GPUs fill: what is known of them, of all.
 
     The memory is that of the device that has most in use, the utilization the mean over devices.
     """
-    memory = [one.memory_bytes_max for one in found.devices if one.memory_bytes_max is not None]
-    used = [one.utilization_avg for one in found.devices if one.utilization_avg is not None]
+    memory = [
+        device.memory_bytes_max for device in usage.devices if device.memory_bytes_max is not None
+    ]
+    used = [
+        device.utilization_avg for device in usage.devices if device.utilization_avg is not None
+    ]
     return {
         **({"gpu_memory_bytes_max": max(memory)} if memory else {}),
         **({"gpu_utilization_avg": sum(used) / len(used)} if used else {}),

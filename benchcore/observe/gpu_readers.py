@@ -228,12 +228,12 @@ def find_reader() -> Reader:
     reasons = []
     for vendor, reader in READERS.items():
         try:
-            found = reader()
+            devices = reader()
         except ConfigError as error:
             reasons.append(str(error))
             continue
-        if found.names():
-            return found
+        if devices.names():
+            return devices
         reasons.append(f"{vendor}: no device")
     raise ConfigError("; ".join(reasons))
 

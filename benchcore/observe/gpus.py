@@ -177,12 +177,12 @@ class GpuWatch:
         """Return how the devices stand, by the names of `config.alerts`; `None`: not known."""
         newest = [self.newest[name] for name in self._roles if name in self.newest]
         memory = [
-            one.memory_bytes / one.memory_total_bytes
-            for one in newest
-            if one.memory_bytes is not None and one.memory_total_bytes
+            reading.memory_bytes / reading.memory_total_bytes
+            for reading in newest
+            if reading.memory_bytes is not None and reading.memory_total_bytes
         ]
-        used = [one.utilization for one in newest if one.utilization is not None]
-        watts = [one.power_watts for one in newest if one.power_watts is not None]
+        used = [reading.utilization for reading in newest if reading.utilization is not None]
+        watts = [reading.power_watts for reading in newest if reading.power_watts is not None]
         return {
             "gpu_memory": max(memory, default=None),
             "gpu_utilization": sum(used) / len(used) if used else None,
@@ -260,7 +260,7 @@ def chosen(wanted: str, devices: Iterable[str]) -> dict[str, str]:
     roles: dict[str, str] = {}
     for part in wanted.split(";"):
         role, equals, listed = part.rpartition("=")
-        for text in filter(None, (one.strip() for one in listed.split(","))):
+        for text in filter(None, (device.strip() for device in listed.split(","))):
             name = names[int(text)] if text.isdigit() and int(text) < len(names) else text
             if name not in names:
                 there = ", ".join(f"{place} ({name})" for place, name in enumerate(names))

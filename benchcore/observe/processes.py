@@ -71,8 +71,8 @@ class ProcessWatch:
             return None
         return Taken(
             len(taken),
-            sum(one.memory_bytes for one in taken),
-            sum(one.cpu_seconds for one in taken),
+            sum(process.memory_bytes for process in taken),
+            sum(process.cpu_seconds for process in taken),
         )
 
     def opened(self) -> None:
@@ -104,9 +104,9 @@ class ProcessWatch:
         if spent < 0 or seconds <= 0:
             return None  # one of them was killed, and nobody has waited for it
         return ServerProcesses.complete(
-            processes=max(one.processes for one in all_seen),
+            processes=max(moment.processes for moment in all_seen),
             memory_bytes_begin=first.memory_bytes,
-            memory_bytes_max=max(one.memory_bytes for one in all_seen),
+            memory_bytes_max=max(moment.memory_bytes for moment in all_seen),
             memory_bytes_growth=last.memory_bytes - first.memory_bytes,
             cpu_seconds=spent,
             cpu_cores=spent / seconds,

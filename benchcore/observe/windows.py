@@ -337,7 +337,7 @@ def _growths(
             figures.counters[key] = amount
             if shelf.place.label:
                 pairs = ((label, grown(place)) for place, label in shelf.values)
-                by_label = _summed((label, one) for label, one in pairs if one)
+                by_label = _summed((label, growth) for label, growth in pairs if growth)
                 if by_label:
                     figures.by_label = {**(figures.by_label or {}), key: by_label}
         elif kind is Kind.HISTOGRAM:

@@ -172,11 +172,11 @@ def sums_at(
             now[series] = reading.value
         total = sum(value for (name, *_), value in now.items() if name == reading.name)
         steps.setdefault(reading.name, []).append((reading.time, total))
-    found = {}
+    sums = {}
     for key, theirs in wanted.items():
         name = next((name for name in theirs if name in steps), None)
         if name is not None:
             at = np.array([time for time, _ in steps[name]])
             values = np.array([np.nan, *(value for _, value in steps[name])])
-            found[key] = values[np.searchsorted(at, times, side="right")]
-    return found
+            sums[key] = values[np.searchsorted(at, times, side="right")]
+    return sums

@@ -104,7 +104,7 @@ class Service:
         given = [said] if scheme.lower() == "bearer" else []
         given += [request.query.get("token", ""), request.cookies.get(COOKIE, "")]
         ours = self._token.encode()
-        return any(hmac.compare_digest(one.strip().encode(), ours) for one in given)
+        return any(hmac.compare_digest(token.strip().encode(), ours) for token in given)
 
     # Runs that were asked for.
 
@@ -175,8 +175,8 @@ class Service:
     # Runs whose results are kept.
 
     def _folders(self) -> list[Path]:
-        found = [path.parent for path in self._jobs.results.glob("*/run.json")]
-        return sorted(found, key=lambda path: path.name, reverse=True)
+        folders = [path.parent for path in self._jobs.results.glob("*/run.json")]
+        return sorted(folders, key=lambda path: path.name, reverse=True)
 
     def _folder(self, request: web.Request) -> Path:
         name = request.match_info["id"]
@@ -220,9 +220,9 @@ class Service:
         running = self._jobs.running
         lines = [] if running is None else [f"<p>Running: {escape(running.kind)}.</p>"]
         rows = [
-            f'<li><a href="/runs/{escape(one["run"])}">{escape(one["run"])}</a> '
-            f"{escape(str(one['model'] or ''))}, {escape(one['status'])}</li>"
-            for one in map(_listed, self._folders())
+            f'<li><a href="/runs/{escape(run["run"])}">{escape(run["run"])}</a> '
+            f"{escape(str(run['model'] or ''))}, {escape(run['status'])}</li>"
+            for run in map(_listed, self._folders())
         ]
         listed = f"<ul>{''.join(rows)}</ul>" if rows else "<p>There are no runs yet.</p>"
         return web.Response(
@@ -242,13 +242,13 @@ _INDEX: Final = (
 
 def _listed(path: Path) -> dict[str, Any]:
     files = sorted(file.name for file in path.iterdir() if file.is_file())
-    found = {"run": path.name, "name": None, "started_at": None, "model": None, "files": files}
+    entry = {"run": path.name, "name": None, "started_at": None, "model": None, "files": files}
     try:
         run = RunFolder(path).run
     except ConfigError as error:
-        return {**found, "status": f"cannot be read: {error}"}
+        return {**entry, "status": f"cannot be read: {error}"}
     said = {"name": run.name, "started_at": run.started_at, "model": run.target.model}
-    return {**found, **said, "status": run.status}
+    return {**entry, **said, "status": run.status}
 
 
 async def _ping(answer: web.StreamResponse) -> None:

@@ -95,9 +95,9 @@ def _argument(name: str, option: click.Option, value: object) -> list[str]:
             return [f"--{name}"]
         return [option.secondary_opts[0]] if option.secondary_opts else []
     values = value if isinstance(value, list) else [value]
-    if any(isinstance(one, (dict, list, bool)) or one is None for one in values):
+    if any(isinstance(item, (dict, list, bool)) or item is None for item in values):
         raise ConfigError(f"options.{name}: is a text or a number, or a list of them")
-    texts = [str(one) for one in values]
+    texts = [str(item) for item in values]
     if not option.multiple:
         texts = [",".join(texts)]
     return [f"--{name}={text}" for text in texts]

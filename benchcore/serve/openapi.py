@@ -64,7 +64,7 @@ def document(commands: Mapping[str, click.Command]) -> dict[str, Any]:
             "options": {
                 "type": "object",
                 "additionalProperties": False,
-                "properties": {key: _option(one) for key, one in options_of(command).items()},
+                "properties": {key: _option(option) for key, option in options_of(command).items()},
             },
         }
         required = ["command"]
@@ -121,7 +121,10 @@ def _option(option: click.Option) -> dict[str, Any]:
     elif isinstance(option.type, click.Choice):
         schema = {"type": "string", "enum": list(option.type.choices)}
     else:
-        number = next((one for kind, one in _NUMBER.items() if isinstance(option.type, kind)), None)
+        number = next(
+            (schema for kind, schema in _NUMBER.items() if isinstance(option.type, kind)),
+            None,
+        )
         # What the command line takes as a list of numbers or with a unit may be either here.
         schema = number or {"type": ["string", "number", "array"]}
     if option.multiple:
@@ -138,9 +141,9 @@ def _paths() -> dict[str, Any]:
     missing = _answer("There is no such thing.", _ref("Error"))
 
     def operation(name: str, text: str, answers: dict[str, Any], *parameters: Any) -> Any:
-        found = {"operationId": name, "summary": text, "responses": answers}
-        found["responses"] = {**answers, "401": unauthorized}
-        return {**found, "parameters": list(parameters)} if parameters else found
+        described = {"operationId": name, "summary": text, "responses": answers}
+        described["responses"] = {**answers, "401": unauthorized}
+        return {**described, "parameters": list(parameters)} if parameters else described
 
     def get(name: str, text: str, schema: Any, *parameters: Any, kind: str = "") -> Any:
         answers = {"200": _answer(text, schema, kind or "application/json")}

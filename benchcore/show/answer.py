@@ -49,8 +49,8 @@ def slos_of(run: Run) -> list[Slo]:
     for part in (load, *load.parts):
         given = part.said.get("slos")
         if isinstance(given, list):
-            texts.update(dict.fromkeys(str(one) for one in given))
-    return [Slo.parse(one) for one in texts]
+            texts.update(dict.fromkeys(str(slo) for slo in given))
+    return [Slo.parse(slo) for slo in texts]
 
 
 def broken(level: Level, slos: Iterable[Slo]) -> list[Slo] | None:
@@ -112,11 +112,11 @@ def _named(slos: Iterable[Slo] | None) -> str:
 
 
 def _knee(levels: Sequence[Level]) -> Line:
-    found = knee(levels)
-    if found is None:
+    bend = knee(levels)
+    if bend is None:
         return Line("The knee", "unknown", "it takes two levels that tell a throughput")
-    sentence = str(found).removeprefix(f"{found.level} ").partition(": the knee lies")[0]
-    return Line("The knee", found.level if found.beyond else f"beyond {found.level}", sentence)
+    sentence = str(bend).removeprefix(f"{bend.level} ").partition(": the knee lies")[0]
+    return Line("The knee", bend.level if bend.beyond else f"beyond {bend.level}", sentence)
 
 
 def _validity(levels: Sequence[Level]) -> Line:

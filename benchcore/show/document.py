@@ -43,8 +43,8 @@ def data_block(name: str, data: object) -> str:
         data: what it holds.
     """
     # `</script>` in a server's text would end the element; the JSON stays the same.
-    found = orjson.dumps(data).decode()
-    safe = found.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    encoded = orjson.dumps(data).decode()
+    safe = encoded.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return f'<script type="application/json" id="{name}">{safe}</script>'
 
 
@@ -146,7 +146,7 @@ def table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]], lef
             parts.append(f"<{tag}{scope if tag == 'th' else ''}{mark}>{cell}</{tag}>")
         return f"<tr>{''.join(parts)}</tr>"
 
-    head = row([text(one) for one in heads], head=True)
+    head = row([text(title) for title in heads], head=True)
     body = "".join(row(cells, head=False) for cells in rows)
     return (
         f'<div class="wide" role="group" tabindex="0" aria-label="{text(caption)}">'

@@ -92,11 +92,11 @@ class Panel:
             width: characters, 40 at least.
         """
         width = min(width, WIDEST)
-        found = [self._progress(live, all_seconds, width), *self._table(live, width)]
-        found += self._sparklines(live, width)
+        shown = [self._progress(live, all_seconds, width), *self._table(live, width)]
+        shown += self._sparklines(live, width)
         if self._failure:
-            found.append(f"last failure: {self._failure}")
-        return [line[:width].rstrip() for line in found]
+            shown.append(f"last failure: {self._failure}")
+        return [line[:width].rstrip() for line in shown]
 
     def _progress(self, live: Live, all_seconds: float | None, width: int) -> str:
         where = f"{live.level} {live.stage}"

@@ -52,12 +52,12 @@ def parts_of(requests: Requests) -> tuple[Mapping[Part, Floats], Mapping[Part, s
         By part, shape (n,), in seconds; NaN: not known.
     """
     every = np.ones(len(requests), bool)
-    found = parts(replace(requests, measured=every, ok=every))
+    spent = parts(replace(requests, measured=every, ok=every))
     spread = {}
-    for part, values in found.of.items():
+    for part, values in spent.of.items():
         spread[part] = np.full(len(requests), np.nan)
-        spread[part][found.rows] = values
-    return spread, found.how
+        spread[part][spent.rows] = values
+    return spread, spent.how
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,9 @@ class _Columns:
             step: to which times are told, in seconds.
             without: columns that are left out.
         """
-        columns = [one for one in self._columns(kept, step) if one[0]["name"] not in without]
+        columns = [
+            column for column in self._columns(kept, step) if column[0]["name"] not in without
+        ]
         packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
         content = b"".join(data for _, data in columns)
         return [said for said, _ in columns], packer.compress(content) + packer.flush()

@@ -361,20 +361,21 @@ def cost_lines(levels: Iterable[Level]) -> list[str]:
 
 
 def _costs(level: Level) -> Iterator[str]:
-    found = level.gpus
-    if found is not None:
-        devices = found.devices
-        watts = [one.power_watts_avg for one in devices if one.power_watts_avg is not None]
-        busy = [one.utilization_avg for one in devices if one.utilization_avg is not None]
+    gpus = level.gpus
+    if gpus is not None:
+        devices = gpus.devices
+        watts = [device.power_watts_avg for device in devices if device.power_watts_avg is not None]
+        busy = [device.utilization_avg for device in devices if device.utilization_avg is not None]
         parts = [f"{len(devices)} GPU(s)"]
         parts += [f"{number(sum(watts))} W"] if len(watts) == len(devices) else []
         parts += [f"{percent(sum(busy) / len(busy))} busy"] if busy else []
         parts += [
-            f"{one.memory_bytes_max / 1e9:.1f} of {one.memory_total_bytes / 1e9:.0f} GB at most"
-            for one in sorted(devices, key=lambda one: -(one.memory_bytes_max or 0.0))[:1]
-            if one.memory_bytes_max is not None and one.memory_total_bytes
+            f"{device.memory_bytes_max / 1e9:.1f} of "
+            f"{device.memory_total_bytes / 1e9:.0f} GB at most"
+            for device in sorted(devices, key=lambda device: -(device.memory_bytes_max or 0.0))[:1]
+            if device.memory_bytes_max is not None and device.memory_total_bytes
         ]
-        held = sorted({reason for one in devices for reason in one.throttled or ()})
+        held = sorted({reason for device in devices for reason in device.throttled or ()})
         parts += [f"clocks held down by {', '.join(held)}"] if held else []
         yield ", ".join(parts)
     if level.tokens_per_joule is not None and level.joules_per_request is not None:
@@ -382,8 +383,8 @@ def _costs(level: Level) -> Iterator[str]:
             f"{number(level.tokens_per_joule)} tokens/J, {number(level.joules_per_request)} J "
             "per request"
         )
-    elif found is not None and found.energy_reasons:
-        yield f"energy unknown: {printable(found.energy_reasons[0])}"
+    elif gpus is not None and gpus.energy_reasons:
+        yield f"energy unknown: {printable(gpus.energy_reasons[0])}"
     if level.cost_per_million_tokens is not None:
         yield f"a million output tokens cost {number(level.cost_per_million_tokens)}"
     taken = level.server_processes

@@ -32,16 +32,16 @@ def test_energy_and_cost_stand_in_the_run_and_below_the_table(benchcore, simulat
     for name in ("LD_LIBRARY_PATH", "NVML_T0", "NVML_STEPS"):
         benchcore.environment[name] = os.environ[name]
     done, level = climb(benchcore, simulator, tmp_path, "--gpu", "all", "--gpu-price", "1.8")
-    found = level["gpus"]
-    assert [device["device"] for device in found["devices"]] == ["GPU-0", "GPU-1"]
-    assert found["energy_valid"], found["energy_reasons"]
+    gpus = level["gpus"]
+    assert [device["device"] for device in gpus["devices"]] == ["GPU-0", "GPU-1"]
+    assert gpus["energy_valid"], gpus["energy_reasons"]
     seconds = level["window_seconds"]
     # Whole periods of the script make nearly all of the window.
-    assert found["energy_joules"] / seconds == pytest.approx(1.5 * MEAN_WATTS, rel=0.15)
+    assert gpus["energy_joules"] / seconds == pytest.approx(1.5 * MEAN_WATTS, rel=0.15)
     tokens = level["output_token_throughput"] * seconds
     requests = level["request_throughput"] * seconds
-    assert level["tokens_per_joule"] == pytest.approx(tokens / found["energy_joules"])
-    assert level["joules_per_request"] == pytest.approx(found["energy_joules"] / requests)
+    assert level["tokens_per_joule"] == pytest.approx(tokens / gpus["energy_joules"])
+    assert level["joules_per_request"] == pytest.approx(gpus["energy_joules"] / requests)
     cost = 1.8 * 2 * seconds / 3600 / tokens * 1e6
     assert level["cost_per_million_tokens"] == pytest.approx(cost)
     assert level["server"]["gpu_memory_bytes_max"] == 20 * 2**30
@@ -157,14 +157,14 @@ def test_gpus_of_other_machines_are_read_from_a_dcgm_exporter(
         *(benchcore, simulator, tmp_path, "--metrics-url", url),
         *("--gpu", "prefill=GPU-a;decode=GPU-b", "--gpu-price", "2"),
     )
-    found, seconds = level["gpus"], level["window_seconds"]
-    assert found["energy_valid"], found["energy_reasons"]
-    assert found["energy_joules"] == pytest.approx(500 * seconds, rel=0.01)
-    assert found["energy_joules_by_role"] == {
+    gpus, seconds = level["gpus"], level["window_seconds"]
+    assert gpus["energy_valid"], gpus["energy_reasons"]
+    assert gpus["energy_joules"] == pytest.approx(500 * seconds, rel=0.01)
+    assert gpus["energy_joules_by_role"] == {
         "prefill": pytest.approx(300 * seconds, rel=0.01),
         "decode": pytest.approx(200 * seconds, rel=0.01),
     }
-    first, second = found["devices"]
+    first, second = gpus["devices"]
     assert (first["device"], first["name"], first["utilization_avg"]) == ("GPU-a", "H100", 0.9)
     assert first["memory_bytes_max"] == 60000 * 2**20
     assert first["memory_total_bytes"] == 80000 * 2**20
