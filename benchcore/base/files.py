@@ -162,6 +162,19 @@ class GrowingFile:
             self._file = None
 
 
+def first_line(descriptor: int) -> bytes:
+    """Read one line, without its end, and nothing behind it.
+
+    A file object's buffer would swallow what comes next, which the reader's event loop waits for.
+    """
+    line = bytearray()
+    while byte := os.read(descriptor, 1):
+        if byte == b"\n":
+            break
+        line += byte
+    return bytes(line)
+
+
 def read_json(path: Path) -> Any:
     """Return what a file of JSON holds, with nothing in its texts that a terminal would obey.
 

@@ -288,6 +288,25 @@ def load_of(levels: Iterable[Level]) -> LoadFacts:
     )
 
 
+def completed_in(entry: Mapping[str, Any], where: str, tool: str, option: str) -> tuple[int, float]:
+    """Return how many requests succeeded, and in how many seconds, of vLLM's and SGLang's form.
+
+    Args:
+        entry: of a file.
+        where: which it is, for messages.
+        tool: that writes such files.
+        option: of the tool that saves them.
+
+    Raises:
+        ConfigError: it does not say.
+    """
+    completed, duration = whole(entry.get("completed")), finite(entry.get("duration"))
+    if completed is None or duration is None or duration <= 0:
+        what = f"has no completed and duration as {tool} writes them"
+        raise reject(where, what, f"import the file of {option}")
+    return completed, duration
+
+
 def reject(where: str, what: str, hint: str) -> ConfigError:
     """Return the error of a file that cannot be read in: where, what, and what to do."""
     return ConfigError(f"{where}: {what}; {hint}")

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchcore.foreign.figures import (
+    completed_in,
     error_notes,
     finite,
     last_lines,
     level_of,
     load_facts,
     ratio,
-    reject,
     run_of,
     text,
     whole,
@@ -87,13 +87,7 @@ def read_sglang(entries: list[Mapping[str, Any]], where: str) -> Run:
 
 
 def _level(entry: Mapping[str, Any], where: str) -> Level:
-    completed, duration = whole(entry.get("completed")), finite(entry.get("duration"))
-    if completed is None or duration is None or duration <= 0:
-        raise reject(
-            where,
-            "has no completed and duration as sglang.bench_serving writes them",
-            "import the file of --output-file",
-        )
+    completed, duration = completed_in(entry, where, "sglang.bench_serving", "--output-file")
     notes = []
     rate, cap = finite(entry.get("request_rate")), whole(entry.get("max_concurrency"))
     if rate is None and cap is None:

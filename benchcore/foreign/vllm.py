@@ -10,6 +10,7 @@ from typing import Any
 
 from benchcore.foreign.figures import (
     LevelLoad,
+    completed_in,
     error_notes,
     finite,
     last_lines,
@@ -126,13 +127,7 @@ def _started_at(entry: Mapping[str, Any]) -> str | None:
 
 
 def _level(entry: Mapping[str, Any], where: str) -> Level:
-    completed, duration = whole(entry.get("completed")), finite(entry.get("duration"))
-    if completed is None or duration is None or duration <= 0:
-        raise reject(
-            where,
-            "has no completed and duration as vllm bench serve writes them",
-            "import the file of --save-result",
-        )
+    completed, duration = completed_in(entry, where, "vllm bench serve", "--save-result")
     if "total_input_sequences" in entry:
         raise reject(where, "is of an embedding benchmark, which has no tokens", "leave it out")
     notes = [] if _is_rust(entry) else ["date has no time zone: read as UTC"]

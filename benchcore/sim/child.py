@@ -7,13 +7,14 @@ import os
 
 from pydantic import ValidationError
 
+from benchcore.base.files import first_line
 from benchcore.sim.app import serve
 from benchcore.sim.options import SimOptions
 
 
 def main() -> int:
     """Reads one line of JSON options from stdin and serves until stdin ends or a signal comes."""
-    line = _first_line()
+    line = first_line(0)
     if not line:
         return 0  # whoever started us has gone before saying anything
     try:
@@ -25,16 +26,6 @@ def main() -> int:
         print(json.dumps({"error": str(error)}), flush=True)
         return 1
     return 0 if ended_by is None else 128 + ended_by
-
-
-def _first_line() -> bytes:
-    # Not sys.stdin: its buffer would swallow the end that the loop waits for.
-    line = bytearray()
-    while byte := os.read(0, 1):
-        if byte == b"\n":
-            break
-        line += byte
-    return bytes(line)
 
 
 def _ready(base_url: str) -> None:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from pydantic import Field, PrivateAttr, field_validator
 
@@ -21,6 +21,8 @@ from benchcore.workload.kinds import FileKind
 from benchcore.workload.language import nominal_length
 from benchcore.workload.sessions import Session, Turn, chain
 from benchcore.workload.token_costs import LocalTokenizer, TokenCounter
+
+T = TypeVar("T")
 
 _ROLES: Final = {
     "human": "user",
@@ -113,18 +115,25 @@ class DataSet(FileKind):
     def _chosen(self) -> Iterator[list[Said]]:
         """Yield the conversations of the rows that are wanted, in their order."""
         self._dropped, self._faults = 0, []
-        read = self._read()
+        yield from self._picked(self._read(), "prompt")
+
+    def _picked(self, read: Iterator[T], what: str) -> Iterator[T]:
+        """Yield as many as the sample is of, in the order that is asked for.
+
+        Raises:
+            ConfigError: there is none; says of what.
+        """
         if self.order == "shuffled":
             every = list(read)
             draws = stream(self.seed, "order")
             every.sort(key=lambda _: draws.random())
             read = iter(every)
         count = 0
-        for said in itertools.islice(read, self.sample):
+        for item in itertools.islice(read, self.sample):
             count += 1
-            yield said
+            yield item
         if not count:
-            raise ConfigError(f"{self.path}: holds no prompt")
+            raise ConfigError(f"{self.path}: holds no {what}")
 
     def _read(self) -> Iterator[list[Said]]:
         return read_each(self._rows(), self.read, self.path, self._drop if self.drop_bad else None)
@@ -375,18 +384,9 @@ class OpenAIBodies(DataSet):
         """Yield the bodies; see `SessionKind`."""
         self._dropped, self._faults = 0, []
         on_bad = self._drop if self.drop_bad else None
-        found = read_each(self._rows(), _body, self.path, on_bad)
-        if self.order == "shuffled":
-            every = list(found)
-            draws = stream(self.seed, "order")
-            every.sort(key=lambda _: draws.random())
-            found = iter(every)
-        count = 0
-        for number, prompt in enumerate(itertools.islice(found, self.sample)):
-            count += 1
+        bodies = read_each(self._rows(), _body, self.path, on_bad)
+        for number, prompt in enumerate(self._picked(bodies, "body")):
             yield Session((Turn(self._asked_for(prompt, (*path, number))),))
-        if not count:
-            raise ConfigError(f"{self.path}: holds no body")
 
     def _asked_for(self, prompt: Prompt, key: tuple[str | int, ...]) -> Prompt:
         if self.output_tokens is None:

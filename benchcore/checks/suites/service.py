@@ -231,14 +231,18 @@ async def burst_statuses(t: Attempt) -> None:
     t.require(not wrong, "200, 429 or 503", shown(statuses))
 
 
-@LIMITS.check("a refusal for load says when to try again", alone=True, opt_in="burst")
-async def retry_after(t: Attempt) -> None:
-    """RFC 9110, 10.2.3: seconds, or a date."""
+async def _refusals(t: Attempt) -> list[CheckAnswer]:
     answers = await _burst(t)
     refused = _refused(answers)
     if not refused:
         t.skip(f"{len(answers)} requests at once were all answered")
-    for answer in refused:
+    return refused
+
+
+@LIMITS.check("a refusal for load says when to try again", alone=True, opt_in="burst")
+async def retry_after(t: Attempt) -> None:
+    """RFC 9110, 10.2.3: seconds, or a date."""
+    for answer in await _refusals(t):
         value = answer.header("retry-after")
         t.require(value is not None and _valid(value), "a valid Retry-After", shown(value))
 
@@ -256,11 +260,7 @@ def _valid(value: str) -> bool:
 @LIMITS.check("a refusal for load has an error's body", alone=True, opt_in="burst")
 async def burst_body(t: Attempt) -> None:
     """OpenAI API, Error codes: 429."""
-    answers = await _burst(t)
-    refused = _refused(answers)
-    if not refused:
-        t.skip(f"{len(answers)} requests at once were all answered")
-    for answer in refused:
+    for answer in await _refusals(t):
         t.require(isinstance(answer.find("error"), dict), "an object error", answer.problem)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from benchcore.base.errors import BenchcoreError, TargetError
+from benchcore.base.files import first_line
 from benchcore.servers.kubernetes.address import PortForward
 from benchcore.servers.kubernetes.cluster import Cluster
 from benchcore.servers.kubernetes.pods import PodLogs, PodWatch
@@ -159,7 +160,7 @@ async def _attend(task: SidecarTask) -> None:
 
 def main() -> int:
     """Attend as the first line of standard input says."""
-    line = _first_line()
+    line = first_line(0)
     if not line:
         return 0  # whoever started us has gone before saying anything
     try:
@@ -179,16 +180,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return factory
-
-
-def _first_line() -> bytes:
-    # Not sys.stdin: its buffer would swallow the commands that the loop waits for.
-    line = bytearray()
-    while byte := os.read(0, 1):
-        if byte == b"\n":
-            break
-        line += byte
-    return bytes(line)
 
 
 if __name__ == "__main__":
