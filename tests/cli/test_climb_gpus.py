@@ -19,7 +19,7 @@ MEAN_WATTS = sum(seconds * watts for seconds, watts in STEPS) / sum(seconds for 
 
 def climb(benchcore, simulator, tmp_path, *more):
     done = benchcore.measure(
-        *("climb", "--base-url", simulator.base_url, "--concurrency", "2", "--duration", "2s"),
+        *("climb", "--base-url", simulator.base_url, "--concurrency", "2", "--duration", "1s"),
         *("--input-tokens", "16", "--output-tokens", "4", "--idle", "0s", *more),
     )
     assert done.returncode == 0, done.stderr
