@@ -205,6 +205,33 @@ def masked_fields(body: Any) -> Any:
     return [masked_fields(value) for value in body] if isinstance(body, list | tuple) else body
 
 
+def masked_arguments(args: Iterable[str]) -> list[str]:
+    """Return a command line without what may be keys: headers' values, fields of bodies."""
+    shown: list[str] = []
+    after = ""
+    for arg in args:
+        option, equals, value = arg.partition("=") if arg.startswith("--") else (after, "", arg)
+        head = f"{option}=" if equals else ""
+        if option == "--header" and (equals or after == "--header"):
+            name, given, _ = value.partition("=")
+            shown.append(f"{head}{name}={MASK if given else ''}")
+        elif option == "--extra-body" and (equals or after == "--extra-body"):
+            shown.append(head + _masked_body(value))
+        else:
+            shown.append(arg)
+        after = arg
+    return shown
+
+
+def _masked_body(text: str) -> str:
+    import orjson
+
+    try:
+        return orjson.dumps(masked_fields(orjson.loads(text))).decode()
+    except ValueError:
+        return MASK  # it is refused in a moment, and who knows what stands in it
+
+
 _HIDDEN: ContextVar[tuple[str, ...]] = ContextVar("benchcore.hidden", default=())
 """Of the run that goes on in this context: several engines can run in one process."""
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from benchcore.base.errors import ConfigError
+from benchcore.base.secrets import masked_arguments
 from benchcore.cli import terminal
-from benchcore.cli.target import group, masked, read_asking, usage_error, warnings
+from benchcore.cli.target import group, read_asking, usage_error, warnings
 from benchcore.cli.values import pairs
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def one_stage(
         results=output,
         run_id="",
         started_at="",
-        command=["benchcore", *masked(sys.argv[1:])],
+        command=["benchcore", *masked_arguments(sys.argv[1:])],
         asking=read_asking(given),
         base_url=(base_url or given["base_url"]) if simulator is None else None,
         kind=kind or ("server" if simulator is None else "simulator"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchcore.base.errors import BenchcoreError, ConfigError, VerdictError
+from benchcore.base.secrets import masked_arguments
 from benchcore.cli import values
 from benchcore.cli.driver import (
     ENDPOINT,
@@ -30,7 +31,7 @@ from benchcore.cli.eval_options import (
     read_result,
     run_provider,
 )
-from benchcore.cli.target import LABEL, SERVER, masked, validated
+from benchcore.cli.target import LABEL, SERVER, validated
 from benchcore.cli.terminal import show
 
 if TYPE_CHECKING:
@@ -382,7 +383,7 @@ def _provided(given: dict[str, Any]) -> int:
             started,
             report.status or "failed",
             name=name,
-            command=["benchcore", *masked(sys.argv[1:])],
+            command=["benchcore", *masked_arguments(sys.argv[1:])],
             target=report.target,
             labels=values.pairs(given["labels"]),
         )

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchcore.base.errors import ConfigError
+from benchcore.base.secrets import masked_arguments
 from benchcore.cli import values
 from benchcore.cli.driver import LOGS, drive, start_logs, start_progress, tell_where
-from benchcore.cli.target import masked
 
 if TYPE_CHECKING:
     from benchcore.runs.scenarios import MatrixEntry, ScenarioResult
@@ -278,7 +278,7 @@ def _run(loaded: LoadedScenario, given: dict[str, Any], progress: Any) -> int:
         loaded,
         folder,
         given["output"],
-        command=["benchcore", *_repeatable(masked(sys.argv[1:]), given)],
+        command=["benchcore", *_repeatable(masked_arguments(sys.argv[1:]), given)],
         dry_run=given["dry_run"],
         allow_simulator=given["allow_simulator"],
         tell=lambda line: LOGGER.info("%s", line),

@@ -7,6 +7,7 @@ import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import click
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from benchcore.runs.reading import RunFolder
     from benchcore.serve.app import Service
 
-TOKEN: Final = "BENCHCORE_SERVE_TOKEN"
 KINDS: Final = ("climb", "check", "eval", "run")
 _LEAST_TOKEN: Final = 8
 
@@ -44,6 +44,8 @@ def serve(host: str, port: int, output: Path) -> int:
     Every request needs the token that is printed, or that BENCHCORE_SERVE_TOKEN holds. Whoever has
     it can run commands as you: a scenario starts whatever it says.
     """
+    from benchcore.serve.jobs import TOKEN
+
     given = os.environ.get(TOKEN, "")
     if given and len(given) < _LEAST_TOKEN:
         raise ConfigError(f"{TOKEN}: is shorter than {_LEAST_TOKEN} characters")
@@ -64,7 +66,7 @@ def show_run(folder: Path, port: int) -> int:
         ConfigError: the port cannot be listened on.
     """
     token = secrets.token_urlsafe(24)
-    where = f"runs/{folder.resolve().name}?token={token}"
+    where = f"runs/{quote(folder.resolve().name)}?token={token}"
     return run_loop(_serve("127.0.0.1", port, folder.resolve().parent, token, (), where))
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from benchcore.base.secrets import MASK, masked_fields
 from benchcore.cli import values
 
 if TYPE_CHECKING:
@@ -147,33 +146,6 @@ LABEL = click.option(
     multiple=True,
     help="Record a fact of your own in run.json, such as gpu=h100; repeatable.",
 )
-
-
-def masked(args: list[str]) -> list[str]:
-    """Return the command line without what may be keys: headers' values, fields of bodies."""
-    shown: list[str] = []
-    after = ""
-    for arg in args:
-        option, equals, value = arg.partition("=") if arg.startswith("--") else (after, "", arg)
-        head = f"{option}=" if equals else ""
-        if option == "--header" and (equals or after == "--header"):
-            name, given, _ = value.partition("=")
-            shown.append(f"{head}{name}={MASK if given else ''}")
-        elif option == "--extra-body" and (equals or after == "--extra-body"):
-            shown.append(head + _masked_body(value))
-        else:
-            shown.append(arg)
-        after = arg
-    return shown
-
-
-def _masked_body(text: str) -> str:
-    import orjson
-
-    try:
-        return orjson.dumps(masked_fields(orjson.loads(text))).decode()
-    except ValueError:
-        return MASK  # it is refused in a moment, and who knows what stands in it
 
 
 _OPTIONS = {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import click
 import orjson
@@ -20,12 +23,16 @@ from benchcore.runs.reading import RunFolder
 from benchcore.serve.jobs import BusyError, Job, Jobs
 from benchcore.serve.openapi import document
 
-COOKIE: Final = "benchcore_token"
+_EVENT_NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _MOST_BODY: Final = 4 * 1024 * 1024
 _PING_SECONDS: Final = 15.0
 _REFRESH_SECONDS: Final = 5
 """After so long a browser asks anew for the page of a run that goes on."""
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class MissingError(BenchcoreError):
+    """There is no such run, job or file."""
 
 
 class Service:
@@ -48,6 +55,8 @@ class Service:
         self.figures = LiveFigures()
         self._jobs = Jobs(commands, results, self.figures.take, self.figures.ended)
         self._token = token
+        # Browsers keep cookies by host, whatever the port: two services each have their own.
+        self._cookie = f"benchcore_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
         self._page = page
         self._document = document(commands)
 
@@ -86,6 +95,8 @@ class Service:
             answer = await handler(request)
         except BusyError as error:
             return _error(409, str(error))
+        except MissingError as error:
+            return _error(404, str(error))
         except ConfigError as error:
             return _error(400, str(error))
         except BenchcoreError as error:
@@ -94,7 +105,7 @@ class Service:
             return _error(error.status, error.reason)
         if "token" in request.query and not answer.prepared:
             # A browser keeps it, so that links need not have it in them.
-            answer.set_cookie(COOKIE, self._token, httponly=True, samesite="Strict")
+            answer.set_cookie(self._cookie, self._token, httponly=True, samesite="Strict")
         return answer
 
     def _is_known(self, request: web.Request) -> bool:
@@ -102,9 +113,16 @@ class Service:
             return True
         scheme, _, said = request.headers.get("Authorization", "").partition(" ")
         given = [said] if scheme.lower() == "bearer" else []
-        given += [request.query.get("token", ""), request.cookies.get(COOKIE, "")]
+        given.append(request.query.get("token", ""))
+        if request.method in ("GET", "HEAD"):
+            # A cookie only shows. A page of another port of this host is of the same site, so that
+            # a browser would send it along with what that page posts.
+            given.append(request.cookies.get(self._cookie, ""))
         ours = self._token.encode()
-        return any(hmac.compare_digest(token.strip().encode(), ours) for token in given)
+        return any(
+            hmac.compare_digest(text.strip().encode(errors="surrogateescape"), ours)
+            for text in given
+        )
 
     # Runs that were asked for.
 
@@ -141,7 +159,7 @@ class Service:
     def _job(self, request: web.Request) -> Job:
         job = self._jobs.all.get(request.match_info["id"])
         if job is None:
-            raise web.HTTPNotFound(reason=f"no run {request.match_info['id']} was asked for here")
+            raise MissingError(f"no run {request.match_info['id']} was asked for here")
         return job
 
     async def job(self, request: web.Request) -> web.Response:
@@ -157,14 +175,15 @@ class Service:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Follow a run, from the event after the one that is known already."""
         job = self._job(request)
-        known = request.headers.get("Last-Event-ID", "0")
+        said = request.headers.get("Last-Event-ID", "")
+        known = int(said) if _EVENT_NUMBER.fullmatch(said) else 0
         answer = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
         await answer.prepare(request)
         ping = asyncio.create_task(_ping(answer))
         try:
-            async for number, kind, told in job.follow(int(known) if known.isdigit() else 0):
+            async for number, kind, told in job.follow(known):
                 data = orjson.dumps(told).decode()
                 await answer.write(f"id: {number}\nevent: {kind}\ndata: {data}\n\n".encode())
         finally:
@@ -184,15 +203,19 @@ class Service:
         for path in self._folders():
             if path.name == name:
                 return path
-        raise web.HTTPNotFound(reason=f"there is no run {name} in the results")
+        raise MissingError(f"there is no run {name} in the results")
+
+    def _listed(self) -> list[dict[str, Any]]:
+        return [_listed(path) for path in self._folders()]
 
     async def list_runs(self, _request: web.Request) -> web.Response:
         """Return the runs whose results are kept, the newest first."""
-        return _json({"runs": [_listed(path) for path in self._folders()]})
+        return _json({"runs": await asyncio.to_thread(self._listed)})
 
     async def run(self, request: web.Request) -> web.Response:
         """Return the `run.json` of a run."""
-        return _json(RunFolder(self._folder(request)).run.whole())
+        run = await asyncio.to_thread(lambda: RunFolder(self._folder(request)).run)
+        return _json(run.whole())
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         """Return a file of a run."""
@@ -200,7 +223,7 @@ class Service:
         for path in folder.iterdir():
             if path.name == name and path.is_file() and not path.is_symlink():
                 return web.FileResponse(path)
-        raise web.HTTPNotFound(reason=f"{folder.name} has no file {name}")
+        raise MissingError(f"{folder.name} has no file {name}")
 
     async def page(self, request: web.Request) -> web.Response:
         """Return the page of a run, as it stands."""
@@ -220,9 +243,9 @@ class Service:
         running = self._jobs.running
         lines = [] if running is None else [f"<p>Running: {escape(running.kind)}.</p>"]
         rows = [
-            f'<li><a href="/runs/{escape(run["run"])}">{escape(run["run"])}</a> '
+            f'<li><a href="/runs/{quote(run["run"])}">{escape(run["run"])}</a> '
             f"{escape(str(run['model'] or ''))}, {escape(run['status'])}</li>"
-            for run in map(_listed, self._folders())
+            for run in await asyncio.to_thread(self._listed)
         ]
         listed = f"<ul>{''.join(rows)}</ul>" if rows else "<p>There are no runs yet.</p>"
         return web.Response(

@@ -26,6 +26,7 @@ import orjson
 from benchcore.base.clock import utc_now
 from benchcore.base.errors import BenchcoreError, ConfigError
 from benchcore.base.plugins import nearest
+from benchcore.base.secrets import masked_arguments
 from benchcore.show.feed import DESCRIPTOR
 
 NOT_ASKED: Final = frozenset(
@@ -36,7 +37,12 @@ NOT_ASKED: Final = frozenset(
     }
 )
 """Options that are ours to give, or that have no meaning here."""
+TOKEN: Final = "BENCHCORE_SERVE_TOKEN"
+"""The variable that holds the service's token; nothing that is started here has it."""
 _MOST_EVENTS: Final = 5000
+_MOST_JOBS: Final = 100
+"""That are remembered, each with its events."""
+_LONGEST_LINE: Final = 1 << 20
 _STOP_SECONDS: Final = 30.0
 
 
@@ -98,9 +104,29 @@ def _argument(name: str, option: click.Option, value: object) -> list[str]:
     if any(isinstance(item, (dict, list, bool)) or item is None for item in values):
         raise ConfigError(f"options.{name}: is a text or a number, or a list of them")
     texts = [str(item) for item in values]
+    if any("\0" in text for text in texts):
+        # An argument ends there: what stands behind it would be lost without a word.
+        raise ConfigError(f"options.{name}: has a character that no option can have, U+0000")
     if not option.multiple:
         texts = [",".join(texts)]
     return [f"--{name}={text}" for text in texts]
+
+
+def shown(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as they may be shown: without the keys in headers and bodies."""
+    return {
+        name: [_shown(name, part) for part in value]
+        if isinstance(value, list)
+        else _shown(name, value)
+        for name, value in asked.items()
+    }
+
+
+def _shown(name: str, value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    (argument,) = masked_arguments([f"--{name}={value}"])
+    return argument.removeprefix(f"--{name}=")
 
 
 @dataclass
@@ -110,7 +136,7 @@ class Job:
     Args:
         number: by which it is asked about.
         kind: its command.
-        asked: its options.
+        asked: its options, as they may be shown.
     """
 
     number: str
@@ -233,8 +259,10 @@ class Jobs:
         else:
             file = None
             args = arguments(command, asked)
-        job = Job(uuid.uuid4().hex[:12], kind, asked)
+        job = Job(uuid.uuid4().hex[:12], kind, shown(asked))
         self.all[job.number] = job
+        while len(self.all) > _MOST_JOBS:
+            del self.all[next(iter(self.all))]
         self._task = asyncio.create_task(self._run(job, args, file))
         return job
 
@@ -243,8 +271,11 @@ class Jobs:
 
         if not isinstance(scenario, dict):
             raise ConfigError("scenario: is an object, as the YAML of a scenario has it")
-        self.results.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".scenario-", suffix=".yaml", dir=self.results)
+        try:
+            self.results.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(".yaml", ".scenario-", self.results)
+        except OSError as error:
+            raise ConfigError(f"{self.results}: cannot be written ({error.strerror})") from None
         with os.fdopen(descriptor, "wb") as file:
             file.write(orjson.dumps(scenario, option=orjson.OPT_INDENT_2))
         path = Path(name)
@@ -258,6 +289,8 @@ class Jobs:
     async def _run(self, job: Job, args: list[str], file: Path | None) -> None:
         reading, writing = os.pipe()
         flags = ["--log-format", "json", f"--output={self.results}"]
+        environment = {**os.environ, DESCRIPTOR: str(writing)}
+        environment.pop(TOKEN, None)
         try:
             job.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "benchcore", job.kind, *args, *flags),
@@ -265,16 +298,21 @@ class Jobs:
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
                 pass_fds=(writing,),
-                env={**os.environ, DESCRIPTOR: str(writing)},
+                env=environment,
                 start_new_session=True,
+                limit=_LONGEST_LINE,
             )
             os.close(writing)
+            if job.stops:
+                job.process.send_signal(signal.SIGINT)
             assert job.process.stderr is not None
             await asyncio.gather(
                 self._listen_to(job, await _stream(reading)),
                 self._log(job, job.process.stderr),
             )
             job.exit_code = await job.process.wait()
+        except OSError as error:
+            job.error = f"cannot be started: {error.strerror}"
         finally:
             if job.process is None:
                 os.close(reading)
@@ -286,15 +324,18 @@ class Jobs:
             self._over()
 
     async def _listen_to(self, job: Job, stream: asyncio.StreamReader) -> None:
-        async for line in stream:
-            told: dict[str, Any] = orjson.loads(line)
+        async for line in _lines(stream):
+            try:
+                told: dict[str, Any] = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                continue  # the end of a line that was too long
             kind = told.pop("event")
             job.tell(kind, told)
             self._listen(kind, told)
 
     async def _log(self, job: Job, stream: asyncio.StreamReader) -> None:
         prefix, where = "benchcore: ", "results are in "
-        async for line in stream:
+        async for line in _lines(stream):
             text = line.decode(errors="replace").rstrip()
             try:
                 said: dict[str, Any] = orjson.loads(text)
@@ -310,8 +351,10 @@ class Jobs:
 
     def stop(self, job: Job) -> None:
         """Let a run end soon; a second time: at once."""
+        if job.is_over:
+            return
+        job.stops += 1
         if job.process is not None and job.process.returncode is None:
-            job.stops += 1
             job.process.send_signal(signal.SIGINT)
 
     async def close(self) -> None:
@@ -336,8 +379,20 @@ def _remove(file: Path) -> None:
 
 async def _stream(descriptor: int) -> asyncio.StreamReader:
     """Return a reader of a pipe."""
-    reader = asyncio.StreamReader(limit=1 << 20)
+    reader = asyncio.StreamReader(limit=_LONGEST_LINE)
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
     )
     return reader
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Yield lines; what is too long for the reader is left out, and what follows is read on."""
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:
+            continue
+        if not line:
+            return
+        yield line

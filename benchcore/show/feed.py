@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -81,6 +80,7 @@ class FeedWriter:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
+        self._rest = b""
         # A reader that is slow must not hold up a load.
         os.set_blocking(descriptor, False)
 
@@ -88,11 +88,23 @@ class FeedWriter:
         """Write what has happened."""
         if self._descriptor is None:
             return
+        if self._rest:
+            self._rest = self._unwritten(self._rest)
+        if self._rest:
+            return  # nobody reads for now: one line fewer
         line = orjson.dumps({"event": kind, **told}, option=orjson.OPT_APPEND_NEWLINE)
-        with suppress(BlockingIOError):  # one line fewer
-            try:
-                os.write(self._descriptor, line)
-            except OSError as error:
-                if isinstance(error, BlockingIOError):
-                    raise
-                self._descriptor = None
+        rest = self._unwritten(line)
+        # A pipe may take the beginning of a long line; the next must not go on in its middle.
+        self._rest = rest if len(rest) < len(line) else b""
+
+    def _unwritten(self, data: bytes) -> bytes:
+        """Write what can be written now, and return the rest."""
+        if self._descriptor is None:
+            return b""
+        try:
+            return data[os.write(self._descriptor, data) :]
+        except BlockingIOError:
+            return data
+        except OSError:
+            self._descriptor = None
+            return b""

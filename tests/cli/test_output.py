@@ -8,9 +8,8 @@ import sys
 import pytest
 
 from benchcore.base.files import replace_file
-from benchcore.base.secrets import hide, hiding
+from benchcore.base.secrets import hide, hiding, masked_arguments
 from benchcore.cli.main import run
-from benchcore.cli.target import masked
 from tests.conftest import bare_environment
 
 EXAMPLE = "results/examples/simulator"
@@ -113,13 +112,13 @@ def test_two_runs_in_one_process_hide_their_own():
 def test_the_recorded_command_has_no_secret():
     given = ["climb", "--header", "x-a=secret", "--header=b=c", "--extra-body"]
     body = '{"api_key":"k1","stop":["a"],"deep":[{"password":"p"}],"max_tokens":3}'
-    assert masked([*given, body, "--model", "m"]) == [
+    assert masked_arguments([*given, body, "--model", "m"]) == [
         *("climb", "--header", "x-a=***", "--header=b=***", "--extra-body"),
         '{"api_key":"***","stop":["a"],"deep":[{"password":"***"}],"max_tokens":3}',
         *("--model", "m"),
     ]
-    assert masked([f"--extra-body={body}"])[0].startswith('--extra-body={"api_key":"***"')
-    assert masked(["--extra-body", '{"api_key":"k']) == ["--extra-body", "***"]
+    assert masked_arguments([f"--extra-body={body}"])[0].startswith('--extra-body={"api_key":"***"')
+    assert masked_arguments(["--extra-body", '{"api_key":"k']) == ["--extra-body", "***"]
 
 
 def test_an_interrupt_while_a_module_is_made_is_an_exit_code_as_any_other():

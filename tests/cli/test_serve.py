@@ -198,13 +198,88 @@ def test_without_the_token_nothing_is_told(served):
             assert b"give the token" in content
     stranger.token = ""
     assert stranger.fetch(f"/metrics?token={TOKEN}")[0] == 200
-    assert stranger.fetch("/metrics", headers={"Cookie": f"benchcore_token={TOKEN}"})[0] == 200
+    for garbage in (b"\xff\xfe", b"\xed\xa0\x80"):
+        said = {"Authorization": b"Bearer " + garbage, "Cookie": b"benchcore_token=" + garbage}
+        for header in said.items():
+            assert stranger.fetch("/metrics", headers=dict([header]))[0] == 401
+
+
+def test_the_cookie_of_a_browser_shows_and_starts_nothing(served):
+    _, api, _ = served
+    with urllib.request.urlopen(f"{api.url}/metrics?token={TOKEN}") as answer:
+        cookie = answer.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    kept = {"Cookie": cookie.partition(";")[0]}
+    stranger = Api.__new__(Api)
+    stranger.url, stranger.token = api.url, ""
+    assert stranger.fetch("/metrics", headers=kept)[0] == 200
+    assert stranger.fetch("/api/jobs", "POST", b'{"command": "climb"}', kept)[0] == 401
+    assert stranger.fetch("/api/jobs/x/stop", "POST", b"", kept)[0] == 401
+
+
+def test_two_services_on_one_host_keep_their_cookies_apart(served, benchcore):
+    _, api, _ = served
+    process = benchcore.start("serve", "--port", "0")
+    try:
+        url = process.stdout.readline().strip()
+        names = set()
+        for address in (url, f"{api.url}/?token={TOKEN}"):
+            with urllib.request.urlopen(address) as answer:
+                names.add(answer.headers["Set-Cookie"].partition("=")[0])
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert len(names) == 2
+
+
+def test_keys_in_what_is_asked_are_not_told_again(served):
+    _, api, _ = served
+    options = {
+        "base-url": "http://127.0.0.1:1",
+        "header": ["X-Api-Key=one-key-of-ours", "Authorization=Bearer another-key-of-ours"],
+        "extra-body": json.dumps({"api_key": "third-key-of-ours", "top_k": 1}),
+    }
+    status, job = api("startJob", {"command": "climb", "options": options})
+    assert status == 201
+    said = {"header": ["X-Api-Key=***", "Authorization=***"]}
+    said["extra-body"] = '{"api_key":"***","top_k":1}'
+    assert job["options"] == {**options, **said}
+    events = api.events(job["id"])
+    assert "key-of-ours" not in json.dumps([job_of(api, job), api("listJobs"), events])
+
+
+def test_what_cannot_be_started_and_lines_without_end_leave_no_run_behind(served, simulator):
+    _, api, _ = served
+    options = {"base-url": simulator.base_url, "concurrency": "1", **SMALL}
+    # Longer than an argument may be, and than a line that asyncio reads unless it is told to.
+    unstarted = "cannot be started: Argument list too long"
+    for length, code, said in ((200_000, None, unstarted), (100_000, 3, "ended as http_error 40")):
+        asked = {**options, "model": "x" * length}
+        _, job = api("startJob", {"command": "climb", "options": asked})
+        events = api.events(job["id"])
+        assert events[-1][1] == "end"
+        job = job_of(api, job)
+        assert job["exit_code"] == code
+        assert said in job["error"]
+    assert api("startJob", {"command": "climb", "options": {"name": "a\0b"}})[0] == 400
+
+
+def test_the_number_of_an_event_may_be_anything(served):
+    _, api, _ = served
+    _, job = api("startJob", {"command": "climb", "options": {"base-url": "nonsense"}})
+    every = api.events(job["id"])
+    for number in ("\xc2\xb2", "9" * 5000, "-1"):
+        headers = {"Last-Event-ID": number}
+        assert api("followJob", None, headers, id=job["id"])[0] == 200
+    assert every[-1][1] == "end"
 
 
 def test_what_is_not_there_is_not_found(served, tmp_path):
     _, api, folder = served
     assert api("getJob", id="x")[0] == 404
     assert api("getRun", id="..")[0] == 404
+    assert api("getPage", id="a\r\nb")[0] == 404
     (folder / "secret").write_text("secret")
     run = "20261128T000000Z-ours"
     shutil.copytree(GOLDEN / "closed", folder / "results" / run, dirs_exist_ok=True)
