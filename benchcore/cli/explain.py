@@ -55,6 +55,11 @@ def explain(
     folder = read_folder(run or newest(results))
     levels = _levels(folder, name)
     if perfetto is not None:
+        if request is not None:
+            raise click.UsageError("--request is shown as text: leave --perfetto out")
+        if name is not None:
+            # All repeats are called by the name of the first; a trace has only one of them.
+            levels = [level for level in levels if level.name == name] or levels
         _trace(folder, levels, perfetto)
         return 0
     if request is not None:
@@ -178,7 +183,7 @@ def _request(folder: RunFolder, levels: list[Level], wanted: str) -> int:
 
     for level in levels:
         requests = _rows(folder, level)
-        names = requests.texts["request_id"]
+        names = requests.text("request_id")
         if wanted not in names:
             continue
         spent = parts(requests)
@@ -199,7 +204,7 @@ def _trace(folder: RunFolder, levels: list[Level], path: Path) -> None:
     from benchcore.show.perfetto import perfetto_trace
 
     if len(levels) > 1:
-        known = ", ".join(level.level for level in levels)
+        known = ", ".join(level.name for level in levels)
         raise click.UsageError(f"--perfetto is of one level: name it with --level ({known})")
     level = levels[0]
     try:

@@ -106,6 +106,10 @@ class Requests:
         """Return a column of numbers; NaN throughout where the file lacks it."""
         return self.numbers.get(name, np.full(len(self), np.nan))
 
+    def text(self, name: str) -> list[str]:
+        """Return a column of texts; empty throughout where the file lacks it."""
+        return self.texts.get(name) or [""] * len(self)
+
     def figure(self, metric: str) -> Floats:
         """Return a figure of the measured `ok` requests, those that have it, in seconds.
 

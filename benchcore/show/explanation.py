@@ -38,7 +38,7 @@ def sentences(explanation: Explanation | None) -> list[str]:
         spoken.append(f"What the slow ones have in common: {'; '.join(map(_companion, most))}.")
     if explanation.gathered is not None:
         begin, end = explanation.gathered
-        spoken.append(f"Over half of the slow ones were due within {begin:.1f} to {end:.1f} s.")
+        spoken.append(f"Over half of the slow ones were due between {begin:.2f} and {end:.2f} s.")
     return spoken
 
 
@@ -61,8 +61,8 @@ def _reason(stands: PartStands, explanation: Explanation) -> str:
         told.append(
             f"{stands.concerned:,} requests ({percent(stands.concerned / explanation.requests)}) "
             f"{stands.part.verb} {number(stands.excess * _MS)} ms more than the others (95 %: "
-            f"{low} to {high} ms); they are {stands.among_slowest} of the "
-            f"{explanation.slowest} slowest"
+            f"{low} to {high} ms); {stands.among_slowest or 'none'} of the {explanation.slowest} "
+            f"slowest {'are' if stands.among_slowest > 1 else 'is'} among them"
         )
     if stands.always:
         share = stands.middle / explanation.middle_seconds
@@ -120,9 +120,9 @@ def parts_table(explanation: Explanation) -> Table:
     for stands in explanation.parts:
         cells = [
             stands.part.title,
-            number(stands.middle * _MS) if stands.middle >= 0 else f"{stands.middle * _MS:.2f}",
+            number(stands.middle * _MS) if stands.middle >= 0 else f"{stands.middle * _MS:z.2f}",
             percent(max(stands.middle / explanation.middle_seconds, 0.0)),
-            f"{stands.slowest * _MS:+,.2f}",
+            f"{stands.slowest * _MS:+z,.2f}",
             stands.how,
         ]
         table.add_row(*map(Text, cells))
@@ -162,8 +162,8 @@ def render_request(name: str, spent: Parts, place: int) -> str:
         if np.isnan(value):
             continue
         usual = float(np.median(np.nan_to_num(spent.of[part])))
-        cells = [part.title, f"{value * _MS:,.3f}", percent(max(value / total, 0.0))]
-        table.add_row(*map(Text, [*cells, f"{usual * _MS:,.3f}", how]))
+        cells = [part.title, f"{value * _MS:z,.3f}", percent(max(value / total, 0.0))]
+        table.add_row(*map(Text, [*cells, f"{usual * _MS:z,.3f}", how]))
     typical = f"{float(np.median(spent.total)) * _MS:,.3f}"
     table.add_row(*map(Text, ["whole", f"{total * _MS:,.3f}", percent(1.0), typical, ""]))
     console = report_console(out := io.StringIO(), color=False)

@@ -53,7 +53,7 @@ def perfetto_trace(level: Level, requests: Requests, timeline: Timeline | None) 
 def _slices(requests: Requests, spent: Parts) -> Iterator[dict[str, Any]]:
     """Yield the slices of all requests and the names of their tracks."""
     due = requests.second("scheduled_seconds")[spent.rows]
-    names = requests.texts["request_id"]
+    names = requests.text("request_id")
     told = {
         name: requests.number(name)[spent.rows]
         for name in ("prompt_tokens", "output_tokens", "cached_tokens", "session", "turn")

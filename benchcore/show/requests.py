@@ -157,7 +157,7 @@ class _Columns:
         count = len(requests)
         self._texts["level"] += [level.name] * count
         for name in _TEXTS:
-            self._texts[name] += requests.texts.get(name) or [""] * count
+            self._texts[name] += requests.text(name)
         for name in _COUNTS:
             self._numbers[name].append(requests.number(name))
         self._numbers["scheduled"].append(requests.second("scheduled_seconds"))

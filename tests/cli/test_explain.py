@@ -48,7 +48,7 @@ def test_it_says_what_slow_requests_spent_their_time_in(benchcore, run):
     assert done.returncode == 0, done.stderr
     text = " ".join(done.stdout.split())
     assert "Decode: 8 requests (4.0 %) were being decoded" in text
-    assert "they are 5 of the 5 slowest" in text
+    assert "5 of the 5 slowest are among them" in text
     assert "c1" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
 
@@ -117,6 +117,7 @@ def test_a_trace_has_a_slice_for_each_request_with_its_parts_inside(benchcore, r
         (("--level", "c9"), 2, "--level c9: {run} has no such level; it has c1, c3"),
         (("--request", "nobody"), 2, "--request nobody: {run} has no such request"),
         (("--perfetto", "t.json"), 2, "--perfetto is of one level: name it with --level (c1, c3)"),
+        (("--perfetto", "t.json", "--request", "c1-0"), 2, "--request is shown as text"),
     ],
 )
 def test_what_is_not_there_is_one_line(benchcore, run, args, code, said):
@@ -153,3 +154,29 @@ def test_two_runs_are_held_against_each_other(benchcore, run):
     done = benchcore.run("explain", run, "--against", GOLDEN / "open")
     assert done.returncode == 2
     assert f"--against {GOLDEN / 'open'}: has no requests of c1" in done.stderr
+
+
+def test_a_trace_can_be_of_any_repeat(benchcore, tmp_path):
+    run = tmp_path / "repeats"
+    shutil.copytree(GOLDEN / "repeats", run)
+    for name in ("c1", "c1 #2"):
+        done = benchcore.run("explain", run, "--level", name, "--perfetto", "trace.json")
+        assert done.returncode == 0, done.stderr
+        trace = json.loads((tmp_path / "trace.json").read_bytes())
+        assert trace["traceEvents"][0]["args"] == {"name": name}
+    done = benchcore.run("explain", run, "--perfetto", "trace.json")
+    assert "name it with --level (c1, c2, c1 #2, c2 #2, c1 #3, c2 #3)" in done.stderr
+
+
+def test_requests_without_names_are_explained(benchcore, run, tmp_path):
+    nameless = tmp_path / "nameless"
+    shutil.copytree(run, nameless)
+    with (run / "requests.csv").open(newline="") as file:
+        rows = [row[:4] + row[5:] for row in csv.reader(file)]
+    with (nameless / "requests.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    done = benchcore.run("explain", nameless, "--request", "c1-0")
+    assert done.returncode == 2
+    assert "--request c1-0" in done.stderr
+    done = benchcore.run("explain", nameless, "--level", "c1", "--perfetto", "trace.json")
+    assert done.returncode == 0, done.stderr
