@@ -115,7 +115,7 @@ def _fed(progress: TerminalProgress) -> TerminalProgress | Feed:
         return progress
     try:
         return Feed(FeedWriter(int(descriptor)), progress)
-    except (ValueError, OSError):
+    except (ValueError, OverflowError, OSError):
         raise ConfigError(f"{DESCRIPTOR}: {descriptor!r} is no descriptor to write to") from None
 
 

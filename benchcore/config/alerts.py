@@ -78,6 +78,8 @@ class Rule:
             limit = float(number)
         except ValueError:
             raise ConfigError(f"{text!r}: {number} is no number") from None
+        if not math.isfinite(limit):
+            raise ConfigError(f"{text!r}: {number} is more than a number can be")
         if percent and not watched.is_share:
             raise ConfigError(f"{text!r}: {figure} is no share; leave out the %")
         if watched.is_share:

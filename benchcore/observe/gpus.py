@@ -261,7 +261,7 @@ def chosen(wanted: str, devices: Iterable[str]) -> dict[str, str]:
     for part in wanted.split(";"):
         role, equals, listed = part.rpartition("=")
         for text in filter(None, (device.strip() for device in listed.split(","))):
-            name = names[int(text)] if text.isdigit() and int(text) < len(names) else text
+            name = names[int(text)] if text.isdecimal() and int(text) < len(names) else text
             if name not in names:
                 there = ", ".join(f"{place} ({name})" for place, name in enumerate(names))
                 raise ConfigError(f"--gpu {wanted}: there is no GPU {text}; there are {there}")

@@ -183,8 +183,9 @@ class _Snapshot:
         self.restarts = reader.restarts
 
     def value(self, place: int) -> float:
-        """Return a value; NaN: it was not there."""
-        return self.values[place] if place < len(self.values) else UNKNOWN
+        """Return a value; NaN: it was not there, or was infinite, which is no measurement."""
+        value = self.values[place] if place < len(self.values) else UNKNOWN
+        return value if math.isfinite(value) else UNKNOWN
 
 
 class SourceWindow:
@@ -287,7 +288,7 @@ def _gauges(
             now = [
                 (label, value)
                 for place, label in shelf.values
-                if not math.isnan(value := values.get(place, UNKNOWN))
+                if math.isfinite(value := values.get(place, UNKNOWN))
             ]
             if now:
                 amounts = [value for _, value in now]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from benchcore.base.files import GrowingFile
 from benchcore.base.secrets import unhidden
 from benchcore.base.text import cell
 from benchcore.observe.families import Series
-from benchcore.observe.scraper import Page
+from benchcore.observe.scraper import MOST_BYTES, Page
 from benchcore.runs.sinks import QuietSink
 
 SERVER_METRICS: Final = "server_metrics.csv.gz"
@@ -125,6 +126,8 @@ def read_server_metrics(
     Raises:
         ConfigError: it cannot be read.
     """
+    # A label may be as long as a page; by default a cell ends at 128 KiB.
+    csv.field_size_limit(max(csv.field_size_limit(), MOST_BYTES))
     try:
         for row in csv.reader(_lines(path)):
             if len(row) == len(_HEAD) and row[0] != _HEAD[0] and wanted(row[2]):
@@ -166,7 +169,7 @@ def sums_at(
     steps: dict[str, list[tuple[float, float]]] = {}
     for reading in read_server_metrics(path, names.__contains__):
         series = (reading.name, reading.source, reading.labels)
-        if reading.value is None:
+        if reading.value is None or not math.isfinite(reading.value):
             now.pop(series, None)
         else:
             now[series] = reading.value

@@ -68,6 +68,7 @@ def test_a_threshold_is_read(text, limit):
         ("queue > 5 %", "queue is no share; leave out the %"),
         ("kv_cache > 95", "a share is at most 100 %, or 1"),
         ("queue > 1.2.3", "1.2.3 is no number"),
+        ("queue < 1e999", "1e999 is more than a number can be"),
     ],
 )
 def test_what_is_no_threshold_is_refused_in_one_line(text, said):

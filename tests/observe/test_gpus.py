@@ -196,6 +196,7 @@ def test_devices_are_chosen_by_number_or_name_with_their_roles():
     ("wanted", "said"),
     [
         ("3", "there is no GPU 3; there are 0 (GPU-a), 1 (GPU-b)"),
+        ("²", "there is no GPU ²; there are 0 (GPU-a), 1 (GPU-b)"),
         ("0,GPU-a", "names GPU GPU-a twice"),
         (",", "names no GPU; write auto, all, none, 0,1 or prefill=0,1;decode=2"),
     ],

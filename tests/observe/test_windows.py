@@ -1,5 +1,6 @@
 """What a source says of the window of a level: growth, gauges, and bounds of percentiles."""
 
+import json
 import math
 
 import numpy as np
@@ -81,6 +82,18 @@ def test_gauges_are_those_inside_summed_over_engines_and_weighed_by_time():
     assert (running.max, running.avg) == (8, 6.0)
     # Of shares the highest: a sum of them would be none.
     assert (usage.max, usage.avg) == (0.4, pytest.approx(0.3))
+
+
+def test_what_is_infinite_is_no_measurement():
+    pages = [vllm(1, 2, (1, 1, 1, 1), 0.5), vllm("+Inf", 2, (2, 2, 2, 2), "-Inf", tokens="+Inf")]
+    pages[1] = pages[1].replace(b'running{engine="1"} 2', b'running{engine="1"} +Inf')
+    (figures,) = followed((5, pages[0]), (15, pages[1]), (25, pages[1]))
+    assert figures.gauges["running"].whole() == {"max": 2.0, "avg": 2.0}
+    assert "requests" not in figures.counters
+    assert "generation_tokens" not in figures.counters
+    assert figures.histograms["ttft"].count == 1
+    assert figures.histograms["ttft"].avg is None
+    json.dumps(figures.whole(), allow_nan=False)
 
 
 def test_a_series_that_came_in_the_window_began_at_zero():

@@ -1,7 +1,9 @@
 """`server_metrics.csv.gz`: what is written while a run goes on can be read back."""
 
+import csv
 import gzip
 
+import numpy as np
 import pytest
 
 from benchcore.base.errors import ConfigError
@@ -9,7 +11,12 @@ from benchcore.base.secrets import hide, hiding
 from benchcore.observe.families import PageReader
 from benchcore.observe.scraper import Page
 from benchcore.runs.run import Run
-from benchcore.runs.server_metrics import SERVER_METRICS, ServerMetricsSink, read_server_metrics
+from benchcore.runs.server_metrics import (
+    SERVER_METRICS,
+    ServerMetricsSink,
+    read_server_metrics,
+    sums_at,
+)
 from benchcore.runs.sinks import SinkOptions
 
 RUN = Run.begun("r1", "2026-11-28T00:00:00Z")
@@ -98,3 +105,21 @@ def test_only_the_names_that_are_wanted_are_read(sink, tmp_path):
     sink.close(RUN)
     wanted = read_server_metrics(tmp_path / SERVER_METRICS, lambda name: name == "y")
     assert [one.name for one in wanted] == ["y"]
+
+
+def test_a_label_may_be_as_long_as_a_page(sink, tmp_path):
+    csv.field_size_limit(131_072)
+    label = b"y" * 1_000_000
+    Source(sink, "http://a").read(1, b'x{l="%s"} 1\n' % label)
+    sink.close(RUN)
+    ((*_, labels, value),) = rows(tmp_path)
+    assert (labels, value) == (f'l="{label.decode()}"', 1.0)
+
+
+def test_what_is_infinite_is_in_no_sum(sink, tmp_path):
+    source = Source(sink, "http://a")
+    source.read(1, b'x{l="1"} 1\nx{l="2"} 2\n')
+    source.read(2, b'x{l="1"} 1\nx{l="2"} +Inf\n')
+    sink.close(RUN)
+    sums = sums_at(tmp_path / SERVER_METRICS, {"all": ["x"]}, np.array([1.5, 2.5]))
+    assert sums["all"].tolist() == [3.0, 1.0]
