@@ -204,15 +204,18 @@ def _print_result(run: Run, *, as_json: bool, plain: bool) -> None:
         from benchcore.show.table import render
 
         sys.stdout.write(render(run, color=colored()))
-        if sys.stdout.isatty() and not plain:
+        if not plain:
             _print_chart(run)
     sys.stdout.flush()
 
 
 def _print_chart(run: Run) -> None:
     from benchcore.base.text import columns
-    from benchcore.show.panel import chart
+    from benchcore.cli.terminal import draws
+    from benchcore.show.panel import CHARACTERS, chart
 
+    if not draws(sys.stdout, CHARACTERS):
+        return
     lines = chart(run.levels, columns(sys.stdout))
     if lines:
         click.echo()

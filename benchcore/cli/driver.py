@@ -88,15 +88,18 @@ def import_numpy() -> None:
 def start_progress(given: Mapping[str, Any]) -> TerminalProgress | Feed:
     """Return what draws the live line, where there is to be one, and send messages around it."""
     import_numpy()
-    from benchcore.show.panel import Panel
+    from benchcore.show.panel import CHARACTERS, Panel
     from benchcore.show.progress import TerminalProgress
 
-    live = sys.stderr.isatty() and not given["no_progress"] and given["log_format"] == "text"
+    live = terminal.draws(sys.stderr) and not given["no_progress"]
+    live = live and given["log_format"] == "text"
     progress = TerminalProgress(
         sys.stderr,
         live=live and not given["quiet"],
         interval_seconds=given.get("progress_interval", 10.0),
-        drawing=None if given.get("plain") else Panel,
+        drawing=Panel
+        if not given.get("plain") and terminal.draws(sys.stderr, CHARACTERS)
+        else None,
     )
     start_logs(given, progress.clear)
     return _fed(progress)

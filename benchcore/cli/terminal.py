@@ -106,6 +106,16 @@ class Output(io.TextIOBase):
         """Whether somebody looks at it."""
         return self._stream is not None and not self._stream.closed and self._stream.isatty()
 
+    def draws(self, characters: str) -> bool:
+        """Whether somebody looks at it on a terminal that moves its cursor and has these."""
+        if not self.isatty() or os.environ.get("TERM") == "dumb":
+            return False
+        try:
+            characters.encode(getattr(self._stream, "encoding", None) or "utf-8")
+        except UnicodeEncodeError:
+            return False
+        return True
+
     def fileno(self) -> int:
         """Return the descriptor.
 
@@ -155,6 +165,16 @@ def guarded() -> Iterator[Output]:
         out.flush()
     finally:
         sys.stdout, sys.stderr = before
+
+
+def draws(stream: TextIO | Output, characters: str = "") -> bool:
+    """Return whether something can be drawn on a stream that is written over again.
+
+    Args:
+        stream: stdout or stderr.
+        characters: of the drawing.
+    """
+    return (stream if isinstance(stream, Output) else Output(stream)).draws(characters)
 
 
 def json_option(what: str = "JSON instead of text") -> Callable[[F], F]:

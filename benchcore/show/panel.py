@@ -17,6 +17,10 @@ from benchcore.show.table import milliseconds
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _DONE, _LEFT = "━", "╌"
+CHARACTERS: Final = f"{_BLOCKS}{_DONE}{_LEFT}●┤└─"
+"""That a terminal must have beside those of ASCII."""
+_NARROWEST: Final = 20
+"""Characters across, without which a chart shows nothing."""
 _KEPT: Final = 600
 _MOST_LEVELS: Final = 8
 _NAME: Final = 10
@@ -184,7 +188,7 @@ def chart(levels: Sequence[Level], width: int, height: int = 13) -> list[str]:
         height: lines of the field.
 
     Returns:
-        No line where fewer than two levels have both figures.
+        No line where fewer than two levels have both figures, or the terminal is too narrow.
     """
     points = [
         (level.ttft.p99, level.output_token_throughput, level.name)
@@ -195,6 +199,8 @@ def chart(levels: Sequence[Level], width: int, height: int = 13) -> list[str]:
         return []
     margin = 9
     across = min(width, WIDEST) - margin - 2
+    if across < _NARROWEST:
+        return []
     most_x, most_y = max(x for x, _, _ in points), max(y for _, y, _ in points)
     field = [[" "] * across for _ in range(height)]
     for x, y, name in points:

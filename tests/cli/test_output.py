@@ -9,6 +9,7 @@ import pytest
 
 from benchcore.base.files import replace_file
 from benchcore.base.secrets import hide, hiding, masked_arguments
+from benchcore.cli import terminal
 from benchcore.cli.main import run
 from tests.conftest import bare_environment
 
@@ -135,3 +136,26 @@ def test_an_interrupt_while_a_module_is_made_is_an_exit_code_as_any_other():
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (ended.returncode, ended.stderr) == (130, b"")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "term", "characters", "draws"),
+    [
+        ("utf-8", "xterm", "█", True),
+        ("utf-8", "dumb", "", False),
+        ("ascii", "xterm", "", True),
+        ("ascii", "xterm", "█", False),
+    ],
+)
+def test_nothing_is_drawn_that_a_terminal_cannot_show(
+    monkeypatch, encoding, term, characters, draws
+):
+    monkeypatch.setenv("TERM", term)
+    leader, follower = os.openpty()
+    try:
+        with os.fdopen(follower, "w", encoding=encoding) as stream:
+            assert terminal.draws(stream, characters) is draws
+    finally:
+        os.close(leader)
+    with open(os.devnull, "w") as stream:
+        assert terminal.draws(stream) is False

@@ -176,3 +176,10 @@ def test_of_one_level_there_is_no_chart():
     assert chart([level("c1")], 80) == []
     without = level("c8").model_copy(update={"metrics": {}})
     assert chart([level("c1"), without], 80) == []
+
+
+@pytest.mark.parametrize(("width", "there"), [(0, False), (1, False), (10, False), (31, True)])
+def test_in_a_narrow_terminal_there_is_no_chart(width, there):
+    lines = chart([level("c1", 100.0, 0.01), level("c8", 200.0, 0.04)], width)
+    assert bool(lines) is there
+    assert all(len(line) <= max(width, 32) for line in lines)
