@@ -7,6 +7,7 @@ no reading of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -53,9 +54,10 @@ class DcgmPages:
                 continue
             values = self._devices.setdefault(device, {})
             field = series.name.removeprefix(_PREFIX)
-            try:
-                values[field] = float(change.text)
-            except ValueError:  # it is gone
+            value = float(change.text or "nan")
+            if math.isfinite(value):
+                values[field] = value
+            else:  # it is gone, or not known
                 values.pop(field, None)
             touched[device] = series.labels.get("modelName", "")
         for device, model in touched.items():

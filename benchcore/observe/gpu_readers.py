@@ -69,7 +69,7 @@ class Nvml:
                 for place in range(self._nvml.nvmlDeviceGetCount())
             ]
         except self._nvml.NVMLError as error:
-            raise ConfigError(f"NVML: {error}") from None
+            raise ConfigError(f"NVML: {str(error)[:_SHOWN]}") from None
         self._named = [self._text(handle, "nvmlDeviceGetUUID") for handle in self._handles]
         self._models = [self._text(handle, "nvmlDeviceGetName") for handle in self._handles]
 
@@ -152,7 +152,7 @@ class AmdSmi:
             self._smi.amdsmi_init()
             self._handles = list(self._smi.amdsmi_get_processor_handles())
         except self._smi.AmdSmiException as error:
-            raise ConfigError(f"AMD SMI: {error}") from None
+            raise ConfigError(f"AMD SMI: {str(error)[:_SHOWN]}") from None
         self._named = [
             str(self._ask("amdsmi_get_gpu_device_uuid", handle) or place)
             for place, handle in enumerate(self._handles)
@@ -277,7 +277,7 @@ def main() -> int:
                 out.write(line)
                 out.flush()
         except ConfigError as error:
-            out.write(orjson.dumps({"none": str(error)[:_SHOWN]}) + b"\n")
+            out.write(orjson.dumps({"none": str(error)}) + b"\n")
             out.flush()
     return 0
 

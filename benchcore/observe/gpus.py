@@ -119,6 +119,8 @@ class GpuWatch:
             *(sys.executable, "-m", "benchcore.observe.gpu_readers"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            # A Ctrl-C in the terminal is for this process, which reads on until its load has ended.
+            start_new_session=True,
         )
         assert self._process.stdout is not None
         first = await self._process.stdout.readline()

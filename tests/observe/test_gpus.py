@@ -222,3 +222,20 @@ def test_auto_reads_gpus_where_the_target_is_here_and_a_driver_is(
 ):
     monkeypatch.setattr(os.path, "exists", lambda _path: driver)
     assert is_watched(wanted, is_here=is_here) is watched
+
+
+async def test_a_ctrl_c_in_the_terminal_does_not_end_the_reader(nvml):
+    nvml()
+    watch = GpuWatch("all", lambda _text: None)
+    await watch.start()
+    try:
+        listed = await asyncio.create_subprocess_exec(
+            *("ps", "-o", "pid=,args=", "--ppid", str(os.getpid())), stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await listed.communicate()
+        (pid,) = (
+            int(line.split()[0]) for line in out.decode().splitlines() if "gpu_readers" in line
+        )
+        assert os.getpgid(pid) == pid
+    finally:
+        await watch.close()
