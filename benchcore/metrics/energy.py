@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 
 MOST_GAP_SECONDS: Final = 3.0
 """Between two readings: what a device did in a longer gap is not known."""
+_MOST_UNSEEN: Final = 0.05
+"""Of a window, at its ends: before the first reading and behind the last nothing is counted."""
 _HOUR: Final = 3600.0
 
 
@@ -163,8 +165,11 @@ def _energy(
     covered = [max(begin, times[0]), min(end, times[-1])]
     missing = max(covered[0] - begin, end - covered[1])
     gap = max(float(np.diff(times).max()), missing)
+    unseen = (covered[0] - begin) + (end - covered[1])
     if gap > MOST_GAP_SECONDS:
         reasons.append(f"{name}: no reading for {gap:.1f} s")
+    elif unseen > _MOST_UNSEEN * (end - begin):
+        reasons.append(f"{name}: no reading for {unseen:.1f} s at the ends of the window")
     power = np.array(
         [np.nan if reading.power_watts is None else reading.power_watts for reading in used]
     )

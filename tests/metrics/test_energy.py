@@ -82,6 +82,20 @@ def test_gaps_of_three_seconds_are_none():
     assert gpus(readings([0, 3, 6], joules=lambda at: 50.0 * at), 0, 6).energy_valid
 
 
+@pytest.mark.parametrize(
+    ("times", "unseen"), [((1, 3, 6), "1.0"), ((0, 3, 5.5), "0.5"), ((0.2, 3, 5.8), "0.4")]
+)
+def test_what_was_not_seen_at_the_ends_of_a_short_window_makes_energy_invalid(times, unseen):
+    found = gpus(readings(times, joules=lambda at: 50.0 * at), 0, 6)
+    assert not found.energy_valid
+    assert found.energy_reasons == [f"a: no reading for {unseen} s at the ends of the window"]
+
+
+def test_a_twentieth_of_the_window_may_be_unseen():
+    found = gpus(readings([0, 3, 5.75], joules=lambda at: 50.0 * at), 0, 6)
+    assert found.energy_valid
+
+
 def test_a_device_that_was_never_read_makes_the_whole_unknown():
     usage = gpus(readings([0, 1], joules=lambda at: at), 0, 1, expected=["a", "b"])
     assert usage.energy_joules is None
