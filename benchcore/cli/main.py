@@ -16,7 +16,7 @@ from benchcore.base.errors import BenchcoreError
 from benchcore.base.plugins import nearest
 from benchcore.base.secrets import hiding
 from benchcore.base.text import printable
-from benchcore.cli.terminal import guarded, interrupt_before
+from benchcore.cli.terminal import guarded, hold_standard_streams, interrupt_before
 from benchcore.version import __version__
 
 _HOW = {
@@ -112,6 +112,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with the code of the contract."""
+    hold_standard_streams()
     # Imports make many objects and no garbage; a command that goes on for long has it on again.
     gc.disable()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

@@ -154,6 +154,18 @@ class Output(io.TextIOBase):
             self.failure = OSError(errno.EBADF, str(error))
 
 
+def hold_standard_streams() -> None:
+    """Let no socket have the number of a stream that was closed before the process was started.
+
+    What is written to standard error would go into it, and libuv aborts where it is to close it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
 @contextmanager
 def guarded() -> Iterator[Output]:
     """Put guarded streams in the place of stdout and stderr; yields that of stdout."""

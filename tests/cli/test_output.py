@@ -159,3 +159,20 @@ def test_nothing_is_drawn_that_a_terminal_cannot_show(
         os.close(leader)
     with open(os.devnull, "w") as stream:
         assert terminal.draws(stream) is False
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_with_a_stream_closed_a_server_can_be_asked(number, simulator, tmp_path):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchcore", "climb", "--base-url", simulator.base_url),
+            *("--concurrency", "1", "--requests", "5", "--idle", "0s", "--output", str(tmp_path)),
+        ],
+        env=bare_environment(),
+        capture_output=True,
+        preexec_fn=lambda: os.close(number),
+        check=False,
+    )
+    assert done.returncode in (0, 4), done.stderr
+    (folder,) = tmp_path.iterdir()
+    assert json.loads((folder / "run.json").read_bytes())["status"] == "complete"
