@@ -37,8 +37,9 @@ def sentences(explanation: Explanation | None) -> list[str]:
         most = explanation.companions[:_MOST_COMPANIONS]
         spoken.append(f"What the slow ones have in common: {'; '.join(map(_companion, most))}.")
     if explanation.gathered is not None:
-        begin, end = explanation.gathered
-        spoken.append(f"Over half of the slow ones were due between {begin:.2f} and {end:.2f} s.")
+        begin, end = (f"{second:.2f}" for second in explanation.gathered)
+        when = f"at {begin} s" if begin == end else f"between {begin} and {end} s"
+        spoken.append(f"Over half of the slow ones were due {when}.")
     return spoken
 
 
