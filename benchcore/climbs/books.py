@@ -99,6 +99,8 @@ class Books:
         self._failures = failures
         self._alerts = Alerts(map(Rule.parse, step.part.config.watch))
         self._processes = processes
+        if processes is not None:
+            processes.find()
         self._gpus = gpus
         if gpus is not None:
             gpus.forget(time.perf_counter())

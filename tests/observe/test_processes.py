@@ -95,3 +95,36 @@ def test_a_process_is_found_whatever_its_name_holds():
         assert 1 << 20 < taken.memory_bytes < 100 << 20
     finally:
         process.communicate(b"\n")
+
+
+def test_while_a_level_runs_nobody_looks_for_processes(server, monkeypatch):
+    watch = ProcessWatch(server.pid)
+
+    def listed(_path):
+        raise AssertionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.iterdir", listed)
+        watch.opened()
+        watch.tick()
+        watch.closed()
+        assert watch.figures(1.0).processes == 2
+
+
+def test_a_process_that_was_started_since_is_found_when_it_is_looked_for():
+    starts_one = "import subprocess, sys; print('ready', flush=True); input(); "
+    starts_one += f"subprocess.run([sys.executable, '-c', {WAIT!r}])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", starts_one], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        watch = ProcessWatch(process.pid)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"ready\n"
+        assert watch.look().processes == 1
+        watch.find()
+        assert watch.look().processes == 2
+    finally:
+        process.communicate(b"\n")
