@@ -24,6 +24,8 @@ NONE: Final = "none"
 _DRIVERS: Final = ("/dev/nvidiactl", "/dev/kfd")
 """What NVIDIA's and AMD's drivers leave under /dev."""
 _LATE_SECONDS: Final = 1.0
+_START_SECONDS: Final = 60.0
+"""A driver that is not loaded yet takes some 20 s; one that hangs says nothing at all."""
 # Of `nvmlClocksEventReasons` (nvml.h); idle, and clocks that the user has set, hold nothing.
 THROTTLES: Final[dict[int, str]] = {
     0x4: "power cap",
@@ -123,8 +125,15 @@ class GpuWatch:
             start_new_session=True,
         )
         assert self._process.stdout is not None
-        first = await self._process.stdout.readline()
-        said: dict[str, Any] = orjson.loads(first) if first else {"none": "its reader has died"}
+        said: dict[str, Any] = {"none": "their reader has died"}
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                first = await self._process.stdout.readline()
+        except TimeoutError:
+            said = {"none": f"their driver said nothing for {_START_SECONDS:g} s"}
+        else:
+            if first:
+                said = orjson.loads(first)
         if "none" in said:
             await self.close()
             if self._others:

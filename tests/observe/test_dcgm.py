@@ -8,6 +8,7 @@ from benchcore.base.errors import ConfigError
 from benchcore.observe import gpu_readers
 from benchcore.observe.dcgm import DcgmPages
 from benchcore.observe.families import PageReader
+from benchcore.observe.gpus import GpuWatch
 from benchcore.observe.scraper import Page
 
 S = 1_000_000_000
@@ -43,3 +44,13 @@ def test_why_no_device_is_read_is_told_to_its_end(monkeypatch, capsysbinary):
     monkeypatch.setattr(gpu_readers, "READERS", {"nvidia": without})
     assert gpu_readers.main() == 0
     assert json.loads(capsysbinary.readouterr().out) == {"none": why}
+
+
+async def test_a_driver_that_says_nothing_holds_up_no_climb(monkeypatch):
+    monkeypatch.setattr("benchcore.observe.gpus._START_SECONDS", 0.0)
+    why = "their driver said nothing for 0 s"
+    with pytest.raises(ConfigError, match=f"--gpu all: {why}"):
+        await GpuWatch("all", pytest.fail).start()
+    told = []
+    await GpuWatch("auto", told.append).start()
+    assert told == [f"the GPUs of this machine are not read: {why}"]
