@@ -13,7 +13,7 @@ import click
 from benchcore.base.errors import ConfigError, InvalidRunError, ResultsError, TargetError
 from benchcore.cli import climb_options as options
 from benchcore.cli.driver import drive, is_simulated, one_stage, start_progress, tell_where
-from benchcore.cli.eval_options import SIM_ABILITY, read_evaluation
+from benchcore.cli.eval_options import SIM_ABILITY, UNDER_LOAD, read_evaluation
 from benchcore.cli.target import SERVER, Sectioned, validated
 from benchcore.cli.terminal import colored, show_json
 from benchcore.sim.process import SimulatorProcess
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from benchcore.runs.run import Run
     from benchcore.scenario.perf_stage import PerfStage
     from benchcore.scenario.run import OneStageRun
+    from benchcore.show.feed import Feed
+    from benchcore.show.progress import TerminalProgress
     from benchcore.sim.options import SimOptions
 
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 @options.REQUEST
 @options.LOAD
 @options.WORKLOAD
-@options.EVAL
+@UNDER_LOAD
 @options.RULES
 @options.OUTPUT
 def climb(**given: Any) -> int:
@@ -47,20 +49,14 @@ def climb(**given: Any) -> int:
     --base-url, the built-in simulated server is measured.
     """
     # Before all imports that take a while: its own take as long.
-    simulator = None if given["base_url"] or _only_shows(given) else _begun_simulator()
+    simulator = None if given["base_url"] or only_shows(given) else begun_simulator()
     from benchcore.config.climb import LEVELS
 
     loads = [f"--{name.replace('_', '-')}" for name in LEVELS if given[name] is not None]
     if len(loads) > 1:
         raise click.UsageError(f"{loads[0]} and {loads[1]} are two kinds of load: give one of them")
     progress = start_progress(given)
-    figures = None
-    if given["metrics_port"] is not None:
-        from benchcore.publish.live import LiveFigures
-        from benchcore.show.feed import Feed
-
-        figures = LiveFigures()
-        progress = Feed(figures.take, progress)
+    progress, figures = live_figures(given, progress)
     if given["eval_task"] is not None and given["workload"] is not None:
         raise click.UsageError("--eval brings its own questions: leave out --workload")
     if given["eval_settings"] and given["eval_task"] is None:
@@ -69,13 +65,13 @@ def climb(**given: Any) -> int:
         given["seed"] = secrets.randbelow(2**31)
     if is_simulated(given, "these are the figures of"):
         simulator = simulator or SimulatorProcess()
-        simulator.options = _sim_options(given)
-    stage = _stage(given)
+        simulator.options = sim_options(given)
+    stage = stage_of(given)
     parts: list[Part] = []
     machine = one_stage(
         given,
         stage,
-        lambda target: _first_line(target, parts),
+        lambda target: first_line(target, parts),
         name=given["name"],
         simulator=simulator,
         progress=progress,
@@ -86,25 +82,38 @@ def climb(**given: Any) -> int:
     if given["dry_run"]:
         return _dry_run(machine.target, parts, as_json=given["as_json"])
     if given["print_request"]:
-        return asyncio.run(_print_request(machine.target, parts[0]))
-    gateway = _gateway(given, machine.context.kind) if given["push"] else None
-    drive(machine.interrupt, lambda: _measure(machine, given["metrics_port"], figures))
+        return asyncio.run(print_request(machine.target, parts[0]))
+    gateway = gateway_of(given, machine.context.kind) if given["push"] else None
+    drive(machine.interrupt, lambda: measure(machine, given["metrics_port"], figures))
     progress.clear()
     run = stage.result
     if run is not None:
         _print_result(run, as_json=given["as_json"], plain=given["plain"])
     if machine.error is None and machine.folder is not None:
-        _write_reports(machine.folder)
+        write_pages(machine.folder)
         tell_where(machine.folder)
         if gateway is not None and not machine.signal:
-            _push(machine.folder, gateway)
+            push_run(machine.folder, gateway)
     code = machine.end()
     if run is not None and not code:
-        _judge(run)
+        judge_run(run)
     return code
 
 
-async def _measure(machine: OneStageRun, port: int | None, figures: LiveFigures | None) -> None:
+def live_figures(
+    given: dict[str, Any], progress: TerminalProgress | Feed
+) -> tuple[TerminalProgress | Feed, LiveFigures | None]:
+    """Return what is told how the load stands, and what shows it where that is asked for."""
+    if given["metrics_port"] is None:
+        return progress, None
+    from benchcore.publish.live import LiveFigures
+    from benchcore.show.feed import Feed
+
+    figures = LiveFigures()
+    return Feed(figures.take, progress), figures
+
+
+async def measure(machine: OneStageRun, port: int | None, figures: LiveFigures | None) -> None:
     """Run the climb, and show how it stands where that is asked for."""
     if port is None or figures is None:
         await machine()
@@ -115,7 +124,8 @@ async def _measure(machine: OneStageRun, port: int | None, figures: LiveFigures 
         await machine()
 
 
-def _judge(run: Run) -> None:
+def judge_run(run: Run) -> None:
+    """Raise what is wrong with a run that is over, if anything is."""
     from benchcore.climbs.climb import BAD_WORKLOAD, TARGET_GONE
 
     if run.stopped == TARGET_GONE:
@@ -128,18 +138,19 @@ def _judge(run: Run) -> None:
         raise InvalidRunError("the run is invalid: it measured the load generator; see above")
 
 
-def _only_shows(given: dict[str, Any]) -> bool:
+def only_shows(given: dict[str, Any]) -> bool:
+    """Return whether the command asks nothing of a server."""
     return bool(given["dry_run"] or given["print_request"])
 
 
-def _begun_simulator() -> SimulatorProcess:
+def begun_simulator() -> SimulatorProcess:
     """Begin a simulator that is stopped with the command, wherever that ends."""
     simulator = SimulatorProcess().begin()
     click.get_current_context().call_on_close(simulator.stop)
     return simulator
 
 
-def _sim_options(given: dict[str, Any]) -> SimOptions:
+def sim_options(given: dict[str, Any]) -> SimOptions:
     """Return how the simulator is started, and let what is asked be of its size."""
     from benchcore.sim.options import SimOptions, SimProfile
 
@@ -155,7 +166,7 @@ def _sim_options(given: dict[str, Any]) -> SimOptions:
     return SimOptions(profile=SimProfile.named("default", ability=SIM_ABILITY))
 
 
-def _gateway(given: dict[str, Any], kind: str) -> Pushgateway:
+def gateway_of(given: dict[str, Any], kind: str) -> Pushgateway:
     """Return where the run is pushed; that it cannot be is said before the load."""
     from benchcore.publish.pushgateway import URL, Pushgateway
 
@@ -168,7 +179,8 @@ def _gateway(given: dict[str, Any], kind: str) -> Pushgateway:
     return Pushgateway.of_environment(os.environ, os.environ[URL])
 
 
-def _push(folder: Path, gateway: Pushgateway) -> None:
+def push_run(folder: Path, gateway: Pushgateway) -> None:
+    """Push a run; how to try again is said where that fails."""
     from benchcore.base.logs import LOGGER
     from benchcore.publish.pushgateway import RunPush
     from benchcore.runs.reading import RunFolder
@@ -181,7 +193,12 @@ def _push(folder: Path, gateway: Pushgateway) -> None:
     LOGGER.info("pushed %d series to %s", pushed.series, gateway.url)
 
 
-def _write_reports(folder: Path) -> None:
+def write_pages(folder: Path) -> None:
+    """Write the pages of a run.
+
+    Raises:
+        ResultsError: they cannot be written.
+    """
     from benchcore.show.page import write_reports
 
     try:
@@ -234,7 +251,7 @@ _RENAMED = {
 """Options whose setting has another name."""
 
 
-def _stage(given: dict[str, Any]) -> PerfStage:
+def stage_of(given: dict[str, Any]) -> PerfStage:
     """Return the climb that the options say: what is not given is left to its defaults."""
     from benchcore.config.scenario import PerfSettings
     from benchcore.scenario.perf_stage import PerfStage
@@ -261,7 +278,7 @@ def _dry_run(target: Target, parts: list[Part], *, as_json: bool) -> int:
         ]
         show_json({"base_url": target.base_url, "levels": levels, "at_most_seconds": total})
         return 0
-    click.echo(_first_line(target, parts))
+    click.echo(first_line(target, parts))
     for step, seconds in durations:
         requests, window = step.part.config.window(step.level)
         ends = [] if requests is None else [f"{requests} requests"]
@@ -284,7 +301,7 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-async def _print_request(target: Target, part: Part) -> int:
+async def print_request(target: Target, part: Part) -> int:
     """Print the first request as it would be sent, the key masked."""
     from benchcore.client.client import Client
 
@@ -299,12 +316,19 @@ async def _print_request(target: Target, part: Part) -> int:
     return 0
 
 
-def _first_line(target: Target, parts: list[Part]) -> str:
+def first_line(target: Target, parts: list[Part], levels: str = "") -> str:
+    """Return what is about to be asked of which server.
+
+    Args:
+        target: it.
+        parts: of the climb.
+        levels: in words; empty: those that the parts name.
+    """
     from benchcore.client.native.library import chosen
     from benchcore.climbs.plan import steps
     from benchcore.version import __version__
 
-    names = ", ".join(dict.fromkeys(step.name for step in steps(parts)))
+    names = levels or ", ".join(dict.fromkeys(step.name for step in steps(parts)))
     what = "; ".join(_described(part, target) for part in parts)
     return (
         f"benchcore {__version__}: {target.base_url}"

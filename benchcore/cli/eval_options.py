@@ -14,13 +14,40 @@ import click
 
 from benchcore.base.errors import ConfigError, TargetError
 from benchcore.cli import values
-from benchcore.cli.target import read_target, validated, warnings
+from benchcore.cli.target import group, read_target, validated, warnings
 
 if TYPE_CHECKING:
     from benchcore.config.evals import EvalConfig
     from benchcore.config.target import Endpoint, Target
     from benchcore.evals.under_load import LoadEval
     from benchcore.runs.samples import Eval
+
+
+UNDER_LOAD = group(
+    click.option(
+        "--eval",
+        "eval_task",
+        metavar="TASK",
+        help="Ask this task's questions and score the answers of each level; see benchcore eval.",
+    ),
+    click.option(
+        "--eval-data",
+        metavar="FILE|DIR|builtin",
+        envvar="BENCHCORE_DATA",
+        help="Read the questions from here; by default they are fetched. It can also be "
+        "given in the variable BENCHCORE_DATA.",
+    ),
+    click.option(
+        "--eval-set",
+        "eval_settings",
+        type=values.PAIR,
+        multiple=True,
+        metavar="FIELD=VALUE",
+        help="Set how the questions are asked, such as limit=50 or max_tokens=512; repeatable.",
+    ),
+    section="Workload",
+)
+"""An eval of the answers of each level of a climb."""
 
 
 def read_result(given: dict[str, Any], config: EvalConfig) -> Eval:

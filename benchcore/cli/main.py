@@ -42,6 +42,8 @@ def completion(shell: str) -> int:
 
 COMMANDS = {
     "climb": ("benchcore.cli.climb:climb", "Measure a server, level by level."),
+    "find": ("benchcore.cli.find:find", "Find the highest load that holds every SLO."),
+    "verify": ("benchcore.cli.find:verify", "Compute the verdict of a find again from its rows."),
     "check": ("benchcore.cli.check:check", "Check whether a server speaks the API it claims."),
     "eval": ("benchcore.cli.eval:evaluate", "Score a server's answers to a task's questions."),
     "plan": ("benchcore.cli.run:plan", "Say what a scenario or a matrix would do."),

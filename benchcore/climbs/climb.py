@@ -39,6 +39,7 @@ from benchcore.workload.token_costs import LocalTokenizer
 
 if TYPE_CHECKING:
     from benchcore.climbs.dealt_run import DealtRun
+    from benchcore.climbs.plan import StepSource
     from benchcore.fleet.crew import AnyCrew
 
 WORKER_LOST = "worker lost"
@@ -70,6 +71,8 @@ class Climb:
         progress: told how it goes.
         ceiling: what one worker of this machine can drive; `None`: unknown.
         server_pid: of a server that was launched on this machine; `None`: it was not.
+        source: of the levels, where the next depends on those that are over; `None`: all that the
+            parts name, in their order.
     """
 
     def __init__(
@@ -90,7 +93,9 @@ class Climb:
         progress: Progress | None = None,
         ceiling: Ceiling | None = None,
         server_pid: int | None = None,
+        source: StepSource | None = None,
     ) -> None:
+        self._source = source
         self._processes = None if server_pid is None else ProcessWatch(server_pid)
         self._grader = grader
         self._ceiling = ceiling
@@ -362,7 +367,8 @@ class Climb:
             self._opened = True
             self._sinks.open(run, run.folder, run.options)
             raise_problems(self._sinks, run.folder)
-        self._progress.begin(run, len(self._steps))
+        # How many levels a source has is not known before its end.
+        self._progress.begin(run, 0 if self._source is not None else len(self._steps))
 
     # The levels.
 
@@ -380,7 +386,7 @@ class Climb:
         before = BeforeLevel(client, sources, self._progress.say)
         figures: list[LevelFigures] = []
         climbing: tuple[Part, int] | None = None
-        for step in self._steps:
+        for step in self._steps if self._source is None else self._source(run, self._parts):
             if climbing != (step.part, step.repeat):
                 climbing, figures = (step.part, step.repeat), []
             reason = rules.reason(figures)

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from benchcore.base.clock import NEVER_NS, NS
 from benchcore.base.errors import ConfigError
@@ -20,7 +20,7 @@ from benchcore.config.shapes import Shape
 from benchcore.load.closed_loop import Shifts
 from benchcore.load.level_plan import LevelPlan
 from benchcore.load.open_loop import Arrival, offsets_ns, shaped_offsets_ns
-from benchcore.runs.run import SHAPED, Level
+from benchcore.runs.run import SHAPED, Level, Run
 from benchcore.workload.kinds import Workload, is_timed
 from benchcore.workload.synthetic import Synthetic
 
@@ -151,6 +151,14 @@ class Step:
         if self.part.config.closed:
             return math.ceil(self.level)
         return max_inflight(self.part.config)
+
+
+class StepSource(Protocol):
+    """Says which level comes next, once the one before is over."""
+
+    def __call__(self, run: Run, parts: Sequence[Part]) -> Iterator[Step]:
+        """Yield the levels; each is in `run.levels` by the time that the next is asked for."""
+        ...
 
 
 def max_inflight(config: ClimbConfig) -> int:

@@ -108,6 +108,58 @@ def check_slos(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
+_PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?)")
+_PERCENT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(%)?")
+FAILURES: Final = "failures"
+USUAL_PERCENTILE: Final = 99.0
+USUAL_FAILURES: Final = "failures:1%"
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What a level must hold: at least a share of what it is judged by keeps within a limit.
+
+    Args:
+        metric: a latency, or `failures`.
+        share: that keeps within the limit, between 0 and 1; of `failures`, that does not fail.
+        limit_ns: of the latency; `None`: of `failures`, which has none.
+    """
+
+    metric: str
+    share: float
+    limit_ns: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `ttft:p99:500ms`, `ttft:500ms` (of the 99th percentile), or `failures:1%`.
+
+        Raises:
+            ConfigError: it is none of these.
+        """
+        name, _, rest = text.partition(":")
+        if name == FAILURES:
+            match = _PERCENT.fullmatch(rest.strip())
+            failed = float(match[1]) / (100 if match[2] else 1) if match is not None else -1.0
+            if not 0 < failed < 1:
+                raise ConfigError(f"SLO {text!r} is not a share above 0, such as failures:1%")
+            return cls(FAILURES, 1 - failed, None)
+        percentile, colon, limit = rest.partition(":")
+        if not colon:
+            percentile, limit = f"p{USUAL_PERCENTILE:g}", rest
+        match = _PERCENTILE.fullmatch(percentile.strip())
+        if name not in SLO_LATENCIES or match is None or not 0 < float(match[1]) < 100:
+            raise ConfigError(
+                f"SLO {text!r} is neither METRIC:PERCENTILE:DURATION with METRIC one of "
+                f"{', '.join(SLO_LATENCIES)}, such as ttft:p99:500ms, nor failures:SHARE"
+            )
+        return cls(name, float(match[1]) / 100, Slo.parse(f"{name}:{limit}").limit_ns)
+
+    def __str__(self) -> str:
+        if self.limit_ns is None:
+            return f"{FAILURES}:{100 * (1 - self.share):.6g}%"
+        return f"{self.metric}:p{100 * self.share:.6g}:{self.limit_ns / 1e6:g}ms"
+
+
 # The rules by which a run is held against a baseline.
 
 _METRIC: Final = re.compile(

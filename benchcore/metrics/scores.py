@@ -128,16 +128,16 @@ def student_tail(t: float, freedom: float) -> float:
     """
     if math.isinf(freedom):
         return _NORMAL.cdf(-t)
-    tail = 0.5 * _incomplete_beta(freedom / (freedom + t * t), freedom / 2, 0.5)
+    tail = 0.5 * incomplete_beta(freedom / (freedom + t * t), freedom / 2, 0.5)
     return tail if t >= 0 else 1 - tail
 
 
-def _incomplete_beta(x: float, a: float, b: float) -> float:
+def incomplete_beta(x: float, a: float, b: float) -> float:
     """Return the regularized incomplete beta function by its continued fraction (DLMF 8.17.22)."""
     if x <= 0 or x >= 1:
         return 0.0 if x <= 0 else 1.0
     if x > (a + 1) / (a + b + 2):
-        return 1 - _incomplete_beta(1 - x, b, a)
+        return 1 - incomplete_beta(1 - x, b, a)
     front = math.exp(a * math.log(x) + b * math.log1p(-x) - _log_beta(a, b)) / a
     # Lentz's method, with the coefficients of DLMF 8.17.23.
     tiny = 1e-300

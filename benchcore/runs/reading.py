@@ -19,6 +19,7 @@ from benchcore.base.errors import ConfigError
 from benchcore.base.files import read_json
 from benchcore.base.stored import Stored
 from benchcore.config.catalogue import SPANS
+from benchcore.runs.certificates import CERTIFICATE, Certificate
 from benchcore.runs.run import SCHEMA_VERSION, Level, Run
 from benchcore.runs.scenarios import MatrixResult, ScenarioResult, StageStatus
 from benchcore.runs.tables import FLAG, REQUESTS, SECONDS, TEXT, TIMELINE, WHOLE
@@ -35,6 +36,7 @@ _KINDS: Final = {
     "Eval": "an eval",
     "ScenarioResult": "a scenario",
     "MatrixResult": "a matrix",
+    "Certificate": "a certificate",
 }
 """By the names of their classes: those of checks and evals are imported where there are any."""
 
@@ -174,6 +176,14 @@ class RunFolder:
 
         return self._read("functional.json", Checks)
 
+    def certificate(self) -> Certificate | None:
+        """Return what a search for its capacity came to; `None`: it was none.
+
+        Raises:
+            ConfigError: `certificate.json` is damaged.
+        """
+        return self._read(CERTIFICATE, Certificate)
+
     def eval(self) -> Eval | None:
         """Return what the eval came to; `None`: it was none.
 
@@ -198,7 +208,7 @@ class RunFolder:
         """
         if self._requests is None:
             path = self.path / "requests.csv"
-            self._requests = _read_requests(path) if path.is_file() else {}
+            self._requests = read_requests(path) if path.is_file() else {}
         return self._requests.get((level, repeat))
 
     def timeline(self, level: Level) -> Timeline | None:
@@ -246,10 +256,19 @@ def _read_run(path: Path) -> Run:
     return _as(file, run, Run)
 
 
-def _read_requests(path: Path) -> dict[tuple[str, int], Requests]:
+def read_requests(path: Path, begin: int = 0) -> dict[tuple[str, int], Requests]:
+    """Return the requests of a `requests.csv` by level and repeat.
+
+    Args:
+        path: of the file.
+        begin: where the first line to be read begins, in bytes; 0: behind the head.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     levels: dict[tuple[str, str], _Columns] = {}
     try:
-        for names, rows in REQUESTS.chunks(path, _NEEDED):
+        for names, rows in REQUESTS.chunks(path, _NEEDED, begin):
             places = [names.index(name) for name in ("level", "repeat")]
             for key, of_level in groupby(rows, itemgetter(*places)):
                 if key not in levels:

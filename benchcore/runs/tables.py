@@ -160,7 +160,7 @@ class Table(Generic[RowT]):
                 yield dict(zip(names, row, strict=False))
 
     def chunks(
-        self, path: Path, needed: Iterable[str] = ()
+        self, path: Path, needed: Iterable[str] = (), begin: int = 0
     ) -> Iterator[tuple[list[str], list[list[str]]]]:
         """Yield the names of the columns of a CSV file with some thousand rows at a time.
 
@@ -169,6 +169,7 @@ class Table(Generic[RowT]):
         Args:
             path: of the file.
             needed: columns without which it says nothing.
+            begin: where the first line to be read begins, in bytes; 0: behind the head.
 
         Raises:
             ConfigError: it cannot be read, or lacks a column.
@@ -180,6 +181,8 @@ class Table(Generic[RowT]):
                 missing = [name for name in needed if name not in names]
                 if missing:
                     raise ConfigError(f"{path}: has no column {missing[0]}")
+                if begin:
+                    file.seek(begin)
                 while rows := list(islice(reader, _ROWS)):
                     yield names, [row for row in rows if len(row) >= len(names)]
         except OSError as error:

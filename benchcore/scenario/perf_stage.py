@@ -16,7 +16,7 @@ from benchcore.base.errors import (
 )
 from benchcore.climbs.ceiling import Ceiling, known_ceiling
 from benchcore.climbs.climb import BAD_WORKLOAD, TARGET_GONE, Climb
-from benchcore.climbs.plan import SHAPE, Part, climb_config, climb_parts, steps
+from benchcore.climbs.plan import SHAPE, Part, StepSource, climb_config, climb_parts, steps
 from benchcore.config.climb import ClimbFields
 from benchcore.config.scenario import PerfSettings
 from benchcore.runs.run import Level, Run
@@ -36,6 +36,7 @@ class PerfStage(ServerStage[PerfSettings]):
 
     Attributes:
         evaluation: questions to ask instead of the workload, each level's answers scored.
+        source: of the levels, where the next depends on those that are over.
         result: what was measured, once it began.
     """
 
@@ -48,6 +49,7 @@ class PerfStage(ServerStage[PerfSettings]):
     def __init__(self, settings: PerfSettings) -> None:
         super().__init__(settings)
         self.evaluation: LoadEval | None = None
+        self.source: StepSource | None = None
         self._parts: list[Part] = []
         self.result: Run | None = None
 
@@ -95,6 +97,7 @@ class PerfStage(ServerStage[PerfSettings]):
             progress=context.progress,
             ceiling=await _ceiling(parts, context.progress),
             server_pid=context.launched_pid,
+            source=self.source,
         )
         self._interrupt = climb.interrupt
         self.result = run = climb.run

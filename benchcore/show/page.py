@@ -61,6 +61,7 @@ def render_page(folder: RunFolder, gpus: int | None = None) -> str:
         parts += [
             _answer(answers(run)),
             _valid(levels),
+            _capacity(folder, drawn),
             _knee(levels, drawn),
             _latency(levels, drawn),
             _groups(levels),
@@ -117,6 +118,14 @@ def _valid(levels: Iterable[Level]) -> str:
         )
     heads = ["level", "verdict", "why"]
     return f"<h2>Is it valid?</h2>{table('Validity of each level', heads, rows, left=2)}"
+
+
+def _capacity(folder: RunFolder, drawn: Mapping[str, Plot]) -> str:
+    found = folder.certificate()
+    if found is None:
+        return ""
+    said = f"<p>{text(found.says)}.</p>"
+    return f"<h2>What does it hold?</h2>{said}{figures([drawn.get('capacity')])}"
 
 
 def _knee(levels: Sequence[Level], drawn: Mapping[str, Plot]) -> str:

@@ -31,6 +31,7 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
     """
     by_tag = histograms(folder)
     drawn = [
+        _capacity(folder),
         _curve(folder),
         _pareto(folder, gpus or _gpus(folder)),
         *(_percentiles(folder, by_tag, metric) for metric in DRAWN),
@@ -68,6 +69,28 @@ def _curve(folder: RunFolder) -> Plot | None:
     text = f"Latency against throughput, a point for each of {len(levels)} levels"
     panel = Panel(Axis(unit, from_zero=True), _MILLISECONDS, tuple(series), labels=labels)
     return Plot("curve", "Throughput and latency", text, (panel,))
+
+
+def _capacity(folder: RunFolder) -> Plot | None:
+    found = folder.certificate()
+    if found is None:
+        return None
+    series = []
+    for place, objective in enumerate(found.rule.objectives):
+        x, y = points(
+            (one.level, 100 * share.share)
+            for one in found.levels
+            if (share := one.shares.get(objective)) is not None and share.share is not None
+        )
+        if len(x):
+            series.append(Series(objective, x, y, place=place, marks=True))
+    if not series:
+        return None
+    unit = "users" if found.mode == "closed" else "requests per second"
+    bounds = tuple(bound for bound in (found.at_least, found.refuted) if bound is not None)
+    panel = Panel(Axis(unit, "log"), Axis("% within its limit"), tuple(series), rules=bounds)
+    text = "What keeps within the limit of each SLO by level; dotted: what is held, and refuted"
+    return Plot("capacity", "Capacity", text, (panel,))
 
 
 def _tag(level: Level, metric: str) -> str:

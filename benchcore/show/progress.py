@@ -39,7 +39,7 @@ class Progress(Protocol):
     """Whoever wants to know."""
 
     def begin(self, run: Run, levels: int) -> None:
-        """The target answers; so many levels are to come."""
+        """The target answers; so many levels are to come, 0 where that is not known."""
         ...
 
     def say(self, text: str) -> None:
@@ -202,8 +202,8 @@ class TerminalProgress:
             self._drawing = self._drawing_of(levels)
         probe = run.target.probe or {}
         LOGGER.info(
-            "%d level(s) to run; tokens counted by %s",
-            levels,
+            "%s; tokens counted by %s",
+            f"{levels} level(s) to run" if levels else "each level says which comes next",
             probe.get("tokens_counted_by") or "nobody: prompt lengths are a guess",
         )
         if run.folder is not None:
