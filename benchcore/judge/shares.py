@@ -151,19 +151,22 @@ def look_error(error: float, looks: int) -> float:
     """
     if looks == 1:
         return error
-    grid = np.linspace(-9.0, 5.0, 1401) * math.sqrt(looks)
-    step = float(grid[1] - grid[0])
-    kernel = np.exp(-0.5 * (grid[:, None] - grid[None, :]) ** 2) / math.sqrt(2 * math.pi)
+    # Midpoints of what is left below the boundary, which is the end of the last piece.
+    step = 0.05
+    depths = step * (np.arange(round(9 * math.sqrt(looks) / step)) + 0.5)
 
     def spent(z: float) -> float:
+        grid = z - depths
         density = np.exp(-0.5 * grid**2) / math.sqrt(2 * math.pi)
-        total = 0.0
-        for look in range(1, looks + 1):
+        total = 1 - _NORMAL.cdf(z)
+        for look in range(2, looks + 1):
             bound = z * math.sqrt(look)
-            if look > 1:
-                density = kernel @ density * step
-            total += float(density[grid > bound].sum() * step)
-            density = np.where(grid > bound, 0.0, density)
+            beyond = np.array([_NORMAL.cdf(at - bound) for at in grid.tolist()])
+            total += float(density @ beyond) * step
+            further = bound - depths
+            kernel = np.exp(-0.5 * (further[:, None] - grid[None, :]) ** 2)
+            density = kernel @ density * (step / math.sqrt(2 * math.pi))
+            grid = further
         return total
 
     low, high = _NORMAL.inv_cdf(1 - error), _NORMAL.inv_cdf(1 - error / looks)
