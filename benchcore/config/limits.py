@@ -147,7 +147,8 @@ class Objective:
         if not colon:
             percentile, limit = f"p{USUAL_PERCENTILE:g}", rest
         match = _PERCENTILE.fullmatch(percentile.strip())
-        if name not in SLO_LATENCIES or match is None or not 0 < float(match[1]) < 100:
+        known = name in SLO_LATENCIES and bool(limit)
+        if not known or match is None or not 0 < float(match[1]) < 100:
             raise ConfigError(
                 f"SLO {text!r} is neither METRIC:PERCENTILE:DURATION with METRIC one of "
                 f"{', '.join(SLO_LATENCIES)}, such as ttft:p99:500ms, nor failures:SHARE"
