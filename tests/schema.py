@@ -14,6 +14,7 @@ from benchcore.config.metric_map import MetricMap
 from benchcore.config.scenario import RUN_TYPES, STAGES, Matrix, Scenario, StageSettings
 from benchcore.config.servers import ProvidersFile
 from benchcore.runs import scenarios
+from benchcore.runs.certificates import Certificate
 from benchcore.runs.checks import Checks
 from benchcore.runs.run import Run
 from benchcore.runs.samples import Eval
@@ -133,6 +134,7 @@ SCHEMAS = {
     "result_matrix": lambda: result(scenarios.MatrixResult, "matrix.json"),
     "result_scenario": lambda: result(scenarios.ScenarioResult, "result.json"),
     "run": lambda: result(Run, "run.json"),
+    "certificate": lambda: result(Certificate, "certificate.json"),
     "scenario": scenario,
 }
 

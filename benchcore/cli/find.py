@@ -189,10 +189,16 @@ def find(**given: Any) -> int:
             push_run(folder, gateway)
     code = machine.end()
     if run is not None and not code:
+        _judge(run, certificate)
+    return code
+
+
+def _judge(run: Run, certificate: Certificate | None) -> None:
+    """Raise what is wrong with a search that is over; a level that is invalid is none by itself."""
+    if certificate is None or certificate.at_least is None or run.status == "failed":
         judge_run(run)
         if certificate is not None and certificate.at_least is None:
             raise VerdictError(certificate.says)
-    return code
 
 
 def _levels(rule: Rule) -> str:
@@ -236,7 +242,7 @@ def _climb_of(given: dict[str, Any], rule: Rule) -> dict[str, Any]:
     found: dict[str, Any] = {
         "concurrency": levels if rule.whole else None,
         "rate": None if rule.whole else levels,
-        "slos": tuple(f"{one.metric}:{one.limit_ns / 1e6:g}ms" for one in limits),
+        "slos": tuple(f"{one.metric}:{one.limit_ns / 1e6:.12g}ms" for one in limits),
     }
     # As few as may miss, if none does, tell nothing of a percentile further out.
     tail = max(rule.targets.values())

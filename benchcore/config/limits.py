@@ -158,7 +158,7 @@ class Objective:
     def __str__(self) -> str:
         if self.limit_ns is None:
             return f"{FAILURES}:{100 * (1 - self.share):.6g}%"
-        return f"{self.metric}:p{100 * self.share:.6g}:{self.limit_ns / 1e6:g}ms"
+        return f"{self.metric}:p{100 * self.share:.6g}:{self.limit_ns / 1e6:.12g}ms"
 
 
 # The rules by which a run is held against a baseline.

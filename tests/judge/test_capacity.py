@@ -225,6 +225,19 @@ def test_every_objective_must_hold():
     assert "failures" in found.edge_why
 
 
+def test_a_level_of_which_one_objective_cannot_be_told_is_open():
+    rule = replace(RULE, targets={"ttft": 0.9, "failures": 0.99})
+    shares = {"ttft": kept(1.0), "failures": kept(0.99)}
+    standing = Search(rule, [visit(1, 0, shares=shares)]).standings()[0]
+    assert standing.decision == "open"
+
+
+def test_objectives_share_the_error_of_refuting_and_not_that_of_holding():
+    rule = replace(RULE, targets={"ttft": 0.9, "failures": 0.99})
+    assert Search(rule).error_refuted == look_error(0.025, 3)
+    assert Search(rule).error_held == look_error(0.05, 3)
+
+
 def test_a_server_that_does_not_hold_the_lowest_level_holds_nothing():
     search = run(RULE, lambda level: visit(level, 0.1))
     assert levels(search) == [1]
