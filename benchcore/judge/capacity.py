@@ -98,6 +98,7 @@ class Standing:
         level: it.
         decision: about it.
         visits: of it that vote.
+        tries: all its visits, those without a vote too.
         p_held: by objective, how likely chance alone makes a level that misses it look so good.
         p_refuted: likewise, one that meets it look so bad.
         shares: by objective, of all its visits together.
@@ -107,6 +108,7 @@ class Standing:
     level: float
     decision: Decision
     visits: int
+    tries: int
     p_held: Mapping[str, float]
     p_refuted: Mapping[str, float]
     shares: Mapping[str, Share]
@@ -158,14 +160,18 @@ class Search:
             for name in self.rule.targets
         }
         return [
-            self._standing(level, voting[level], {name: evidence[name][level] for name in evidence})
+            self._standing(
+                voting[level],
+                len(by_level[level]),
+                {name: evidence[name][level] for name in evidence},
+            )
             if level in voting
-            else Standing(level, "unmeasured", 0, {}, {}, {}, 0)
+            else Standing(level, "unmeasured", 0, len(by_level[level]), {}, {}, {}, 0)
             for level in sorted(by_level)
         ]
 
     def _standing(
-        self, level: float, visits: Sequence[Visit], evidence: Mapping[str, Evidence]
+        self, visits: Sequence[Visit], tries: int, evidence: Mapping[str, Evidence]
     ) -> Standing:
         rule = self.rule
         held = {name: better_p(one.above, rule.targets[name]) for name, one in evidence.items()}
@@ -180,7 +186,7 @@ class Search:
         elif grown:
             decision = "refuted"
         shares = {name: one.own for name, one in evidence.items()}
-        return Standing(level, decision, len(visits), held, bad, shares, grown)
+        return Standing(visits[0].level, decision, len(visits), tries, held, bad, shares, grown)
 
     def _restarts(self) -> tuple[list[Drift], int]:
         """Return how the first level came again, and the first visit that votes."""
@@ -307,10 +313,15 @@ class Search:
         for one in shut:
             if not self._looks_good(one):
                 break
-            good = one.level if one.visits < self.rule.looks else good
+            good = one.level if self._may_come_again(one) else good
         if good is None and shut and shut[0].decision == "open":
-            return shut[0].level if shut[0].visits < self.rule.looks else None
+            return shut[0].level if self._may_come_again(shut[0]) else None
         return good
+
+    def _may_come_again(self, standing: Standing) -> bool:
+        """Whether a level that is open has looks left; one visit of it may have been in vain."""
+        looks = self.rule.looks
+        return standing.visits < looks and standing.tries <= looks
 
     def _looks_good(self, standing: Standing) -> bool:
         """Whether nothing but the number of its requests keeps a level from being held."""
@@ -333,7 +344,7 @@ class Search:
                 between = [other for other in shut if other.level == below]
                 return self._middle(below, one) if between else None
             below = one.level
-            if one.visits < self.rule.looks:
+            if self._may_come_again(one):
                 return one.level
         return self._doubled(below)
 

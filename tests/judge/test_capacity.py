@@ -210,6 +210,36 @@ def test_what_cannot_be_told_is_looked_at_three_times():
     assert found.open == (8,)
 
 
+@given(st.randoms(use_true_random=False), st.booleans())
+def test_it_ends_whatever_levels_say(random, whole):
+    def measure(level):
+        return visit(
+            level,
+            random.choice([1.0, 0.9, 0.5]),
+            shares={"ttft": kept(random.choice([1.0, 0.9, 0.9, 0.5]), random.choice([20, 400]))},
+            valid=random.random() < 0.6,
+            grows=random.random() < 0.2,
+            pace=random.choice([0.0, 0.3]),
+        )
+
+    search = run(replace(RULE, whole=whole), measure, most=150)
+    assert search.ended in ("settled", "drift")
+    assert search.stray() is None
+
+
+def test_a_level_that_is_no_longer_valid_is_not_looked_at_for_ever():
+    answers = iter([True])
+
+    def measure(level):
+        share = 0.9 if level == 8 else 1.0 if level < 8 else 0.2
+        valid = level != 8 or next(answers, False)
+        return visit(level, share, shares={"ttft": kept(share, 400)}, valid=valid)
+
+    search = run(RULE, measure)
+    assert levels(search).count(8) == 4
+    assert search.verdict().at_least == 7
+
+
 def test_every_objective_must_hold():
     rule = replace(RULE, targets={"ttft": 0.9, "failures": 0.99})
 
