@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from benchcore.runs.run import Run
 
 EXAMPLES = """\
-benchcore find --base-url http://gpu0:8000 --slo ttft:p99:500ms --slo itl:p99:50ms
+benchcore find --base-url http://gpu0:8000 --slo ttft:p99:500ms --slo tpot:p99:50ms
 benchcore find --base-url http://gpu0:8000 --slo e2e:p95:10s --rate --from 1 --to 64
 """
 _HIGHEST: Final = 1024
@@ -78,7 +78,7 @@ SEARCH = group(
         multiple=True,
         required=True,
         metavar="METRIC:PERCENTILE:LIMIT",
-        help="Ask for levels that hold this, such as ttft:p99:500ms or itl:p99:50ms; ttft:500ms is "
+        help="Ask for levels that hold this, such as ttft:p99:500ms or e2e:p95:10s; ttft:500ms is "
         "of the 99th percentile. failures:1% is asked for unless another share is. Repeatable.",
     ),
     click.option(

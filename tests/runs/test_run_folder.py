@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.base.errors import ConfigError
-from benchcore.runs.reading import RunFolder, _read_requests, newest
+from benchcore.runs.reading import RunFolder, read_requests, newest
 
 
 def test_a_run_is_read_with_its_requests(make_run):
@@ -141,7 +141,7 @@ def test_rows_are_read_in_chunks_as_a_slow_reader_reads_them(made, chunk):
         patched.setattr("benchcore.runs.tables._ROWS", chunk)
         path = Path(name) / "requests.csv"
         path.write_text("\n".join([HEAD, *lines, "c1,1,window,cut"]))
-        found = _read_requests(path)
+        found = read_requests(path)
     for level in ("c1", "c8"):
         for repeat in (1, 2):
             rows = [(place, row) for place, row in enumerate(made) if row[:2] == (level, repeat)]
@@ -159,3 +159,16 @@ def test_rows_are_read_in_chunks_as_a_slow_reader_reads_them(made, chunk):
             assert requests.number("reused").tolist() == [row[5] for _, row in rows]
             assert requests.measured.tolist() == [row[2] == "window" for _, row in rows]
             assert np.isnan(requests.number("turn")).all()
+
+
+def test_the_rows_of_the_last_level_are_read_from_where_it_begins(tmp_path):
+    path = tmp_path / "requests.csv"
+    first = "".join(f"c1,1,window,é-{place},ok,{place}.0,,1,0\n" for place in range(3))
+    path.write_text(f"{HEAD}\n{first}")
+    begin = path.stat().st_size
+    with path.open("a") as file:
+        file.write("".join(f"c2,1,window,ü-{place},ok,{place}.5,,1,0\n" for place in range(2)))
+    found = read_requests(path, begin)
+    assert set(found) == {("c2", 1)}
+    assert found["c2", 1].texts["request_id"] == ["ü-0", "ü-1"]
+    assert set(read_requests(path)) == {("c1", 1), ("c2", 1)}
