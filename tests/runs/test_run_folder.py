@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.base.errors import ConfigError
-from benchcore.runs.reading import RunFolder, read_requests, newest
+from benchcore.runs.reading import RunFolder, newest, read_requests
 
 
 def test_a_run_is_read_with_its_requests(make_run):
