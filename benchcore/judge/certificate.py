@@ -45,6 +45,7 @@ RUN_FILE: Final = "run.json"
 _PARTS: Final = ("run_id", "target", "workload", "load", "seeds", "versions", "levels")
 """Of `run.json`, what the certificate rests on."""
 _DRAIN: Final = "drain"
+_SATURATED: Final = "server_saturated:"
 
 Counts = Mapping[str, tuple[int, int]]
 """By request, how many values of a figure it has, and how many of them keep within the limit."""
@@ -139,7 +140,7 @@ def visit_of(
         level=value_of(level),
         valid=level.verdict == "valid" and not level.interrupted,
         shares=shares,
-        grows=level.mode == "open" and _grows(requests, request),
+        grows=level.mode == "open" and (_is_saturated(level) or _grows(requests, request)),
         pace=pace_of(e2e, at, request),
         requests=len(requests),
         seconds=level.seconds,
@@ -173,6 +174,11 @@ def _failures(requests: Requests) -> tuple[Floats, Floats]:
     judged = requests.measured & (~cancelled | drained)
     failed = (~requests.ok).astype(np.float64)
     return failed[judged], requests.second("scheduled_seconds")[judged]
+
+
+def _is_saturated(level: Level) -> bool:
+    """Return whether the level itself has found that more came than went."""
+    return any(finding.startswith(_SATURATED) for finding in level.findings)
 
 
 def _grows(requests: Requests, request: float) -> bool:
