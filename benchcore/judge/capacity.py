@@ -183,8 +183,6 @@ class Search:
         elif max(held.values()) < self.error_held:
             # A queue that grows breaks any limit in the end: it is looked at once more.
             decision = "open" if grown else "held"
-        elif grown:
-            decision = "refuted"
         shares = {name: one.own for name, one in evidence.items()}
         return Standing(visits[0].level, decision, len(visits), tries, held, bad, shares, grown)
 

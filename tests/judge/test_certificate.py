@@ -172,8 +172,8 @@ def verdict(at_least, refuted, edge=None, why="", *, unmeasured=(), drifts=KNOWN
             verdict(8, 9, drifts=(Drift(1, math.exp(0.2), 1e-6),)),
             "settled",
             (
-                "capacity ≥ 8 users at 95 % confidence, ≤ 9 users refuted; the server drifted: 1 user "
-                "took 22.1% longer when it came again, and only what came after that counts"
+                "capacity ≥ 8 users at 95 % confidence, ≤ 9 users refuted; the server drifted: "
+                "1 user took 22.1% longer when it came again, and only what came after that counts"
             ),
         ),
     ],
