@@ -76,6 +76,7 @@ def shapes(wire):
     return of
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("endpoint", ["chat", "completions", "responses"])
 @pytest.mark.parametrize(
     ("depth", "keep"),

@@ -413,6 +413,7 @@ ENDLESS = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ENDLESS)
 async def test_a_gigabyte_of_anything_costs_a_protocol_error_and_not_memory(replay, name):
     start, piece, word = ENDLESS[name]

@@ -55,6 +55,7 @@ def test_a_run_passes_against_itself_with_a_line_for_each_rule_and_level(make_ru
     ]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seeds", [10, pytest.param(200, marks=pytest.mark.full)])
 def test_over_many_seeds_false_alarms_are_few_and_a_quarter_slower_is_seen(make_run, capsys, seeds):
     alarms = missed = 0

@@ -155,7 +155,7 @@ SCHEDULES = st.lists(st.integers(0, 60), min_size=1, max_size=80).map(
     delay=st.integers(0, 2),
     latency=st.integers(1, 40),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 3 // 2)
 def test_an_open_loop_is_dealt_out_without_a_trace(
     run, script, dealt, schedule, count, warm_up, window, delay, latency
 ):
@@ -196,7 +196,7 @@ def test_an_open_loop_is_dealt_out_without_a_trace(
     warm_up=st.sampled_from([(0, 0), (0, 120), (1, 0), (3, 50)]),
     delay=st.integers(0, 2),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 3 // 2)
 def test_the_next_requests_of_a_schedule_are_measured_whoever_sends_them(
     dealt, schedule, count, requests, warm_up, delay
 ):
@@ -227,7 +227,7 @@ def test_the_next_requests_of_a_schedule_are_measured_whoever_sends_them(
     delay=st.integers(0, 2),
     latencies=st.lists(st.integers(1, 30), min_size=1, max_size=7),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples * 3 // 2)
 def test_a_closed_loop_measures_as_many_as_asked_and_no_session_twice(
     dealt, script, users, count, requests, warm_up, ramp, delay, latencies
 ):

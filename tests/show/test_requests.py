@@ -177,6 +177,7 @@ def many(path, count):
     )
 
 
+@pytest.mark.no_cover
 def test_a_hundred_thousand_requests_stay_below_three_megabytes(make_run):
     path = make_run("a", count=100)
     many(path, 100_000)

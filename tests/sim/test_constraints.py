@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -110,13 +110,14 @@ def combined(inner):
 SCHEMAS = st.recursive(LEAVES, combined, max_leaves=12).filter(lambda schema: schema is not True)
 
 
+@pytest.mark.no_cover
 @given(SCHEMAS, st.integers(0, 1000))
 def test_what_is_written_for_a_schema_is_valid(schema, seed):
     value = json.loads(json_text(schema, random.Random(seed), "here"))
     Draft202012Validator(schema).validate(value)
 
 
-@settings(max_examples=60)
+@pytest.mark.no_cover
 @given(SCHEMAS, objects(SCHEMAS), st.sampled_from(["$defs", "definitions"]))
 def test_references_are_followed(inner, outer, place):
     outer["properties"]["first"] = {"$ref": f"#/{place}/it"}

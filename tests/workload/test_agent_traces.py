@@ -455,7 +455,7 @@ def is_in(tree, node, outer):
     return False
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=settings().max_examples * 2)
 @given(TREES)
 def test_spans_wait_for_all_that_an_oracle_has_before_them(tmp_path_factory, tree):
     tree = [(min(node[0], n - 1), *node[1:]) for n, node in enumerate(tree)]
