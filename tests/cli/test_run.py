@@ -238,7 +238,7 @@ def test_when_the_matrix_is_killed_nothing_stays(benchcore, scenarios, until):
     assert statuses(result_of(results, "long")[1])["cleanup"] == "passed"
 
 
-def test_a_scenario_whose_process_is_killed_fails_and_the_next_one_runs(
+def test_a_scenario_whose_process_is_killed_fails_and_the_next_one_runs_and_resuming_forgets_none(
     benchcore, scenarios, until
 ):
     results = scenarios(LONG, QUICK)
@@ -259,6 +259,20 @@ def test_a_scenario_whose_process_is_killed_fails_and_the_next_one_runs(
     assert found["long"]["message"] == "its process ended with -9 before it was done"
     assert found["good"]["verdict"] == "passed"
     until(lambda: not is_there(server))
+    # It goes on, and is interrupted.
+    (home,) = results.glob("*-matrix-m")
+    (good,) = results.glob("*Z-good")
+    again = benchcore.start("run-matrix", "--matrix", "matrix.yaml", "--resume", home)
+    until(
+        lambda: len(list(results.glob("*Z-long"))) == 2 or "long-2" in str(list(results.iterdir()))
+    )
+    again.terminate()
+    again.communicate(timeout=600)
+    assert again.returncode == 143
+    found = {one["scenario"]: one for one in matrix_of(results)["scenarios"]}
+    assert found["good"]["folder"] == good.name
+    assert found["good"]["verdict"] == "passed"
+    assert found["long"]["verdict"] == "interrupted"
 
 
 def _child(parent):
@@ -320,27 +334,6 @@ def test_a_matrix_goes_on_where_it_stopped(benchcore, scenarios):
     done = benchcore.run(*again, "--run-type", "daily")
     assert done.returncode == 2
     assert "is of m, pr, and not of m and daily" in done.stderr
-
-
-def test_an_interrupted_resume_forgets_nothing(benchcore, scenarios, until):
-    results = scenarios(LONG, QUICK)
-    first = benchcore.start("run-matrix", "--matrix", "matrix.yaml")
-    until(lambda: running(results, "long", "perf"))
-    os.kill(_child(first.pid), signal.SIGKILL)
-    first.communicate(timeout=600)
-    (home,) = results.glob("*-matrix-m")
-    (good,) = results.glob("*Z-good")
-    again = benchcore.start("run-matrix", "--matrix", "matrix.yaml", "--resume", home)
-    until(
-        lambda: len(list(results.glob("*Z-long"))) == 2 or "long-2" in str(list(results.iterdir()))
-    )
-    again.terminate()
-    again.communicate(timeout=600)
-    assert again.returncode == 143
-    found = {one["scenario"]: one for one in matrix_of(results)["scenarios"]}
-    assert found["good"]["folder"] == good.name
-    assert found["good"]["verdict"] == "passed"
-    assert found["long"]["verdict"] == "interrupted"
 
 
 def test_a_dry_run_touches_nothing_and_shows_every_part(benchcore, scenarios):
@@ -405,7 +398,7 @@ def test_jobs_run_side_by_side(benchcore, scenarios):
 def test_a_daily_run_is_pushed_and_an_outage_only_warns(benchcore, scenarios, gateway):  # noqa: F811
     results = scenarios(GOOD)
     args = ("run", "--scenario", "s-good.yaml", "--run-type", "daily", "--stage", "functional")
-    done = benchcore.run(*args, "--stage", "perf", env={"PROM_PUSHGATEWAY_URL": gateway})
+    done = benchcore.run(*args, env={"PROM_PUSHGATEWAY_URL": gateway})
     assert done.returncode == 0, done.stderr
     assert "nothing is pushed of the simulator" in done.stdout
     nowhere = {"PROM_PUSHGATEWAY_URL": "http://127.0.0.1:1"}
@@ -423,12 +416,12 @@ def test_a_daily_run_is_pushed_and_an_outage_only_warns(benchcore, scenarios, ga
 
 def test_a_pull_request_is_held_against_the_last_nightly_run(benchcore, scenarios):
     results = scenarios(GOOD.replace("requests: 4", "requests: 40"))
-    args = ("run", "--scenario", "s-good.yaml", "--allow-simulator")
+    stages = ("--stage", "functional", "--stage", "perf")
+    args = ("run", "--scenario", "s-good.yaml", "--allow-simulator", *stages)
     done = benchcore.run(*args)
     assert done.returncode == 0, done.stdout
     assert "holds no earlier valid run like" in done.stdout  # the first one says so
-    stages = ("--stage", "functional", "--stage", "perf")
-    done = benchcore.run(*args, "--run-type", "daily", "--concurrency", "2,3", *stages)
+    done = benchcore.run(*args, "--run-type", "daily", "--concurrency", "2,3")
     assert done.returncode == 0, done.stdout
     nightly, _ = result_of(results, "good")
     benchcore.run(*args)
