@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import bare_environment
+
 pytest.importorskip("distributed")
 
 ELSEWHERE = Path(__file__).parent / "elsewhere.py"
@@ -60,7 +62,7 @@ class Cluster:
         self.hosts = {}
         """By address of a host, the process id of its Dask worker."""
         self._tls = list(tls)
-        self.env = {**os.environ, "TMPDIR": str(self.tmp), **dict(env)}
+        self.env = bare_environment(TMPDIR=str(self.tmp), **dict(env))
         self._started = []
         self._file = folder / "scheduler.json"
         self._start(
