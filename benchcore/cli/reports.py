@@ -258,6 +258,8 @@ def report(
         if len(runs) > 1:
             raise click.UsageError("--serve is for a single run")
         return show_run(read_folder(runs[0] if runs else newest(results)).path, port)
+    if port:
+        raise click.UsageError("--port is where --serve listens: give both")
     folders = [read_folder(path) for path in runs or (newest(results),)]
     if (output is not None or plots_folder is not None) and len(folders) > 1:
         raise click.UsageError("--output and --plots are for a single run")

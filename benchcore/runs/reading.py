@@ -229,7 +229,9 @@ class RunFolder:
             return None
         names = [name for name in TIMELINE.names[2:] if name in rows[0]]
         try:
-            return Timeline({name: _floats(rows, name) for name in names})
+            return Timeline(
+                {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
+            )
         except ValueError as error:
             raise ConfigError(f"{path}: cannot be read: {error}") from None
 
@@ -279,10 +281,6 @@ def read_requests(path: Path, begin: int = 0) -> dict[tuple[str, int], Requests]
         }
     except ValueError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-
-
-def _floats(rows: list[dict[str, str]], name: str) -> Floats:
-    return np.array([float(row[name]) if row[name] else np.nan for row in rows])
 
 
 class _Columns:

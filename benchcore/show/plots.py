@@ -43,11 +43,19 @@ def plots(folder: RunFolder, gpus: int | None = None) -> list[Plot]:
     return [plot for plot in drawn if plot is not None]
 
 
+def _by_load(folder: RunFolder) -> list[Level]:
+    """Return the levels as they were run; those of a search, which goes to and fro, by load."""
+    if folder.certificate() is None:
+        return folder.levels
+    return sorted(folder.levels, key=lambda level: level.rate or level.concurrency or 0)
+
+
 def _curve(folder: RunFolder) -> Plot | None:
+    ordered = _by_load(folder)
     name, unit = "output_token_throughput", "output tokens per second"
-    if not any(one.output_token_throughput for one in folder.levels):
+    if not any(one.output_token_throughput for one in ordered):
         name, unit = "request_throughput", "requests per second"
-    levels = [(one, rate) for one in folder.levels if (rate := one.figure(name))]
+    levels = [(one, rate) for one in ordered if (rate := one.figure(name))]
     if not levels:
         return None
     series = []
@@ -59,7 +67,7 @@ def _curve(folder: RunFolder) -> Plot | None:
             series.append(Series(title(figure), x, y, place=place, marks=True))
     if not series:
         return None
-    turn = knee(folder.levels)
+    turn = knee(ordered)
     at_knee = turn.level if turn is not None and turn.beyond else None
     labels = tuple(
         (rate, top * 1e3, f"{one.name} (knee)" if one.name == at_knee else one.name)
@@ -316,7 +324,7 @@ def _pareto(folder: RunFolder, gpus: int | None) -> Plot | None:
     count = gpus or 1
     levels = [
         (level.tokens_per_second_per_user, level.output_token_throughput / count, level.name)
-        for level in folder.levels
+        for level in _by_load(folder)
         if level.tokens_per_second_per_user and level.output_token_throughput
     ]
     if len(levels) < 2:
