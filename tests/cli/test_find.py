@@ -137,10 +137,14 @@ def one_row_less(copy):
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
 
 
-def of_run(key, value):
-    return lambda copy: rewritten(
-        copy / "run.json", lambda data: data["levels"][0].update({key: value})
-    )
+def another_verdict(copy):
+    """Change the verdict of the first level, whichever it was on a machine that may be busy."""
+
+    def change(data):
+        level = data["levels"][0]
+        level["validity"] = "valid" if level["validity"] == "suspect" else "suspect"
+
+    rewritten(copy / "run.json", change)
 
 
 def of_certificate(key, value):
@@ -158,7 +162,7 @@ def no_digests(copy):
         (one_row_less, "requests.csv has changed since the certificate was made"),
         (slower_row_and_its_digest, "does not agree with its rows: "),
         (another_gap_and_its_digest, "does not agree with its rows: "),
-        (of_run("validity", "suspect"), "run.json has changed since the certificate was made"),
+        (another_verdict, "run.json has changed since the certificate was made"),
         (no_digests, "run.json has changed since the certificate was made"),
         (of_certificate("at_least", 500), "at_least is 500, and "),
         (of_certificate("refuted", 2), "refuted is 2, and "),
