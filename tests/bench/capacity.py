@@ -21,6 +21,7 @@ if Path(sys.path[0]) == Path(__file__).parent:
 import argparse
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import NormalDist, median
 
@@ -28,6 +29,7 @@ import numpy as np
 
 from benchcore.judge.attainment import Visit, grows, pace_of, share_of
 from benchcore.judge.capacity import Rule, Search, halfway
+from tests.bench.row import Row, at_most
 
 KINDS = ("slope", "correlated", "cliff", "queue", "drift")
 TARGET = 0.99
@@ -182,6 +184,17 @@ def oracle_requests(server: Server, *, whole: bool) -> int:
         if middle is None:
             return visits * REQUESTS
         level = middle
+
+
+def rows(servers: int = 200) -> Iterator[Row]:
+    """Search for the capacities of some servers and yield the rows."""
+    each = servers // len(KINDS)
+    outcomes = [searched(kind, 10_000 + place) for kind in KINDS for place in range(each)]
+    both = float(np.mean([one.low and one.high is not False for one in outcomes]))
+    what = f"find on {len(outcomes)} simulated servers: both bounds hold"
+    yield Row("capacity", what, f"{both:.1%}", "93 to 97%", 0.93 <= both <= 0.97, {"value": both})
+    spent = float(median(one.requests for one in outcomes))
+    yield at_most("capacity", "  median requests ÷ those of an oracle's bisection", spent, 1.5)
 
 
 def main() -> int:

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.bench import (
+    capacity,
     control_plane,
     cpu,
     endurance,
+    explain,
     keeping,
     largest,
     open_loop,
@@ -44,6 +46,8 @@ def groups(given: argparse.Namespace) -> dict[str, Callable[[], Iterator[Row]]]:
         "largest": largest.rows,
         "workers": lambda: workers.rows(rounds=given.rounds),
         "control": control_plane.rows,
+        "capacity": capacity.rows,
+        "explain": explain.rows,
         "tls": lambda: tls.rows(rounds=given.rounds),
         "keeping": lambda: keeping.rows(full=given.full),
         "endurance": lambda: endurance.rows(full=given.full),
