@@ -88,7 +88,7 @@ def import_numpy() -> None:
 def start_progress(given: Mapping[str, Any]) -> TerminalProgress | Feed:
     """Return what draws the live line, where there is to be one, and send messages around it."""
     import_numpy()
-    from benchcore.show.panel import CHARACTERS, Panel
+    from benchcore.show.panel import CHARACTERS, ClimbPanel
     from benchcore.show.progress import TerminalProgress
 
     live = terminal.draws(sys.stderr) and not given["no_progress"]
@@ -97,7 +97,7 @@ def start_progress(given: Mapping[str, Any]) -> TerminalProgress | Feed:
         sys.stderr,
         live=live and not given["quiet"],
         interval_seconds=given.get("progress_interval", 10.0),
-        drawing=Panel
+        drawing=ClimbPanel
         if not given.get("plain") and terminal.draws(sys.stderr, CHARACTERS)
         else None,
     )

@@ -52,11 +52,13 @@ def explain(
     """
     from benchcore.runs.reading import newest
 
+    asked = {"--against": against, "--request": request, "--perfetto": perfetto}
+    given = [option for option, value in asked.items() if value is not None]
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} are answers of their own: give one of them")
     folder = read_folder(run or newest(results))
     levels = _levels(folder, name)
     if perfetto is not None:
-        if request is not None:
-            raise click.UsageError("--request is shown as text: leave --perfetto out")
         if name is not None:
             # All repeats are called by the name of the first; a trace has only one of them.
             levels = [level for level in levels if level.name == name] or levels

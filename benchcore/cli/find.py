@@ -36,7 +36,7 @@ from benchcore.sim.process import SimulatorProcess
 
 if TYPE_CHECKING:
     from benchcore.climbs.plan import Part
-    from benchcore.judge.capacity import Rule
+    from benchcore.judge.capacity import SearchRule
     from benchcore.runs.certificates import Certificate
     from benchcore.runs.run import Run
 
@@ -201,7 +201,7 @@ def _judge(run: Run, certificate: Certificate | None) -> None:
             raise VerdictError(certificate.says)
 
 
-def _levels(rule: Rule) -> str:
+def _levels(rule: SearchRule) -> str:
     kind = "c" if rule.whole else "r"
     return f"{kind}{rule.lowest:g} to {kind}{rule.highest:g}"
 
@@ -212,7 +212,7 @@ def _is_closed(given: dict[str, Any]) -> bool:
     return not given["by_rate"] and given["mode"] != "open"
 
 
-def _rule(given: dict[str, Any], *, whole: bool) -> Rule:
+def _rule(given: dict[str, Any], *, whole: bool) -> SearchRule:
     from benchcore.judge.certificate import rule_of
 
     lowest, highest = given["lowest"], given["highest"]
@@ -235,7 +235,7 @@ def _rule(given: dict[str, Any], *, whole: bool) -> Rule:
     )
 
 
-def _climb_of(given: dict[str, Any], rule: Rule) -> dict[str, Any]:
+def _climb_of(given: dict[str, Any], rule: SearchRule) -> dict[str, Any]:
     """Return the climb that the levels are of, from the lowest to the highest."""
     levels = tuple(dict.fromkeys((rule.lowest, rule.highest)))
     limits = [one for one in given["slos"] if one.limit_ns is not None]
@@ -252,7 +252,7 @@ def _climb_of(given: dict[str, Any], rule: Rule) -> dict[str, Any]:
     return found
 
 
-def _certify(folder: Path, rule: Rule) -> Certificate:
+def _certify(folder: Path, rule: SearchRule) -> Certificate:
     from benchcore.base.files import replace_file
     from benchcore.judge.certificate import certificate_of, search_of
     from benchcore.runs.certificates import CERTIFICATE
@@ -279,7 +279,7 @@ def _print(run: Run, certificate: Certificate, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _dry_run(first: str, rule: Rule, part: Part) -> int:
+def _dry_run(first: str, rule: SearchRule, part: Part) -> int:
     """Say between which levels it would search, and what each would take."""
     requests, seconds = part.config.window(rule.lowest)
     ends = [] if requests is None else [f"{requests} requests"]

@@ -50,9 +50,9 @@ def serve(host: str, port: int, output: Path) -> int:
     if given and len(given) < _LEAST_TOKEN:
         raise ConfigError(f"{TOKEN}: is shorter than {_LEAST_TOKEN} characters")
     token = given or secrets.token_urlsafe(24)
-    return run_loop(
-        _serve(host, port, output, token, KINDS, f"?token={token}" if not given else "")
-    )
+    where = "" if given else f"?token={token}"
+    asked = f"--host {host} --port {port}"
+    return run_loop(_serve(host, port, output, token, KINDS, where, asked=asked))
 
 
 def show_run(folder: Path, port: int) -> int:
@@ -67,7 +67,8 @@ def show_run(folder: Path, port: int) -> int:
     """
     token = secrets.token_urlsafe(24)
     where = f"runs/{quote(folder.resolve().name)}?token={token}"
-    return run_loop(_serve("127.0.0.1", port, folder.resolve().parent, token, (), where))
+    results, asked = folder.resolve().parent, f"--port {port}"
+    return run_loop(_serve("127.0.0.1", port, results, token, (), where, asked=asked))
 
 
 def _page(folder: RunFolder) -> str:
@@ -77,7 +78,14 @@ def _page(folder: RunFolder) -> str:
 
 
 async def _serve(
-    host: str, port: int, output: Path, token: str, kinds: tuple[str, ...], where: str
+    host: str,
+    port: int,
+    output: Path,
+    token: str,
+    kinds: tuple[str, ...],
+    where: str,
+    *,
+    asked: str,
 ) -> int:
     from aiohttp import web
 
@@ -97,8 +105,7 @@ async def _serve(
             await site.start()
         except OSError as error:
             raise ConfigError(
-                f"--host {host} --port {port}: cannot be listened on ({error.strerror}); take "
-                "another port"
+                f"{asked}: cannot be listened on ({error.strerror}); take another port"
             ) from None
         address: Any = runner.addresses[0]
         shown = f"[{address[0]}]" if ":" in address[0] else address[0]

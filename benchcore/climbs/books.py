@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from benchcore.climbs.load_run import Measured
 from benchcore.climbs.plan import Step
 from benchcore.climbs.requests import Grader, Tally
 from benchcore.climbs.watch import SoFar
-from benchcore.config.alerts import Rule
+from benchcore.config.alerts import Threshold
 from benchcore.config.limits import Slo
 from benchcore.load.level_plan import LevelPlan, LevelRecords, Stage
 from benchcore.metrics.alerts import Alerts
@@ -97,7 +97,7 @@ class Books:
         self._stream = stream
         self._grader = grader
         self._failures = failures
-        self._alerts = Alerts(map(Rule.parse, step.part.config.watch))
+        self._alerts = Alerts(map(Threshold.parse, step.part.config.watch))
         self._processes = processes
         if processes is not None:
             processes.find()
@@ -268,7 +268,11 @@ class Books:
                 *findings.findings(steady, result, buffered, gone=measured.gone),
                 *remarks(told),
             ],
-            notes=[*findings.notes(result, self._slos), *findings.again(measured.sent)],
+            notes=[
+                *findings.notes(result, self._slos),
+                *findings.again(measured.sent),
+                *self._unpaid(energy),
+            ],
             **findings.of_sessions(
                 result, step.part.workload, self._slos, open_loop=plan.mode == "open"
             ),
@@ -325,6 +329,12 @@ class Books:
         )
         said = {"gpus": found, **costs}
         return {name: value for name, value in said.items() if value is not None}
+
+    def _unpaid(self, energy: Mapping[str, Any]) -> Iterator[str]:
+        """Yield why there is no cost though a price was given."""
+        config = self.step.part.config
+        if config.gpu_price is not None and config.gpu_count is None and "gpus" not in energy:
+            yield "cost unknown: no GPU was read, so give --gpu-count beside --gpu-price"
 
     def _judged(
         self,

@@ -15,7 +15,7 @@ from benchcore.client.records import Outcome, Record
 from benchcore.climbs.plan import Part, Step
 from benchcore.config.limits import Objective
 from benchcore.judge.attainment import Visit
-from benchcore.judge.capacity import Rule, Search, Standing
+from benchcore.judge.capacity import Search, SearchRule, Standing
 from benchcore.judge.certificate import REQUESTS_FILE, Attainments, is_in_rows, visit_of
 from benchcore.metrics.figures import (
     PER_REQUEST,
@@ -44,7 +44,7 @@ class CapacitySteps:
         say: takes a line for people.
     """
 
-    def __init__(self, rule: Rule, say: Callable[[str], None]) -> None:
+    def __init__(self, rule: SearchRule, say: Callable[[str], None]) -> None:
         self.search = Search(rule)
         self._objectives = [Objective.parse(text) for text in rule.targets]
         self._beside = [one for one in self._objectives if not is_in_rows(one)]

@@ -13,7 +13,7 @@ from benchcore.base.plugins import nearest
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class WatchedFigure:
     """A figure that can be watched.
 
     Args:
@@ -26,13 +26,13 @@ class Watched:
 
 
 WATCHED: Final = {
-    "gpu_memory": Watched("memory in use of the fullest GPU", is_share=True),
-    "gpu_utilization": Watched("mean utilization of the GPUs", is_share=True),
-    "gpu_power": Watched("power of all GPUs, in watts"),
-    "queue": Watched("requests waiting in the server's queue"),
-    "running": Watched("requests running in the server"),
-    "kv_cache": Watched("the server's KV cache in use", is_share=True),
-    "cache_hit_rate": Watched(
+    "gpu_memory": WatchedFigure("memory in use of the fullest GPU", is_share=True),
+    "gpu_utilization": WatchedFigure("mean utilization of the GPUs", is_share=True),
+    "gpu_power": WatchedFigure("power of all GPUs, in watts"),
+    "queue": WatchedFigure("requests waiting in the server's queue"),
+    "running": WatchedFigure("requests running in the server"),
+    "kv_cache": WatchedFigure("the server's KV cache in use", is_share=True),
+    "cache_hit_rate": WatchedFigure(
         "hits of the server's prefix cache since the last look", is_share=True
     ),
 }
@@ -42,7 +42,7 @@ _RULE: Final = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*([0-9.]+(?:[eE][+-]?[0-9]+)
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Threshold:
     """A threshold.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from benchcore.base.errors import ConfigError
-from benchcore.config.alerts import Rule
+from benchcore.config.alerts import Threshold
 from benchcore.config.limits import check_levels, check_slos
 from benchcore.config.shapes import Shape
 
@@ -206,7 +206,7 @@ class ClimbFields(BaseModel):
     def _watch_is_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             try:
-                Rule.parse(text)
+                Threshold.parse(text)
             except ConfigError as error:
                 raise ValueError(str(error)) from None
         return value

@@ -8,20 +8,35 @@ does not hold 0, and it is felt.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchcore.judge.explain import FEWEST, SLOWEST
-from benchcore.judge.parts import PARTS, PREFILL, QUEUE, WAIT, Part, Parts, Until, parts
+from benchcore.judge.parts import (
+    FEWEST,
+    FEWEST_SLOW,
+    NETWORK,
+    PARTS,
+    PREFILL,
+    QUEUE,
+    READER,
+    RESIDUAL,
+    SERVER,
+    WAIT,
+    Parts,
+    TimePart,
+    Until,
+    middle_of,
+    parts,
+    slowest_of,
+)
 from benchcore.runs.reading import Requests
 
 Floats = NDArray[np.float64]
 
-_FEWEST_SLOW: Final = 5
 _FELT: Final = 0.05
 """Of the whole, as it was before: a smaller change of a part is not felt."""
 _DRAWS: Final = 400
@@ -39,7 +54,7 @@ class PartChange:
         is_named: whether it is given as a reason.
     """
 
-    part: Part
+    part: TimePart
     before: float
     now: float
     interval: tuple[float, float]
@@ -52,7 +67,7 @@ class PartChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class TimeDifference:
     """How the time of some requests has changed, in seconds.
 
     Args:
@@ -78,7 +93,7 @@ class Difference:
 
 def differences(
     before: Requests, now: Requests, until: Until = Until.END
-) -> tuple[Difference, ...] | None:
+) -> tuple[TimeDifference, ...] | None:
     """Return how the time of typical and of the slowest requests has changed.
 
     Args:
@@ -89,42 +104,58 @@ def differences(
     Returns:
         `None` where either has fewer than `FEWEST` requests with this latency.
     """
-    sides = [parts(one, until) for one in (before, now)]
-    if min(map(len, sides)) < FEWEST:
+    runs = (before, now)
+    spent = [parts(requests, until) for requests in runs]
+    if min(map(len, spent)) < FEWEST:
         return None
-    tables = _alike(*sides)
-    seconds = [
-        np.floor(one.second("scheduled_seconds")[side.rows]).astype(np.int64)
-        for one, side in zip((before, now), sides, strict=True)
-    ]
-    found = []
-    for of in ("typical", "slowest"):
-        chosen = [_chosen(side.total, of) for side in sides]
-        means = [
-            {part: float(table[part][rows].mean()) for part in table}
-            for table, rows in zip(tables, chosen, strict=True)
-        ]
-        whole = [float(side.total[rows].mean()) for side, rows in zip(sides, chosen, strict=True)]
-        intervals = _intervals(tables, chosen, seconds)
-        found.append(
-            Difference(
-                until,
-                of,
-                whole[0],
-                whole[1],
-                tuple(
-                    PartChange(
-                        part,
-                        means[0][part],
-                        means[1][part],
-                        intervals[part],
-                        _is_reason(means[1][part] - means[0][part], intervals[part], whole),
-                    )
-                    for part in tables[0]
-                ),
+    sides = _alike(spent)
+    for side, requests, told in zip(sides, runs, spent, strict=True):
+        side.second = np.floor(requests.second("scheduled_seconds")[told.rows]).astype(np.int64)
+    return tuple(_difference(sides, until, of) for of in _GROUPS)
+
+
+@dataclass(slots=True)
+class _Side:
+    """The requests of one run.
+
+    Args:
+        total: shape (n,), in seconds.
+        parts: by part, shape (n,); they add up to `total`.
+        second: shape (n,), of the level in which each was due.
+    """
+
+    total: Floats
+    parts: dict[TimePart, Floats]
+    second: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+
+_GROUPS: Final = {"typical": middle_of, "slowest": slowest_of}
+
+
+def _difference(sides: Sequence[_Side], until: Until, of: str) -> TimeDifference:
+    chosen = [_GROUPS[of](side.total) for side in sides]
+    before, now = (
+        {part: float(values[rows].mean()) for part, values in side.parts.items()}
+        for side, rows in zip(sides, chosen, strict=True)
+    )
+    whole = [float(side.total[rows].mean()) for side, rows in zip(sides, chosen, strict=True)]
+    intervals = _intervals(sides, chosen)
+    return TimeDifference(
+        until,
+        of,
+        whole[0],
+        whole[1],
+        tuple(
+            PartChange(
+                part,
+                before[part],
+                now[part],
+                intervals[part],
+                _is_reason(now[part] - before[part], intervals[part], whole),
             )
-        )
-    return tuple(found)
+            for part in before
+        ),
+    )
 
 
 def _is_reason(change: float, interval: tuple[float, float], whole: list[float]) -> bool:
@@ -137,44 +168,50 @@ def _is_reason(change: float, interval: tuple[float, float], whole: list[float])
     return (low > 0 or high < 0) and abs(change) > _FELT * before and change * (now - before) > 0
 
 
-def _alike(*sides: Parts) -> list[dict[Part, Floats]]:
-    """Return the parts of both runs, told apart no further than in either of them."""
-    tables = [
-        {part: np.nan_to_num(side.of[part]) for part in PARTS if part in side.how} for side in sides
-    ]
-    if any(WAIT in side.how for side in sides):
-        for table in tables:
-            told = [table.pop(part) for part in (QUEUE, PREFILL, WAIT) if part in table]
-            table[WAIT] = np.sum(told, axis=0)
-    known = [part for part in PARTS if any(part in table for table in tables)]
-    return [
-        {part: table.get(part, np.zeros(len(side))) for part in known}
-        for table, side in zip(tables, sides, strict=True)
-    ]
+def _alike(spent: Sequence[Parts]) -> list[_Side]:
+    """Return the requests of both runs, their time told apart no further than in either of them.
 
-
-def _chosen(total: Floats, of: str) -> NDArray[np.int64]:
-    """Return the places of the typical requests, or of the slowest."""
-    order = np.argsort(total, kind="stable")
-    count = len(total)
-    if of == "typical":
-        return order[count // 4 : count - count // 4]
-    return order[-max(math.ceil(count * SLOWEST), _FEWEST_SLOW) :]
+    What one run does not tell at all is no time of 0: an older one has neither the network's, which
+    is then in what was waited for the server, nor that of the reader, which lies behind the rest.
+    """
+    sides = [
+        _Side(
+            told.total,
+            {part: np.nan_to_num(told.of[part]) for part in PARTS if part in told.how},
+        )
+        for told in spent
+    ]
+    if any(WAIT in side.parts for side in sides):
+        for side in sides:
+            told = [side.parts.pop(part) for part in (QUEUE, PREFILL, WAIT) if part in side.parts]
+            side.parts[WAIT] = np.sum(told, axis=0)
+    if not all(READER in side.parts for side in sides):
+        for side in sides:
+            side.total = side.total - side.parts.pop(READER, 0.0)
+    if not all(NETWORK in side.parts for side in sides):
+        into = next(
+            part for part in (WAIT, SERVER, RESIDUAL) if all(part in side.parts for side in sides)
+        )
+        for side in sides:
+            side.parts[into] = side.parts[into] + side.parts.pop(NETWORK, 0.0)
+    # Of what is left, what is missing did not happen: no request waited for a connection, say.
+    known = [part for part in PARTS if any(part in side.parts for side in sides)]
+    for side in sides:
+        side.parts = {part: side.parts.get(part, np.zeros(len(side.total))) for part in known}
+    return sides
 
 
 def _intervals(
-    tables: list[dict[Part, Floats]],
-    chosen: list[NDArray[np.int64]],
-    seconds: list[NDArray[np.int64]],
-) -> dict[Part, tuple[float, float]]:
+    sides: Sequence[_Side], chosen: Sequence[NDArray[np.int64]]
+) -> dict[TimePart, tuple[float, float]]:
     """Return the intervals of the changes of all parts."""
     draw = np.random.default_rng(len(chosen[0]) + len(chosen[1]))
-    names = list(tables[0])
+    names = list(sides[0].parts)
     drawn = []
-    for table, rows, second in zip(tables, chosen, seconds, strict=True):
-        values = np.stack([table[part][rows] for part in names])
-        clusters, place = np.unique(second[rows], return_inverse=True)
-        if len(clusters) < _FEWEST_SLOW:
+    for side, rows in zip(sides, chosen, strict=True):
+        values = np.stack([side.parts[part][rows] for part in names])
+        clusters, place = np.unique(side.second[rows], return_inverse=True)
+        if len(clusters) < FEWEST_SLOW:
             place = np.arange(len(rows))
         count = int(place.max()) + 1
         sums = np.stack([np.bincount(place, weights=row, minlength=count) for row in values])

@@ -39,7 +39,7 @@ Decision = Literal["held", "refuted", "open", "unmeasured"]
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class SearchRule:
     """How levels are chosen and judged.
 
     Args:
@@ -66,7 +66,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Capacity:
     """What the visits come to.
 
     Args:
@@ -124,7 +124,7 @@ class Search:
         visits: so far, in their order.
     """
 
-    rule: Rule
+    rule: SearchRule
     visits: list[Visit] = field(default_factory=list)
     ended: str = ""
 
@@ -207,13 +207,13 @@ class Search:
                 since, first = place, visit
         return drifts, since
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Capacity:
         """Return what the visits come to."""
         drifts, since = self._restarts()
         standings = self._standings(since)
         held, refuted = _bounds(standings)
         edge, why = self._edge(standings, held, refuted)
-        return Verdict(
+        return Capacity(
             at_least=held,
             refuted=refuted,
             edge=edge,

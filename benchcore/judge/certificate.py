@@ -19,10 +19,10 @@ from benchcore.config.limits import FAILURES, Objective
 from benchcore.judge.attainment import Visit, grows, pace_of, share_of, share_of_gaps
 from benchcore.judge.capacity import (
     NARROW_OPEN,
-    Rule,
+    Capacity,
     Search,
+    SearchRule,
     Standing,
-    Verdict,
 )
 from benchcore.judge.shares import Share, interval
 from benchcore.runs.certificates import (
@@ -198,13 +198,13 @@ def _grows(requests: Requests, request: float) -> bool:
 
 def rule_of(
     objectives: Sequence[Objective], *, lowest: float, highest: float, whole: bool, **more: Any
-) -> Rule:
+) -> SearchRule:
     """Return the rule of a search; `more` are its other fields."""
     targets = {str(one): one.share for one in objectives}
-    return Rule(targets, lowest, highest, whole, **more)
+    return SearchRule(targets, lowest, highest, whole, **more)
 
 
-def search_of(folder: RunFolder, rule: Rule) -> Search:
+def search_of(folder: RunFolder, rule: SearchRule) -> Search:
     """Return the search that the levels of a folder are of.
 
     Raises:
@@ -327,7 +327,7 @@ def _share_facts(share: Share) -> dict[str, Any]:
     }
 
 
-def says(rule: Rule, verdict: Verdict, ended: str, tried: Sequence[float]) -> str:
+def says(rule: SearchRule, verdict: Capacity, ended: str, tried: Sequence[float]) -> str:
     """Return the verdict in words."""
     low, high = verdict.at_least, verdict.refuted
     sure = f"at {100 * rule.confidence:g} % confidence"
@@ -348,11 +348,11 @@ def says(rule: Rule, verdict: Verdict, ended: str, tried: Sequence[float]) -> st
     return "; ".join([said, *_reservations(rule, verdict, ended)])
 
 
-def _nothing(level: float, rule: Rule) -> str:
+def _nothing(level: float, rule: SearchRule) -> str:
     return f"no capacity: {_load(level, rule)}, the lowest level, refuted"
 
 
-def _reservations(rule: Rule, verdict: Verdict, ended: str) -> Iterator[str]:
+def _reservations(rule: SearchRule, verdict: Capacity, ended: str) -> Iterator[str]:
     if verdict.unmeasured:
         listed = ", ".join(f"{level:g}" for level in verdict.unmeasured)
         yield f"never valid, and so without a vote: {listed}"
@@ -372,7 +372,7 @@ def _reservations(rule: Rule, verdict: Verdict, ended: str) -> Iterator[str]:
         yield f"the search ended early: {ended}"
 
 
-def _load(level: float, rule: Rule) -> str:
+def _load(level: float, rule: SearchRule) -> str:
     if rule.whole:
         return f"{level:g} {'user' if level == 1 else 'users'}"
     return f"{level:g} requests/s"

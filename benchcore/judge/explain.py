@@ -24,16 +24,25 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchcore.judge.parts import CONNECT, DECODE, PARTS, RESIDUAL, Part, Parts, Until, parts
+from benchcore.judge.parts import (
+    CONNECT,
+    DECODE,
+    FEWEST,
+    FEWEST_SLOW,
+    PARTS,
+    RESIDUAL,
+    Parts,
+    TimePart,
+    Until,
+    middle_of,
+    parts,
+    slowest_of,
+)
 from benchcore.runs.reading import Requests
 
 Floats = NDArray[np.float64]
 Marks = NDArray[np.bool_]
 
-FEWEST: Final = 40
-"""Requests of a level; with fewer there is no telling what is usual."""
-SLOWEST: Final = 0.01
-_FEWEST_SLOW: Final = 5
 _FAR: Final = 6.0
 """Robust standard deviations (interquartile range ÷ 1.349) from the median."""
 _IQR_OF_NORMAL: Final = 1.349
@@ -77,7 +86,7 @@ class PartStands:
         leads: whether the slowest take much longer than the middle, and half of that here.
     """
 
-    part: Part
+    part: TimePart
     how: str
     middle: float
     slowest: float
@@ -175,23 +184,24 @@ def explain(
     if count < FEWEST:
         return None
     total = spent.total
-    order = np.argsort(total, kind="stable")
-    slowest = np.zeros(count, dtype=bool)
-    slowest[order[-max(math.ceil(count * SLOWEST), _FEWEST_SLOW) :]] = True
-    middle = np.zeros(count, dtype=bool)
-    middle[order[count // 4 : count - count // 4]] = True
-    usual = float(np.median(total))
-    cluster = np.floor(requests.second("scheduled_seconds")[spent.rows]).astype(np.int64)
+    slowest, middle = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+    slowest[slowest_of(total)] = True
+    middle[middle_of(total)] = True
+    due = requests.second("scheduled_seconds")[spent.rows]
     tokens = requests.number("output_tokens")[spent.rows]
+    level = _Level(spent, until, middle, slowest, np.floor(due).astype(np.int64))
     standings = []
     slow = slowest.copy()
     for part in PARTS:
         if part in spent.how:
-            stands, marks = _stands(part, spent, tokens, middle, slowest, usual, until, cluster)
+            values = np.nan_to_num(spent.of[part])
+            # A longer answer takes longer: what is compared is decode at equal length.
+            compared = _at_equal_length(values, tokens) if part is DECODE else values
+            stands, marks = _stands(part, values, compared, level)
             standings.append(stands)
             if stands.concerned:
                 slow |= marks
-    is_slow = float(np.median(total[slowest])) > (1 + _FELT) * usual
+    is_slow = float(np.median(total[slowest])) > (1 + _FELT) * float(np.median(total))
     return Explanation(
         until=until,
         requests=count,
@@ -201,31 +211,54 @@ def explain(
         residual=float(np.median(np.abs(spent.of[RESIDUAL]) / total)),
         parts=tuple(standings),
         companions=_companions(requests, spent, slow, middle, server or {}) if is_slow else (),
-        gathered=_gathered(requests.second("scheduled_seconds")[spent.rows], slow)
-        if is_slow
-        else None,
+        gathered=_gathered(due, slow) if is_slow else None,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """The requests of a level, and which of them are held against each other.
+
+    Args:
+        spent: what their time was spent on.
+        until: up to where.
+        middle: shape (n,), whether each is a typical one.
+        slowest: shape (n,), whether each is one of the slowest.
+        second: shape (n,), of the level in which each was due.
+    """
+
+    spent: Parts
+    until: Until
+    middle: Marks
+    slowest: Marks
+    second: NDArray[np.int64]
+
+    def longer(self, values: Floats) -> float:
+        """Return how much more the slowest have of something, in the mean, than the typical."""
+        return float(values[self.slowest].mean() - values[self.middle].mean())
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long as the typical ones the slowest take."""
+        total = self.spent.total
+        return float(np.median(total[self.slowest]) / np.median(total[self.middle]))
+
+
 def _stands(
-    part: Part,
-    spent: Parts,
-    tokens: Floats,
-    middle: Marks,
-    slowest: Marks,
-    usual: float,
-    until: Until,
-    cluster: NDArray[np.int64],
+    part: TimePart, values: Floats, compared: Floats, level: _Level
 ) -> tuple[PartStands, Marks]:
-    """Return how a part stands, and of which requests it is an outlier."""
-    raw = spent.of[part]
-    values = np.nan_to_num(raw, nan=0.0)
-    # A longer answer takes longer: what is compared is decode at equal length.
-    compared = _at_equal_length(values, tokens) if part is DECODE else values
-    # A connection is opened for few; what is far is told by those who waited for one at all.
+    """Return how a part stands, and of which requests it is an outlier.
+
+    Args:
+        part: which.
+        values: shape (n,), its seconds; 0 where it did not happen.
+        compared: likewise, as they would be if all requests had asked the same.
+        level: the requests.
+    """
+    total = level.spent.total
     typical = float(np.median(compared))
     low, high = np.percentile(compared, [25, 75])
-    far = max(_FAR * (high - low) / _IQR_OF_NORMAL, _FELT * usual)
+    far = max(_FAR * (high - low) / _IQR_OF_NORMAL, _FELT * float(np.median(total)))
     marks = compared - typical > far
     concerned = int(marks.sum())
     excess, interval = 0.0, (0.0, 0.0)
@@ -233,24 +266,21 @@ def _stands(
         marks, concerned = np.zeros(len(values), dtype=bool), 0
     else:
         excess = float(np.median(compared[marks])) - typical
-        interval = _interval(compared[marks] - typical, cluster[marks])
-    share = float(np.median(values / spent.total))
-    longer = float(values[slowest].mean() - values[middle].mean())
-    total = spent.total
-    all_longer = float(total[slowest].mean() - total[middle].mean())
-    ratio = float(np.median(total[slowest]) / np.median(total[middle]))
+        interval = _interval(compared[marks] - typical, level.second[marks])
+    share = float(np.median(values / total))
+    longer = level.longer(values)
     return (
         PartStands(
             part=part,
-            how=spent.how[part],
-            middle=float(np.median(values[middle])),
+            how=level.spent.how[part],
+            middle=float(np.median(values[level.middle])),
             slowest=longer,
             concerned=concerned,
             excess=excess,
             interval=interval,
-            among_slowest=int((marks & slowest).sum()),
-            always=not part.is_work and part is not CONNECT and share > _ALWAYS[until],
-            leads=ratio >= _LONGER[until] and longer >= all_longer / 2,
+            among_slowest=int((marks & level.slowest).sum()),
+            always=not part.is_work and part is not CONNECT and share > _ALWAYS[level.until],
+            leads=level.ratio >= _LONGER[level.until] and longer >= level.longer(total) / 2,
         ),
         marks,
     )
@@ -276,7 +306,7 @@ def _interval(excess: Floats, cluster: NDArray[np.int64]) -> tuple[float, float]
     """
     draw = np.random.default_rng(len(excess))
     groups = [excess[cluster == second] for second in np.unique(cluster)]
-    if len(groups) < _FEWEST_SLOW:
+    if len(groups) < FEWEST_SLOW:
         groups = [excess[place : place + 1] for place in range(len(excess))]
     medians = [
         float(np.median(np.concatenate([groups[place] for place in places])))
@@ -284,9 +314,6 @@ def _interval(excess: Floats, cluster: NDArray[np.int64]) -> tuple[float, float]
     ]
     low, high = np.percentile(medians, [2.5, 97.5])
     return float(low), float(high)
-
-
-# What goes with it.
 
 
 def _companions(
@@ -308,8 +335,8 @@ def _companions(
         theirs, usual = values[slow], values[others]
         probability = _superiority(theirs, usual)
         low, high = _score_interval(probability, len(theirs), len(usual), z)
-        middle_of = np.mean if is_share else np.median
-        theirs_is, usual_is = float(middle_of(theirs)), float(middle_of(usual))
+        typical = np.mean if is_share else np.median
+        theirs_is, usual_is = float(typical(theirs)), float(typical(usual))
         apart = _APART if is_share else _APART * abs(usual_is)
         more = probability >= _TELLING and low > 0.5
         less = probability <= 1 - _TELLING and high < 0.5
@@ -411,7 +438,7 @@ def _gathered(due: Floats, slow: Marks) -> tuple[float, float] | None:
     begin, end = float(due.min()), float(due.max())
     width = (end - begin) / _GATHERED
     when = np.sort(due[slow])
-    if len(when) < _FEWEST_SLOW or width <= 0:
+    if len(when) < FEWEST_SLOW or width <= 0:
         return None
     reached = np.searchsorted(when, when + width, side="right")
     most = int(np.argmax(reached - np.arange(len(when))))

@@ -9,6 +9,7 @@ spread over the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,7 +40,7 @@ class Until(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TimePart:
     """One part of a request's time.
 
     Args:
@@ -56,23 +57,40 @@ class Part:
     is_work: bool = False
 
 
-LATE: Final = Part("late", "late departure", "left late")
-CONNECT: Final = Part("connect", "connect", "waited for a connection")
-SEND: Final = Part("send", "send", "were being sent")
-NETWORK: Final = Part("network", "network", "were on the network")
-QUEUE: Final = Part("queue", "queue", "waited in the server's queue")
-PREFILL: Final = Part("prefill", "prefill", "were in prefill", is_work=True)
-WAIT: Final = Part(
+LATE: Final = TimePart("late", "late departure", "left late")
+CONNECT: Final = TimePart("connect", "connect", "waited for a connection")
+SEND: Final = TimePart("send", "send", "were being sent")
+NETWORK: Final = TimePart("network", "network", "were on the network")
+QUEUE: Final = TimePart("queue", "queue", "waited in the server's queue")
+PREFILL: Final = TimePart("prefill", "prefill", "were in prefill", is_work=True)
+WAIT: Final = TimePart(
     "wait", "queue or prefill", "waited for their first token, in queue or prefill", is_work=True
 )
-SERVER: Final = Part("server", "server", "were at the server", is_work=True)
-DECODE: Final = Part("decode", "decode", "were being decoded", is_work=True)
-READER: Final = Part("reader", "reader", "waited to be read by benchcore")
-RESIDUAL: Final = Part("residual", "unexplained", "spent time that nothing explains")
+SERVER: Final = TimePart("server", "server", "were at the server", is_work=True)
+DECODE: Final = TimePart("decode", "decode", "were being decoded", is_work=True)
+READER: Final = TimePart("reader", "reader", "waited to be read by benchcore")
+RESIDUAL: Final = TimePart("residual", "unexplained", "spent time that nothing explains")
 PARTS: Final = (
     *(LATE, CONNECT, SEND, NETWORK, QUEUE, PREFILL),
     *(WAIT, SERVER, DECODE, READER, RESIDUAL),
 )
+
+
+FEWEST: Final = 40
+"""Requests of a level; with fewer there is no telling what is usual."""
+FEWEST_SLOW: Final = 5
+_SLOWEST: Final = 0.01
+
+
+def middle_of(total: Floats) -> NDArray[np.int64]:
+    """Return the places of the typical requests: the middle half by their time."""
+    order = np.argsort(total, kind="stable")
+    return order[len(total) // 4 : len(total) - len(total) // 4]
+
+
+def slowest_of(total: Floats) -> NDArray[np.int64]:
+    """Return the places of the slowest hundredth of requests, five at least."""
+    return np.argsort(total, kind="stable")[-max(math.ceil(len(total) * _SLOWEST), FEWEST_SLOW) :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +106,8 @@ class Parts:
 
     rows: NDArray[np.int64]
     total: Floats
-    of: Mapping[Part, Floats]
-    how: Mapping[Part, str]
+    of: Mapping[TimePart, Floats]
+    how: Mapping[TimePart, str]
 
     def __len__(self) -> int:
         """How many requests there are."""

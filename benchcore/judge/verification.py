@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from benchcore.base.errors import ConfigError, VerdictError
 from benchcore.config.limits import Objective
-from benchcore.judge.capacity import Rule
+from benchcore.judge.capacity import SearchRule
 from benchcore.judge.certificate import (
     REQUESTS_FILE,
     RUN_FILE,
@@ -81,7 +81,7 @@ def _same_files(path: Path, said: Certificate) -> None:
             )
 
 
-def _rule(said: Certificate) -> Rule:
+def _rule(said: Certificate) -> SearchRule:
     rule = said.rule
     if not rule.objectives or not 0 < rule.confidence < 1 or not 0 < rule.lowest <= rule.highest:
         raise ConfigError(f"{CERTIFICATE}: its rule is none")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import Field
 
 from benchcore.base.stored import Number, Stored
-from benchcore.config.alerts import WATCHED, Rule, is_known
+from benchcore.config.alerts import WATCHED, Threshold, is_known
 
 
 class Alert(Stored):
@@ -33,9 +33,9 @@ class Alerts:
         rules: what is watched.
     """
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, rules: Iterable[Threshold]) -> None:
         self._rules = tuple(rules)
-        self._open: dict[Rule, Alert] = {}
+        self._open: dict[Threshold, Alert] = {}
         self.episodes: list[Alert] = []
 
     def look(self, at_seconds: float, values: Mapping[str, float | None]) -> list[str]:

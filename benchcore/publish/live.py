@@ -73,7 +73,7 @@ class LiveFigures(Collector):
             for key, text in texts.items():
                 value = told.get(key)
                 if value is not None:
-                    name = prefix + key.replace(".", "_seconds_" if "." in key else ".")
+                    name = prefix + key.replace(".", "_seconds_")
                     family = GaugeMetricFamily(name, text, labels=("level",))
                     family.add_metric((str(told["level"]),), float(value))
                     families.append(family)

@@ -94,7 +94,7 @@ def _row(*cells: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SeriesValue:
     """One change of one series.
 
     Args:
@@ -114,7 +114,7 @@ class Reading:
 
 def read_server_metrics(
     path: Path, wanted: Callable[[str], bool] = lambda _name: True
-) -> Iterator[Reading]:
+) -> Iterator[SeriesValue]:
     """Yield the changes in a file, in the order in which they were read.
 
     What a run that was killed had not finished writing is passed over.
@@ -132,7 +132,7 @@ def read_server_metrics(
         for row in csv.reader(_lines(path)):
             if len(row) == len(_HEAD) and row[0] != _HEAD[0] and wanted(row[2]):
                 value = float(row[4]) if row[4] else None
-                yield Reading(float(row[0]), row[1], row[2], row[3], value)
+                yield SeriesValue(float(row[0]), row[1], row[2], row[3], value)
     except (OSError, ValueError, zlib.error, csv.Error) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
 

@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from benchcore.base.text import number, percent, printable
-from benchcore.judge.against import Difference
-from benchcore.judge.explain import FEWEST, Companion, Explanation, PartStands
-from benchcore.judge.parts import Parts, Until
+from benchcore.judge.against import TimeDifference
+from benchcore.judge.explain import Companion, Explanation, PartStands
+from benchcore.judge.parts import FEWEST, Parts, Until
 from benchcore.runs.run import Level
-from benchcore.show.table import report_console
+from benchcore.show.table import report_console, without_padding
 
 _MS: Final = 1e3
 _MOST_COMPANIONS: Final = 4
@@ -108,7 +108,7 @@ def render_explanation(
     if said:
         console.print()
         console.print(Text(said))
-    return out.getvalue()
+    return without_padding(out.getvalue())
 
 
 def parts_table(explanation: Explanation) -> Table:
@@ -170,7 +170,7 @@ def render_request(name: str, spent: Parts, place: int) -> str:
     console = report_console(out := io.StringIO(), color=False)
     console.print(Text(printable(name)))
     console.print(table)
-    return out.getvalue()
+    return without_padding(out.getvalue())
 
 
 def to_json(explanation: Explanation) -> Mapping[str, object]:
@@ -212,7 +212,7 @@ def to_json(explanation: Explanation) -> Mapping[str, object]:
     }
 
 
-def difference_sentences(found: Sequence[Difference] | None, other: str) -> list[str]:
+def difference_sentences(found: Sequence[TimeDifference] | None, other: str) -> list[str]:
     """Return what has changed from another run, in whole sentences.
 
     Args:
@@ -224,7 +224,7 @@ def difference_sentences(found: Sequence[Difference] | None, other: str) -> list
     return [_changed(difference, other) for difference in found]
 
 
-def _changed(difference: Difference, other: str) -> str:
+def _changed(difference: TimeDifference, other: str) -> str:
     where = "to the first token" if difference.until is Until.FIRST_TOKEN else "to the end"
     who = "A typical request" if difference.of == "typical" else "The slowest hundredth"
     takes = "takes" if difference.of == "typical" else "take"
@@ -240,7 +240,7 @@ def _changed(difference: Difference, other: str) -> str:
 
 
 def render_differences(
-    name: str, other: str, differences: Sequence[tuple[Until, Sequence[Difference] | None]]
+    name: str, other: str, differences: Sequence[tuple[Until, Sequence[TimeDifference] | None]]
 ) -> str:
     """Return what has changed from another run as text of at most 100 columns.
 
@@ -254,10 +254,10 @@ def render_differences(
     for _, found in differences:
         for sentence in difference_sentences(found, printable(other)):
             console.print(Text(sentence))
-    return out.getvalue()
+    return without_padding(out.getvalue())
 
 
-def differences_json(found: Sequence[Difference] | None) -> list[Mapping[str, object]] | None:
+def differences_json(found: Sequence[TimeDifference] | None) -> list[Mapping[str, object]] | None:
     """Return what has changed as JSON has it; seconds throughout."""
     if found is None:
         return None

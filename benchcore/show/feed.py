@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -22,6 +22,14 @@ _FIGURES: Final = (
 )
 
 
+class Drawn(Progress, Protocol):
+    """Whoever is told, and may have drawn something."""
+
+    def clear(self) -> None:
+        """Take away what is drawn, so that something else can be written."""
+        ...
+
+
 class Feed:
     """Tells a listener, and whoever is told besides.
 
@@ -30,15 +38,13 @@ class Feed:
         other: is told the same.
     """
 
-    def __init__(self, listen: Callable[[str, dict[str, Any]], None], other: Progress) -> None:
+    def __init__(self, listen: Callable[[str, dict[str, Any]], None], other: Drawn) -> None:
         self._listen = listen
         self._other = other
 
     def clear(self) -> None:
         """Take a live line away, where the other draws one."""
-        clear: Callable[[], None] | None = getattr(self._other, "clear", None)
-        if clear is not None:
-            clear()
+        self._other.clear()
 
     def begin(self, run: Run, levels: int) -> None:
         """The target answers."""

@@ -53,7 +53,7 @@ def bar(share: float, width: int) -> str:
     return _DONE * done + _LEFT * (width - done)
 
 
-class Panel:
+class ClimbPanel:
     """What the panel shows.
 
     Args:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchcore.base.text import printable
-from benchcore.judge.parts import PARTS, Part, parts
+from benchcore.judge.parts import PARTS, TimePart, parts
 from benchcore.runs.reading import Floats, Requests, RunFolder
 from benchcore.runs.run import Level
 from benchcore.show.charts import spaced
@@ -42,7 +42,7 @@ _SPANS: Final = {
 }
 
 
-def parts_of(requests: Requests) -> tuple[Mapping[Part, Floats], Mapping[Part, str]]:
+def parts_of(requests: Requests) -> tuple[Mapping[TimePart, Floats], Mapping[TimePart, str]]:
     """Return the parts of every request of a level, and how each part is known.
 
     Those of warm-up and drain are taken apart like measured ones, and those that failed up to
@@ -138,7 +138,7 @@ class _Columns:
         self._numbers: dict[str, list[Floats]] = {
             name: [] for name in (*_COUNTS, "scheduled", *_SPANS, *(part.key for part in PARTS))
         }
-        self._how: dict[Part, str] = {}
+        self._how: dict[TimePart, str] = {}
 
     def __len__(self) -> int:
         return len(self._texts["level"])

@@ -274,7 +274,11 @@ def render(run: Run, *, color: bool, width: int | None = None) -> str:
         console.print()
     for line in lines:
         console.print(printable(line), soft_wrap=False)
-    text = out.getvalue()
+    return without_padding(out.getvalue())
+
+
+def without_padding(text: str) -> str:
+    """Return what a console has printed without the spaces that pad its lines."""
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 

@@ -28,7 +28,7 @@ from statistics import NormalDist, median
 import numpy as np
 
 from benchcore.judge.attainment import Visit, grows, pace_of, share_of
-from benchcore.judge.capacity import Rule, Search, halfway
+from benchcore.judge.capacity import Search, SearchRule, halfway
 from tests.bench.row import Row, at_most
 
 KINDS = ("slope", "correlated", "cliff", "queue", "drift")
@@ -152,7 +152,7 @@ def searched(kind: str, seed: int) -> Outcome:
     draw = np.random.default_rng([KINDS.index(kind), seed])
     server = server_of(kind, draw)
     whole = bool(seed % 2)
-    search = Search(Rule({"ttft": TARGET}, 1, 2048, whole=whole))
+    search = Search(SearchRule({"ttft": TARGET}, 1, 2048, whole=whole))
     while (level := search.next()) is not None:
         search.visits.append(server.visit(draw, level, REQUESTS))
     found = search.verdict()
@@ -170,7 +170,7 @@ def searched(kind: str, seed: int) -> Outcome:
 
 def oracle_requests(server: Server, *, whole: bool) -> int:
     """Return what a bisection spends that is told of each level, once it is over, if it holds."""
-    rule = Rule({"ttft": TARGET}, 1, 2048, whole=whole)
+    rule = SearchRule({"ttft": TARGET}, 1, 2048, whole=whole)
     low, high, visits = 0.0, math.inf, 0
     level = rule.lowest
     while True:

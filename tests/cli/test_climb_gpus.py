@@ -64,6 +64,14 @@ def test_a_price_alone_takes_the_number_of_gpus(benchcore, simulator, tmp_path):
     assert "tokens_per_joule" not in level
 
 
+def test_a_price_without_a_number_of_gpus_says_what_is_missing(benchcore, simulator, tmp_path):
+    done, level = climb(benchcore, simulator, tmp_path, "--gpu-price", "1.8", "--gpu", "none")
+    assert "cost_per_million_tokens" not in level
+    note = "cost unknown: no GPU was read, so give --gpu-count beside --gpu-price"
+    assert note in level["notes"]
+    assert note in " ".join(done.stdout.split())
+
+
 def test_gpus_that_are_asked_for_and_not_there_are_one_line(benchcore, simulator):
     done = benchcore.run(
         *("climb", "--base-url", simulator.base_url, "--gpu", "all", "--concurrency", "1"),

@@ -116,12 +116,21 @@ def test_a_trace_has_a_slice_for_each_request_with_its_parts_inside(benchcore, r
     [
         (("--level", "c9"), 2, "--level c9: {run} has no such level; it has c1, c3"),
         (("--request", "nobody"), 2, "--request nobody: {run} has no such request"),
+        (
+            ("--against", "{run}", "--request", "nobody"),
+            2,
+            "--against and --request are answers of their own: give one of them",
+        ),
         (("--perfetto", "t.json"), 2, "--perfetto is of one level: name it with --level (c1, c3)"),
-        (("--perfetto", "t.json", "--request", "c1-0"), 2, "--request is shown as text"),
+        (
+            ("--perfetto", "t.json", "--request", "c1-0"),
+            2,
+            "--request and --perfetto are answers of their own: give one of them",
+        ),
     ],
 )
 def test_what_is_not_there_is_one_line(benchcore, run, args, code, said):
-    done = benchcore.run("explain", run, *args)
+    done = benchcore.run("explain", run, *(arg.format(run=run) for arg in args))
     assert done.returncode == code
     assert said.format(run=run) in done.stderr
     assert len(done.stderr.splitlines()) == 1

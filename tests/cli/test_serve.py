@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -321,9 +322,19 @@ def test_a_short_token_and_a_taken_port_are_one_line(benchcore):
     assert done.stderr.startswith("benchcore: --host 192.0.2.1 --port 8090: cannot be listened on")
 
 
-def test_a_climb_alone_shows_its_figures(benchcore, simulator):
-    import socket
+def test_where_a_report_is_shown_is_asked_for_in_its_own_words(benchcore):
+    run = GOLDEN / "closed"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = benchcore.run("report", run, "--serve", "--port", port)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"benchcore: --port {port}: cannot be listened on")
+    done = benchcore.run("report", run, "--port", port)
+    assert done.returncode == 2
+    assert "--port is where --serve listens: give both" in done.stderr
 
+
+def test_a_climb_alone_shows_its_figures(benchcore, simulator):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = benchcore.run(

@@ -61,6 +61,21 @@ def test_what_one_run_does_not_tell_apart_is_told_together():
     assert {part.part.key for part in typical.named} == {"wait"}
 
 
+@pytest.mark.parametrize("in_band", [True, False])
+def test_what_an_older_run_does_not_tell_is_no_time_of_0(in_band):
+    before, _ = requests(1, in_band=in_band)
+    for name in ("rtt", "reader"):
+        del before.seconds[f"{name}_seconds"]
+    now, spent = requests(1, in_band=in_band)
+    for difference in differences(before, now):
+        keys = {part.part.key for part in difference.parts}
+        assert not keys & {"network", "reader"}
+        assert difference.now == pytest.approx(difference.before)
+        for part in difference.parts:
+            assert part.now == pytest.approx(part.before, abs=1e-12)
+    assert spent["network"].mean() > 0
+
+
 def test_it_is_said_in_sentences():
     before, _ = requests(1)
     now, _ = requests(2, injected={"network": (EVERY, 0.05)})

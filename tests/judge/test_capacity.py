@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchcore.judge.attainment import Pace, Visit, drift_of, grows, share_of, share_of_gaps
-from benchcore.judge.capacity import Rule, Search
+from benchcore.judge.capacity import Search, SearchRule
 from benchcore.judge.shares import (
     Share,
     better_p,
@@ -22,7 +22,7 @@ from benchcore.judge.shares import (
 )
 from tests.bench.capacity import KINDS, searched
 
-RULE = Rule({"ttft": 0.9}, 1, 1024, whole=True)
+RULE = SearchRule({"ttft": 0.9}, 1, 1024, whole=True)
 
 
 def kept(share, count=2000):

@@ -6,7 +6,7 @@ import pytest
 
 from benchcore.config.limits import Objective
 from benchcore.judge.attainment import Drift
-from benchcore.judge.capacity import Rule, Verdict
+from benchcore.judge.capacity import Capacity, SearchRule
 from benchcore.judge.certificate import Attainments, says, visit_of
 from benchcore.runs.certificates import Attained
 from benchcore.runs.reading import read_requests
@@ -120,12 +120,12 @@ def test_a_queue_that_grows_is_told_by_first_turns_or_by_the_level_itself(tmp_pa
     assert told(tmp_path, even, findings=found).grows
 
 
-RULE = Rule({"ttft:p99:500ms": 0.99}, 1, 64, whole=True)
+RULE = SearchRule({"ttft:p99:500ms": 0.99}, 1, 64, whole=True)
 KNOWN = (Drift(1, 1.0, 0.9),)
 
 
 def verdict(at_least, refuted, edge=None, why="", *, unmeasured=(), drifts=KNOWN):
-    return Verdict(at_least, refuted, edge, why, unmeasured, (), drifts, 0)
+    return Capacity(at_least, refuted, edge, why, unmeasured, (), drifts, 0)
 
 
 @pytest.mark.parametrize(

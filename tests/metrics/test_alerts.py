@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchcore.base.errors import ConfigError
-from benchcore.config.alerts import WATCHED, Rule
+from benchcore.config.alerts import WATCHED, Threshold
 from benchcore.metrics.alerts import Alerts
 
 
 def test_an_episode_is_told_once_until_it_has_recovered():
-    alerts = Alerts([Rule.parse("gpu_memory > 95 %")])
+    alerts = Alerts([Threshold.parse("gpu_memory > 95 %")])
     told = [
         alerts.look(at, {"gpu_memory": value})
         for at, value in enumerate([0.5, 0.96, 0.99, None, 0.97, 0.95, 0.4, 0.951])
@@ -40,7 +40,7 @@ def test_an_episode_is_told_once_until_it_has_recovered():
 
 
 def test_the_worst_of_what_is_too_low_is_the_lowest():
-    alerts = Alerts([Rule.parse("cache_hit_rate<20%")])
+    alerts = Alerts([Threshold.parse("cache_hit_rate<20%")])
     for at, value in enumerate([0.1, 0.05, 0.15]):
         alerts.look(at, {"cache_hit_rate": value})
     assert alerts.episodes[0].worst == 0.05
@@ -57,7 +57,7 @@ def test_the_worst_of_what_is_too_low_is_the_lowest():
     ],
 )
 def test_a_threshold_is_read(text, limit):
-    assert Rule.parse(text).limit == pytest.approx(limit)
+    assert Threshold.parse(text).limit == pytest.approx(limit)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_threshold_is_read(text, limit):
 )
 def test_what_is_no_threshold_is_refused_in_one_line(text, said):
     with pytest.raises(ConfigError) as refused:
-        Rule.parse(text)
+        Threshold.parse(text)
     assert said in str(refused.value)
 
 
@@ -83,7 +83,7 @@ def test_what_is_no_threshold_is_refused_in_one_line(text, said):
     st.lists(st.none() | st.floats(0, 1), max_size=40),
 )
 def test_episodes_are_as_a_slow_count_finds_them(figure, sign, values):
-    rule = Rule.parse(f"{figure} {sign} 0.5")
+    rule = Threshold.parse(f"{figure} {sign} 0.5")
     alerts = Alerts([rule])
     lines = [line for at, one in enumerate(values) for line in alerts.look(at, {figure: one})]
     beyond = [rule.holds(value) for value in values if value is not None]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from benchcore.client.records import Outcome, Record
 from benchcore.runs.run import Level
-from benchcore.show.panel import Panel, bar, chart, sparkline
+from benchcore.show.panel import ClimbPanel, bar, chart, sparkline
 from benchcore.show.progress import Live, TerminalProgress
 
 
@@ -47,7 +47,7 @@ def level(name, tokens=191.0, ttft=0.0119):
 
 
 def drawn(width, **more):
-    panel = Panel(3)
+    panel = ClimbPanel(3)
     panel.level(level("c1"))
     panel.failed("c1: http_error: 500 said no")
     for tokens in (None, 300.0, 900.0):
@@ -79,7 +79,7 @@ def test_at_120_columns_with_gpus_and_the_server_s_queue():
 
 @given(st.integers(40, 200), st.integers(0, 30))
 def test_no_line_is_wider_than_the_terminal(width, levels):
-    panel = Panel(levels + 1)
+    panel = ClimbPanel(levels + 1)
     for number in range(levels):
         panel.level(level(f"c{10**number}"))
     panel.failed("x" * 300)
@@ -121,7 +121,7 @@ def terminal(monkeypatch):
 
 
 def begun(stream):
-    progress = TerminalProgress(stream, live=True, interval_seconds=10, drawing=Panel)
+    progress = TerminalProgress(stream, live=True, interval_seconds=10, drawing=ClimbPanel)
     run = type("run", (), {"target": type("target", (), {"probe": {}}), "folder": None})
     progress.begin(run, 2)
     return progress
